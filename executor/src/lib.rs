@@ -1,0 +1,13 @@
+//! Carries out moves: takes a service from one node to another, live, and gives it back whole if that can't be done.
+//!
+//! Above it: the daemon and the cli give orders. Below it: the decision engine's plan, which it never second-guesses.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`migration`] | one migration: phases, order, events, report |
+//! | [`identity`] | certificate authority, mutual TLS |
+//! | [`fleet`] | all agents of a continuum, seen from the scheduler |
+
+pub mod fleet;
+pub mod identity;
+pub mod migration;

@@ -1,0 +1,57 @@
+//! What the source agent needs to know to carry out one move.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sterna_core::continuum::{NodeName, ServiceName};
+use sterna_policies::policy::Method;
+use sterna_policies::quantity::Millis;
+use uuid::Uuid;
+
+/// Identity of one migration, sortable by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MigrationId(Uuid);
+
+impl MigrationId {
+    /// A new one.
+    #[expect(clippy::new_without_default, reason = "each call gives another value")]
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl fmt::Display for MigrationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for MigrationId {
+    type Err = uuid::Error;
+    fn from_str(text: &str) -> Result<Self, uuid::Error> {
+        text.parse().map(Self)
+    }
+}
+
+/// One move, ready to be carried out by the agent of the node it leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// Identity; giving the same order twice is the same as giving it once.
+    pub id: MigrationId,
+    /// The service.
+    pub service: ServiceName,
+    /// The node it leaves.
+    pub from: NodeName,
+    /// The node it goes to.
+    pub to: NodeName,
+    /// Where the destination's agent listens, `host:port`.
+    pub to_address: String,
+    /// How.
+    pub method: Method,
+    /// Time from the start to the commit; past it the migration is undone.
+    pub deadline: Millis,
+    /// Longest time that the source stands frozen before it is thawed again.
+    pub freeze_lease: Millis,
+}

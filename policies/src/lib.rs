@@ -1,0 +1,11 @@
+//! The policy language of Sterna: what is wanted, and what is allowed.
+//!
+//! The bottom of the house: nothing here knows of metrics stores, solvers or engines, and every other crate may use it.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`quantity`] | units in types: `Millis`, `Watts`, `UsdPerHour`, `Bytes` … |
+//! | [`policy`] | the values of one policy |
+
+pub mod policy;
+pub mod quantity;

@@ -1,0 +1,282 @@
+//! One policy: what is wanted and what is allowed.
+//!
+//! These are the values that the decision engine works on. [`crate::load`] makes them from a TOML file and refuses what
+//! contradicts itself; nothing else in the house reads policy files.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::quantity::{GramsPerHour, Millis, Percent, UsdPerHour, Watts};
+
+/// How far Sterna may go on its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// The policy is not looked at.
+    Off,
+    /// Decide and record, show nothing to be done. The default: a file without a mode can't move anything.
+    #[default]
+    Observe,
+    /// Decide, record, and print the plan that would be carried out.
+    Recommend,
+    /// Carry plans out by itself.
+    Auto,
+}
+
+/// A policy that was read and found consistent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// The policy's own name.
+    pub name: String,
+    /// How far Sterna may go.
+    pub mode: Mode,
+    /// Which services and nodes it is about.
+    pub select: Select,
+    /// What is better.
+    pub objective: Objective,
+    /// What must hold of the predicted state after a move.
+    pub constraints: Constraints,
+    /// When to look.
+    pub trigger: Trigger,
+    /// What keeps services from moving to and fro.
+    pub hysteresis: Hysteresis,
+    /// How much moving at once.
+    pub budget: Budget,
+    /// Where the numbers come from, by metric.
+    pub metrics: BTreeMap<Metric, MetricSource>,
+    /// How a move is made.
+    pub migration: Migration,
+}
+
+/// Which services and sites a policy is about. Patterns are names with `*` for any run of characters.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Select {
+    /// Service names; empty for all.
+    pub services: Vec<String>,
+    /// Services that never move under this policy.
+    pub exclude_services: Vec<String>,
+    /// Sites that may be moved to; empty for all.
+    pub sites: Vec<String>,
+    /// Sites that are never moved to.
+    pub exclude_sites: Vec<String>,
+}
+
+/// What a term of the objective measures, per service where it can be told apart.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Latency between users and service, weighted by request rate, in milliseconds.
+    UserLatency,
+    /// What the placement costs, in USD/h.
+    CostRate,
+    /// What the placement draws, in watts.
+    Power,
+    /// What the placement emits, in g/h.
+    CarbonRate,
+    /// Share of a node's processor that is in use, 0 to 1; an input to the power model, never an objective.
+    CpuUse,
+}
+
+impl Metric {
+    /// The name that policy files use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UserLatency => "user_latency",
+            Self::CostRate => "cost_rate",
+            Self::Power => "power",
+            Self::CarbonRate => "carbon_rate",
+            Self::CpuUse => "cpu_use",
+        }
+    }
+}
+
+/// A value of a metric, in that metric's own unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Of [`Metric::UserLatency`].
+    UserLatency(Millis),
+    /// Of [`Metric::CostRate`].
+    CostRate(UsdPerHour),
+    /// Of [`Metric::Power`].
+    Power(Watts),
+    /// Of [`Metric::CarbonRate`].
+    CarbonRate(GramsPerHour),
+}
+
+impl Level {
+    /// The value in millionths of the metric's unit, the scale on which the solver and the checker count.
+    pub const fn as_micros(self) -> i64 {
+        match self {
+            Self::UserLatency(v) => v.as_micros(),
+            Self::CostRate(v) => v.as_micros(),
+            Self::Power(v) => v.as_micros(),
+            Self::CarbonRate(v) => v.as_micros(),
+        }
+    }
+}
+
+/// What is better.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "method")]
+pub enum Objective {
+    /// Terms in order: a later one decides only among placements that are equally good, within tolerance, in all before it.
+    Lexicographic {
+        /// The terms, most important first; at least one, no metric twice.
+        terms: Vec<Term>,
+    },
+    /// Every term in money per hour, added up.
+    Priced {
+        /// The terms; at least one, no metric twice.
+        terms: Vec<PricedTerm>,
+    },
+}
+
+/// A term of a lexicographic objective. Less is always better.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Term {
+    /// What is measured.
+    pub metric: Metric,
+    /// At or below this a service's value no longer counts; the next term decides.
+    pub satisfied_at: Option<Level>,
+    /// How much worse than the best found still counts as equal.
+    pub tolerance: Tolerance,
+}
+
+/// How much worse still counts as equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tolerance {
+    /// By an amount per service, in the metric's unit.
+    Absolute(Level),
+    /// By a share of the best.
+    Relative(Percent),
+}
+
+/// A term of a priced objective.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PricedTerm {
+    /// What is measured.
+    pub metric: Metric,
+    /// What one unit of the metric is worth: USD/h per ms, per USD/h, per W or per g/h.
+    pub price: UsdPerHour,
+}
+
+/// What must hold of the predicted state after a move.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Constraints {
+    /// Highest value per service, by metric. A service that is above it already may not get worse.
+    pub max: BTreeMap<Metric, Level>,
+    /// Tiers that services may be placed in; empty for all.
+    pub tiers: Vec<String>,
+    /// Regions that services may be placed in; empty for all.
+    pub regions: Vec<String>,
+    /// Share of a node's processor and memory that must stay free.
+    pub min_free: Percent,
+}
+
+/// When to look.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trigger {
+    /// Time between two looks.
+    pub interval: Millis,
+}
+
+/// What keeps services from moving to and fro.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hysteresis {
+    /// Least gain in the first term that improves, as a share of its value now.
+    pub min_gain: Percent,
+    /// Time that a service stays where it arrived.
+    pub min_residency: Millis,
+    /// Time after any migration, also a failed one, before the same service is moved again.
+    pub cooldown: Millis,
+}
+
+/// How much moving at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    /// Moves under way at one time, at least 1.
+    pub concurrent: u32,
+}
+
+/// Where a metric comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricSource {
+    /// A PromQL expression that gives an instant vector.
+    pub query: String,
+    /// The label that holds the site's name.
+    pub site_label: String,
+    /// The label that holds the user group's name; only for [`Metric::UserLatency`].
+    pub users_label: Option<String>,
+    /// The unit of the values that the query gives.
+    pub unit: SourceUnit,
+    /// Older samples count as missing.
+    pub max_age: Millis,
+    /// Values outside count as missing, in the query's own unit.
+    pub plausible: (f64, f64),
+    /// What to do where a value is missing.
+    pub on_missing: OnMissing,
+}
+
+/// Units in which exporters give numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum SourceUnit {
+    /// Seconds.
+    #[serde(rename = "s")]
+    Seconds,
+    /// Milliseconds.
+    #[serde(rename = "ms")]
+    Millis,
+    /// Watts.
+    #[serde(rename = "W")]
+    Watts,
+    /// Microwatts.
+    #[serde(rename = "uW")]
+    Microwatts,
+    /// US dollars per hour.
+    #[serde(rename = "USD/h")]
+    UsdPerHour,
+    /// Grams of CO2 equivalent per kilowatt-hour.
+    #[serde(rename = "g/kWh")]
+    GramsPerKwh,
+    /// A share from 0 to 1.
+    #[serde(rename = "ratio")]
+    Ratio,
+}
+
+/// What to do where a value is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnMissing {
+    /// No move in this cycle.
+    #[default]
+    Hold,
+    /// The site is not moved to.
+    ExcludeSite,
+    /// The inventory's own number is used and marked as modelled; where there is none, hold.
+    Modelled,
+}
+
+/// How a service is moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Docker-in-Docker checkpoint and restore by CRIU.
+    #[default]
+    Checkpoint,
+}
+
+/// How a move is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Migration {
+    /// The method.
+    pub method: Method,
+    /// The whole migration must reach its commit within this time, or it is undone.
+    pub deadline: Millis,
+    /// The longest time that a service may stand frozen before its source thaws it again.
+    pub freeze_lease: Millis,
+}

@@ -1,0 +1,191 @@
+//! What is: sites, nodes, links, user groups, services, and which node runs which service.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sterna_policies::quantity::{
+    Bytes, Cores, GramsPerKwh, MibPerSecond, Millis, PerSecond, UsdPerGib, UsdPerHour, Watts,
+};
+
+pub mod inventory;
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub String);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self(text.to_owned())
+            }
+        }
+    };
+}
+
+name! {
+    /// Name of a site.
+    SiteName
+}
+name! {
+    /// Name of a node, unique in the continuum.
+    NodeName
+}
+name! {
+    /// Name of a user group.
+    UsersName
+}
+name! {
+    /// Name of a service, unique in the continuum.
+    ServiceName
+}
+
+/// All sites, the links between them, the user groups and the services.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Continuum {
+    /// Its own name.
+    pub name: String,
+    /// The sites.
+    pub sites: BTreeMap<SiteName, Site>,
+    /// The nodes, all sites together.
+    pub nodes: BTreeMap<NodeName, Node>,
+    /// The links, each once; see [`Continuum::link`].
+    pub links: Vec<Link>,
+    /// The user groups.
+    pub users: BTreeMap<UsersName, Users>,
+    /// The services.
+    pub services: BTreeMap<ServiceName, Service>,
+}
+
+impl Continuum {
+    /// The link between two sites, in either direction.
+    pub fn link(&self, a: &SiteName, b: &SiteName) -> Option<&Link> {
+        self.links.iter().find(|link| {
+            let [x, y] = &link.between;
+            (x == a && y == b) || (x == b && y == a)
+        })
+    }
+}
+
+/// A place with its own prices, power and carbon.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Site {
+    /// How near to the users it is: `edge`, `fog`, `cloud` or a word of the operator's.
+    pub tier: String,
+    /// Region, for data residency.
+    pub region: String,
+    /// What it costs.
+    pub price: Price,
+    /// What its nodes draw.
+    pub power: Power,
+    /// Carbon intensity of its electricity, where known.
+    pub carbon: Option<GramsPerKwh>,
+}
+
+/// What a site costs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Price {
+    /// Of a node while it hosts at least one service.
+    pub node: UsdPerHour,
+    /// Of one requested core.
+    pub core: UsdPerHour,
+    /// Of one requested GiB of memory.
+    pub gib: UsdPerHour,
+}
+
+/// What a node draws: a line from idle to full load.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Power {
+    /// With no load.
+    pub idle: Watts,
+    /// With all cores busy.
+    pub full: Watts,
+    /// Whether a node that hosts nothing is switched off, so that its idle power is saved.
+    pub off_when_empty: bool,
+}
+
+/// A container host on which services can be placed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// The site it stands at.
+    pub site: SiteName,
+    /// Its processor.
+    pub cpu: Cores,
+    /// Its memory.
+    pub memory: Bytes,
+    /// Taken out of use: what runs there should leave, nothing may arrive.
+    pub drain: bool,
+    /// Where its agent listens, `host:port`. `None` for a local node that `sterna sites up` makes: its address is asked of
+    /// the engine.
+    pub agent: Option<String>,
+}
+
+/// The path between two sites.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Link {
+    /// The two ends.
+    pub between: [SiteName; 2],
+    /// Round-trip time.
+    pub rtt: Millis,
+    /// Bandwidth.
+    pub bandwidth: MibPerSecond,
+    /// Price of what leaves either end over it.
+    pub egress: UsdPerGib,
+}
+
+/// Clients at a place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Users {
+    /// Requests per second, by service.
+    pub rates: BTreeMap<ServiceName, PerSecond>,
+    /// Latency to each site as the inventory knows it, used only where the policy allows modelled values.
+    pub latency: BTreeMap<SiteName, Millis>,
+}
+
+/// The unit of placement and migration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Processor that it asks for.
+    pub cpu: Cores,
+    /// Memory that it asks for.
+    pub memory: Bytes,
+    /// Stays where it is, whatever a policy says.
+    pub pinned: bool,
+    /// How it is started; `None` for one that somebody else started, which Sterna only moves.
+    pub run: Option<Run>,
+}
+
+/// How a service is started on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Image, as the engine that `sterna services up` takes it from knows it.
+    pub image: String,
+    /// Command and arguments; empty for the image's own.
+    pub command: Vec<String>,
+    /// Environment, `NAME=value`.
+    pub env: Vec<String>,
+    /// Ports published on the node under the same number, `6379/tcp`.
+    pub ports: Vec<String>,
+    /// Named volumes, `name:/path`.
+    pub volumes: Vec<String>,
+    /// The node it is first started on.
+    pub on: NodeName,
+}
+
+/// Which node runs which service.
+pub type Placement = BTreeMap<ServiceName, NodeName>;

@@ -1,0 +1,1 @@
+//! The inventory file: the continuum as an operator writes it down.

@@ -1,0 +1,64 @@
+//! What a decision remembers of earlier ones.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sterna_policies::quantity::{Bytes, Millis};
+
+use crate::continuum::{NodeName, ServiceName};
+
+/// Past migrations, newest last, per service.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct History {
+    /// What happened to each service.
+    pub migrations: BTreeMap<ServiceName, Vec<PastMigration>>,
+}
+
+impl History {
+    /// The last migration of a service, whatever came of it.
+    pub fn last(&self, service: &ServiceName) -> Option<&PastMigration> {
+        self.migrations.get(service).and_then(|all| all.last())
+    }
+
+    /// The last migration that moved the service.
+    pub fn last_arrival(&self, service: &ServiceName) -> Option<&PastMigration> {
+        self.migrations.get(service)?.iter().rev().find(|one| one.outcome == Outcome::Moved)
+    }
+
+    /// Adds a migration that ended.
+    pub fn record(&mut self, service: ServiceName, migration: PastMigration) {
+        self.migrations.entry(service).or_default().push(migration);
+    }
+}
+
+/// One migration that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastMigration {
+    /// When it ended.
+    pub ended: Timestamp,
+    /// Where from.
+    pub from: NodeName,
+    /// Where to.
+    pub to: NodeName,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Measured downtime; zero where it did not get so far.
+    pub downtime: Millis,
+    /// Bytes that crossed the link.
+    pub bytes: Bytes,
+    /// From planned to cleaned.
+    pub duration: Millis,
+}
+
+/// What came of a migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The service runs at the destination.
+    Moved,
+    /// Undone: the same process goes on at the source.
+    RolledBack,
+    /// Refused before anything was touched.
+    Refused,
+}

@@ -1,0 +1,172 @@
+//! The report that comes with every decision: what was looked at, what was left, and which rule held it, as values.
+
+use serde::{Deserialize, Serialize};
+use sterna_policies::policy::Metric;
+use sterna_policies::quantity::{Millis, Percent};
+
+use crate::continuum::{NodeName, ServiceName};
+use crate::observation::Unknown;
+use crate::plan::{Effect, Plan};
+
+/// What was decided, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// What to do; no moves where there is nothing to be done or something holds it.
+    pub plan: Plan,
+    /// Why.
+    pub report: Report,
+}
+
+/// Why a decision is what it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The policy that decided.
+    pub policy: String,
+    /// The outcome in one value.
+    pub verdict: Verdict,
+    /// Each service of the policy, with each node and what speaks for and against it.
+    pub services: Vec<ServiceReport>,
+    /// How the placement was found; `None` where it did not come to that.
+    pub solver: Option<SolverReport>,
+    /// What could not be learnt.
+    pub unknown: Vec<Unknown>,
+}
+
+/// The outcome in one value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "verdict")]
+pub enum Verdict {
+    /// There are moves, and nothing holds them.
+    Move,
+    /// No better placement exists within the rules.
+    Stay,
+    /// A better placement exists, or may exist, but a rule holds every move. The services say which.
+    Held {
+        /// The rules, each once.
+        by: Vec<Hold>,
+    },
+}
+
+/// A rule that holds a move or a whole decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "hold")]
+pub enum Hold {
+    /// The policy is off.
+    PolicyOff,
+    /// Numbers are missing and the policy says `hold`.
+    MetricsMissing {
+        /// The metric.
+        metric: Metric,
+    },
+    /// The gain is below the policy's `min_gain`.
+    GainTooSmall {
+        /// The metric of the first term that improves.
+        metric: Metric,
+        /// The gain.
+        gain: Percent,
+        /// What it would have to be.
+        min_gain: Percent,
+    },
+    /// The service arrived too recently.
+    Residency {
+        /// Time until it may go.
+        left: Millis,
+    },
+    /// The service was migrated, or tried, too recently.
+    Cooldown {
+        /// Time until it may be tried again.
+        left: Millis,
+    },
+    /// As many moves are under way as the budget allows.
+    Concurrent {
+        /// The budget.
+        limit: u32,
+    },
+    /// The service itself is being moved.
+    UnderWay,
+    /// The service was not found on any node that answered.
+    NotRunning,
+    /// No placement keeps every rule.
+    Infeasible,
+    /// The solver gave no answer.
+    Solver {
+        /// What it said.
+        message: String,
+    },
+    /// The independent checker refused the plan: a bug to be reported.
+    Checker {
+        /// What it found.
+        finding: String,
+    },
+}
+
+/// One service, with each node and what speaks for and against it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceReport {
+    /// The service.
+    pub service: ServiceName,
+    /// Where it runs.
+    pub on: Option<NodeName>,
+    /// Where it should run; the same as `on` where it should stay.
+    pub best: Option<NodeName>,
+    /// The rules that hold its move.
+    pub held_by: Vec<Hold>,
+    /// Every node.
+    pub options: Vec<NodeOption>,
+}
+
+/// One node as a place for one service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeOption {
+    /// The node.
+    pub node: NodeName,
+    /// What the service is worth there, all else as it is; `None` where a number is missing.
+    pub effect: Option<Effect>,
+    /// The rules that exclude it; empty for a node that may be chosen.
+    pub excluded_by: Vec<Exclusion>,
+}
+
+/// A rule that excludes a node for a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "exclusion")]
+pub enum Exclusion {
+    /// Its agent did not answer.
+    Unreachable,
+    /// It is being drained.
+    Draining,
+    /// The service is pinned where it is.
+    Pinned,
+    /// The policy does not select the site.
+    SiteNotSelected,
+    /// Its tier is not among the policy's.
+    Tier,
+    /// Its region is not among the policy's.
+    Region,
+    /// It has not enough processor or memory free.
+    Capacity,
+    /// A constraint's highest value would be exceeded.
+    Max {
+        /// The metric.
+        metric: Metric,
+    },
+    /// A number is missing and the policy says `exclude-site`.
+    MetricMissing {
+        /// The metric.
+        metric: Metric,
+    },
+}
+
+/// How a placement was found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SolverReport {
+    /// `highs`, `microlp`, or `none` where nothing was to be solved.
+    pub engine: String,
+    /// Binary and continuous columns of the last model.
+    pub columns: usize,
+    /// Rows of the last model.
+    pub rows: usize,
+    /// Models solved, one per lexicographic term.
+    pub models: usize,
+    /// Whether the answer is proved best within the terms' tolerances.
+    pub proved: bool,
+}
