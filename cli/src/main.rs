@@ -1,2 +1,77 @@
-//! x
-fn main() {}
+//! The `sterna` binary: wires the parts of the house together, decides nothing.
+//!
+//! One file per command. Exit codes: 0 nothing to do or done, 1 error, 2 there are changes, 3 a policy, inventory or
+//! scenario is invalid, 4 metrics do not suffice.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod agent;
+mod exit;
+mod migrate;
+mod plan;
+mod policy;
+mod run;
+mod services;
+mod shim;
+mod simulate;
+mod sites;
+
+/// Moves running services to where your policy says they are better off.
+#[derive(Debug, Parser)]
+#[command(name = "sterna", version, propagate_version = true)]
+struct Cli {
+    /// Log lines as JSON.
+    #[arg(long, global = true, env = "STERNA_LOG_JSON")]
+    log_json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch, decide and, where the policy allows it, move.
+    Run(run::Args),
+    /// Decide once and print what would be done, and why.
+    Plan(plan::Args),
+    /// Move one service now.
+    Migrate(migrate::Args),
+    /// Try a policy on a described continuum, offline.
+    Simulate(simulate::Args),
+    /// Check policy files, list presets, print the schema.
+    Policy(policy::Args),
+    /// Make, show and remove local nodes.
+    Sites(sites::Args),
+    /// Start and show services.
+    Services(services::Args),
+    /// Serve one node (runs on the node).
+    Agent(agent::Args),
+    /// Act as the OCI runtime of a node's engine (called by the engine).
+    #[command(disable_help_flag = true)]
+    Shim(shim::Args),
+}
+
+fn main() -> ExitCode {
+    // The engine calls the runtime by a name of its own.
+    let name = std::env::args_os().next().unwrap_or_default();
+    if std::path::Path::new(&name).file_name().is_some_and(|name| name == "sterna-shim") {
+        return shim::run_from_engine(std::env::args_os().skip(1).collect());
+    }
+    let cli = Cli::parse();
+    // One TLS provider for the whole process, before any client is made.
+    let _already = rustls::crypto::ring::default_provider().install_default();
+    exit::start_logging(cli.log_json);
+    let result = match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Plan(args) => plan::run(args),
+        Command::Migrate(args) => migrate::run(args),
+        Command::Simulate(args) => simulate::run(args),
+        Command::Policy(args) => policy::run(args),
+        Command::Sites(args) => sites::run(args),
+        Command::Services(args) => services::run(args),
+        Command::Agent(args) => agent::run(args),
+        Command::Shim(args) => return shim::run_from_engine(args.rest),
+    };
+    exit::code(result)
+}

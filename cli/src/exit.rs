@@ -1,0 +1,50 @@
+//! How the process ends: exit codes, error reports, and logging.
+
+use std::process::ExitCode;
+
+use tracing_subscriber::EnvFilter;
+
+/// There are changes to be made.
+pub const CHANGES: u8 = 2;
+/// A policy, inventory or scenario is invalid.
+pub const INVALID: u8 = 3;
+/// Metrics do not suffice for a decision.
+pub const METRICS: u8 = 4;
+
+/// A file that was refused; its report is complete as it is.
+#[derive(Debug)]
+pub struct Invalid(pub miette::Report);
+
+impl std::fmt::Display for Invalid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Debug is miette's rendering with source lines and carets.
+        write!(f, "{:?}", self.0)
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+/// Logs to standard error, at `info` unless `STERNA_LOG` says otherwise.
+pub fn start_logging(json: bool) {
+    let filter = EnvFilter::try_from_env("STERNA_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json { builder.json().init() } else { builder.with_target(false).init() }
+}
+
+/// Turns a command's result into the process's exit code, and prints the error.
+#[expect(clippy::print_stderr, reason = "the cli is where errors reach people")]
+pub fn code(result: anyhow::Result<ExitCode>) -> ExitCode {
+    match result {
+        Ok(code) => code,
+        Err(error) => match error.downcast_ref::<Invalid>() {
+            Some(invalid) => {
+                eprintln!("{invalid}");
+                ExitCode::from(INVALID)
+            }
+            None => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}

@@ -1,0 +1,12 @@
+//! `sterna plan`.
+
+use std::process::ExitCode;
+
+/// Arguments of `sterna plan`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the command.
+pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("not built yet")
+}
