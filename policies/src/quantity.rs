@@ -177,6 +177,16 @@ quantity! {
     { "g/h" => 1.0, "kg/h" => 1e3 }
 }
 quantity! {
+    /// An amount of energy, in watt-hours.
+    WattHours, "Wh", "an energy such as \"300Wh\" or \"1.2kWh\"",
+    { "Wh" => 1.0, "kWh" => 1e3 }
+}
+quantity! {
+    /// A mass, in grams; of CO2 equivalent where it is emitted.
+    Grams, "g", "a mass such as \"40g\" or \"1.5kg\"",
+    { "g" => 1.0, "kg" => 1e3 }
+}
+quantity! {
     /// A rate of requests per second.
     PerSecond, "/s", "a rate such as \"50/s\"",
     { "/s" => 1.0, "/min" => 1.0 / 60.0 }
