@@ -6,6 +6,12 @@
 //! |---|---|
 //! | [`quantity`] | units in types: `Millis`, `Watts`, `UsdPerHour`, `Bytes` … |
 //! | [`policy`] | the values of one policy |
+//! | [`select`] | name patterns |
+//! | [`load`] | files into values: TOML with the place of every value, all mistakes at once |
+//! | [`diagnose`] | what is wrong with a file, with code, place and suggestion |
 
+pub mod diagnose;
+pub mod load;
 pub mod policy;
 pub mod quantity;
+pub mod select;

@@ -22,6 +22,20 @@ pub struct QuantityError {
 
 const MICRO: f64 = 1e6;
 
+/// What all quantities have in common for those who explain them.
+pub trait Quantity: FromStr<Err = QuantityError> + Copy {
+    /// What a text of it looks like, with an example.
+    const EXPECTED: &'static str;
+    /// The units that its text may have; the first one that is not empty is the most common.
+    const UNITS: &'static [&'static str];
+
+    /// Whether it is less than nothing.
+    fn is_negative(self) -> bool;
+
+    /// Whether it is nothing.
+    fn is_zero(self) -> bool;
+}
+
 /// Splits `"12.5ms"` into `(12.5, "ms")`.
 fn split(text: &str) -> Option<(f64, &str)> {
     let text = text.trim();
@@ -84,6 +98,19 @@ macro_rules! quantity {
                 }
                 let wide = i128::from(self.micros) * i128::from(numerator) / i128::from(denominator);
                 Self { micros: wide.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64 }
+            }
+        }
+
+        impl Quantity for $name {
+            const EXPECTED: &'static str = $expected;
+            const UNITS: &'static [&'static str] = &[$($unit),+];
+
+            fn is_negative(self) -> bool {
+                self.micros < 0
+            }
+
+            fn is_zero(self) -> bool {
+                self.micros == 0
             }
         }
 
@@ -238,6 +265,19 @@ impl Bytes {
     /// The number of MiB.
     pub fn as_mib(self) -> f64 {
         self.0 as f64 / 1_048_576.0
+    }
+}
+
+impl Quantity for Bytes {
+    const EXPECTED: &'static str = BYTES_EXPECTED;
+    const UNITS: &'static [&'static str] = &["B", "kB", "MB", "GB", "KiB", "MiB", "GiB", "TiB"];
+
+    fn is_negative(self) -> bool {
+        false
+    }
+
+    fn is_zero(self) -> bool {
+        self.0 == 0
     }
 }
 

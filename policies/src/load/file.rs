@@ -1,0 +1,202 @@
+//! A policy file as it is written. Doc comments here become the texts of the JSON Schema, and so the editor's hints.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{At, Written};
+use crate::policy::{Method, Metric, Mode, OnMissing, SourceUnit};
+use crate::quantity::{GramsPerHour, Millis, Percent, UsdPerHour, Watts};
+
+/// A policy of Sterna: what is wanted, and what is allowed.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Policy")]
+pub(crate) struct PolicyFile {
+    /// The version of this format: 1.
+    pub schema_version: At<u32>,
+    /// The policy's own name.
+    pub name: At<String>,
+    /// How far Sterna may go on its own. Left out: `observe`, which can't move anything.
+    pub mode: Option<Mode>,
+    /// Which services and sites the policy is about. Left out: all.
+    pub select: Option<SelectFile>,
+    /// What is better.
+    pub objective: At<ObjectiveFile>,
+    /// What must hold after a move.
+    pub constraints: Option<ConstraintsFile>,
+    /// When to look.
+    pub trigger: Option<TriggerFile>,
+    /// What keeps services from moving to and fro.
+    pub hysteresis: Option<HysteresisFile>,
+    /// How much moving at once.
+    pub budget: Option<BudgetFile>,
+    /// Where the numbers come from, by metric.
+    pub metrics: Option<MetricsFile>,
+    /// How a move is made.
+    pub migration: Option<MigrationFile>,
+}
+
+/// Which services and sites the policy is about. A pattern is a name in which `*` stands for any run of characters.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Select")]
+pub(crate) struct SelectFile {
+    /// Patterns of services. Left out: all.
+    pub services: Option<At<Vec<At<String>>>>,
+    /// Patterns of services that never move under this policy.
+    pub exclude_services: Option<At<Vec<At<String>>>>,
+    /// Patterns of sites that may be moved to. Left out: all.
+    pub sites: Option<At<Vec<At<String>>>>,
+    /// Patterns of sites that are never moved to.
+    pub exclude_sites: Option<At<Vec<At<String>>>>,
+}
+
+/// How the terms of an objective are put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ObjectiveMethod {
+    /// Terms in order: a later one decides only among placements that are equally good in all before it.
+    #[default]
+    Lexicographic,
+    /// Every term in money per hour, added up.
+    Priced,
+}
+
+/// What is better. Less is better of every metric.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Objective")]
+pub(crate) struct ObjectiveFile {
+    /// How the terms are put together. Left out: `lexicographic`.
+    pub method: Option<ObjectiveMethod>,
+    /// The terms, `[[objective.term]]`, most important first; no metric twice.
+    pub term: At<Vec<At<TermFile>>>,
+}
+
+/// One term of the objective.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Term")]
+pub(crate) struct TermFile {
+    /// What is measured.
+    pub metric: At<Metric>,
+    /// Lexicographic only. At or below this value, in the metric's unit, it no longer counts and the next term decides.
+    pub satisfied_at: Option<At<String>>,
+    /// Lexicographic only. How much worse than the best still counts as equal: in the metric's unit, per service, or in
+    /// percent of the best. Left out: `0%`.
+    pub tolerance: Option<At<String>>,
+    /// Priced only. What one unit of the metric (1 ms, 1 USD/h, 1 W or 1 g/h) is worth in money per hour.
+    pub price: Option<Written<UsdPerHour>>,
+}
+
+/// What must hold of the predicted state after a move.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Constraints")]
+pub(crate) struct ConstraintsFile {
+    /// The highest value per service, by metric. A service that is above it already may not get worse.
+    pub max: Option<MaxFile>,
+    /// Tiers that services may be placed in. Left out: all.
+    pub tiers: Option<At<Vec<At<String>>>>,
+    /// Regions that services may be placed in. Left out: all.
+    pub regions: Option<At<Vec<At<String>>>>,
+    /// The share of a node's processor and memory that must stay free. Left out: `0%`.
+    pub min_free: Option<Written<Percent>>,
+}
+
+/// The highest value per service, by metric.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Max")]
+pub(crate) struct MaxFile {
+    /// Latency between users and service.
+    pub user_latency: Option<Written<Millis>>,
+    /// What the service costs.
+    pub cost_rate: Option<Written<UsdPerHour>>,
+    /// What the service draws.
+    pub power: Option<Written<Watts>>,
+    /// What the service emits.
+    pub carbon_rate: Option<Written<GramsPerHour>>,
+}
+
+/// When to look.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Trigger")]
+pub(crate) struct TriggerFile {
+    /// Time between two looks. Left out: `30s`.
+    pub interval: Option<Written<Millis>>,
+}
+
+/// What keeps services from moving to and fro.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Hysteresis")]
+pub(crate) struct HysteresisFile {
+    /// The least gain in the first term that improves, as a share of its value now. Left out: `10%`.
+    pub min_gain: Option<Written<Percent>>,
+    /// Time that a service stays where it arrived. Left out: `10m`.
+    pub min_residency: Option<Written<Millis>>,
+    /// Time after any migration, also a failed one, before the same service is moved again. Left out: `5m`.
+    pub cooldown: Option<Written<Millis>>,
+}
+
+/// How much moving at once.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Budget")]
+pub(crate) struct BudgetFile {
+    /// Moves under way at one time, at least 1. Left out: 1.
+    pub concurrent: Option<At<u32>>,
+}
+
+/// Where the numbers come from, by metric.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Metrics")]
+pub(crate) struct MetricsFile {
+    /// Latency from a user group to a site; unit `s` or `ms`, with a `users_label`.
+    pub user_latency: Option<At<SourceFile>>,
+    /// Price of one node of a site while it is in use; unit `USD/h`.
+    pub cost_rate: Option<At<SourceFile>>,
+    /// Power of one node of a site; unit `W` or `uW`.
+    pub power: Option<At<SourceFile>>,
+    /// Carbon intensity of a site's electricity; unit `g/kWh`.
+    pub carbon_rate: Option<At<SourceFile>>,
+    /// Share of the processor in use at a site; unit `ratio`.
+    pub cpu_use: Option<At<SourceFile>>,
+}
+
+/// Where one metric comes from.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Source")]
+pub(crate) struct SourceFile {
+    /// A PromQL expression that gives an instant vector.
+    pub query: At<String>,
+    /// The label that holds the site's name. Left out: `site`.
+    pub site_label: Option<At<String>>,
+    /// The label that holds the user group's name; `user_latency` needs it, the others don't have it.
+    pub users_label: Option<At<String>>,
+    /// The unit of the values that the query gives.
+    pub unit: At<SourceUnit>,
+    /// Older samples count as missing. Left out: `2m`.
+    pub max_age: Option<Written<Millis>>,
+    /// `[lowest, highest]` in the query's own unit; values outside count as missing.
+    pub plausible: Option<At<[f64; 2]>>,
+    /// What to do where a value is missing. Left out: `hold`.
+    pub on_missing: Option<OnMissing>,
+}
+
+/// How a move is made.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Migration")]
+pub(crate) struct MigrationFile {
+    /// The method. Left out: `checkpoint`.
+    pub method: Option<Method>,
+    /// The whole migration must reach its commit within this time, or it is undone. Left out: `10m`.
+    pub deadline: Option<Written<Millis>>,
+    /// The longest time that a service may stand frozen before its source thaws it again. Left out: `30s`.
+    pub freeze_lease: Option<Written<Millis>>,
+}
