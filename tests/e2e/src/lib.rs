@@ -1,4 +1,16 @@
-//! (map to come)
+//! End-to-end tests and the demo: real engines, real services, real monitoring. Nothing in the house depends on this crate,
+//! and it depends on none of the house's crates: it knows Sterna only by the `sterna` binary, as users do.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`delay`] | the way between users and a site: a proxy that holds bytes back |
+//! | [`monitoring`] | Prometheus, blackbox exporter, node exporters |
+//! | [`process`] | programs that end with the test that started them |
+//! | [`docker`] | the few questions to the host's engine, and the image of the services |
+//! | [`resp`] | as much of the Redis protocol as a client needs |
+//! | [`dataset`] | what a client has written and was told is safe |
+//! | [`writer`] | the client that writes all the time and measures the gap |
+//! | [`digest`] | what a Redis that holds a dataset must answer to `DEBUG DIGEST` |
 
 pub mod dataset;
 pub mod delay;
