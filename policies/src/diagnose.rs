@@ -7,7 +7,10 @@
 use std::fmt;
 use std::ops::Range;
 
-use miette::{LabeledSpan, NamedSource, SourceCode};
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+
+/// How many lines apart two places are printed together.
+const NEAR: usize = 8;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +57,19 @@ impl Diagnostic {
     pub fn help(&mut self, help: impl Into<String>) -> &mut Self {
         self.help = Some(help.into());
         self
+    }
+
+    /// All lines between two places are printed, so a place that is far off is named in words instead.
+    fn far_places_into_words(&mut self, text: &str) {
+        let own = line_of(text, self.span.start);
+        let (near, far) = std::mem::take(&mut self.also)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(span, _)| line_of(text, span.start).abs_diff(own) <= NEAR);
+        self.also = near;
+        for (span, label) in far {
+            let word = if self.label.is_empty() { "" } else { "; " };
+            self.label.push_str(&format!("{word}line {}: {label}", line_of(text, span.start)));
+        }
     }
 
     /// Suggests the candidate that is spelt most alike to `word`; where none is, lists them all after `what`.
@@ -122,7 +138,7 @@ impl Report {
     pub fn position(&self, offset: usize) -> (usize, usize) {
         let text = self.source.inner();
         let before = &text[..boundary(text, offset)];
-        let line = before.matches('\n').count() + 1;
+        let line = line_of(text, offset);
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         (line, column)
     }
@@ -136,6 +152,16 @@ impl Report {
         match self.diagnostics.as_slice() {
             [only] => Some(only),
             _ => None,
+        }
+    }
+
+    /// As it is printed, in plain characters and without colour, for files and web pages.
+    pub fn plain(&self) -> String {
+        let handler = GraphicalReportHandler::new_themed(GraphicalTheme::none()).with_width(120);
+        let mut text = String::new();
+        match handler.render_report(&mut text, self) {
+            Ok(()) => text,
+            Err(fmt::Error) => self.lines(),
         }
     }
 
@@ -335,6 +361,7 @@ impl Findings {
             for span in std::iter::once(&mut diagnostic.span).chain(also) {
                 *span = on_one_line(&self.text, span);
             }
+            diagnostic.far_places_into_words(&self.text);
         }
         self.diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
         Report { source: NamedSource::new(&self.file_name, self.text), diagnostics: self.diagnostics }
@@ -363,6 +390,11 @@ fn boundary(text: &str, offset: usize) -> usize {
         offset -= 1;
     }
     offset
+}
+
+/// The line that a byte stands in, from 1.
+fn line_of(text: &str, offset: usize) -> usize {
+    text[..boundary(text, offset)].matches('\n').count() + 1
 }
 
 /// The span within the text, cut off at the end of its first line: a caret under half a page says nothing.

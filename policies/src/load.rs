@@ -5,6 +5,7 @@
 //! against each other, which every file type does for itself with [`Findings`].
 
 mod file;
+mod names;
 mod objective;
 mod policy;
 mod shape;
@@ -17,6 +18,7 @@ use serde::de::DeserializeOwned;
 use toml::de::{DeTable, Deserializer};
 
 pub use crate::diagnose::{Findings, Invalid, Loaded};
+pub use names::{Names, is_name, name};
 pub use policy::policy;
 pub use written::{At, Written};
 
@@ -61,34 +63,4 @@ pub fn schema_version(version: &At<u32>, known: u32, findings: &mut Findings) {
             .label(format!("expected {known}"))
             .help(if newer { "a newer sterna wrote this file" } else { "versions count from 1" });
     }
-}
-
-/// Reports a name that can't stand in host names, labels and paths. `what` is a word such as `site`.
-pub fn name(name: &At<String>, what: &str, findings: &mut Findings) {
-    if is_name(name) {
-        return;
-    }
-    let message = match name.len() {
-        0 => format!("the name of a {what} is empty"),
-        64.. => format!("the name of a {what} has {} bytes", name.len()),
-        _ => format!("`{}` can't be the name of a {what}", name.value),
-    };
-    let diagnostic = findings.error("F0021", name.span(), message);
-    diagnostic.label("expected up to 63 of a-z, 0-9 and `-`, with a letter or digit at both ends");
-    let near: String =
-        name.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    let near = near.trim_matches('-');
-    if is_name(near) {
-        diagnostic.help(format!("did you mean `{near}`?"));
-    }
-}
-
-/// Whether a name can stand in host names, labels and paths: `^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`.
-pub fn is_name(text: &str) -> bool {
-    let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let bytes = text.as_bytes();
-    (1..=63).contains(&bytes.len())
-        && bytes.iter().all(|c| plain(*c) || *c == b'-')
-        && bytes.first().copied().is_some_and(plain)
-        && bytes.last().copied().is_some_and(plain)
 }

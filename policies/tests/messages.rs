@@ -1,6 +1,5 @@
 //! What people read when a policy file is wrong: every rule once, as it is printed.
 
-use miette::{GraphicalReportHandler, GraphicalTheme};
 use sterna_policies::load;
 
 const HEAD: &str = "schema_version = 1\nname = \"p\"\n";
@@ -12,12 +11,7 @@ fn rendered(text: &str) -> String {
         Err(invalid) => invalid.report().clone(),
     };
     assert!(!report.is_empty(), "nothing was found in:\n{text}");
-    let mut out = String::new();
-    GraphicalReportHandler::new_themed(GraphicalTheme::none())
-        .with_width(120)
-        .render_report(&mut out, &report)
-        .unwrap();
-    out
+    report.plain()
 }
 
 /// A policy that is right but for what is put in.

@@ -124,7 +124,13 @@ impl<'a> Walk<'a> {
         }
         let required = schema.get("required").and_then(Value::as_array);
         for name in required.into_iter().flatten().filter_map(Value::as_str) {
-            if table.get(name).is_none() {
+            // Of a misspelt key the misspelling is reported, which says enough.
+            let misspelt = |key: &str| {
+                let candidates = || known.unwrap_or(&none).keys().map(String::as_str);
+                !candidates().any(|known| known == key)
+                    && closest(key, candidates().filter(|known| table.get(*known).is_none())) == Some(name)
+            };
+            if table.get(name).is_none() && !table.keys().any(|key| misspelt(key.get_ref())) {
                 self.missing(name, known.and_then(|known| known.get(name)), span, path);
             }
         }

@@ -1,0 +1,170 @@
+//! An inventory file as it is written. Doc comments here are what people read where a key is missing.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use sterna_policies::load::{At, Written};
+use sterna_policies::quantity::{
+    Bytes, Cores, GramsPerKwh, MibPerSecond, Millis, PerSecond, UsdPerGib, UsdPerHour, Watts,
+};
+
+pub(super) type UsdPerHourText = Written<UsdPerHour>;
+
+/// The continuum as an operator writes it down.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Inventory")]
+pub(super) struct InventoryFile {
+    /// The version of this format: 1.
+    pub schema_version: At<u32>,
+    /// The continuum's own name.
+    pub name: At<String>,
+    /// The sites, `[[site]]`.
+    #[serde(default)]
+    pub site: Vec<SiteFile>,
+    /// The paths between sites, `[[link]]`.
+    #[serde(default)]
+    pub link: Vec<LinkFile>,
+    /// The user groups, `[[users]]`.
+    #[serde(default)]
+    pub users: Vec<UsersFile>,
+    /// The services, `[[service]]`.
+    #[serde(default)]
+    pub service: Vec<ServiceFile>,
+}
+
+/// A place with its own prices, power and carbon.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Site")]
+pub(super) struct SiteFile {
+    /// Its name.
+    pub name: At<String>,
+    /// How near to the users it is, such as "edge", "fog" or "cloud".
+    pub tier: At<String>,
+    /// Its region, such as "eu-west", for data residency.
+    pub region: At<String>,
+    /// What it costs, such as { node = "0.05USD/h" }.
+    pub price: PriceFile,
+    /// What one of its nodes draws, such as { idle = "8W", full = "25W" }.
+    pub power: PowerFile,
+    /// Carbon intensity of its electricity, where known.
+    pub carbon: Option<Written<GramsPerKwh>>,
+    /// Its nodes, `[[site.node]]`.
+    #[serde(default)]
+    pub node: Vec<NodeFile>,
+}
+
+/// What a site costs. What is left out is not charged for.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Price")]
+pub(super) struct PriceFile {
+    /// Of a node while it hosts at least one service.
+    pub node: Option<UsdPerHourText>,
+    /// Of one requested core.
+    pub core: Option<UsdPerHourText>,
+    /// Of one requested GiB of memory.
+    pub gib: Option<UsdPerHourText>,
+}
+
+/// What a node draws: a line from idle to full load.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Power")]
+pub(super) struct PowerFile {
+    /// With no load.
+    pub idle: Written<Watts>,
+    /// With all cores busy.
+    pub full: Written<Watts>,
+    /// Whether a node that hosts nothing is switched off. Left out: false.
+    pub off_when_empty: Option<bool>,
+}
+
+/// A container host.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Node")]
+pub(super) struct NodeFile {
+    /// Its name, unique in the continuum.
+    pub name: At<String>,
+    /// Its processor, such as "2cores".
+    pub cpu: Written<Cores>,
+    /// Its memory, such as "4GiB".
+    pub memory: Written<Bytes>,
+    /// Where its agent listens, `host:port`. Left out for a local node: its address is asked of the engine.
+    pub agent: Option<At<String>>,
+    /// Out of use: what runs there should leave, nothing may arrive. Left out: false.
+    pub drain: Option<bool>,
+}
+
+/// The path between two sites.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Link")]
+pub(super) struct LinkFile {
+    /// The names of the two sites.
+    pub between: At<[At<String>; 2]>,
+    /// Round-trip time.
+    pub rtt: Written<Millis>,
+    /// Bandwidth.
+    pub bandwidth: Written<MibPerSecond>,
+    /// Price of what leaves either end over it. Left out: free.
+    pub egress: Option<Written<UsdPerGib>>,
+}
+
+/// Clients at a place.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Users")]
+pub(super) struct UsersFile {
+    /// The group's name.
+    pub name: At<String>,
+    /// Requests per second, by service.
+    #[serde(default)]
+    pub rates: BTreeMap<At<String>, Written<PerSecond>>,
+    /// Latency by site as it is known without measuring, used only where a policy allows modelled values.
+    #[serde(default)]
+    pub latency: BTreeMap<At<String>, Written<Millis>>,
+}
+
+/// The unit of placement and migration.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Service")]
+pub(super) struct ServiceFile {
+    /// Its name, unique in the continuum.
+    pub name: At<String>,
+    /// Processor that it asks for, such as "0.5".
+    pub cpu: Written<Cores>,
+    /// Memory that it asks for, such as "512MiB".
+    pub memory: Written<Bytes>,
+    /// Stays where it is, whatever a policy says. Left out: false.
+    pub pinned: Option<bool>,
+    /// How it is started. Left out for a service that somebody else starts.
+    pub run: Option<RunFile>,
+}
+
+/// How a service is started on a node.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Run")]
+pub(super) struct RunFile {
+    /// The image.
+    pub image: At<String>,
+    /// Command and arguments. Left out: the image's own.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// Environment, `NAME=value`.
+    #[serde(default)]
+    pub env: Vec<At<String>>,
+    /// Ports published on the node under the same number, `6379/tcp`.
+    #[serde(default)]
+    pub ports: Vec<At<String>>,
+    /// Named volumes, `name:/path`.
+    #[serde(default)]
+    pub volumes: Vec<At<String>>,
+    /// The node that it is first started on.
+    pub on: At<String>,
+}

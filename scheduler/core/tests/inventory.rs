@@ -1,0 +1,187 @@
+//! Inventory files: a right one gives the continuum, a wrong one says what is wrong, all at once.
+
+use sterna_core::continuum::{NodeName, ServiceName, SiteName, UsersName, inventory};
+use sterna_policies::quantity::{Bytes, GramsPerKwh};
+
+const SMALL: &str = r#"
+schema_version = 1
+name = "small"
+
+[[site]]
+name = "edge-a"
+tier = "edge"
+region = "eu-west"
+price = { node = "0.05USD/h", core = "0.01USD/h" }
+power = { idle = "4W", full = "12W", off_when_empty = true }
+
+[[site.node]]
+name = "edge-a-1"
+cpu = "2cores"
+memory = "4GiB"
+agent = "edge-a-1.example:7400"
+
+[[site]]
+name = "cloud"
+tier = "cloud"
+region = "eu-central"
+price = { node = "0.40USD/h" }
+power = { idle = "60W", full = "200W" }
+carbon = "350g/kWh"
+
+[[site.node]]
+name = "cloud-1"
+cpu = "16cores"
+memory = "64GiB"
+drain = true
+
+[[link]]
+between = ["edge-a", "cloud"]
+rtt = "30ms"
+bandwidth = "100Mbit/s"
+egress = "0.08USD/GiB"
+
+[[users]]
+name = "town"
+rates = { shop = "50/s" }
+latency = { edge-a = "4ms", cloud = "34ms" }
+
+[[service]]
+name = "shop"
+cpu = "0.5"
+memory = "512MiB"
+
+[service.run]
+image = "redis:7"
+command = ["redis-server", "--save", ""]
+env = ["MODE=fast", "EMPTY="]
+ports = ["6379/tcp"]
+volumes = ["data:/data"]
+on = "edge-a-1"
+"#;
+
+fn rendered(text: &str) -> String {
+    let report = match inventory::load("inventory.toml", text) {
+        Ok(loaded) => loaded.warnings,
+        Err(invalid) => invalid.report().clone(),
+    };
+    assert!(!report.is_empty(), "nothing was found in:\n{text}");
+    report.plain()
+}
+
+/// What is printed when one place of the small inventory is written otherwise.
+fn changed(from: &str, to: &str) -> String {
+    assert!(SMALL.contains(from), "{from} is not in the inventory");
+    rendered(&SMALL.replacen(from, to, 1))
+}
+
+#[test]
+fn a_right_file_gives_the_continuum() {
+    let loaded = inventory::load("inventory.toml", SMALL).unwrap();
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.plain());
+    let continuum = loaded.value;
+    let cloud = &continuum.nodes[&NodeName::from("cloud-1")];
+    assert_eq!((cloud.site.as_str(), cloud.memory, cloud.drain), ("cloud", Bytes(64 << 30), true));
+    assert_eq!(continuum.sites[&SiteName::from("edge-a")].carbon, None);
+    assert_eq!(continuum.sites[&SiteName::from("cloud")].carbon, GramsPerKwh::from_f64(350.0));
+    assert!(continuum.link(&"cloud".into(), &"edge-a".into()).is_some());
+    let shop = ServiceName::from("shop");
+    assert_eq!(continuum.users[&UsersName::from("town")].rates[&shop].as_f64(), 50.0);
+    let run = continuum.services[&shop].run.as_ref().unwrap();
+    assert_eq!((run.on.as_str(), run.command[2].as_str()), ("edge-a-1", ""));
+    insta::assert_json_snapshot!(continuum);
+}
+
+#[test]
+fn names_that_no_one_declared() {
+    let text = SMALL
+        .replace("between = [\"edge-a\", \"cloud\"]", "between = [\"egde-a\", \"cloud\"]")
+        .replace("rates = { shop", "rates = { chop")
+        .replace("on = \"edge-a-1\"", "on = \"edge-a\"");
+    insta::assert_snapshot!(rendered(&text));
+}
+
+#[test]
+fn names_that_are_declared_twice_or_malformed() {
+    let text = SMALL
+        .replace("name = \"cloud-1\"", "name = \"edge-a-1\"")
+        .replace("name = \"town\"", "name = \"Old Town\"");
+    insta::assert_snapshot!(rendered(&text));
+}
+
+#[test]
+fn links_that_lead_nowhere() {
+    let again = "[[link]]\nbetween = [\"cloud\", \"edge-a\"]\nrtt = \"1ms\"\nbandwidth = \"0MiB/s\"\n\n[[link]]\nbetween = [\"cloud\", \"cloud\"]\nrtt = \"-1ms\"\nbandwidth = \"1MiB/s\"\n\n[[users]]";
+    insta::assert_snapshot!(changed("[[users]]", again));
+}
+
+#[test]
+fn how_a_service_is_started() {
+    let text = SMALL
+        .replace("image = \"redis:7\"", "image = \"\"")
+        .replace("\"MODE=fast\", \"EMPTY=\"", "\"MODE\", \"A=1\", \"A=2\"")
+        .replace("\"6379/tcp\"", "\"8080:80\", \"6379\", \"99999/tcp\", \"53/UDP\"")
+        .replace("\"data:/data\"", "\"/srv/data:/data\", \"data:data\"");
+    insta::assert_snapshot!(rendered(&text));
+}
+
+#[test]
+fn a_service_that_is_too_large() {
+    insta::assert_snapshot!(changed("memory = \"512MiB\"", "memory = \"128GiB\""));
+    insta::assert_snapshot!(changed("memory = \"512MiB\"", "memory = \"8GiB\""));
+}
+
+#[test]
+fn two_services_on_one_port() {
+    let other = "\n[[service]]\nname = \"other\"\ncpu = \"0.1\"\nmemory = \"64MiB\"\nrun = { image = \"redis:7\", ports = [\"6379/tcp\"], on = \"edge-a-1\" }\n";
+    insta::assert_snapshot!(rendered(&format!("{SMALL}{other}")));
+}
+
+#[test]
+fn power_and_addresses() {
+    let text = SMALL
+        .replace("full = \"12W\"", "full = \"2W\"")
+        .replace("drain = true", "agent = \"edge-a-1.example:7400\"")
+        .replace("agent = \"edge-a-1.example:7400\"", "agent = \"edge-a-1.example\"");
+    insta::assert_snapshot!(rendered(&text));
+}
+
+#[test]
+fn missing_and_unknown_keys() {
+    let text = SMALL.replace("tier = \"edge\"\n", "teir = \"edge\"\n").replace("cpu = \"2cores\"", "cpu = 2");
+    insta::assert_snapshot!(rendered(&text));
+}
+
+#[test]
+fn what_is_odd_is_a_warning() {
+    let text = SMALL
+        .replace("[[link]]\nbetween = [\"edge-a\", \"cloud\"]\nrtt = \"30ms\"\nbandwidth = \"100Mbit/s\"\negress = \"0.08USD/GiB\"\n", "")
+        .replace("rates = { shop = \"50/s\" }\n", "")
+        .replace("on = \"edge-a-1\"", "on = \"cloud-1\"")
+        + "\n[[site]]\nname = \"fog\"\ntier = \"fog\"\nregion = \"eu-west\"\nprice = {}\npower = { idle = \"1W\", full = \"1W\" }\n";
+    insta::assert_snapshot!(rendered(&text));
+}
+
+#[test]
+fn an_empty_continuum_is_refused() {
+    insta::assert_snapshot!(rendered("schema_version = 1\nname = \"none\"\n"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_gets_an_answer(text in "\\PC{0,200}") {
+        let _answer = inventory::load("inventory.toml", &text);
+    }
+
+    /// One character more, less or other: never a panic, and what is found has a place within the text.
+    #[test]
+    fn a_damaged_file_gets_an_answer(at in 0..SMALL.len(), len in 0usize..4, put in "[\\[\\]={}\"'\n #a0.é-]{0,3}") {
+        let (from, to) = (at, (at + len).min(SMALL.len()));
+        let damaged = format!("{}{put}{}", &SMALL[..from], &SMALL[to..]);
+        if let Err(invalid) = inventory::load("inventory.toml", &damaged) {
+            let report = invalid.report();
+            proptest::prop_assert!(!report.is_empty());
+            proptest::prop_assert!(report.diagnostics().iter().all(|found| found.span.end <= damaged.len()));
+            proptest::prop_assert!(report.plain().contains("inventory.toml"));
+        }
+    }
+}
