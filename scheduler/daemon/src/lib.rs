@@ -1,1 +1,19 @@
-//! The scheduler as a service: it observes, decides by the pure engine, and has the executor act. (map to come)
+//! The scheduler as a service: it observes, has the pure engine decide, and has the executor act.
+//!
+//! Above it: the cli, which wires real parts to the traits here. Below it: the engine, the executor, the policy language.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`settings`] | layered settings of the service |
+//! | [`observe`] | one observation from the fleet and the metrics store; Prometheus, ages, borders of units |
+//! | [`control`] | the loop: observe, decide, record, move; stopping |
+//! | [`history`] | decisions, orders and migrations in SQLite; one scheduler per state |
+//! | [`reload`] | policy and inventory read again when they change |
+//! | [`telemetry`] | own metrics, health and readiness over HTTP |
+
+pub mod control;
+pub mod history;
+pub mod observe;
+pub mod reload;
+pub mod settings;
+pub mod telemetry;

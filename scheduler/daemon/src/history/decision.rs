@@ -1,0 +1,189 @@
+//! Decisions with everything that went into them.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sterna_core::continuum::Continuum;
+use sterna_core::history::History;
+use sterna_core::observation::Observation;
+use sterna_core::report::{Decision, Verdict};
+use sterna_policies::policy::{Mode, Policy};
+use std::path::Path;
+
+use super::{HistoryError, HistoryStore, explain};
+
+/// All arguments of [`sterna_core::decide()`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Inputs {
+    /// What was seen.
+    pub observation: Observation,
+    /// What was wanted.
+    pub policy: Policy,
+    /// What had happened before.
+    pub history: History,
+    /// When.
+    pub now: Timestamp,
+    /// Seed.
+    pub seed: u64,
+}
+
+/// A decision with its inputs: enough to make it again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// What went in.
+    pub inputs: Inputs,
+    /// What came out.
+    pub decision: Decision,
+}
+
+impl HistoryStore {
+    /// Records a decision; the number that it gets orders all decisions.
+    ///
+    /// # Errors
+    /// When it can't be written; then it must not be acted on.
+    pub async fn record_decision(&self, recorded: Recorded) -> Result<i64, HistoryError> {
+        self.work(move |connection, path| {
+            let failed = |error| explain(path, error);
+            let transaction = connection.transaction().map_err(failed)?;
+            let id = insert(&transaction, &recorded, path)?;
+            transaction.commit().map_err(failed)?;
+            Ok(id)
+        })
+        .await
+    }
+
+    /// A recorded decision; `None` where there is none of that number.
+    ///
+    /// # Errors
+    /// When the file can't be read or the row makes no sense.
+    pub async fn decision(&self, id: i64) -> Result<Option<Recorded>, HistoryError> {
+        self.work(move |connection, path| read(connection, id, path)).await
+    }
+
+    /// Number of the newest decision; `None` where there is none.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn newest_decision(&self) -> Result<Option<i64>, HistoryError> {
+        self.work(|connection, path| {
+            connection
+                .query_row("SELECT max(id) FROM decision", [], |row| row.get(0))
+                .map_err(|error| explain(path, error))
+        })
+        .await
+    }
+}
+
+/// The observation without its continuum, which is kept apart.
+const CONTINUUM: &str = "continuum";
+
+fn insert(transaction: &Transaction<'_>, recorded: &Recorded, path: &Path) -> Result<i64, HistoryError> {
+    let failed = |error| explain(path, error);
+    let Recorded { inputs, decision } = recorded;
+    let policy = document(transaction, &inputs.policy, path)?;
+    let continuum = document(transaction, &inputs.observation.continuum, path)?;
+    let history = document(transaction, &inputs.history, path)?;
+    let mut observation = serde_json::to_value(&inputs.observation).map_err(|error| odd(path, "decision", &error))?;
+    if let Some(fields) = observation.as_object_mut() {
+        fields.remove(CONTINUUM);
+    }
+    transaction
+        .execute(
+            "INSERT INTO decision (at, seed, mode, verdict, moves, policy, continuum, history, observation, decision)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            params![
+                instant(inputs.now),
+                // SQLite's integers have a sign; a seed has 64 bits.
+                inputs.seed.to_string(),
+                mode(inputs.policy.mode),
+                verdict(&decision.report.verdict),
+                i64::try_from(decision.plan.moves.len()).unwrap_or(i64::MAX),
+                policy,
+                continuum,
+                history,
+                observation.to_string(),
+                json(decision, path)?,
+            ],
+        )
+        .map_err(failed)?;
+    Ok(transaction.last_insert_rowid())
+}
+
+fn document<T: Serialize>(transaction: &Transaction<'_>, value: &T, path: &Path) -> Result<String, HistoryError> {
+    let body = json(value, path)?;
+    let hash = blake3::hash(body.as_bytes()).to_hex().to_string();
+    transaction
+        .execute("INSERT INTO document (hash, body) VALUES (?1, ?2) ON CONFLICT DO NOTHING", params![hash, body])
+        .map_err(|error| explain(path, error))?;
+    Ok(hash)
+}
+
+fn read(connection: &Connection, id: i64, path: &Path) -> Result<Option<Recorded>, HistoryError> {
+    let row = connection
+        .query_row(
+            "SELECT at, seed, p.body, c.body, h.body, observation, decision FROM decision
+             JOIN document p ON p.hash = policy
+             JOIN document c ON c.hash = continuum
+             JOIN document h ON h.hash = history
+             WHERE id = ?1",
+            [id],
+            |row| {
+                let text = |index: usize| row.get::<_, String>(index);
+                Ok([text(0)?, text(1)?, text(2)?, text(3)?, text(4)?, text(5)?, text(6)?])
+            },
+        )
+        .optional()
+        .map_err(|error| explain(path, error))?;
+    let Some([at, seed, policy, continuum, history, observation, decision]) = row else { return Ok(None) };
+    let name = format!("decision {id}");
+    let continuum: Continuum = parse(&continuum, &name, path)?;
+    let mut fields: serde_json::Value = parse(&observation, &name, path)?;
+    if let Some(fields) = fields.as_object_mut() {
+        let continuum = serde_json::to_value(continuum).map_err(|error| odd(path, &name, &error))?;
+        fields.insert(CONTINUUM.to_owned(), continuum);
+    }
+    let observation: Observation = serde_json::from_value(fields).map_err(|error| odd(path, &name, &error))?;
+    let inputs = Inputs {
+        observation,
+        policy: parse(&policy, &name, path)?,
+        history: parse(&history, &name, path)?,
+        now: at.parse().map_err(|error| odd(path, &name, &error))?,
+        seed: seed.parse().map_err(|error| odd(path, &name, &error))?,
+    };
+    Ok(Some(Recorded { inputs, decision: parse(&decision, &name, path)? }))
+}
+
+/// With all digits, so that texts sort as the instants do.
+pub(super) fn instant(at: Timestamp) -> String {
+    format!("{at:.9}")
+}
+
+pub(super) fn json<T: Serialize>(value: &T, path: &Path) -> Result<String, HistoryError> {
+    serde_json::to_string(value).map_err(|error| odd(path, "to be written", &error))
+}
+
+pub(super) fn parse<T: DeserializeOwned>(text: &str, row: &str, path: &Path) -> Result<T, HistoryError> {
+    serde_json::from_str(text).map_err(|error| odd(path, row, &error))
+}
+
+pub(super) fn odd(path: &Path, row: &str, error: &dyn std::fmt::Display) -> HistoryError {
+    HistoryError::Row { path: path.to_owned(), row: row.to_owned(), reason: error.to_string() }
+}
+
+const fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Off => "off",
+        Mode::Observe => "observe",
+        Mode::Recommend => "recommend",
+        Mode::Auto => "auto",
+    }
+}
+
+const fn verdict(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Move => "move",
+        Verdict::Stay => "stay",
+        Verdict::Held { .. } => "held",
+    }
+}

@@ -1,0 +1,245 @@
+//! Orders before they are given, and what came of them.
+
+use jiff::Timestamp;
+use rusqlite::params;
+use sterna_core::continuum::{NodeName, ServiceName};
+use sterna_core::history::{History, Outcome, PastMigration};
+use sterna_core::plan::{Move, MoveCost};
+use sterna_executor::migration::order::MigrationId;
+use sterna_executor::migration::report::{self, Report};
+use sterna_policies::quantity::{Bytes, Millis};
+
+use super::decision::{instant, json, odd};
+use super::{HistoryError, HistoryStore, explain};
+
+/// Migrations per service that a decision remembers, besides its last arrival.
+const REMEMBERED: u32 = 32;
+
+/// An order that is about to be given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// The migration.
+    pub id: MigrationId,
+    /// The decision that it comes from; `None` for one that a person gave.
+    pub decision: Option<i64>,
+    /// What is to be moved, and what that is predicted to cost.
+    pub order: Move,
+}
+
+/// An order of which it is not known what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenIntent {
+    /// The migration.
+    pub id: MigrationId,
+    /// The service.
+    pub service: ServiceName,
+    /// Where it was to leave.
+    pub from: NodeName,
+    /// Where it was to go.
+    pub to: NodeName,
+    /// When the order was about to be given.
+    pub written: Timestamp,
+    /// What was predicted.
+    pub predicted: MoveCost,
+}
+
+impl HistoryStore {
+    /// Journals an order. Must be done before it is given.
+    ///
+    /// # Errors
+    /// When it can't be written; then the order must not be given.
+    pub async fn intend(&self, intent: Intent, now: Timestamp) -> Result<(), HistoryError> {
+        self.work(move |connection, path| {
+            let Intent { id, decision, order } = intent;
+            connection
+                .execute(
+                    "INSERT INTO intent (id, decision, written, service, from_node, to_node,
+                        predicted_downtime_ns, predicted_duration_ns, predicted_bytes)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                    params![
+                        id.to_string(),
+                        decision,
+                        instant(now),
+                        order.service.as_str(),
+                        order.from.as_str(),
+                        order.to.as_str(),
+                        order.predicted.downtime.as_micros(),
+                        order.predicted.duration.as_micros(),
+                        size(order.predicted.bytes),
+                    ],
+                )
+                .map_err(|error| explain(path, error))?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Records how a migration ended.
+    ///
+    /// # Errors
+    /// When it can't be written; the intent then stays open and is settled later by what the agents say.
+    pub async fn record_migration(&self, report: Report, now: Timestamp) -> Result<(), HistoryError> {
+        self.work(move |connection, path| {
+            let reason = match &report.outcome {
+                report::Outcome::Moved => None,
+                report::Outcome::RolledBack { after, reason } => Some(format!("after {after}: {reason}")),
+                report::Outcome::Refused { reasons } => Some(reasons.join("; ")),
+            };
+            connection
+                .execute(
+                    "INSERT INTO migration (id, ended, service, outcome, reason, downtime_ns, duration_ns, bytes, report)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                    params![
+                        report.id.to_string(),
+                        instant(now),
+                        report.service.as_str(),
+                        outcome_name(report.past_outcome()),
+                        reason,
+                        report.downtime.map(Millis::as_micros),
+                        report.duration().as_micros(),
+                        size(report.bytes()),
+                        json(&report, path)?,
+                    ],
+                )
+                .map_err(|error| explain(path, error))?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Settles an intent without a report: the order was never given, or its end was not seen and the agents said
+    /// afterwards where the service is.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub async fn settle(
+        &self,
+        id: MigrationId,
+        service: ServiceName,
+        outcome: Outcome,
+        reason: String,
+        now: Timestamp,
+    ) -> Result<(), HistoryError> {
+        self.work(move |connection, path| {
+            connection
+                .execute(
+                    "INSERT INTO migration (id, ended, service, outcome, reason) VALUES (?1, ?2, ?3, ?4, ?5)",
+                    params![id.to_string(), instant(now), service.as_str(), outcome_name(outcome), reason],
+                )
+                .map_err(|error| explain(path, error))?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Orders of which it is not known what came of them, oldest first.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn open_intents(&self) -> Result<Vec<OpenIntent>, HistoryError> {
+        self.work(|connection, path| {
+            let failed = |error| explain(path, error);
+            let mut statement = connection
+                .prepare_cached(
+                    "SELECT id, service, from_node, to_node, written,
+                        predicted_downtime_ns, predicted_duration_ns, predicted_bytes
+                     FROM intent WHERE NOT EXISTS (SELECT 1 FROM migration WHERE migration.id = intent.id)
+                     ORDER BY id",
+                )
+                .map_err(failed)?;
+            let mut rows = statement.query([]).map_err(failed)?;
+            let mut open = Vec::new();
+            while let Some(row) = rows.next().map_err(failed)? {
+                let text = |index: usize| row.get::<_, String>(index).map_err(failed);
+                let number = |index: usize| row.get::<_, i64>(index).map_err(failed);
+                let id = text(0)?;
+                let name = format!("intent {id}");
+                open.push(OpenIntent {
+                    id: id.parse().map_err(|error| odd(path, &name, &error))?,
+                    service: ServiceName(text(1)?),
+                    from: NodeName(text(2)?),
+                    to: NodeName(text(3)?),
+                    written: text(4)?.parse().map_err(|error| odd(path, &name, &error))?,
+                    predicted: MoveCost {
+                        downtime: Millis::from_micros(number(5)?),
+                        duration: Millis::from_micros(number(6)?),
+                        bytes: amount(number(7)?),
+                    },
+                });
+            }
+            Ok(open)
+        })
+        .await
+    }
+
+    /// What a decision remembers: the newest migrations of each service, and its last arrival however old.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn for_decision(&self) -> Result<History, HistoryError> {
+        self.work(|connection, path| {
+            let failed = |error| explain(path, error);
+            let mut statement = connection
+                .prepare_cached(
+                    "SELECT id, service, ended, from_node, to_node, outcome, downtime_ns, bytes, duration_ns FROM (
+                        SELECT migration.*, from_node, to_node,
+                            row_number() OVER (PARTITION BY migration.service ORDER BY ended DESC, migration.id DESC)
+                                AS nth,
+                            row_number() OVER (PARTITION BY migration.service, outcome ORDER BY ended DESC,
+                                migration.id DESC) AS nth_of_outcome
+                        FROM migration JOIN intent USING (id))
+                     WHERE nth <= ?1 OR (outcome = 'moved' AND nth_of_outcome = 1)
+                     ORDER BY service, nth DESC",
+                )
+                .map_err(failed)?;
+            let mut rows = statement.query([REMEMBERED]).map_err(failed)?;
+            let mut history = History::default();
+            while let Some(row) = rows.next().map_err(failed)? {
+                let text = |index: usize| row.get::<_, String>(index).map_err(failed);
+                let number = |index: usize| row.get::<_, Option<i64>>(index).map_err(failed);
+                let name = format!("migration {}", text(0)?);
+                let past = PastMigration {
+                    ended: text(2)?.parse().map_err(|error| odd(path, &name, &error))?,
+                    from: NodeName(text(3)?),
+                    to: NodeName(text(4)?),
+                    outcome: outcome(&text(5)?).ok_or_else(|| odd(path, &name, &"unknown outcome"))?,
+                    downtime: Millis::from_micros(number(6)?.unwrap_or(0)),
+                    bytes: amount(number(7)?.unwrap_or(0)),
+                    duration: Millis::from_micros(number(8)?.unwrap_or(0)),
+                };
+                history.record(ServiceName(text(1)?), past);
+            }
+            Ok(history)
+        })
+        .await
+    }
+}
+
+/// SQLite's integers have a sign.
+fn size(bytes: Bytes) -> i64 {
+    i64::try_from(bytes.0).unwrap_or(i64::MAX)
+}
+
+fn amount(bytes: i64) -> Bytes {
+    Bytes(u64::try_from(bytes).unwrap_or(0))
+}
+
+const fn outcome_name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Moved => "moved",
+        Outcome::RolledBack => "rolled-back",
+        Outcome::Refused => "refused",
+    }
+}
+
+fn outcome(name: &str) -> Option<Outcome> {
+    [Outcome::Moved, Outcome::RolledBack, Outcome::Refused].into_iter().find(|one| outcome_name(*one) == name)
+}
+
+impl OpenIntent {
+    /// One line about it.
+    pub fn line(&self) -> String {
+        let Self { id, service, from, to, .. } = self;
+        format!("migration {id} of `{service}` from `{from}` to `{to}`")
+    }
+}

@@ -1,0 +1,156 @@
+//! Files that are read again when they change. A bad file keeps the old one.
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// Reads a file's text into a value with its warnings, or says why not; texts are complete reports.
+pub type Parse<T> = dyn Fn(&Path, &str) -> Result<(T, Option<String>), String> + Send + Sync;
+
+/// A file and what it last meant.
+pub struct Watched<T> {
+    path: PathBuf,
+    parse: Box<Parse<T>>,
+    /// What was last looked at, good or bad: the same content is not reported twice.
+    seen: Result<String, String>,
+    value: T,
+}
+
+/// A file that can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum FileError {
+    /// It could not be read.
+    #[error("can't read {path}: {reason}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// It was read and refused.
+    #[error("{report}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Where, what, and what would be right.
+        report: String,
+    },
+}
+
+/// What a look at a file came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// Nothing new.
+    Same,
+    /// A new content is in force, with its warnings.
+    Changed(Option<String>),
+    /// The new content can't be used; the old one stays in force.
+    Refused(FileError),
+}
+
+impl<T> Watched<T> {
+    /// Reads the file for the first time. Gives its warnings too.
+    ///
+    /// # Errors
+    /// When it can't be read or is invalid.
+    pub fn open(path: &Path, parse: Box<Parse<T>>) -> Result<(Self, Option<String>), FileError> {
+        let text = read(path)
+            .map_err(|reason| FileError::Unreadable { path: path.to_owned(), reason })?;
+        let (value, warnings) =
+            parse(path, &text).map_err(|report| FileError::Invalid { path: path.to_owned(), report })?;
+        Ok((Self { path: path.to_owned(), parse, seen: Ok(text), value }, warnings))
+    }
+
+    /// What is in force.
+    pub fn value(&self) -> &T {
+        &self.value
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Looks at the file again. `accept` may refuse a valid content that does not fit what runs.
+    ///
+    /// The content is compared, not the time of the file: times are too coarse for two quick edits, and a mounted folder
+    /// that is swapped as a whole may bring an older time.
+    pub fn look(&mut self, accept: impl FnOnce(&T, &T) -> Result<(), String>) -> Look {
+        let text = read(&self.path);
+        if text == self.seen {
+            return Look::Same;
+        }
+        self.seen = text;
+        let path = self.path.clone();
+        let text = match &self.seen {
+            Ok(text) => text,
+            Err(reason) => return Look::Refused(FileError::Unreadable { path, reason: reason.clone() }),
+        };
+        let parsed = (self.parse)(&self.path, text)
+            .and_then(|(value, warnings)| accept(&self.value, &value).map(|()| (value, warnings)));
+        match parsed {
+            Ok((value, warnings)) => {
+                self.value = value;
+                Look::Changed(warnings)
+            }
+            Err(report) => Look::Refused(FileError::Invalid { path, report }),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number() -> Box<Parse<u32>> {
+        Box::new(|path, text| {
+            let value = text.trim().parse().map_err(|error| format!("{}: {error}", path.display()))?;
+            Ok((value, (value > 100).then(|| "large".to_owned())))
+        })
+    }
+
+    #[test]
+    fn a_bad_file_keeps_the_old_value_and_is_reported_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("n");
+        std::fs::write(&path, "1").unwrap();
+        let (mut file, warnings) = Watched::open(&path, number()).unwrap();
+        assert_eq!((*file.value(), warnings), (1, None));
+        let any = |_: &u32, _: &u32| Ok(());
+        assert_eq!(file.look(any), Look::Same);
+
+        std::fs::write(&path, "x").unwrap();
+        assert!(matches!(file.look(any), Look::Refused(FileError::Invalid { .. })));
+        assert_eq!(file.look(any), Look::Same);
+        assert_eq!(*file.value(), 1);
+
+        std::fs::write(&path, "200").unwrap();
+        assert_eq!(file.look(any), Look::Changed(Some("large".to_owned())));
+        assert_eq!(*file.value(), 200);
+
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(file.look(any), Look::Refused(FileError::Unreadable { .. })));
+        assert_eq!(file.look(any), Look::Same);
+        assert_eq!(*file.value(), 200);
+        // The good content again counts as a change: it ends the state of error.
+        std::fs::write(&path, "200").unwrap();
+        assert!(matches!(file.look(any), Look::Changed(_)));
+
+        std::fs::write(&path, "3").unwrap();
+        assert!(matches!(file.look(|_, _| Err("no".to_owned())), Look::Refused(_)));
+        assert_eq!(*file.value(), 200);
+    }
+
+    #[test]
+    fn a_file_that_is_bad_at_first_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("n");
+        assert!(matches!(Watched::open(&path, number()), Err(FileError::Unreadable { .. })));
+        std::fs::write(&path, "x").unwrap();
+        assert!(matches!(Watched::open(&path, number()), Err(FileError::Invalid { .. })));
+    }
+}

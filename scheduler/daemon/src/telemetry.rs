@@ -1,0 +1,353 @@
+//! Numbers about the service itself, and its health, over HTTP.
+//!
+//! `/healthz` says that the process serves; it depends on nothing else. `/readyz` says whether the loop works: the last
+//! cycle was complete, and not long ago.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use jiff::Timestamp;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use sterna_core::report::{Decision, Hold, Verdict};
+use sterna_executor::migration::report::{Outcome, Report};
+use sterna_policies::policy::Metric;
+use sterna_policies::quantity::Millis;
+use tokio::net::TcpListener;
+
+use crate::observe::Observed;
+
+type ByOne = [(&'static str, &'static str); 1];
+
+/// The service's own metrics.
+#[derive(Debug)]
+pub struct Telemetry {
+    registry: Registry,
+    decisions: Family<ByOne, Counter>,
+    holds: Family<ByOne, Counter>,
+    cycles: Family<ByOne, Counter>,
+    cycle_duration: Histogram,
+    last_cycle: Gauge,
+    unknown: Family<ByOne, Gauge>,
+    store_up: Gauge,
+    nodes: Gauge,
+    nodes_reachable: Gauge,
+    migrations: Family<ByOne, Counter>,
+    downtime: Histogram,
+    bytes: Counter,
+    reload_ok: Family<ByOne, Gauge>,
+    reload_time: Family<ByOne, Gauge>,
+    readiness: Mutex<Readiness>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Readiness {
+    /// When the last cycle ended, by the process's own clock, and how.
+    last: Option<(std::time::Instant, Result<(), String>)>,
+    interval: Duration,
+}
+
+/// What came of a migration, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MigrationEnd<'a> {
+    /// There is a report.
+    Reported(&'a Report),
+    /// The order was not taken.
+    NotTaken,
+    /// Its end was not seen.
+    LostSight,
+}
+
+/// A file that is reloaded, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigFile {
+    /// The policy.
+    Policy,
+    /// The inventory.
+    Inventory,
+}
+
+impl ConfigFile {
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Inventory => "inventory",
+        }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Telemetry {
+    /// All at nothing.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("sterna");
+        let mut telemetry = Self {
+            registry: Registry::default(),
+            decisions: Family::default(),
+            holds: Family::default(),
+            cycles: Family::default(),
+            cycle_duration: Histogram::new(exponential_buckets(0.01, 2.0, 14)),
+            last_cycle: Gauge::default(),
+            unknown: Family::default(),
+            store_up: Gauge::default(),
+            nodes: Gauge::default(),
+            nodes_reachable: Gauge::default(),
+            migrations: Family::default(),
+            downtime: Histogram::new(exponential_buckets(0.05, 2.0, 12)),
+            bytes: Counter::default(),
+            reload_ok: Family::default(),
+            reload_time: Family::default(),
+            readiness: Mutex::default(),
+        };
+        let t = &telemetry;
+        registry.register("decisions", "Decisions by verdict", t.decisions.clone());
+        registry.register("holds", "Rules that held a decision or a service's move, by rule", t.holds.clone());
+        registry.register("cycles", "Cycles by result", t.cycles.clone());
+        registry.register_with_unit(
+            "cycle_duration",
+            "From looking to having decided",
+            Unit::Seconds,
+            t.cycle_duration.clone(),
+        );
+        registry.register_with_unit(
+            "last_cycle_timestamp",
+            "When the last complete cycle ended",
+            Unit::Seconds,
+            t.last_cycle.clone(),
+        );
+        registry.register("unknown_values", "Values that could not be learnt, by metric", t.unknown.clone());
+        registry.register("metric_store_up", "Whether the metrics store answered", t.store_up.clone());
+        registry.register("nodes", "Nodes of the inventory", t.nodes.clone());
+        registry.register("nodes_reachable", "Nodes whose agent answered", t.nodes_reachable.clone());
+        registry.register("migrations", "Migrations by outcome", t.migrations.clone());
+        registry.register_with_unit(
+            "migration_downtime",
+            "Downtime of services that were moved",
+            Unit::Seconds,
+            t.downtime.clone(),
+        );
+        registry.register_with_unit("migration", "What migrations sent over links", Unit::Bytes, t.bytes.clone());
+        registry.register(
+            "config_last_reload_successful",
+            "Whether the file as it is now is in force",
+            t.reload_ok.clone(),
+        );
+        registry.register_with_unit(
+            "config_last_reload_success_timestamp",
+            "When the content in force was read",
+            Unit::Seconds,
+            t.reload_time.clone(),
+        );
+        telemetry.registry = registry;
+        telemetry
+    }
+
+    /// A file was read and is in force, or was refused.
+    pub fn reloaded(&self, file: ConfigFile, ok: bool, now: Timestamp) {
+        let label = [("file", file.name())];
+        self.reload_ok.get_or_create(&label).set(i64::from(ok));
+        if ok {
+            self.reload_time.get_or_create(&label).set(now.as_second());
+        }
+    }
+
+    /// Something was observed.
+    pub fn observed(&self, observed: &Observed) {
+        let seen = &observed.observation;
+        self.nodes.set(count(seen.continuum.nodes.len()));
+        self.nodes_reachable.set(count(seen.reachable.len()));
+        if let Some(up) = observed.store_up {
+            self.store_up.set(i64::from(up));
+        }
+        for metric in [
+            Metric::UserLatency,
+            Metric::CostRate,
+            Metric::Power,
+            Metric::CarbonRate,
+            Metric::CpuUse,
+        ] {
+            let unknown = seen.unknown.iter().filter(|one| one.metric == metric).count();
+            self.unknown.get_or_create(&[("metric", metric.name())]).set(count(unknown));
+        }
+    }
+
+    /// Something was decided.
+    pub fn decided(&self, decision: &Decision, took: Duration) {
+        let verdict = match &decision.report.verdict {
+            Verdict::Move => "move",
+            Verdict::Stay => "stay",
+            Verdict::Held { .. } => "held",
+        };
+        self.decisions.get_or_create(&[("verdict", verdict)]).inc();
+        let whole = match &decision.report.verdict {
+            Verdict::Held { by } => by.as_slice(),
+            Verdict::Move | Verdict::Stay => &[],
+        };
+        let mut names: Vec<_> = whole.iter().map(hold_name).collect();
+        names.extend(decision.report.services.iter().flat_map(|service| &service.held_by).map(hold_name));
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            self.holds.get_or_create(&[("rule", name)]).inc();
+        }
+        self.cycle_duration.observe(took.as_secs_f64());
+    }
+
+    /// A cycle ended. `interval` is the time until the next.
+    pub fn cycle_ended(&self, result: Result<(), String>, interval: Duration, now: Timestamp) {
+        let label = if result.is_ok() { "complete" } else { "failed" };
+        self.cycles.get_or_create(&[("result", label)]).inc();
+        if result.is_ok() {
+            self.last_cycle.set(now.as_second());
+        }
+        let mut readiness = self.readiness.lock().unwrap_or_else(PoisonError::into_inner);
+        *readiness = Readiness { last: Some((std::time::Instant::now(), result)), interval };
+    }
+
+    /// A migration ended.
+    pub fn migrated(&self, end: MigrationEnd<'_>) {
+        let outcome = match end {
+            MigrationEnd::Reported(report) => match report.outcome {
+                Outcome::Moved => "moved",
+                Outcome::RolledBack { .. } => "rolled-back",
+                Outcome::Refused { .. } => "refused",
+            },
+            MigrationEnd::NotTaken => "refused",
+            MigrationEnd::LostSight => "lost-sight",
+        };
+        self.migrations.get_or_create(&[("outcome", outcome)]).inc();
+        if let MigrationEnd::Reported(report) = end {
+            self.bytes.inc_by(report.bytes().0);
+            if let Some(downtime) = report.downtime {
+                self.downtime.observe(downtime.as_f64() / 1e3);
+            }
+        }
+    }
+
+    /// Whether the loop works, or why not.
+    pub fn ready(&self) -> Result<(), String> {
+        let Readiness { last, interval } = self.readiness.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some((when, result)) = last else { return Err("no cycle has ended yet".to_owned()) };
+        result?;
+        // A cycle in which services are moved takes as long as their migrations.
+        let allowed = interval * 3 + Duration::from_secs(600);
+        let silent = when.elapsed();
+        if silent > allowed {
+            return Err(format!("the last cycle ended {} ago", Millis::from_duration(silent)));
+        }
+        Ok(())
+    }
+
+    /// In the text form that Prometheus scrapes.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+fn count(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// The word for a rule that holds, as reports and metrics have it.
+pub const fn hold_name(hold: &Hold) -> &'static str {
+    match hold {
+        Hold::PolicyOff => "policy-off",
+        Hold::MetricsMissing { .. } => "metrics-missing",
+        Hold::GainTooSmall { .. } => "gain-too-small",
+        Hold::Residency { .. } => "residency",
+        Hold::Cooldown { .. } => "cooldown",
+        Hold::Concurrent { .. } => "concurrent",
+        Hold::UnderWay => "under-way",
+        Hold::NotRunning => "not-running",
+        Hold::Infeasible => "infeasible",
+        Hold::Solver { .. } => "solver",
+        Hold::Checker { .. } => "checker",
+    }
+}
+
+/// The routes.
+pub fn routes(telemetry: Arc<Telemetry>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .with_state(telemetry)
+}
+
+/// Serves the routes until the process ends.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(listener: TcpListener, telemetry: Arc<Telemetry>) -> std::io::Result<()> {
+    axum::serve(listener, routes(telemetry)).await
+}
+
+async fn metrics(State(telemetry): State<Arc<Telemetry>>) -> impl IntoResponse {
+    const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    match telemetry.text() {
+        Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, KIND)], text),
+        Err(error) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], error.to_string())
+        }
+    }
+}
+
+async fn readyz(State(telemetry): State<Arc<Telemetry>>) -> (StatusCode, String) {
+    match telemetry.ready() {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_named_with_their_units() {
+        let telemetry = Telemetry::new();
+        telemetry.reloaded(ConfigFile::Policy, true, Timestamp::from_second(7).unwrap());
+        telemetry.reloaded(ConfigFile::Policy, false, Timestamp::from_second(9).unwrap());
+        telemetry.migrated(MigrationEnd::LostSight);
+        telemetry.cycle_ended(Ok(()), Duration::from_secs(1), Timestamp::from_second(5).unwrap());
+        let text = telemetry.text().unwrap();
+        for line in [
+            "sterna_config_last_reload_successful{file=\"policy\"} 0",
+            "sterna_config_last_reload_success_timestamp_seconds{file=\"policy\"} 7",
+            "sterna_migrations_total{outcome=\"lost-sight\"} 1",
+            "sterna_migration_bytes_total 0",
+            "sterna_migration_downtime_seconds_count 0",
+            "sterna_cycles_total{result=\"complete\"} 1",
+            "sterna_last_cycle_timestamp_seconds 5",
+        ] {
+            assert!(text.lines().any(|one| one == line), "no `{line}` in\n{text}");
+        }
+    }
+
+    #[test]
+    fn ready_means_that_the_last_cycle_was_complete() {
+        let telemetry = Telemetry::new();
+        assert!(telemetry.ready().unwrap_err().contains("no cycle"));
+        telemetry.cycle_ended(Ok(()), Duration::from_secs(1), Timestamp::UNIX_EPOCH);
+        assert_eq!(telemetry.ready(), Ok(()));
+        telemetry.cycle_ended(Err("disk".to_owned()), Duration::from_secs(1), Timestamp::UNIX_EPOCH);
+        assert_eq!(telemetry.ready(), Err("disk".to_owned()));
+    }
+}
