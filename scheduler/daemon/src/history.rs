@@ -39,7 +39,9 @@ pub enum HistoryError {
         source: std::io::Error,
     },
     /// Another scheduler uses the state.
-    #[error("another scheduler runs on {path}{holder}; two would give contradicting orders. Stop it, or set another `state`")]
+    #[error(
+        "another scheduler runs on {path}{holder}; two would give contradicting orders. Stop it, or set another `state`"
+    )]
     Locked {
         /// The state folder.
         path: PathBuf,
@@ -53,7 +55,9 @@ pub enum HistoryError {
         path: PathBuf,
     },
     /// The file was written by a newer program.
-    #[error("the history {path} has version {found}, this program knows up to {known}; use the newer program")]
+    #[error(
+        "the history {path} has version {found}, this program knows up to {known}; use the newer program"
+    )]
     Newer {
         /// The file.
         path: PathBuf,
@@ -63,7 +67,9 @@ pub enum HistoryError {
         known: i64,
     },
     /// The file is not a database or is damaged.
-    #[error("the history {path} is damaged or not a database ({reason}); put it aside and start again, or restore a copy")]
+    #[error(
+        "the history {path} is damaged or not a database ({reason}); put it aside and start again, or restore a copy"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,

@@ -88,8 +88,8 @@ async fn ask<S: MetricStore>(
     at: Timestamp,
 ) -> Result<Readings, String> {
     // A tenth of the allowed age is lost at most to the resolution with which ranges are searched.
-    let witnesses =
-        age::witnesses(&source.query, source.max_age.to_duration() / 10).map_err(|error| error.to_string())?;
+    let witnesses = age::witnesses(&source.query, source.max_age.to_duration() / 10)
+        .map_err(|error| error.to_string())?;
     let answer = store.instant(&source.query, at, source.max_age);
     let ages = join_all(witnesses.iter().map(|witness| store.instant(witness, at, source.max_age)));
     let (answer, ages) = futures_util::future::join(answer, ages).await;

@@ -54,8 +54,7 @@ impl<T> Watched<T> {
     /// # Errors
     /// When it can't be read or is invalid.
     pub fn open(path: &Path, parse: Box<Parse<T>>) -> Result<(Self, Option<String>), FileError> {
-        let text = read(path)
-            .map_err(|reason| FileError::Unreadable { path: path.to_owned(), reason })?;
+        let text = read(path).map_err(|reason| FileError::Unreadable { path: path.to_owned(), reason })?;
         let (value, warnings) =
             parse(path, &text).map_err(|report| FileError::Invalid { path: path.to_owned(), report })?;
         Ok((Self { path: path.to_owned(), parse, seen: Ok(text), value }, warnings))

@@ -66,9 +66,7 @@ pub enum SettingsError {
         report: String,
     },
     /// All layers together don't make settings.
-    #[error(
-        "the settings of {path} with the environment (STERNA__…) are invalid: {reason}"
-    )]
+    #[error("the settings of {path} with the environment (STERNA__…) are invalid: {reason}")]
     Layers {
         /// The file.
         path: PathBuf,
@@ -126,10 +124,12 @@ impl<'de, T: FromStr + TryFrom<i128>> Deserialize<'de> for Whole<T> {
                 text.parse().map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
             }
             fn visit_i64<E: de::Error>(self, value: i64) -> Result<T, E> {
-                T::try_from(i128::from(value)).map_err(|_| E::invalid_value(de::Unexpected::Signed(value), &self))
+                T::try_from(i128::from(value))
+                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(value), &self))
             }
             fn visit_u64<E: de::Error>(self, value: u64) -> Result<T, E> {
-                T::try_from(i128::from(value)).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(value), &self))
+                T::try_from(i128::from(value))
+                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(value), &self))
             }
         }
         deserializer.deserialize_any(Strictly(PhantomData)).map(Whole)
@@ -178,7 +178,8 @@ impl Settings {
             .and_then(config::Config::try_deserialize)
             .map_err(layers_error)?;
 
-        let invalid = |reason: &str| SettingsError::Layers { path: path.to_owned(), reason: reason.to_owned() };
+        let invalid =
+            |reason: &str| SettingsError::Layers { path: path.to_owned(), reason: reason.to_owned() };
         if layers.prometheus.timeout < Millis::from_micros(1_000_000) {
             return Err(invalid("`prometheus.timeout` must be at least \"1ms\""));
         }
@@ -259,12 +260,14 @@ mod tests {
         assert_eq!(settings.listen.to_string(), "127.0.0.1:7400");
         assert_eq!((settings.seed, settings.cycles), (0, None));
 
-        let text = format!("{LEAST}seed = 7\nstate = \"s\"\n[prometheus]\nurl = \"http://a:1\"\ntimeout = \"3s\"\n");
+        let text =
+            format!("{LEAST}seed = 7\nstate = \"s\"\n[prometheus]\nurl = \"http://a:1\"\ntimeout = \"3s\"\n");
         let settings = load(&text, &[HOME, ("XDG_STATE_HOME", "/x")]).unwrap();
         assert_eq!((settings.seed, settings.state.as_path()), (7, Path::new("/here/s")));
         assert_eq!(settings.prometheus.url, "http://a:1");
 
-        let over = [("STERNA__PROMETHEUS__URL", "http://b:2"), ("STERNA__SEED", "9"), ("STERNA__CYCLES", "2"), HOME];
+        let over =
+            [("STERNA__PROMETHEUS__URL", "http://b:2"), ("STERNA__SEED", "9"), ("STERNA__CYCLES", "2"), HOME];
         let settings = load(&text, &over).unwrap();
         assert_eq!(settings.prometheus.url, "http://b:2");
         assert_eq!(settings.prometheus.timeout.as_f64(), 3000.0);

@@ -57,7 +57,7 @@ struct Readiness {
 }
 
 /// What came of a migration, as a label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MigrationEnd<'a> {
     /// There is a report.
     Reported(&'a Report),
@@ -116,7 +116,11 @@ impl Telemetry {
         };
         let t = &telemetry;
         registry.register("decisions", "Decisions by verdict", t.decisions.clone());
-        registry.register("holds", "Rules that held a decision or a service's move, by rule", t.holds.clone());
+        registry.register(
+            "holds",
+            "Rules that held a decision or a service's move, by rule",
+            t.holds.clone(),
+        );
         registry.register("cycles", "Cycles by result", t.cycles.clone());
         registry.register_with_unit(
             "cycle_duration",
@@ -141,7 +145,12 @@ impl Telemetry {
             Unit::Seconds,
             t.downtime.clone(),
         );
-        registry.register_with_unit("migration", "What migrations sent over links", Unit::Bytes, t.bytes.clone());
+        registry.register_with_unit(
+            "migration",
+            "What migrations sent over links",
+            Unit::Bytes,
+            t.bytes.clone(),
+        );
         registry.register(
             "config_last_reload_successful",
             "Whether the file as it is now is in force",
@@ -174,13 +183,9 @@ impl Telemetry {
         if let Some(up) = observed.store_up {
             self.store_up.set(i64::from(up));
         }
-        for metric in [
-            Metric::UserLatency,
-            Metric::CostRate,
-            Metric::Power,
-            Metric::CarbonRate,
-            Metric::CpuUse,
-        ] {
+        for metric in
+            [Metric::UserLatency, Metric::CostRate, Metric::Power, Metric::CarbonRate, Metric::CpuUse]
+        {
             let unknown = seen.unknown.iter().filter(|one| one.metric == metric).count();
             self.unknown.get_or_create(&[("metric", metric.name())]).set(count(unknown));
         }
@@ -241,7 +246,8 @@ impl Telemetry {
 
     /// Whether the loop works, or why not.
     pub fn ready(&self) -> Result<(), String> {
-        let Readiness { last, interval } = self.readiness.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Readiness { last, interval } =
+            self.readiness.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some((when, result)) = last else { return Err("no cycle has ended yet".to_owned()) };
         result?;
         // A cycle in which services are moved takes as long as their migrations.

@@ -4,12 +4,12 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use sterna_core::continuum::Continuum;
 use sterna_core::history::History;
 use sterna_core::observation::Observation;
 use sterna_core::report::{Decision, Verdict};
 use sterna_policies::policy::{Mode, Policy};
-use std::path::Path;
 
 use super::{HistoryError, HistoryStore, explain};
 
@@ -84,7 +84,8 @@ fn insert(transaction: &Transaction<'_>, recorded: &Recorded, path: &Path) -> Re
     let policy = document(transaction, &inputs.policy, path)?;
     let continuum = document(transaction, &inputs.observation.continuum, path)?;
     let history = document(transaction, &inputs.history, path)?;
-    let mut observation = serde_json::to_value(&inputs.observation).map_err(|error| odd(path, "decision", &error))?;
+    let mut observation =
+        serde_json::to_value(&inputs.observation).map_err(|error| odd(path, "decision", &error))?;
     if let Some(fields) = observation.as_object_mut() {
         fields.remove(CONTINUUM);
     }
@@ -110,11 +111,18 @@ fn insert(transaction: &Transaction<'_>, recorded: &Recorded, path: &Path) -> Re
     Ok(transaction.last_insert_rowid())
 }
 
-fn document<T: Serialize>(transaction: &Transaction<'_>, value: &T, path: &Path) -> Result<String, HistoryError> {
+fn document<T: Serialize>(
+    transaction: &Transaction<'_>,
+    value: &T,
+    path: &Path,
+) -> Result<String, HistoryError> {
     let body = json(value, path)?;
     let hash = blake3::hash(body.as_bytes()).to_hex().to_string();
     transaction
-        .execute("INSERT INTO document (hash, body) VALUES (?1, ?2) ON CONFLICT DO NOTHING", params![hash, body])
+        .execute(
+            "INSERT INTO document (hash, body) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+            params![hash, body],
+        )
         .map_err(|error| explain(path, error))?;
     Ok(hash)
 }
@@ -143,7 +151,8 @@ fn read(connection: &Connection, id: i64, path: &Path) -> Result<Option<Recorded
         let continuum = serde_json::to_value(continuum).map_err(|error| odd(path, &name, &error))?;
         fields.insert(CONTINUUM.to_owned(), continuum);
     }
-    let observation: Observation = serde_json::from_value(fields).map_err(|error| odd(path, &name, &error))?;
+    let observation: Observation =
+        serde_json::from_value(fields).map_err(|error| odd(path, &name, &error))?;
     let inputs = Inputs {
         observation,
         policy: parse(&policy, &name, path)?,

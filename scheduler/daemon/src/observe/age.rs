@@ -31,7 +31,9 @@ pub enum AgeError {
     #[error("the query is not valid PromQL: {0}")]
     Syntax(String),
     /// It has a part through which the age can't be followed.
-    #[error("how old the values of the query are can't be known through `{0}`; record that part by a rule and query the rule's series")]
+    #[error(
+        "how old the values of the query are can't be known through `{0}`; record that part by a rule and query the rule's series"
+    )]
     Opaque(String),
 }
 
@@ -88,7 +90,10 @@ fn without(labels: &Labels, witness: &str) -> String {
 fn follow_aggregate(aggregate: &AggregateExpr, step: Duration) -> Result<Vec<String>, AgeError> {
     let mut all = follow(&aggregate.expr, step)?;
     // These give back series of their input, labels and all.
-    let selects = matches!(aggregate.op.id(), token::T_TOPK | token::T_BOTTOMK | token::T_LIMITK | token::T_LIMIT_RATIO);
+    let selects = matches!(
+        aggregate.op.id(),
+        token::T_TOPK | token::T_BOTTOMK | token::T_LIMITK | token::T_LIMIT_RATIO
+    );
     if !selects {
         for witness in &mut all {
             *witness = match &aggregate.modifier {
@@ -127,7 +132,8 @@ fn follow_binary(binary: &BinaryExpr, step: Duration) -> Result<Vec<String>, Age
     let opaque = || AgeError::Opaque(binary.to_string());
     let (left, right) = (follow(&binary.lhs, step)?, follow(&binary.rhs, step)?);
     let matching = binary.modifier.as_ref().and_then(|modifier| modifier.matching.as_ref());
-    let cardinality = binary.modifier.as_ref().map_or(&VectorMatchCardinality::OneToOne, |modifier| &modifier.card);
+    let cardinality =
+        binary.modifier.as_ref().map_or(&VectorMatchCardinality::OneToOne, |modifier| &modifier.card);
     // The labels on which two sides meet.
     let meet = |all: Vec<String>| -> Vec<String> {
         match matching {

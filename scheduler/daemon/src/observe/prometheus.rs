@@ -10,7 +10,7 @@ use sterna_policies::quantity::Millis;
 use super::store::{Answer, MetricStore, Row, StoreError};
 
 /// A Prometheus server, or what speaks its query API.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Prometheus {
     client: Client,
     url: String,
@@ -36,7 +36,12 @@ impl Prometheus {
         Ok(Self { client, url: url.to_owned(), timeout })
     }
 
-    async fn ask(&self, query: &str, at: Option<Timestamp>, lookback: Option<Millis>) -> Result<Data, StoreError> {
+    async fn ask(
+        &self,
+        query: &str,
+        at: Option<Timestamp>,
+        lookback: Option<Millis>,
+    ) -> Result<Data, StoreError> {
         // The crate's own typed answer drops `warnings`, takes whole seconds only, and fails as a whole on a native
         // histogram; so its raw response is read here.
         let mut request = self.client.query(query).timeout(self.timeout.as_micros() / 1_000_000);
@@ -65,7 +70,9 @@ impl Prometheus {
                 tracing::debug!(error, "query timeout");
                 Err(StoreError::Timeout { url: self.url.clone(), after: self.timeout })
             }
-            Reply::Error { error_type, error } => Err(StoreError::Refused { kind: error_type, message: error }),
+            Reply::Error { error_type, error } => {
+                Err(StoreError::Refused { kind: error_type, message: error })
+            }
         }
     }
 

@@ -56,7 +56,8 @@ pub fn subjects(metric: Metric, continuum: &Continuum) -> Vec<Subject> {
     let sites = continuum.sites.keys();
     if metric == Metric::UserLatency {
         // A group that asks for nothing feels nothing.
-        let asking = continuum.users.iter().filter(|(_, users)| users.rates.values().any(|rate| rate.as_micros() > 0));
+        let asking =
+            continuum.users.iter().filter(|(_, users)| users.rates.values().any(|rate| rate.as_micros() > 0));
         asking
             .flat_map(|(users, _)| {
                 sites.clone().map(|site| Subject { site: site.clone(), users: Some(users.clone()) })
@@ -147,7 +148,8 @@ fn label<'a>(row: &'a Row, name: &str) -> Option<&'a str> {
 
 fn absence(answer: &Answer, ignored: &[String]) -> String {
     if answer.rows.is_empty() {
-        "the query gives no series at all; check that the exporter is scraped and not older than `max_age`".to_owned()
+        "the query gives no series at all; check that the exporter is scraped and not older than `max_age`"
+            .to_owned()
     } else if ignored.is_empty() {
         "the query gives no value for it; check that its exporter is up and scraped".to_owned()
     } else {

@@ -45,7 +45,9 @@ pub struct Row {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum StoreError {
     /// The address can't be used.
-    #[error("`{url}` is not an address of a Prometheus server ({reason}); write it like http://127.0.0.1:9090")]
+    #[error(
+        "`{url}` is not an address of a Prometheus server ({reason}); write it like http://127.0.0.1:9090"
+    )]
     Address {
         /// As it was given.
         url: String,
@@ -93,6 +95,8 @@ pub enum StoreError {
     #[error("the store answered with warnings, so its numbers may be partial: {0}")]
     Partial(String),
     /// The expression does not give an instant vector.
-    #[error("the query gives a {0} and not an instant vector; select by labels or aggregate so that each site has one value")]
+    #[error(
+        "the query gives a {0} and not an instant vector; select by labels or aggregate so that each site has one value"
+    )]
     NotVector(String),
 }

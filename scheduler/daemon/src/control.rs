@@ -1,0 +1,284 @@
+//! The loop: look, decide, record, and in mode `auto` have the moves made.
+//!
+//! Level-triggered: every cycle reads the whole state anew, nothing is retried inside one, the next cycle is the retry. A
+//! decision that can't be recorded is not acted on, and an order that can't be journalled is not given.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sterna_core::continuum::Continuum;
+use sterna_core::history::{History, Outcome};
+use sterna_core::observation::{Observation, UnderWay};
+use sterna_core::report::{Decision, Verdict};
+use sterna_executor::fleet::{FleetError, FleetView};
+use sterna_policies::policy::{Mode, Policy};
+use thiserror::Error;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use self::carry::Carrier;
+use self::notice::{Decided, Notice, headline};
+use self::stop::{Stop, Urgency};
+use self::world::{Clock, World};
+use crate::history::{HistoryError, HistoryStore, Inputs, Recorded};
+use crate::observe::store::MetricStore;
+use crate::observe::{Observed, observe};
+use crate::reload::{Look, Watched};
+use crate::telemetry::{ConfigFile, Telemetry};
+
+mod carry;
+pub mod notice;
+pub mod stop;
+pub mod world;
+
+/// The decision function; see [`sterna_core::decide()`].
+pub type Decide = dyn Fn(&Observation, &Policy, &History, Timestamp, u64) -> Decision + Send + Sync;
+
+/// The files that say what is and what is wanted.
+pub struct Files {
+    /// The policy.
+    pub policy: Watched<Policy>,
+    /// The inventory.
+    pub inventory: Watched<Continuum>,
+}
+
+/// The loop and all that it works with.
+pub struct Scheduler<S, W, C> {
+    /// Metrics.
+    pub store: S,
+    /// Where services run.
+    pub world: W,
+    /// Time.
+    pub clock: C,
+    /// How to decide.
+    pub decide: Arc<Decide>,
+    /// Policy and inventory.
+    pub files: Files,
+    /// What happened.
+    pub history: HistoryStore,
+    /// Own metrics.
+    pub telemetry: Arc<Telemetry>,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Told of everything that a person may want to see.
+    pub tell: Box<dyn Fn(&Notice<'_>) + Send + Sync>,
+}
+
+/// A cycle that could not be completed.
+#[derive(Debug, Error)]
+pub enum CycleError {
+    /// The agents could not be asked at all.
+    #[error("the agents can't be asked: {0}")]
+    Fleet(#[from] FleetError),
+    /// The history can't be used.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The decision function did not come back: a bug to be reported.
+    #[error("the decision engine failed: {0}")]
+    Engine(String),
+}
+
+/// A decision and what went into it.
+#[derive(Debug)]
+pub struct Considered {
+    /// What was seen, and how.
+    pub observed: Observed,
+    /// What went in and what came out.
+    pub recorded: Recorded,
+}
+
+/// Looks and decides, once, and changes nothing.
+///
+/// # Errors
+/// When the agents or the history can't be asked, or the engine fails.
+pub async fn consider<S: MetricStore>(
+    store: &S,
+    view: FleetView,
+    continuum: &Continuum,
+    policy: &Policy,
+    history: &HistoryStore,
+    decide: &Arc<Decide>,
+    now: Timestamp,
+    seed: u64,
+) -> Result<Considered, CycleError> {
+    let mut observed = observe(store, continuum, view, policy, now).await;
+    // An order whose end is unknown may still be carried out.
+    for open in history.open_intents().await? {
+        let known = observed.observation.under_way.iter().any(|one| one.service == open.service);
+        if !known {
+            observed.notes.push(format!("{} is not settled: its end was not seen", open.line()));
+            observed.observation.under_way.push(UnderWay {
+                service: open.service,
+                from: open.from,
+                to: open.to,
+            });
+        }
+    }
+    let inputs = Inputs {
+        observation: observed.observation.clone(),
+        policy: policy.clone(),
+        history: history.for_decision().await?,
+        now,
+        seed,
+    };
+    let decide = Arc::clone(decide);
+    let recorded = tokio::task::spawn_blocking(move || {
+        let decision = decide(&inputs.observation, &inputs.policy, &inputs.history, inputs.now, inputs.seed);
+        Recorded { inputs, decision }
+    })
+    .await
+    .map_err(|error| CycleError::Engine(error.to_string()))?;
+    Ok(Considered { observed, recorded })
+}
+
+impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
+    /// Runs until `stop` is asked for or `cycles` have passed. Gives the number of cycles.
+    ///
+    /// A cycle that fails is told and counted, and the loop goes on.
+    pub async fn run(&mut self, stop: &Stop, cycles: Option<u64>) -> u64 {
+        let mut done = 0;
+        let mut last = None;
+        while stop.urgency() == Urgency::No && cycles.is_none_or(|cycles| done < cycles) {
+            let began = Instant::now();
+            done += 1;
+            let span = tracing::info_span!("cycle", n = done);
+            let result = self.cycle(stop, &mut last).instrument(span).await;
+            if let Err(error) = &result {
+                (self.tell)(&Notice::Failed(&error.to_string()));
+            }
+            let interval = self.interval();
+            self.telemetry.cycle_ended(result.map_err(|error| error.to_string()), interval, self.clock.now());
+            if cycles.is_none_or(|cycles| done < cycles) {
+                tokio::select! {
+                    () = stop.at_least(Urgency::WhenDone) => {}
+                    () = tokio::time::sleep_until(began + interval) => {}
+                }
+            }
+        }
+        done
+    }
+
+    fn interval(&self) -> Duration {
+        // Never a busy loop, whatever a policy says.
+        self.files.policy.value().trigger.interval.to_duration().max(Duration::from_millis(100))
+    }
+
+    /// One cycle; `last` is the headline of the cycle before.
+    async fn cycle(&mut self, stop: &Stop, last: &mut Option<String>) -> Result<(), CycleError> {
+        self.reload();
+        let began = Instant::now();
+        let look = self.look();
+        let (considered, mover) = tokio::select! {
+            biased;
+            () = stop.at_least(Urgency::WhenDone) => return Ok(()),
+            considered = look => considered?,
+        };
+        let Considered { observed, recorded } = considered;
+        let decision = recorded.decision.clone();
+        let number = self.history.record_decision(recorded).await?;
+        self.telemetry.observed(&observed);
+        self.telemetry.decided(&decision, began.elapsed());
+
+        let policy = self.files.policy.value();
+        let wanted = decision.report.verdict == Verdict::Move && !decision.plan.moves.is_empty();
+        let act = wanted && policy.mode == Mode::Auto && stop.urgency() == Urgency::No;
+        let now_says = headline(&decision, &observed.notes);
+        let news = last.as_ref() != Some(&now_says);
+        *last = Some(now_says);
+        tracing::debug!(number, verdict = ?decision.report.verdict, moves = decision.plan.moves.len(), "decided");
+        (self.tell)(&Notice::Decided(Decided {
+            decision: &decision,
+            mode: policy.mode,
+            news,
+            acted_on: act,
+            notes: &observed.notes,
+        }));
+        if act {
+            let carrier = Carrier {
+                mover: &mover,
+                clock: &self.clock,
+                history: &self.history,
+                telemetry: &self.telemetry,
+                stop,
+                tell: &*self.tell,
+                decision: number,
+            };
+            carrier.carry_out(&decision.plan, policy).await?;
+        }
+        Ok(())
+    }
+
+    async fn look(&self) -> Result<(Considered, W::Mover), CycleError> {
+        let (policy, continuum) = (self.files.policy.value(), self.files.inventory.value());
+        let (view, mover) = self.world.look(continuum).await?;
+        self.settle(&view).await?;
+        let considered = consider(
+            &self.store,
+            view,
+            continuum,
+            policy,
+            &self.history,
+            &self.decide,
+            self.clock.now(),
+            self.seed,
+        )
+        .await?;
+        Ok((considered, mover))
+    }
+
+    /// Settles orders whose end was not seen (this process or the one before was cut off, or lost sight) by what the agents
+    /// say: both ends answer, neither speaks of a migration, so the service's place tells.
+    async fn settle(&self, view: &FleetView) -> Result<(), CycleError> {
+        for open in self.history.open_intents().await? {
+            let both = view.reachable.contains(&open.from) && view.reachable.contains(&open.to);
+            let busy = view.under_way.iter().any(|one| one.service == open.service);
+            if !both || busy {
+                continue;
+            }
+            let (outcome, what) = match view.placement.get(&open.service) {
+                Some(node) if *node == open.to => (Outcome::Moved, "arrived"),
+                Some(node) if *node == open.from => (Outcome::RolledBack, "stayed"),
+                _ => continue,
+            };
+            let line = format!("{}: its end was not seen; the service {what}", open.line());
+            (self.tell)(&Notice::Settled(&line));
+            self.history.settle(open.id, open.service, outcome, line, self.clock.now()).await?;
+        }
+        Ok(())
+    }
+
+    fn reload(&mut self) {
+        let look = self.files.policy.look(|_, _| Ok(()));
+        self.tell_reload(ConfigFile::Policy, look);
+        // State and certificates belong to the continuum's name.
+        let look = self.files.inventory.look(|old, new| {
+            let same = old.name == new.name;
+            let refusal = || {
+                format!(
+                    "the continuum is now called `{}` and not `{}`; restart to change to another continuum",
+                    new.name, old.name
+                )
+            };
+            same.then_some(()).ok_or_else(refusal)
+        });
+        self.tell_reload(ConfigFile::Inventory, look);
+    }
+
+    fn tell_reload(&self, file: ConfigFile, look: Look) {
+        match look {
+            Look::Same => {}
+            Look::Changed(warnings) => {
+                self.telemetry.reloaded(file, true, self.clock.now());
+                (self.tell)(&Notice::Reloaded(file, warnings.as_deref()));
+            }
+            Look::Refused(error) => {
+                self.telemetry.reloaded(file, false, self.clock.now());
+                (self.tell)(&Notice::ReloadRefused(file, &error));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

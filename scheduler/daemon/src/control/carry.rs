@@ -1,0 +1,131 @@
+//! Carrying a plan out: wave by wave, each order journalled before it is given.
+
+use futures_util::stream::{self, StreamExt};
+use sterna_core::history::Outcome as PastOutcome;
+use sterna_core::plan::{Move, Plan};
+use sterna_executor::fleet::FleetError;
+use sterna_executor::migration::order::{MigrationId, Order};
+use sterna_executor::migration::report::Outcome;
+use sterna_policies::policy::Policy;
+
+use super::notice::Notice;
+use super::stop::{Stop, Urgency};
+use super::world::{Clock, Mover};
+use crate::history::{HistoryError, HistoryStore, Intent};
+use crate::telemetry::{MigrationEnd, Telemetry};
+
+/// What carrying out needs besides the plan.
+pub(super) struct Carrier<'a, M, C> {
+    pub mover: &'a M,
+    pub clock: &'a C,
+    pub history: &'a HistoryStore,
+    pub telemetry: &'a Telemetry,
+    pub stop: &'a Stop,
+    pub tell: &'a (dyn Fn(&Notice<'_>) + Send + Sync),
+    /// Number of the decision in the history.
+    pub decision: i64,
+}
+
+/// How one order ended, as far as the plan is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Went {
+    /// As planned.
+    Well,
+    /// The service is not where the plan's next wave would have it.
+    Otherwise,
+}
+
+impl<M: Mover, C: Clock> Carrier<'_, M, C> {
+    /// Carries the plan out as far as it goes. A wave begins only when the one before went as planned: the next decision,
+    /// from a new look at the world, is the retry.
+    ///
+    /// # Errors
+    /// When the history can't be written. No order is given that is not journalled.
+    pub async fn carry_out(&self, plan: &Plan, policy: &Policy) -> Result<(), HistoryError> {
+        let mut waves: Vec<u32> = plan.moves.iter().map(|one| one.wave).collect();
+        waves.sort_unstable();
+        waves.dedup();
+        let at_once = usize::try_from(policy.budget.concurrent.max(1)).unwrap_or(1);
+        for wave in waves {
+            if self.stop.urgency() > Urgency::No {
+                return Ok(());
+            }
+            let moves = plan.moves.iter().filter(|one| one.wave == wave);
+            let running = stream::iter(moves.map(|one| self.order(one, policy))).buffer_unordered(at_once);
+            let done = running.collect::<Vec<_>>();
+            let done = tokio::select! {
+                biased;
+                done = done => done,
+                () = self.stop.at_least(Urgency::Now) => {
+                    // The intents stay open; the next scheduler asks the agents what came of them.
+                    let services: Vec<_> = plan.moves.iter().filter(|one| one.wave == wave)
+                        .map(|one| one.service.clone()).collect();
+                    (self.tell)(&Notice::LeftToAgents(&services));
+                    return Ok(());
+                }
+            };
+            let mut as_planned = true;
+            for went in done {
+                as_planned &= went? == Went::Well;
+            }
+            if !as_planned {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn order(&self, planned: &Move, policy: &Policy) -> Result<Went, HistoryError> {
+        // A move of the same wave that waited for its turn.
+        if self.stop.urgency() > Urgency::No {
+            return Ok(Went::Otherwise);
+        }
+        let to_address = match self.mover.address(&planned.to) {
+            Ok(address) => address,
+            Err(error) => {
+                (self.tell)(&Notice::NotSeen(planned, &error.to_string()));
+                self.telemetry.migrated(MigrationEnd::NotTaken);
+                return Ok(Went::Otherwise);
+            }
+        };
+        let order = Order {
+            id: MigrationId::new(),
+            service: planned.service.clone(),
+            from: planned.from.clone(),
+            to: planned.to.clone(),
+            to_address,
+            method: planned.method,
+            deadline: policy.migration.deadline,
+            freeze_lease: policy.migration.freeze_lease,
+        };
+        let intent = Intent { id: order.id, decision: Some(self.decision), order: planned.clone() };
+        self.history.intend(intent, self.clock.now()).await?;
+        (self.tell)(&Notice::Moving(order.id, planned));
+        tracing::info!(migration = %order.id, service = %order.service, from = %order.from, to = %order.to, "ordered");
+        let mut on_event = |event: &_| (self.tell)(&Notice::Event(&planned.service, event));
+        match self.mover.migrate(&order, &mut on_event).await {
+            Ok(report) => {
+                self.telemetry.migrated(MigrationEnd::Reported(&report));
+                (self.tell)(&Notice::Ended(planned, &report));
+                let went = if report.outcome == Outcome::Moved { Went::Well } else { Went::Otherwise };
+                self.history.record_migration(report, self.clock.now()).await?;
+                Ok(went)
+            }
+            Err(error @ FleetError::LostSight { .. }) => {
+                self.telemetry.migrated(MigrationEnd::LostSight);
+                (self.tell)(&Notice::NotSeen(planned, &error.to_string()));
+                Ok(Went::Otherwise)
+            }
+            Err(error) => {
+                self.telemetry.migrated(MigrationEnd::NotTaken);
+                let reason = error.to_string();
+                (self.tell)(&Notice::NotSeen(planned, &reason));
+                let service = planned.service.clone();
+                self.history
+                    .settle(order.id, service, PastOutcome::Refused, reason, self.clock.now())
+                    .await?;
+                Ok(Went::Otherwise)
+            }
+        }
+    }
+}

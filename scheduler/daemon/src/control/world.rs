@@ -1,0 +1,92 @@
+//! What the loop needs of the world, as traits: the fleet, a mover, a clock.
+
+use std::future::Future;
+
+use jiff::Timestamp;
+use sterna_core::continuum::{Continuum, NodeName};
+use sterna_executor::fleet::{Fleet, FleetError, FleetView};
+use sterna_executor::identity::Authority;
+use sterna_executor::migration::order::Order;
+use sterna_executor::migration::report::{Event, Report};
+
+/// Where services run.
+pub trait World: Send + Sync {
+    /// What carries out moves there.
+    type Mover: Mover;
+
+    /// Finds all agents anew and asks them what runs where.
+    fn look(
+        &self,
+        continuum: &Continuum,
+    ) -> impl Future<Output = Result<(FleetView, Self::Mover), FleetError>> + Send;
+}
+
+/// Carries out moves.
+pub trait Mover: Send + Sync {
+    /// Address of a node's agent.
+    ///
+    /// # Errors
+    /// When the node is unknown.
+    fn address(&self, node: &NodeName) -> Result<String, FleetError>;
+
+    /// Has a move carried out and follows it to its end.
+    fn migrate(
+        &self,
+        order: &Order,
+        on_event: &mut (dyn FnMut(&Event) + Send),
+    ) -> impl Future<Output = Result<Report, FleetError>> + Send;
+}
+
+/// Tells the time.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+/// The agents of the inventory's nodes.
+#[derive(Debug, Clone)]
+pub struct RealWorld {
+    authority: Authority,
+}
+
+impl RealWorld {
+    /// With the certificates of `authority`.
+    pub fn new(authority: Authority) -> Self {
+        Self { authority }
+    }
+}
+
+impl World for RealWorld {
+    type Mover = Fleet;
+
+    async fn look(&self, continuum: &Continuum) -> Result<(FleetView, Fleet), FleetError> {
+        // Local nodes may have been made anew since the last look, under other addresses.
+        let fleet = Fleet::connect(continuum, &self.authority).await?;
+        let view = fleet.view().await;
+        Ok((view, fleet))
+    }
+}
+
+impl Mover for Fleet {
+    fn address(&self, node: &NodeName) -> Result<String, FleetError> {
+        Self::address(self, node).map(str::to_owned)
+    }
+
+    async fn migrate(
+        &self,
+        order: &Order,
+        on_event: &mut (dyn FnMut(&Event) + Send),
+    ) -> Result<Report, FleetError> {
+        Self::migrate(self, order, on_event).await
+    }
+}
