@@ -21,7 +21,7 @@ use self::carry::Carrier;
 use self::notice::{Decided, Notice, headline};
 use self::stop::{Stop, Urgency};
 use self::world::{Clock, World};
-use crate::history::{HistoryError, HistoryStore, Inputs, Recorded};
+use crate::history::{HistoryError, HistoryStore, Recorded};
 use crate::observe::store::MetricStore;
 use crate::observe::{Observed, observe};
 use crate::reload::{Look, Watched};
@@ -34,6 +34,22 @@ pub mod world;
 
 /// The decision function; see [`sterna_core::decide()`].
 pub type Decide = dyn Fn(&Observation, &Policy, &History, Timestamp, u64) -> Decision + Send + Sync;
+
+/// How to decide.
+#[derive(Clone)]
+pub struct Engine {
+    /// The function.
+    pub decide: Arc<Decide>,
+    /// Seed of every random choice.
+    pub seed: u64,
+}
+
+impl Engine {
+    /// The decision engine of the house.
+    pub fn new(seed: u64) -> Self {
+        Self { decide: Arc::new(sterna_core::decide), seed }
+    }
+}
 
 /// The files that say what is and what is wanted.
 pub struct Files {
@@ -52,15 +68,13 @@ pub struct Scheduler<S, W, C> {
     /// Time.
     pub clock: C,
     /// How to decide.
-    pub decide: Arc<Decide>,
+    pub engine: Engine,
     /// Policy and inventory.
     pub files: Files,
     /// What happened.
     pub history: HistoryStore,
     /// Own metrics.
     pub telemetry: Arc<Telemetry>,
-    /// Seed of every random choice.
-    pub seed: u64,
     /// Told of everything that a person may want to see.
     pub tell: Box<dyn Fn(&Notice<'_>) + Send + Sync>,
 }
@@ -98,9 +112,8 @@ pub async fn consider<S: MetricStore>(
     continuum: &Continuum,
     policy: &Policy,
     history: &HistoryStore,
-    decide: &Arc<Decide>,
+    engine: &Engine,
     now: Timestamp,
-    seed: u64,
 ) -> Result<Considered, CycleError> {
     let mut observed = observe(store, continuum, view, policy, now).await;
     // An order whose end is unknown may still be carried out.
@@ -115,17 +128,12 @@ pub async fn consider<S: MetricStore>(
             });
         }
     }
-    let inputs = Inputs {
-        observation: observed.observation.clone(),
-        policy: policy.clone(),
-        history: history.for_decision().await?,
-        now,
-        seed,
-    };
-    let decide = Arc::clone(decide);
+    let (observation, policy) = (observed.observation.clone(), policy.clone());
+    let history = history.for_decision().await?;
+    let Engine { decide, seed } = engine.clone();
     let recorded = tokio::task::spawn_blocking(move || {
-        let decision = decide(&inputs.observation, &inputs.policy, &inputs.history, inputs.now, inputs.seed);
-        Recorded { inputs, decision }
+        let decision = decide(&observation, &policy, &history, now, seed);
+        Recorded { observation, policy, history, now, seed, decision }
     })
     .await
     .map_err(|error| CycleError::Engine(error.to_string()))?;
@@ -213,17 +221,9 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
         let (policy, continuum) = (self.files.policy.value(), self.files.inventory.value());
         let (view, mover) = self.world.look(continuum).await?;
         self.settle(&view).await?;
-        let considered = consider(
-            &self.store,
-            view,
-            continuum,
-            policy,
-            &self.history,
-            &self.decide,
-            self.clock.now(),
-            self.seed,
-        )
-        .await?;
+        let considered =
+            consider(&self.store, view, continuum, policy, &self.history, &self.engine, self.clock.now())
+                .await?;
         Ok((considered, mover))
     }
 

@@ -139,10 +139,9 @@ impl Observed {
                 seen.latency.entry(users).or_default().insert(site, measured(value, age));
             }
             Metric::CpuUse => {
-                if !(0.0..=1.0).contains(&value) {
-                    return Err(format!("{value} is not a share from 0 to 1"));
-                }
-                seen.cpu_use.insert(site, measured((value * 1e6).round() as u32, age));
+                // A rate over a window reaches a little beyond both ends; the plausible range has said how far.
+                let share = value.clamp(0.0, 1.0);
+                seen.cpu_use.insert(site, measured((share * 1e6).round() as u32, age));
             }
             Metric::Power => {
                 let value = Watts::from_f64(value).ok_or_else(large)?;

@@ -13,9 +13,9 @@ use sterna_policies::policy::{Mode, Policy};
 
 use super::{HistoryError, HistoryStore, explain};
 
-/// All arguments of [`sterna_core::decide()`].
+/// A decision with its inputs: enough to make it again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Inputs {
+pub struct Recorded {
     /// What was seen.
     pub observation: Observation,
     /// What was wanted.
@@ -26,13 +26,6 @@ pub struct Inputs {
     pub now: Timestamp,
     /// Seed.
     pub seed: u64,
-}
-
-/// A decision with its inputs: enough to make it again.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Recorded {
-    /// What went in.
-    pub inputs: Inputs,
     /// What came out.
     pub decision: Decision,
 }
@@ -80,12 +73,11 @@ const CONTINUUM: &str = "continuum";
 
 fn insert(transaction: &Transaction<'_>, recorded: &Recorded, path: &Path) -> Result<i64, HistoryError> {
     let failed = |error| explain(path, error);
-    let Recorded { inputs, decision } = recorded;
-    let policy = document(transaction, &inputs.policy, path)?;
-    let continuum = document(transaction, &inputs.observation.continuum, path)?;
-    let history = document(transaction, &inputs.history, path)?;
-    let mut observation =
-        serde_json::to_value(&inputs.observation).map_err(|error| odd(path, "decision", &error))?;
+    let Recorded { observation, policy: wanted, history, now, seed, decision } = recorded;
+    let policy = document(transaction, wanted, path)?;
+    let continuum = document(transaction, &observation.continuum, path)?;
+    let history = document(transaction, history, path)?;
+    let mut observation = serde_json::to_value(observation).map_err(|error| odd(path, "decision", &error))?;
     if let Some(fields) = observation.as_object_mut() {
         fields.remove(CONTINUUM);
     }
@@ -94,10 +86,10 @@ fn insert(transaction: &Transaction<'_>, recorded: &Recorded, path: &Path) -> Re
             "INSERT INTO decision (at, seed, mode, verdict, moves, policy, continuum, history, observation, decision)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             params![
-                instant(inputs.now),
+                instant(*now),
                 // SQLite's integers have a sign; a seed has 64 bits.
-                inputs.seed.to_string(),
-                mode(inputs.policy.mode),
+                seed.to_string(),
+                mode(wanted.mode),
                 verdict(&decision.report.verdict),
                 i64::try_from(decision.plan.moves.len()).unwrap_or(i64::MAX),
                 policy,
@@ -153,14 +145,14 @@ fn read(connection: &Connection, id: i64, path: &Path) -> Result<Option<Recorded
     }
     let observation: Observation =
         serde_json::from_value(fields).map_err(|error| odd(path, &name, &error))?;
-    let inputs = Inputs {
+    Ok(Some(Recorded {
         observation,
         policy: parse(&policy, &name, path)?,
         history: parse(&history, &name, path)?,
         now: at.parse().map_err(|error| odd(path, &name, &error))?,
         seed: seed.parse().map_err(|error| odd(path, &name, &error))?,
-    };
-    Ok(Some(Recorded { inputs, decision: parse(&decision, &name, path)? }))
+        decision: parse(&decision, &name, path)?,
+    }))
 }
 
 /// With all digits, so that texts sort as the instants do.
