@@ -1,21 +1,315 @@
 //! The one function that ties everything.
 
-use jiff::Timestamp;
-use sterna_policies::policy::Policy;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+use sterna_policies::policy::{Mode, OnMissing, Policy};
+
+use crate::checker;
+use crate::continuum::ServiceName;
+use crate::gate;
 use crate::history::History;
 use crate::observation::Observation;
-use crate::report::Decision;
+use crate::placement::evaluate::{Evaluator, on_missing};
+use crate::placement::exact::{self, Engine};
+use crate::placement::exclude::Rules;
+use crate::placement::model::{Model, Room};
+use crate::plan::Plan;
+use crate::planning::{self, Step};
+use crate::report::{Decision, Exclusion, Hold, NodeOption, Report, ServiceReport, SolverReport, Verdict};
+use crate::state;
 
 /// Decides what to move, and says why.
 ///
-/// The same arguments give the same bytes, on every machine and in the simulator as in production.
+/// The same arguments give the same bytes, on every machine and in the simulator as in production. Of the policy's modes only
+/// [`Mode::Off`] makes a difference here; how far a plan may go is its carrier's to honour. Every plan has passed the
+/// [`checker`].
 pub fn decide(
-    _observation: &Observation,
-    _policy: &Policy,
-    _history: &History,
-    _now: Timestamp,
-    _seed: u64,
+    observation: &Observation,
+    policy: &Policy,
+    history: &History,
+    now: Timestamp,
+    seed: u64,
 ) -> Decision {
-    unimplemented!()
+    decide_with(observation, policy, history, now, seed, Engine::built_in())
+}
+
+/// [`decide`] with a solver of choice.
+pub fn decide_with(
+    observation: &Observation,
+    policy: &Policy,
+    history: &History,
+    now: Timestamp,
+    seed: u64,
+    engine: Engine,
+) -> Decision {
+    let evaluator = Evaluator::new(observation, policy);
+    let mut round = Round {
+        observation,
+        policy,
+        history,
+        now,
+        rules: Rules::new(observation, policy, &evaluator),
+        room: Room::new(&evaluator, policy),
+        evaluator: &evaluator,
+        held: BTreeMap::new(),
+        ideal: evaluator.now.clone(),
+        solver: None,
+    };
+    if policy.mode == Mode::Off {
+        return round.conclude(Outcome::Held(Hold::PolicyOff));
+    }
+    let outcome = round.place(engine, seed);
+    round.conclude(outcome)
+}
+
+/// What placement and planning came to.
+enum Outcome {
+    /// A rule holds the whole decision.
+    Held(Hold),
+    /// An assignment and the way to it.
+    Waves(Vec<usize>, Vec<Vec<Step>>),
+}
+
+struct Round<'a> {
+    observation: &'a Observation,
+    policy: &'a Policy,
+    history: &'a History,
+    now: Timestamp,
+    evaluator: &'a Evaluator<'a>,
+    rules: Rules<'a>,
+    room: Room,
+    /// Rules that hold single services, by number.
+    held: BTreeMap<usize, Vec<Hold>>,
+    /// The best placement before rules of time, gain and order.
+    ideal: Vec<usize>,
+    solver: Option<SolverReport>,
+}
+
+impl Round<'_> {
+    /// The services of the policy that may move as far as the observation goes. Notes why others may not.
+    fn movable(&mut self) -> Result<BTreeSet<usize>, Hold> {
+        let evaluator = self.evaluator;
+        let mut movable = BTreeSet::new();
+        for (service, (name, about)) in evaluator.services.iter().enumerate() {
+            if !self.policy.select.has_service(name.as_str()) {
+                continue;
+            }
+            let on = evaluator.now[service];
+            if self.observation.under_way.iter().any(|moving| moving.service == **name) {
+                self.held.entry(service).or_default().push(Hold::UnderWay);
+            } else if !self.rules.reachable(on) {
+                self.held.entry(service).or_default().push(Hold::NotRunning);
+            } else if !about.pinned {
+                if let Some(hold) = self.blind(service)? {
+                    self.held.entry(service).or_default().push(hold);
+                } else {
+                    movable.insert(service);
+                }
+            }
+        }
+        Ok(movable)
+    }
+
+    /// What is missing for a service: `Err` where it holds the whole decision, `Ok(Some)` where it holds this service.
+    fn blind(&self, service: usize) -> Result<Option<Hold>, Hold> {
+        let here = self.evaluator.now[service];
+        let mut hold = None;
+        for node in 0..self.evaluator.nodes.len() {
+            let missing = self.evaluator.missing(service, node);
+            let by_rule = |rule: &Exclusion| !matches!(rule, Exclusion::MetricMissing { .. });
+            if missing.is_empty()
+                || (node != here && self.rules.exclusions(service, node).iter().any(by_rule))
+            {
+                continue;
+            }
+            for metric in missing {
+                let found = Hold::MetricsMissing { metric: *metric };
+                match on_missing(self.policy, *metric) {
+                    OnMissing::Hold | OnMissing::Modelled => return Err(found),
+                    // It can't be moved to; without its value here, no gain can be told either.
+                    OnMissing::ExcludeSite if node == here => hold = Some(found),
+                    OnMissing::ExcludeSite => {}
+                }
+            }
+        }
+        Ok(hold)
+    }
+
+    /// Solves, gates and orders; what a rule holds is fixed where it is and the rest is solved again.
+    fn place(&mut self, engine: Engine, seed: u64) -> Outcome {
+        let mut free = match self.movable() {
+            Ok(movable) => movable,
+            Err(hold) => return Outcome::Held(hold),
+        };
+        let evaluator = self.evaluator;
+        let concurrent = usize::try_from(self.policy.budget.concurrent).unwrap_or(usize::MAX);
+        let width = concurrent.saturating_sub(self.observation.under_way.len());
+        loop {
+            let model = Model::new(evaluator, &self.rules, &self.room, self.policy, &free);
+            let solved = match exact::solve(&model, engine, seed) {
+                Ok(solved) => solved,
+                Err(error) => return Outcome::Held(Hold::Solver { message: error.to_string() }),
+            };
+            let mut target = evaluator.now.clone();
+            for (item, option) in model.items.iter().zip(&solved.choice) {
+                target[item.service] = item.options[*option];
+            }
+            match &mut self.solver {
+                Some(solver) => {
+                    solver.models += solved.models;
+                    solver.proved &= solved.proved;
+                }
+                first => {
+                    let engine = if solved.models == 0 { "none".to_owned() } else { engine.to_string() };
+                    self.ideal.clone_from(&target);
+                    *first = Some(SolverReport {
+                        engine,
+                        columns: solved.columns,
+                        rows: solved.rows,
+                        models: solved.models,
+                        proved: solved.proved,
+                    });
+                }
+            }
+            let steps = planning::steps(evaluator, &target);
+            let mut holds: BTreeMap<usize, Vec<Hold>> = BTreeMap::new();
+            for step in &steps {
+                let (service, _) = evaluator.services[step.service];
+                let on = evaluator.nodes[step.from].0;
+                let resting = gate::resting(self.history, self.policy, service, on, self.now);
+                if !resting.is_empty() {
+                    holds.insert(step.service, resting);
+                }
+            }
+            if holds.is_empty() {
+                let weak = gate::too_weak(evaluator, &self.rules, self.policy, &target);
+                holds = weak.into_iter().map(|(service, hold)| (service, vec![hold])).collect();
+            }
+            if holds.is_empty() && width == 0 {
+                let limit = self.policy.budget.concurrent;
+                holds = steps.iter().map(|step| (step.service, vec![Hold::Concurrent { limit }])).collect();
+            }
+            if holds.is_empty() {
+                let (waves, stuck) = planning::order(evaluator, &self.room, steps, width);
+                if stuck.is_empty() {
+                    return Outcome::Waves(target, waves);
+                }
+                holds = stuck.iter().map(|step| (step.service, vec![Hold::NoRoom])).collect();
+            }
+            // At least one service less is free in the next turn.
+            for (service, holds) in holds {
+                free.remove(&service);
+                self.held.entry(service).or_default().extend(holds);
+            }
+        }
+    }
+
+    fn conclude(mut self, outcome: Outcome) -> Decision {
+        let evaluator = self.evaluator;
+        let before = evaluator.effect(&evaluator.now);
+        let mut plan = Plan {
+            state: state::hash(self.observation),
+            moves: Vec::new(),
+            before,
+            after: before,
+            placement: self.observation.placement.clone(),
+        };
+        let mut of_all = None;
+        let mut target = evaluator.now.clone();
+        match outcome {
+            Outcome::Held(hold) => of_all = Some(hold),
+            Outcome::Waves(assignment, waves) => {
+                let candidate = Plan {
+                    moves: planning::moves(self.observation, evaluator, self.policy, &waves),
+                    after: evaluator.effect(&assignment),
+                    placement: evaluator.placement(self.observation, &assignment),
+                    ..plan.clone()
+                };
+                match checker::check(self.observation, self.policy, &candidate) {
+                    Ok(()) => {
+                        plan = candidate;
+                        target = assignment;
+                        self.note_infeasible(&target);
+                    }
+                    Err(finding) => of_all = Some(Hold::Checker { finding: finding.to_string() }),
+                }
+            }
+        }
+        let services = self.services(&target);
+        let mut by: Vec<Hold> = of_all.into_iter().collect();
+        for hold in services.iter().flat_map(|service| &service.held_by) {
+            if !by.contains(hold) {
+                by.push(hold.clone());
+            }
+        }
+        let verdict = match (plan.moves.is_empty(), by.is_empty()) {
+            (false, _) => Verdict::Move,
+            (true, true) => Verdict::Stay,
+            (true, false) => Verdict::Held { by },
+        };
+        let mut unknown = self.observation.unknown.clone();
+        unknown.extend(evaluator.unknown.iter().cloned());
+        Decision {
+            plan,
+            report: Report { policy: self.policy.name.clone(), verdict, services, solver: self.solver, unknown },
+        }
+    }
+
+    /// Notes the services that stay although they break a rule where they are.
+    fn note_infeasible(&mut self, target: &[usize]) {
+        for (service, (name, about)) in self.evaluator.services.iter().enumerate() {
+            let on = self.evaluator.now[service];
+            let ours = self.policy.select.has_service(name.as_str()) && !about.pinned;
+            if ours && target[service] == on && !self.held.contains_key(&service) && self.rules.broken(service, on) > 0 {
+                self.held.insert(service, vec![Hold::Infeasible]);
+            }
+        }
+    }
+
+    fn services(&self, target: &[usize]) -> Vec<ServiceReport> {
+        if self.policy.mode == Mode::Off {
+            return Vec::new();
+        }
+        let selected = self.observation.continuum.services.keys().filter(|name| self.policy.select.has_service(name.as_str()));
+        selected.map(|name| self.service(name, target)).collect()
+    }
+
+    fn service(&self, name: &ServiceName, target: &[usize]) -> ServiceReport {
+        let evaluator = self.evaluator;
+        let Some(service) = evaluator.services.iter().position(|(other, _)| *other == name) else {
+            return ServiceReport {
+                service: name.clone(),
+                on: self.observation.placement.get(name).cloned(),
+                best: None,
+                held_by: vec![Hold::NotRunning],
+                options: Vec::new(),
+            };
+        };
+        let on = evaluator.now[service];
+        // Where it goes, or where it would go but for the rules that hold it.
+        let best = if self.held.contains_key(&service) { self.ideal[service] } else { target[service] };
+        let options = (0..evaluator.nodes.len())
+            .map(|node| {
+                let mut excluded_by = self.rules.all(service, node, &self.room);
+                if node == best && node != on {
+                    // Room is made by another move.
+                    excluded_by.retain(|rule| *rule != Exclusion::Capacity);
+                }
+                NodeOption {
+                    node: evaluator.nodes[node].0.clone(),
+                    effect: evaluator.effect_on(service, node),
+                    modelled: evaluator.modelled(service, node).iter().copied().collect(),
+                    excluded_by,
+                }
+            })
+            .collect();
+        ServiceReport {
+            service: name.clone(),
+            on: Some(evaluator.nodes[on].0.clone()),
+            best: Some(evaluator.nodes[best].0.clone()),
+            held_by: self.held.get(&service).cloned().unwrap_or_default(),
+            options,
+        }
+    }
 }

@@ -9,14 +9,31 @@
 //! | [`continuum`] | what is: site, node, service, link, users, placement; the inventory file |
 //! | [`observation`] | what was seen at one instant, with age and source |
 //! | [`history`] | what a decision remembers of earlier ones |
-//! | [`decide`] | the one function that ties everything |
+//! | [`placement`] | where: evaluation, exclusion, the assignment model, its exact solution |
+//! | [`planning`] | in which order, and what each move is predicted to cost |
+//! | [`gate`] | when: least gain, residency, cooldown |
+//! | [`checker`] | the independent judge of plans |
+//! | [`mod@decide`] | the one function that ties everything |
 //! | [`plan`], [`report`] | the data that leaves |
+//! | [`explain`] | that data in words and tables |
+//! | [`state`] | the fingerprint of the state that a plan was made from |
+//! | [`record`] | a decision with its inputs, to be made again |
+//!
+//! The feature `highs` (on by default) builds in the HiGHS solver; without it, microlp solves tiny models and the report says
+//! so.
 
+pub mod checker;
 pub mod continuum;
 pub mod decide;
+pub mod explain;
+pub mod gate;
 pub mod history;
 pub mod observation;
+pub mod placement;
 pub mod plan;
+pub mod planning;
+pub mod record;
 pub mod report;
+pub mod state;
 
 pub use decide::decide;

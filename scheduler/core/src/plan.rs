@@ -52,12 +52,13 @@ pub struct MoveCost {
 /// What a placement is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Effect {
-    /// Latency that users see, weighted by request rate over all services. `None` where no user group asks for anything.
+    /// Latency that users see, weighted by request rate over all services. `None` where no user group asks for anything, or
+    /// where a latency among them is not known.
     pub user_latency: Option<Millis>,
     /// What it costs.
     pub cost_rate: UsdPerHour,
     /// What it draws.
     pub power: Watts,
-    /// What it emits.
+    /// What it emits, at the sites whose carbon intensity is known.
     pub carbon_rate: GramsPerHour,
 }

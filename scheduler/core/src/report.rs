@@ -88,6 +88,8 @@ pub enum Hold {
     NotRunning,
     /// No placement keeps every rule.
     Infeasible,
+    /// The destination has no room before another service has left it, and that one waits for room as well.
+    NoRoom,
     /// The solver gave no answer.
     Solver {
         /// What it said.
@@ -120,9 +122,14 @@ pub struct ServiceReport {
 pub struct NodeOption {
     /// The node.
     pub node: NodeName,
-    /// What the service is worth there, all else as it is; `None` where a number is missing.
+    /// What the service adds there, all else as it is, the node's own price and idle power among it where nothing else uses the
+    /// node; `None` where a number that the policy needs is missing.
     pub effect: Option<Effect>,
-    /// The rules that exclude it; empty for a node that may be chosen.
+    /// The metrics whose value in `effect` is computed from the inventory, not measured.
+    #[serde(default)]
+    pub modelled: Vec<Metric>,
+    /// The rules that exclude it; empty for a node that may be chosen. For the node that the service runs on, the rules that it
+    /// breaks there.
     pub excluded_by: Vec<Exclusion>,
 }
 

@@ -1,0 +1,226 @@
+//! A decision in words and tables, for people.
+
+use std::fmt::{self, Write as _};
+
+use sterna_policies::policy::Metric;
+
+use crate::observation::Unknown;
+use crate::plan::{Effect, Move};
+use crate::report::{Decision, Exclusion, Hold, NodeOption, ServiceReport, SolverReport, Verdict};
+
+/// The whole report as text, lines of plain characters: the verdict, the moves, every service with every node, what holds it,
+/// what the placement is worth before and after, how it was found, and what is not known.
+///
+/// A `~` stands before a number that is computed from the inventory and not measured, `>` before the node where a service
+/// should run, `*` before the one where it runs.
+pub fn text(decision: &Decision) -> String {
+    let report = &decision.report;
+    let mut lines = vec![format!("policy {}: {}", report.policy, verdict(&report.verdict))];
+    for one in &decision.plan.moves {
+        lines.push(format!("  {}", of_move(one)));
+    }
+    for service in &report.services {
+        lines.push(String::new());
+        lines.extend(of_service(service));
+    }
+    if !decision.plan.moves.is_empty() {
+        lines.push(String::new());
+        lines.extend(effects(&decision.plan.before, &decision.plan.after));
+    }
+    if let Some(solver) = &report.solver {
+        lines.push(String::new());
+        lines.push(of_solver(solver));
+    }
+    if !report.unknown.is_empty() {
+        lines.push(String::new());
+        lines.push("not known:".to_owned());
+        lines.extend(report.unknown.iter().map(|unknown| format!("  {}", of_unknown(unknown))));
+    }
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// The outcome in one line.
+pub fn verdict(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Move => "move".to_owned(),
+        Verdict::Stay => "stay, no better placement within the rules".to_owned(),
+        Verdict::Held { by } => {
+            let holds: Vec<String> = by.iter().map(Hold::to_string).collect();
+            format!("held: {}", holds.join("; "))
+        }
+    }
+}
+
+/// One move in one line.
+pub fn of_move(one: &Move) -> String {
+    format!(
+        "wave {}: {} {} -> {}, {:.0} down, {:.0} in all, {}",
+        one.wave, one.service, one.from, one.to, one.predicted.downtime, one.predicted.duration, one.predicted.bytes
+    )
+}
+
+fn of_service(service: &ServiceReport) -> Vec<String> {
+    let mut title = format!("{}", service.service);
+    match (&service.on, &service.best) {
+        (Some(on), Some(best)) if on != best => _ = write!(title, " on {on}, better on {best}"),
+        (Some(on), _) => _ = write!(title, " on {on}"),
+        (None, _) => title.push_str(" not found"),
+    }
+    let mut lines = vec![title];
+    lines.extend(service.held_by.iter().map(|hold| format!("  held: {hold}")));
+    if service.options.is_empty() {
+        return lines;
+    }
+    let mut rows = vec![["", "node", "latency", "cost", "power", "carbon", ""].map(str::to_owned)];
+    rows.extend(service.options.iter().map(|option| of_option(service, option)));
+    lines.extend(columns(&rows));
+    lines
+}
+
+fn of_option(service: &ServiceReport, option: &NodeOption) -> [String; 7] {
+    let here = service.on.as_ref() == Some(&option.node);
+    let best = service.best.as_ref() == Some(&option.node);
+    let mark = match (here, best) {
+        (true, _) => "*",
+        (_, true) => ">",
+        _ => "",
+    };
+    let number = |metric: Metric, value: Option<String>| match value {
+        Some(value) if option.modelled.contains(&metric) => format!("~{value}"),
+        Some(value) => value,
+        None => "-".to_owned(),
+    };
+    let effect = option.effect.as_ref();
+    let watts = if option.modelled.contains(&Metric::Power) { "~" } else { "" };
+    let rules: Vec<String> = option.excluded_by.iter().map(Exclusion::to_string).collect();
+    let remark = match (rules.is_empty(), here) {
+        (true, _) => String::new(),
+        (false, true) => format!("breaks: {}", rules.join(", ")),
+        (false, false) => format!("excluded: {}", rules.join(", ")),
+    };
+    [
+        mark.to_owned(),
+        option.node.to_string(),
+        number(Metric::UserLatency, effect.and_then(|e| e.user_latency).map(|v| format!("{v:.1}"))),
+        number(Metric::CostRate, effect.map(|e| format!("{:.4}", e.cost_rate))),
+        number(Metric::Power, effect.map(|e| format!("{:.1}", e.power))),
+        effect.map_or_else(|| "-".to_owned(), |e| format!("{watts}{:.1}", e.carbon_rate)),
+        remark,
+    ]
+}
+
+/// Rows with their columns lined up, numbers to the right.
+fn columns<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+    let mut widths = [0usize; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    rows.iter()
+        .map(|row| {
+            let mut line = String::from("  ");
+            for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
+                if column < 2 || column + 1 == N {
+                    _ = write!(line, "{cell:<width$}  ");
+                } else {
+                    _ = write!(line, "{cell:>width$}  ");
+                }
+            }
+            line
+        })
+        .collect()
+}
+
+fn effects(before: &Effect, after: &Effect) -> Vec<String> {
+    let row = |name: &str, before: Option<(i64, String)>, after: Option<(i64, String)>| {
+        let change = match (&before, &after) {
+            (Some((before, _)), Some((after, _))) if *before > 0 => {
+                let micros = (i128::from(*after) - i128::from(*before)) * 100_000_000 / i128::from(*before);
+                format!("{:+.1}%", micros as f64 / 1e6)
+            }
+            _ => String::new(),
+        };
+        let shown = |value: Option<(i64, String)>| value.map_or_else(|| "-".to_owned(), |(_, text)| text);
+        [String::new(), name.to_owned(), shown(before), shown(after), change, String::new()]
+    };
+    let latency = |effect: &Effect| effect.user_latency.map(|v| (v.as_micros(), format!("{v:.1}")));
+    let cost = |effect: &Effect| Some((effect.cost_rate.as_micros(), format!("{:.4}", effect.cost_rate)));
+    let power = |effect: &Effect| Some((effect.power.as_micros(), format!("{:.1}", effect.power)));
+    let carbon = |effect: &Effect| Some((effect.carbon_rate.as_micros(), format!("{:.1}", effect.carbon_rate)));
+    columns(&[
+        ["", "all services", "now", "then", "change", ""].map(str::to_owned),
+        row("latency", latency(before), latency(after)),
+        row("cost", cost(before), cost(after)),
+        row("power", power(before), power(after)),
+        row("carbon", carbon(before), carbon(after)),
+    ])
+}
+
+/// How the placement was found, in one line.
+pub fn of_solver(solver: &SolverReport) -> String {
+    if solver.models == 0 {
+        return "solver: nothing to be solved".to_owned();
+    }
+    let proof = if solver.proved { "proved best within the tolerances" } else { "not proved best: out of time" };
+    format!(
+        "solver: {}, {} models, the last of {} columns and {} rows; {proof}",
+        solver.engine, solver.models, solver.columns, solver.rows
+    )
+}
+
+/// What is not known, in one line.
+pub fn of_unknown(unknown: &Unknown) -> String {
+    let mut text = unknown.metric.name().to_owned();
+    if let Some(users) = &unknown.users {
+        _ = write!(text, " from {users}");
+    }
+    if let Some(site) = &unknown.site {
+        _ = write!(text, " at {site}");
+    }
+    _ = write!(text, ": {}", unknown.reason);
+    text
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PolicyOff => f.write_str("the policy is off"),
+            Self::MetricsMissing { metric } => write!(f, "{} is not known everywhere", metric.name()),
+            Self::GainTooSmall { metric, gain, min_gain } => {
+                write!(f, "gain in {} is {gain:.1}, less than min_gain {min_gain:.1}", metric.name())
+            }
+            Self::Residency { left } => write!(f, "it arrived too recently, {:.0}s left", left.as_f64() / 1e3),
+            Self::Cooldown { left } => write!(f, "cooldown after its last migration, {:.0}s left", left.as_f64() / 1e3),
+            Self::Concurrent { limit } => write!(f, "as many moves under way as the budget allows ({limit})"),
+            Self::UnderWay => f.write_str("it is being moved"),
+            Self::NotRunning => f.write_str("it was not found on any node that answers"),
+            Self::Infeasible => f.write_str("no placement keeps every rule"),
+            Self::NoRoom => f.write_str("no order of moves makes room for it now"),
+            Self::Solver { message } => write!(f, "the solver gave no answer: {message}"),
+            Self::Checker { finding } => write!(f, "the checker refused the plan, please report this bug: {finding}"),
+        }
+    }
+}
+
+impl fmt::Display for Exclusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable => f.write_str("its agent does not answer"),
+            Self::Draining => f.write_str("draining"),
+            Self::Pinned => f.write_str("the service is pinned"),
+            Self::SiteNotSelected => f.write_str("site not selected"),
+            Self::Tier => f.write_str("tier"),
+            Self::Region => f.write_str("region"),
+            Self::Capacity => f.write_str("not enough room"),
+            Self::Max { metric } => write!(f, "{} above max", metric.name()),
+            Self::MetricMissing { metric } => write!(f, "{} not known", metric.name()),
+        }
+    }
+}
+

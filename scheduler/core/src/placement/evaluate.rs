@@ -1,0 +1,497 @@
+//! What any placement is worth, in exact integers.
+//!
+//! Every number is in whole millionths of its unit; each product of two quantities is rounded towards zero once, per service
+//! and per node, so that sums are exact and the checker can come to the very same totals by its own way.
+//!
+//! - **latency** of a service on a node: mean over the user groups that ask for it, weighted by their request rates, of the
+//!   latency from the group to the node's site.
+//! - **cost**: a node costs its price while it hosts at least one service (the measured price where there is one), a service
+//!   its cores and GiB.
+//! - **power**: a line from idle to full load (Fan, Weber, Barroso: Power Provisioning for a Warehouse-sized Computer,
+//!   ISCA 2007). A service draws its requested share of the span; the idle part is drawn always, or only while the node
+//!   hosts something where empty nodes are switched off. A sensor's reading moves the whole line up or down (see
+//!   [`Evaluator::new`]); the slope stays the inventory's.
+//! - **carbon**: power times the site's intensity.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sterna_policies::policy::{Metric, Objective, OnMissing, Policy};
+use sterna_policies::quantity::{GramsPerHour, Millis, UsdPerHour, Watts};
+
+use crate::continuum::{Node, NodeName, Placement, Service, ServiceName, Site, SiteName};
+use crate::observation::{Observation, Source, Unknown};
+use crate::plan::Effect;
+
+const MICRO: i128 = 1_000_000;
+const GIB: i128 = 1 << 30;
+
+/// `a * b / c` rounded towards zero, within `i64`; zero where `c` is zero.
+fn product(a: i64, b: i128, c: i128) -> i64 {
+    if c == 0 { 0 } else { narrow(i128::from(a).saturating_mul(b) / c) }
+}
+
+/// To `i64`, at its limits where it does not fit.
+pub(crate) fn narrow(wide: i128) -> i64 {
+    wide.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+}
+
+/// Latency of a service on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Latency {
+    /// No user group asks for the service.
+    NoDemand,
+    /// At least one group's latency to the site is not known.
+    Missing,
+    /// Sum over groups of request rate times latency, in millionths times millionths.
+    Weighted(i128),
+}
+
+/// What one service is worth on one node, apart from what the node costs by being used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// Latency that its users see.
+    pub latency: Latency,
+    /// USD/h for its cores and memory, in millionths.
+    pub cost: i64,
+    /// Watts for its share of the node's load, in millionths.
+    pub power: i64,
+    /// g/h for that power, in millionths; `None` where the intensity is unknown.
+    pub carbon: Option<i64>,
+}
+
+/// What a node costs, draws and emits by hosting anything at all, in millionths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opening {
+    /// USD/h.
+    pub cost: i64,
+    /// Watts; zero where an empty node is not switched off.
+    pub power: i64,
+    /// g/h.
+    pub carbon: Option<i64>,
+}
+
+/// What is known of a site's numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct SiteNumbers {
+    price: i64,
+    idle: i64,
+    slope: i64,
+    off_when_empty: bool,
+    intensity: Option<i64>,
+    missing: BTreeSet<Metric>,
+    modelled: BTreeSet<Metric>,
+}
+
+/// The services that run, the nodes, and what each is worth on each. Services and nodes are numbered in the order of their
+/// names; an assignment is a node's number for each service.
+#[derive(Debug)]
+pub struct Evaluator<'a> {
+    /// The services that run on a node of the continuum.
+    pub services: Vec<(&'a ServiceName, &'a Service)>,
+    /// All nodes.
+    pub nodes: Vec<(&'a NodeName, &'a Node)>,
+    /// Where each service runs now.
+    pub now: Vec<usize>,
+    /// What each service is worth on each node, `[service][node]`.
+    pub pairs: Vec<Vec<Pair>>,
+    /// What each node adds while it hosts something.
+    pub openings: Vec<Opening>,
+    /// Services on their way: service and destination.
+    pub arriving: Vec<(usize, usize)>,
+    /// Sum of the request rates for each service.
+    pub demand: Vec<i128>,
+    /// The metrics that the policy's objective and limits use.
+    pub needed: BTreeSet<Metric>,
+    /// What the policy asks for and what is neither measured nor in the inventory.
+    pub unknown: Vec<Unknown>,
+    /// Watts and g/h of the idle nodes that are never switched off.
+    standing: (i64, i64),
+    missing: Vec<Vec<BTreeSet<Metric>>>,
+    modelled: Vec<Vec<BTreeSet<Metric>>>,
+}
+
+/// The metrics that a policy's objective and limits use.
+pub fn needed(policy: &Policy) -> BTreeSet<Metric> {
+    let mut needed: BTreeSet<Metric> = match &policy.objective {
+        Objective::Lexicographic { terms } => terms.iter().map(|term| term.metric).collect(),
+        Objective::Priced { terms } => terms.iter().map(|term| term.metric).collect(),
+    };
+    needed.extend(policy.constraints.max.keys());
+    needed
+}
+
+/// What to do where a metric is missing; `Hold` where the policy does not say.
+pub fn on_missing(policy: &Policy, metric: Metric) -> OnMissing {
+    policy.metrics.get(&metric).map(|source| source.on_missing).unwrap_or_default()
+}
+
+impl<'a> Evaluator<'a> {
+    /// Reads everything that a decision needs off an observation.
+    ///
+    /// A sensor's power reading of a site replaces the level of its line: `idle = reading - (full - idle) * use`, at least
+    /// zero, where `use` is the measured processor use, or else the requested share of the site's processors. It is taken
+    /// only where every node of the site is certainly switched on, because the reading of a node that is off says nothing
+    /// of what it draws when it is used.
+    pub fn new(observation: &'a Observation, policy: &Policy) -> Self {
+        let continuum = &observation.continuum;
+        let nodes: Vec<(&NodeName, &Node)> = continuum.nodes.iter().collect();
+        let number: BTreeMap<&NodeName, usize> = nodes.iter().enumerate().map(|(n, (name, _))| (*name, n)).collect();
+        let mut services = Vec::new();
+        let mut now = Vec::new();
+        for (name, service) in &continuum.services {
+            if let Some(node) = observation.placement.get(name).and_then(|node| number.get(node)) {
+                services.push((name, service));
+                now.push(*node);
+            }
+        }
+        let arriving: Vec<(usize, usize)> = observation
+            .under_way
+            .iter()
+            .filter_map(|moving| {
+                let service = services.iter().position(|(name, _)| **name == moving.service)?;
+                Some((service, *number.get(&moving.to)?))
+            })
+            .filter(|(service, to)| now[*service] != *to)
+            .collect();
+        let needed = needed(policy);
+        let numbers: BTreeMap<&SiteName, SiteNumbers> = continuum
+            .sites
+            .iter()
+            .map(|(name, site)| {
+                let numbers = site_numbers(observation, policy, &needed, name, site, &services, &nodes, &now);
+                (name, numbers)
+            })
+            .collect();
+        let nowhere = SiteNumbers::default();
+
+        let mut unknown = Unknowns { list: Vec::new(), seen: &observation.unknown };
+        for (site, numbers) in &numbers {
+            for metric in &numbers.missing {
+                unknown.add(*metric, site, None, "no sample, and the policy does not allow a modelled one");
+            }
+        }
+        let mut evaluator = Self {
+            pairs: Vec::with_capacity(services.len()),
+            openings: Vec::with_capacity(nodes.len()),
+            demand: Vec::with_capacity(services.len()),
+            missing: Vec::with_capacity(services.len()),
+            modelled: Vec::with_capacity(services.len()),
+            standing: (0, 0),
+            services,
+            nodes,
+            now,
+            arriving,
+            needed,
+            unknown: Vec::new(),
+        };
+        for (_, node) in &evaluator.nodes {
+            let site = numbers.get(&node.site).unwrap_or(&nowhere);
+            let carbon = site.intensity.map(|grams| emission(site.idle, grams));
+            if site.off_when_empty {
+                evaluator.openings.push(Opening { cost: site.price, power: site.idle, carbon });
+            } else {
+                evaluator.openings.push(Opening { cost: site.price, power: 0, carbon: carbon.map(|_| 0) });
+                evaluator.standing.0 = evaluator.standing.0.saturating_add(site.idle);
+                evaluator.standing.1 = evaluator.standing.1.saturating_add(carbon.unwrap_or(0));
+            }
+        }
+        for (name, service) in &evaluator.services {
+            let mut demand = 0i128;
+            for users in continuum.users.values() {
+                demand += users.rates.get(*name).map_or(0, |rate| i128::from(rate.as_micros().max(0)));
+            }
+            let (mut pairs, mut missing, mut modelled) = (Vec::new(), Vec::new(), Vec::new());
+            for (_, node) in &evaluator.nodes {
+                let site = numbers.get(&node.site).unwrap_or(&nowhere);
+                let price = continuum.sites.get(&node.site).map(|site| site.price.clone()).unwrap_or_default();
+                let power = product(site.slope, service.cpu.as_micros().into(), node.cpu.as_micros().into());
+                let latency = latency(observation, policy, name, &node.site, demand);
+                let (mut absent, mut computed) = (site.missing.clone(), site.modelled.clone());
+                for users in &latency.missing {
+                    if evaluator.needed.contains(&Metric::UserLatency) {
+                        absent.insert(Metric::UserLatency);
+                        unknown.add(Metric::UserLatency, &node.site, Some(users), "no sample, and no modelled one to take");
+                    }
+                }
+                if latency.modelled {
+                    computed.insert(Metric::UserLatency);
+                }
+                pairs.push(Pair {
+                    latency: latency.value,
+                    cost: product(price.core.as_micros(), service.cpu.as_micros().into(), MICRO)
+                        .saturating_add(product(price.gib.as_micros(), i128::from(service.memory.0), GIB)),
+                    power,
+                    carbon: site.intensity.map(|grams| emission(power, grams)),
+                });
+                missing.push(absent);
+                modelled.push(computed);
+            }
+            evaluator.pairs.push(pairs);
+            evaluator.missing.push(missing);
+            evaluator.modelled.push(modelled);
+            evaluator.demand.push(demand);
+        }
+        evaluator.unknown = unknown.list;
+        evaluator
+    }
+
+    /// The metrics that the policy needs and that are missing for a service on a node.
+    pub fn missing(&self, service: usize, node: usize) -> &BTreeSet<Metric> {
+        &self.missing[service][node]
+    }
+
+    /// The metrics whose value for a service on a node is computed, not measured.
+    pub fn modelled(&self, service: usize, node: usize) -> &BTreeSet<Metric> {
+        &self.modelled[service][node]
+    }
+
+    /// Which nodes host something under an assignment, or are about to.
+    pub fn open(&self, assignment: &[usize]) -> Vec<bool> {
+        let mut open = vec![false; self.nodes.len()];
+        for node in assignment.iter().chain(self.arriving.iter().map(|(_, to)| to)) {
+            open[*node] = true;
+        }
+        open
+    }
+
+    /// What an assignment is worth.
+    pub fn effect(&self, assignment: &[usize]) -> Effect {
+        let (mut cost, mut power, mut carbon) =
+            (0i128, i128::from(self.standing.0), i128::from(self.standing.1));
+        let (mut weighted, mut demand, mut latency_known) = (0i128, 0i128, true);
+        for (service, node) in assignment.iter().enumerate() {
+            match self.pairs[service][*node].latency {
+                Latency::NoDemand => {}
+                Latency::Missing => latency_known = false,
+                Latency::Weighted(sum) => {
+                    weighted += sum;
+                    demand += self.demand[service];
+                }
+            }
+        }
+        let hosted = assignment.iter().copied().enumerate().chain(self.arriving.iter().copied());
+        for (service, node) in hosted {
+            let pair = &self.pairs[service][node];
+            cost += i128::from(pair.cost);
+            power += i128::from(pair.power);
+            carbon += i128::from(pair.carbon.unwrap_or(0));
+        }
+        for (node, open) in self.open(assignment).into_iter().enumerate() {
+            if open {
+                let opening = &self.openings[node];
+                cost += i128::from(opening.cost);
+                power += i128::from(opening.power);
+                carbon += i128::from(opening.carbon.unwrap_or(0));
+            }
+        }
+        Effect {
+            user_latency: (latency_known && demand > 0).then(|| Millis::from_micros(narrow(weighted / demand))),
+            cost_rate: UsdPerHour::from_micros(narrow(cost)),
+            power: Watts::from_micros(narrow(power)),
+            carbon_rate: GramsPerHour::from_micros(narrow(carbon)),
+        }
+    }
+
+    /// Latency of one service on one node in millionths; zero where nobody asks for it, `None` where it is missing.
+    pub fn latency(&self, service: usize, node: usize) -> Option<i64> {
+        match self.pairs[service][node].latency {
+            Latency::NoDemand => Some(0),
+            Latency::Missing => None,
+            Latency::Weighted(sum) => Some(narrow(sum / self.demand[service].max(1))),
+        }
+    }
+
+    /// Whether a node would be empty without this service, all else as it is now.
+    fn empty_without(&self, service: usize, node: usize) -> bool {
+        let others = self.now.iter().enumerate().any(|(other, at)| other != service && *at == node);
+        !others && !self.arriving.iter().any(|(_, to)| *to == node)
+    }
+
+    /// What a service is worth on a node, all else as it is now: what it adds there, the node's own price and idle power
+    /// among it where nothing else uses the node. Millionths; `None` where the number is missing.
+    pub fn value(&self, service: usize, node: usize, metric: Metric) -> Option<i64> {
+        let pair = &self.pairs[service][node];
+        let opening = &self.openings[node];
+        let alone = self.empty_without(service, node);
+        let with = |own: i64, opening: i64| if alone { own.saturating_add(opening) } else { own };
+        match metric {
+            Metric::UserLatency => self.latency(service, node),
+            Metric::CostRate => Some(with(pair.cost, opening.cost)),
+            Metric::Power => Some(with(pair.power, opening.power)),
+            Metric::CarbonRate => Some(with(pair.carbon?, opening.carbon?)),
+            Metric::CpuUse => None,
+        }
+    }
+
+    /// [`Evaluator::value`] of all metrics; `None` where a number that the policy needs is missing.
+    pub fn effect_on(&self, service: usize, node: usize) -> Option<Effect> {
+        if !self.missing[service][node].is_empty() {
+            return None;
+        }
+        let value = |metric| self.value(service, node, metric);
+        let demanded = self.demand[service] > 0;
+        Some(Effect {
+            user_latency: value(Metric::UserLatency).filter(|_| demanded).map(Millis::from_micros),
+            cost_rate: UsdPerHour::from_micros(value(Metric::CostRate).unwrap_or(0)),
+            power: Watts::from_micros(value(Metric::Power).unwrap_or(0)),
+            carbon_rate: GramsPerHour::from_micros(value(Metric::CarbonRate).unwrap_or(0)),
+        })
+    }
+
+    /// An assignment as a placement; what is not numbered stays as it was.
+    pub fn placement(&self, observation: &Observation, assignment: &[usize]) -> Placement {
+        let mut placement = observation.placement.clone();
+        for (service, node) in assignment.iter().enumerate() {
+            placement.insert(self.services[service].0.clone(), self.nodes[*node].0.clone());
+        }
+        placement
+    }
+}
+
+/// Watts times g/kWh, both in millionths, as g/h in millionths.
+fn emission(watts: i64, grams_per_kwh: i64) -> i64 {
+    product(watts, i128::from(grams_per_kwh), MICRO * 1000)
+}
+
+struct Seen<'a> {
+    value: Latency,
+    missing: Vec<&'a crate::continuum::UsersName>,
+    modelled: bool,
+}
+
+fn latency<'a>(
+    observation: &'a Observation,
+    policy: &Policy,
+    service: &ServiceName,
+    site: &SiteName,
+    demand: i128,
+) -> Seen<'a> {
+    let mut seen = Seen { value: Latency::NoDemand, missing: Vec::new(), modelled: false };
+    if demand == 0 {
+        return seen;
+    }
+    let may_model = on_missing(policy, Metric::UserLatency) == OnMissing::Modelled;
+    let mut sum = 0i128;
+    for (name, users) in &observation.continuum.users {
+        let rate = users.rates.get(service).map_or(0, |rate| rate.as_micros());
+        if rate <= 0 {
+            continue;
+        }
+        let sample = observation.latency.get(name).and_then(|sites| sites.get(site));
+        let modelled = || users.latency.get(site).filter(|_| may_model);
+        let value = match sample {
+            Some(sample) => {
+                seen.modelled |= sample.source == Source::Modelled;
+                sample.value
+            }
+            None => match modelled() {
+                Some(value) => {
+                    seen.modelled = true;
+                    *value
+                }
+                None => {
+                    seen.missing.push(name);
+                    continue;
+                }
+            },
+        };
+        sum += i128::from(rate) * i128::from(value.as_micros());
+    }
+    seen.value = if seen.missing.is_empty() { Latency::Weighted(sum) } else { Latency::Missing };
+    seen
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of an evaluator that is not made yet")]
+fn site_numbers(
+    observation: &Observation,
+    policy: &Policy,
+    needed: &BTreeSet<Metric>,
+    name: &SiteName,
+    site: &Site,
+    services: &[(&ServiceName, &Service)],
+    nodes: &[(&NodeName, &Node)],
+    now: &[usize],
+) -> SiteNumbers {
+    let mut numbers = SiteNumbers {
+        price: site.price.node.as_micros(),
+        idle: site.power.idle.as_micros(),
+        slope: site.power.full.as_micros().saturating_sub(site.power.idle.as_micros()),
+        off_when_empty: site.power.off_when_empty,
+        intensity: site.carbon.map(|grams| grams.as_micros()),
+        ..SiteNumbers::default()
+    };
+    let watts_needed = needed.contains(&Metric::Power) || needed.contains(&Metric::CarbonRate);
+    let mut absent = |metric: Metric, used: bool| {
+        if used && policy.metrics.contains_key(&metric) {
+            match on_missing(policy, metric) {
+                OnMissing::Modelled => numbers.modelled.insert(metric),
+                OnMissing::Hold | OnMissing::ExcludeSite => numbers.missing.insert(metric),
+            };
+        }
+    };
+    let price = observation.price.get(name);
+    if price.is_none() {
+        absent(Metric::CostRate, needed.contains(&Metric::CostRate));
+    }
+    if !observation.power.contains_key(name) {
+        absent(Metric::Power, watts_needed);
+    }
+    if !observation.cpu_use.contains_key(name) {
+        absent(Metric::CpuUse, watts_needed);
+    }
+    if let Some(price) = price {
+        numbers.price = price.value.as_micros();
+        if price.source == Source::Modelled {
+            numbers.modelled.insert(Metric::CostRate);
+        }
+    }
+    if site.carbon.is_none() && needed.contains(&Metric::CarbonRate) {
+        numbers.missing.insert(Metric::CarbonRate);
+    }
+
+    let here: Vec<usize> = (0..nodes.len()).filter(|n| nodes[*n].1.site == *name).collect();
+    let all_on = !site.power.off_when_empty || here.iter().all(|n| now.contains(n));
+    let reading = observation.power.get(name).filter(|sample| sample.source == Source::Measured && all_on);
+    match reading {
+        Some(reading) if !here.is_empty() => {
+            let cpu: i128 = here.iter().map(|n| i128::from(nodes[*n].1.cpu.as_micros())).sum();
+            let requested: i128 = (0..services.len())
+                .filter(|s| here.contains(&now[*s]))
+                .map(|s| i128::from(services[s].1.cpu.as_micros()))
+                .sum();
+            let dynamic = match observation.cpu_use.get(name) {
+                Some(share) => product(numbers.slope, i128::from(share.value), MICRO),
+                None => product(numbers.slope, requested, cpu),
+            };
+            numbers.idle = reading.value.as_micros().saturating_sub(dynamic).max(0);
+        }
+        _ => {
+            numbers.modelled.insert(Metric::Power);
+        }
+    }
+    numbers
+}
+
+struct Unknowns<'a> {
+    list: Vec<Unknown>,
+    seen: &'a [Unknown],
+}
+
+impl Unknowns<'_> {
+    /// Adds what nobody has said yet.
+    fn add(&mut self, metric: Metric, site: &SiteName, users: Option<&crate::continuum::UsersName>, reason: &str) {
+        let same = |one: &Unknown| {
+            one.metric == metric
+                && one.site.as_ref().is_none_or(|known| known == site)
+                && (one.users.is_none() || one.users.as_ref() == users)
+        };
+        if !self.seen.iter().any(same) && !self.list.iter().any(same) {
+            self.list.push(Unknown {
+                metric,
+                site: Some(site.clone()),
+                users: users.cloned(),
+                reason: reason.to_owned(),
+            });
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Which rules exclude a node for a service.
+
+use std::collections::BTreeSet;
+
+use sterna_policies::policy::{OnMissing, Policy};
+
+use super::evaluate::{Evaluator, on_missing};
+use super::model::Room;
+use crate::continuum::NodeName;
+use crate::observation::Observation;
+use crate::report::Exclusion;
+
+/// The rules of one policy over one observation.
+#[derive(Debug)]
+pub struct Rules<'a> {
+    observation: &'a Observation,
+    policy: &'a Policy,
+    evaluator: &'a Evaluator<'a>,
+    reachable: BTreeSet<&'a NodeName>,
+}
+
+impl<'a> Rules<'a> {
+    /// Over an observation that was read into an evaluator.
+    pub fn new(observation: &'a Observation, policy: &'a Policy, evaluator: &'a Evaluator<'a>) -> Self {
+        Self { observation, policy, evaluator, reachable: observation.reachable.iter().collect() }
+    }
+
+    /// Whether the node's agent answered.
+    pub fn reachable(&self, node: usize) -> bool {
+        self.reachable.contains(self.evaluator.nodes[node].0)
+    }
+
+    /// The rules that exclude a node for a service, whatever else moves. Those of the node where the service runs now are the
+    /// rules that it breaks there; it may stay all the same, because a rule that is broken already must only not get worse.
+    pub fn exclusions(&self, service: usize, node: usize) -> Vec<Exclusion> {
+        let here = self.evaluator.now[service] == node;
+        let of_node = self.evaluator.nodes[node].1;
+        let select = &self.policy.select;
+        let limits = &self.policy.constraints;
+        let mut found = Vec::new();
+        if !self.reachable(node) {
+            found.push(Exclusion::Unreachable);
+        }
+        if of_node.drain {
+            found.push(Exclusion::Draining);
+        }
+        if !here && self.evaluator.services[service].1.pinned {
+            found.push(Exclusion::Pinned);
+        }
+        if !here && !select.has_site(of_node.site.as_str()) {
+            found.push(Exclusion::SiteNotSelected);
+        }
+        if let Some(site) = self.observation.continuum.sites.get(&of_node.site) {
+            if !limits.tiers.is_empty() && !limits.tiers.contains(&site.tier) {
+                found.push(Exclusion::Tier);
+            }
+            if !limits.regions.is_empty() && !limits.regions.contains(&site.region) {
+                found.push(Exclusion::Region);
+            }
+        } else if !here {
+            // A node of no known site has no price, power or latency.
+            found.push(Exclusion::SiteNotSelected);
+        }
+        for (metric, level) in &limits.max {
+            let value = |node| self.evaluator.value(service, node, *metric);
+            let (Some(there), max) = (value(node), level.as_micros()) else { continue };
+            let allowed = match value(self.evaluator.now[service]) {
+                Some(now) if !here => max.max(now),
+                _ => max,
+            };
+            if there > allowed {
+                found.push(Exclusion::Max { metric: *metric });
+            }
+        }
+        for metric in self.evaluator.missing(service, node) {
+            if on_missing(self.policy, *metric) == OnMissing::ExcludeSite {
+                found.push(Exclusion::MetricMissing { metric: *metric });
+            }
+        }
+        found
+    }
+
+    /// How many rules a service breaks on a node: what the placement mends before it looks at the objective.
+    pub fn broken(&self, service: usize, node: usize) -> i64 {
+        let over = |(metric, level): (&_, &sterna_policies::policy::Level)| {
+            self.evaluator.value(service, node, *metric).is_some_and(|value| value > level.as_micros())
+        };
+        let limits = self.policy.constraints.max.iter().filter(|limit| over((limit.0, limit.1))).count();
+        let others = self
+            .exclusions(service, node)
+            .iter()
+            .filter(|rule| matches!(rule, Exclusion::Draining | Exclusion::Tier | Exclusion::Region))
+            .count();
+        i64::try_from(limits + others).unwrap_or(i64::MAX)
+    }
+
+    /// [`Rules::exclusions`], and capacity with all else as it is now.
+    pub fn all(&self, service: usize, node: usize, room: &Room) -> Vec<Exclusion> {
+        let mut found = self.exclusions(service, node);
+        let fits = room.fits(node, self.evaluator.services[service].1);
+        if self.evaluator.now[service] != node && !fits {
+            found.push(Exclusion::Capacity);
+        }
+        found
+    }
+}

@@ -1,0 +1,31 @@
+//! The fingerprint of the state that a plan was made from.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::continuum::{Continuum, NodeName, Placement};
+use crate::observation::Observation;
+
+#[derive(Serialize)]
+struct State<'a> {
+    continuum: &'a Continuum,
+    placement: &'a Placement,
+    reachable: BTreeSet<&'a NodeName>,
+}
+
+/// Hash of continuum, placement and reachable nodes, in hexadecimal: what [`crate::plan::Plan::state`] holds.
+///
+/// It is the same for the same state on every machine; the order in which nodes were reached does not matter.
+pub fn hash(observation: &Observation) -> String {
+    let state = State {
+        continuum: &observation.continuum,
+        placement: &observation.placement,
+        reachable: observation.reachable.iter().collect(),
+    };
+    match serde_json::to_vec(&state) {
+        Ok(canonical) => blake3::hash(&canonical).to_hex().to_string(),
+        // All keys are names, so this is not reached; it must not look like the hash of another state.
+        Err(error) => format!("unhashable: {error}"),
+    }
+}
