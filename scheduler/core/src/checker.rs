@@ -34,7 +34,9 @@ pub enum Finding {
         reason: &'static str,
     },
     /// A move that starts where the service is not, or goes nowhere.
-    #[error("the move of `{service}` from `{from}` to `{to}` does not start where the service is, or goes nowhere")]
+    #[error(
+        "the move of `{service}` from `{from}` to `{to}` does not start where the service is, or goes nowhere"
+    )]
     Ends {
         /// The service.
         service: ServiceName,
@@ -139,7 +141,10 @@ impl<'a> Judge<'a> {
         let mut moved = BTreeSet::new();
         for one in moves {
             if !moved.insert(&one.service) {
-                return Err(Finding::NotMovable { service: one.service.clone(), reason: "it is moved twice" });
+                return Err(Finding::NotMovable {
+                    service: one.service.clone(),
+                    reason: "it is moved twice",
+                });
             }
             self.may_move(one)?;
             self.may_run(&one.service, &one.to)?;
@@ -221,10 +226,10 @@ impl<'a> Judge<'a> {
             return refuse(Exclusion::SiteNotSelected);
         }
         let limits = &policy.constraints;
-        if !(limits.tiers.is_empty() || limits.tiers.iter().any(|tier| *tier == site.tier)) {
+        if !(limits.tiers.is_empty() || limits.tiers.contains(&site.tier)) {
             return refuse(Exclusion::Tier);
         }
-        if !(limits.regions.is_empty() || limits.regions.iter().any(|region| *region == site.region)) {
+        if !(limits.regions.is_empty() || limits.regions.contains(&site.region)) {
             return refuse(Exclusion::Region);
         }
         if let Some(metric) = self.missing(service, node) {
@@ -283,7 +288,13 @@ impl<'a> Judge<'a> {
             ] {
                 // Too full already: it must not get fuller.
                 if used > before && used * 100_000_000 > size * busy {
-                    return Err(Finding::Full { node: node.clone(), what, wave, used, limit: size * busy / 100_000_000 });
+                    return Err(Finding::Full {
+                        node: node.clone(),
+                        what,
+                        wave,
+                        used,
+                        limit: size * busy / 100_000_000,
+                    });
                 }
             }
         }
@@ -303,8 +314,9 @@ impl<'a> Judge<'a> {
     /// The first metric that the policy needs and that is not known of a service on a node.
     fn missing(&self, service: &ServiceName, node: &NodeName) -> Option<Metric> {
         let about = self.observation.continuum.nodes.get(node)?;
-        let modelled =
-            |metric| self.policy.metrics.get(&metric).is_some_and(|source| source.on_missing == OnMissing::Modelled);
+        let modelled = |metric| {
+            self.policy.metrics.get(&metric).is_some_and(|source| source.on_missing == OnMissing::Modelled)
+        };
         let asked = |metric| self.policy.metrics.contains_key(&metric) && !modelled(metric);
         if self.policy_needs(Metric::UserLatency) && self.latency_sum(service, node).is_none() {
             return Some(Metric::UserLatency);
@@ -342,7 +354,8 @@ impl<'a> Judge<'a> {
                 continue;
             }
             let site = site?;
-            let measured = self.observation.latency.get(name).and_then(|by_site| by_site.get(site)).map(|s| s.value);
+            let measured =
+                self.observation.latency.get(name).and_then(|by_site| by_site.get(site)).map(|s| s.value);
             let value = match measured {
                 Some(value) => value,
                 None if may_model => *users.latency.get(site)?,
@@ -412,9 +425,12 @@ impl<'a> Judge<'a> {
         let about = continuum.services.get(service)?;
         let of_node = continuum.nodes.get(node)?;
         let site = continuum.sites.get(&of_node.site)?;
-        let others = self.observation.placement.iter().any(|(other, at)| {
-            other != service && at == node && continuum.services.contains_key(other)
-        }) || self.arriving().any(|moving| moving.to == *node);
+        let others = self
+            .observation
+            .placement
+            .iter()
+            .any(|(other, at)| other != service && at == node && continuum.services.contains_key(other))
+            || self.arriving().any(|moving| moving.to == *node);
         let idle = if others || !site.power.off_when_empty { 0 } else { self.idle(of_node, site) };
         match metric {
             Metric::UserLatency => {
@@ -438,9 +454,9 @@ impl<'a> Judge<'a> {
         let continuum = &self.observation.continuum;
         let (mut cost, mut power, mut carbon) = (0i128, 0i128, 0i128);
         let (mut sum, mut rates, mut known) = (0i128, 0i128, true);
-        let running = placement
-            .iter()
-            .filter(|(service, node)| continuum.services.contains_key(*service) && continuum.nodes.contains_key(*node));
+        let running = placement.iter().filter(|(service, node)| {
+            continuum.services.contains_key(*service) && continuum.nodes.contains_key(*node)
+        });
         let mut in_use: BTreeSet<&NodeName> = BTreeSet::new();
         let mut hosted: Vec<(&ServiceName, &NodeName)> = Vec::new();
         for (service, node) in running {
@@ -456,7 +472,8 @@ impl<'a> Judge<'a> {
         hosted.extend(self.arriving().map(|moving| (&moving.service, &moving.to)));
         for (service, node) in hosted {
             in_use.insert(node);
-            let (Some(about), Some(of_node)) = (continuum.services.get(service), continuum.nodes.get(node)) else {
+            let (Some(about), Some(of_node)) = (continuum.services.get(service), continuum.nodes.get(node))
+            else {
                 continue;
             };
             let Some(site) = continuum.sites.get(&of_node.site) else { continue };

@@ -252,7 +252,13 @@ impl Round<'_> {
         unknown.extend(evaluator.unknown.iter().cloned());
         Decision {
             plan,
-            report: Report { policy: self.policy.name.clone(), verdict, services, solver: self.solver, unknown },
+            report: Report {
+                policy: self.policy.name.clone(),
+                verdict,
+                services,
+                solver: self.solver,
+                unknown,
+            },
         }
     }
 
@@ -261,7 +267,11 @@ impl Round<'_> {
         for (service, (name, about)) in self.evaluator.services.iter().enumerate() {
             let on = self.evaluator.now[service];
             let ours = self.policy.select.has_service(name.as_str()) && !about.pinned;
-            if ours && target[service] == on && !self.held.contains_key(&service) && self.rules.broken(service, on) > 0 {
+            if ours
+                && target[service] == on
+                && !self.held.contains_key(&service)
+                && self.rules.broken(service, on) > 0
+            {
                 self.held.insert(service, vec![Hold::Infeasible]);
             }
         }
@@ -271,7 +281,12 @@ impl Round<'_> {
         if self.policy.mode == Mode::Off {
             return Vec::new();
         }
-        let selected = self.observation.continuum.services.keys().filter(|name| self.policy.select.has_service(name.as_str()));
+        let selected = self
+            .observation
+            .continuum
+            .services
+            .keys()
+            .filter(|name| self.policy.select.has_service(name.as_str()));
         selected.map(|name| self.service(name, target)).collect()
     }
 

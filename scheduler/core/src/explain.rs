@@ -60,7 +60,13 @@ pub fn verdict(verdict: &Verdict) -> String {
 pub fn of_move(one: &Move) -> String {
     format!(
         "wave {}: {} {} -> {}, {:.0} down, {:.0} in all, {}",
-        one.wave, one.service, one.from, one.to, one.predicted.downtime, one.predicted.duration, one.predicted.bytes
+        one.wave,
+        one.service,
+        one.from,
+        one.to,
+        one.predicted.downtime,
+        one.predicted.duration,
+        one.predicted.bytes
     )
 }
 
@@ -152,7 +158,8 @@ fn effects(before: &Effect, after: &Effect) -> Vec<String> {
     let latency = |effect: &Effect| effect.user_latency.map(|v| (v.as_micros(), format!("{v:.1}")));
     let cost = |effect: &Effect| Some((effect.cost_rate.as_micros(), format!("{:.4}", effect.cost_rate)));
     let power = |effect: &Effect| Some((effect.power.as_micros(), format!("{:.1}", effect.power)));
-    let carbon = |effect: &Effect| Some((effect.carbon_rate.as_micros(), format!("{:.1}", effect.carbon_rate)));
+    let carbon =
+        |effect: &Effect| Some((effect.carbon_rate.as_micros(), format!("{:.1}", effect.carbon_rate)));
     columns(&[
         ["", "all services", "now", "then", "change", ""].map(str::to_owned),
         row("latency", latency(before), latency(after)),
@@ -167,7 +174,8 @@ pub fn of_solver(solver: &SolverReport) -> String {
     if solver.models == 0 {
         return "solver: nothing to be solved".to_owned();
     }
-    let proof = if solver.proved { "proved best within the tolerances" } else { "not proved best: out of time" };
+    let proof =
+        if solver.proved { "proved best within the tolerances" } else { "not proved best: out of time" };
     format!(
         "solver: {}, {} models, the last of {} columns and {} rows; {proof}",
         solver.engine, solver.models, solver.columns, solver.rows
@@ -195,15 +203,21 @@ impl fmt::Display for Hold {
             Self::GainTooSmall { metric, gain, min_gain } => {
                 write!(f, "gain in {} is {gain:.1}, less than min_gain {min_gain:.1}", metric.name())
             }
-            Self::Residency { left } => write!(f, "it arrived too recently, {:.0}s left", left.as_f64() / 1e3),
-            Self::Cooldown { left } => write!(f, "cooldown after its last migration, {:.0}s left", left.as_f64() / 1e3),
+            Self::Residency { left } => {
+                write!(f, "it arrived too recently, {:.0}s left", left.as_f64() / 1e3)
+            }
+            Self::Cooldown { left } => {
+                write!(f, "cooldown after its last migration, {:.0}s left", left.as_f64() / 1e3)
+            }
             Self::Concurrent { limit } => write!(f, "as many moves under way as the budget allows ({limit})"),
             Self::UnderWay => f.write_str("it is being moved"),
             Self::NotRunning => f.write_str("it was not found on any node that answers"),
             Self::Infeasible => f.write_str("no placement keeps every rule"),
             Self::NoRoom => f.write_str("no order of moves makes room for it now"),
             Self::Solver { message } => write!(f, "the solver gave no answer: {message}"),
-            Self::Checker { finding } => write!(f, "the checker refused the plan, please report this bug: {finding}"),
+            Self::Checker { finding } => {
+                write!(f, "the checker refused the plan, please report this bug: {finding}")
+            }
         }
     }
 }
@@ -223,4 +237,3 @@ impl fmt::Display for Exclusion {
         }
     }
 }
-

@@ -106,9 +106,11 @@ fn gain(
             .iter()
             .map(|term| {
                 let alone = [service];
-                let (members, before, after): (&[usize], i128, i128) = match (term.satisfied_at, term.metric) {
+                let (members, before, after): (&[usize], i128, i128) = match (term.satisfied_at, term.metric)
+                {
                     (Some(level), metric) => {
-                        let value = |node| evaluator.value(service, node, metric).unwrap_or(0).max(level.as_micros());
+                        let value =
+                            |node| evaluator.value(service, node, metric).unwrap_or(0).max(level.as_micros());
                         (&alone, value(evaluator.now[service]).into(), value(target[service]).into())
                     }
                     (None, Metric::UserLatency) => {
@@ -122,7 +124,9 @@ fn gain(
                 };
                 let tolerance = match term.tolerance {
                     Tolerance::Absolute(level) => i128::from(level.as_micros()) * members.len() as i128,
-                    Tolerance::Relative(share) => after.abs().saturating_mul(share.as_micros().into()) / WHOLE,
+                    Tolerance::Relative(share) => {
+                        after.abs().saturating_mul(share.as_micros().into()) / WHOLE
+                    }
                 };
                 Change { metric: term.metric, before, after, tolerance }
             })
@@ -140,7 +144,10 @@ fn gain(
             let before = parts.iter().map(|(_, before, _)| before).sum();
             let after = parts.iter().map(|(_, _, after)| after).sum();
             let named = parts.iter().find(|(_, before, after)| after < before).or(parts.first());
-            named.map(|(metric, ..)| Change { metric: *metric, before, after, tolerance: 0 }).into_iter().collect()
+            named
+                .map(|(metric, ..)| Change { metric: *metric, before, after, tolerance: 0 })
+                .into_iter()
+                .collect()
         }
     };
     let decisive = changes
@@ -204,7 +211,8 @@ impl Groups {
     fn of(&self, service: usize) -> Group {
         let leader = self.leader.get(&service);
         let here = |s: &usize| self.leader.get(s) == leader;
-        let nodes = |nodes: &BTreeMap<usize, usize>| nodes.iter().filter(|(_, s)| here(s)).map(|(n, _)| *n).collect();
+        let nodes =
+            |nodes: &BTreeMap<usize, usize>| nodes.iter().filter(|(_, s)| here(s)).map(|(n, _)| *n).collect();
         Group {
             members: self.leader.keys().copied().filter(|s| here(s)).collect(),
             closing: nodes(&self.closing),

@@ -18,7 +18,8 @@ const RESTORE_PER_MIB: Millis = Millis::from_micros(500_000);
 /// Between nodes of one site, where inventories name no link: a gigabit network is assumed.
 const WITHIN_SITE: MibPerSecond = MibPerSecond::from_micros(119_209_290);
 /// Between sites without a link in the inventory: 100 Mbit/s and 50 ms are assumed.
-const UNKNOWN_LINK: (MibPerSecond, Millis) = (MibPerSecond::from_micros(11_920_929), Millis::from_micros(50_000_000));
+const UNKNOWN_LINK: (MibPerSecond, Millis) =
+    (MibPerSecond::from_micros(11_920_929), Millis::from_micros(50_000_000));
 /// Round trips of a migration's phases besides its data: check, reserve, sync, certificate, release, clean.
 const ROUND_TRIPS: i64 = 6;
 const MIB: i128 = 1 << 20;
@@ -45,7 +46,12 @@ pub fn steps(evaluator: &Evaluator<'_>, target: &[usize]) -> Vec<Step> {
 /// Steps in waves of at most `width`, and those that no order makes room for.
 ///
 /// While a step runs, its service counts on both nodes; a wave starts when the one before has ended.
-pub fn order(evaluator: &Evaluator<'_>, room: &Room, steps: Vec<Step>, width: usize) -> (Vec<Vec<Step>>, Vec<Step>) {
+pub fn order(
+    evaluator: &Evaluator<'_>,
+    room: &Room,
+    steps: Vec<Step>,
+    width: usize,
+) -> (Vec<Vec<Step>>, Vec<Step>) {
     let mut used = room.used.clone();
     let mut left = steps;
     let mut waves = Vec::new();
@@ -73,7 +79,12 @@ pub fn order(evaluator: &Evaluator<'_>, room: &Room, steps: Vec<Step>, width: us
 }
 
 /// The moves of a plan, complete.
-pub fn moves(observation: &Observation, evaluator: &Evaluator<'_>, policy: &Policy, waves: &[Vec<Step>]) -> Vec<Move> {
+pub fn moves(
+    observation: &Observation,
+    evaluator: &Evaluator<'_>,
+    policy: &Policy,
+    waves: &[Vec<Step>],
+) -> Vec<Move> {
     let mut moves = Vec::new();
     for (wave, steps) in (0u32..).zip(waves) {
         for step in steps {
@@ -104,7 +115,11 @@ fn cost(observation: &Observation, evaluator: &Evaluator<'_>, step: Step) -> Mov
     let transfer = transfer(bytes, bandwidth) + i128::from(rtt.as_micros());
     let downtime = dump + transfer + restore;
     let duration = downtime + i128::from(rtt.as_micros()) * i128::from(ROUND_TRIPS);
-    MoveCost { downtime: Millis::from_micros(narrow(downtime)), duration: Millis::from_micros(narrow(duration)), bytes }
+    MoveCost {
+        downtime: Millis::from_micros(narrow(downtime)),
+        duration: Millis::from_micros(narrow(duration)),
+        bytes,
+    }
 }
 
 fn path(observation: &Observation, from: &SiteName, to: &SiteName) -> (MibPerSecond, Millis) {

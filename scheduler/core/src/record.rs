@@ -28,7 +28,13 @@ pub struct Recorded {
 
 impl Recorded {
     /// Decides, and keeps the inputs with the decision.
-    pub fn make(observation: Observation, policy: Policy, history: History, now: Timestamp, seed: u64) -> Self {
+    pub fn make(
+        observation: Observation,
+        policy: Policy,
+        history: History,
+        now: Timestamp,
+        seed: u64,
+    ) -> Self {
         let decision = decide(&observation, &policy, &history, now, seed);
         Self { observation, policy, history, now, seed, decision }
     }

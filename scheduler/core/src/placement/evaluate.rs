@@ -135,7 +135,8 @@ impl<'a> Evaluator<'a> {
     pub fn new(observation: &'a Observation, policy: &Policy) -> Self {
         let continuum = &observation.continuum;
         let nodes: Vec<(&NodeName, &Node)> = continuum.nodes.iter().collect();
-        let number: BTreeMap<&NodeName, usize> = nodes.iter().enumerate().map(|(n, (name, _))| (*name, n)).collect();
+        let number: BTreeMap<&NodeName, usize> =
+            nodes.iter().enumerate().map(|(n, (name, _))| (*name, n)).collect();
         let mut services = Vec::new();
         let mut now = Vec::new();
         for (name, service) in &continuum.services {
@@ -203,14 +204,20 @@ impl<'a> Evaluator<'a> {
             let (mut pairs, mut missing, mut modelled) = (Vec::new(), Vec::new(), Vec::new());
             for (_, node) in &evaluator.nodes {
                 let site = numbers.get(&node.site).unwrap_or(&nowhere);
-                let price = continuum.sites.get(&node.site).map(|site| site.price.clone()).unwrap_or_default();
+                let price =
+                    continuum.sites.get(&node.site).map(|site| site.price.clone()).unwrap_or_default();
                 let power = product(site.slope, service.cpu.as_micros().into(), node.cpu.as_micros().into());
                 let latency = latency(observation, policy, name, &node.site, demand);
                 let (mut absent, mut computed) = (site.missing.clone(), site.modelled.clone());
                 for users in &latency.missing {
                     if evaluator.needed.contains(&Metric::UserLatency) {
                         absent.insert(Metric::UserLatency);
-                        unknown.add(Metric::UserLatency, &node.site, Some(users), "no sample, and no modelled one to take");
+                        unknown.add(
+                            Metric::UserLatency,
+                            &node.site,
+                            Some(users),
+                            "no sample, and no modelled one to take",
+                        );
                     }
                 }
                 if latency.modelled {
@@ -285,7 +292,8 @@ impl<'a> Evaluator<'a> {
             }
         }
         Effect {
-            user_latency: (latency_known && demand > 0).then(|| Millis::from_micros(narrow(weighted / demand))),
+            user_latency: (latency_known && demand > 0)
+                .then(|| Millis::from_micros(narrow(weighted / demand))),
             cost_rate: UsdPerHour::from_micros(narrow(cost)),
             power: Watts::from_micros(narrow(power)),
             carbon_rate: GramsPerHour::from_micros(narrow(carbon)),
@@ -479,7 +487,13 @@ struct Unknowns<'a> {
 
 impl Unknowns<'_> {
     /// Adds what nobody has said yet.
-    fn add(&mut self, metric: Metric, site: &SiteName, users: Option<&crate::continuum::UsersName>, reason: &str) {
+    fn add(
+        &mut self,
+        metric: Metric,
+        site: &SiteName,
+        users: Option<&crate::continuum::UsersName>,
+        reason: &str,
+    ) {
         let same = |one: &Unknown| {
             one.metric == metric
                 && one.site.as_ref().is_none_or(|known| known == site)

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use good_lp::solvers::{SolutionStatus, WithInitialSolution, WithMipGap, WithTimeLimit};
+use good_lp::solvers::{SolutionStatus, WithTimeLimit};
 use good_lp::{Expression, ProblemVariables, ResolutionError, Solution, SolverModel, Variable, variable};
 use thiserror::Error;
 
@@ -215,7 +215,8 @@ fn step(
         let loads = |of: fn(&super::model::Load) -> i128| -> Vec<(Variable, f64)> {
             hosted.iter().map(|(item, variable)| (*variable, of(&model.items[*item].load) as f64)).collect()
         };
-        let most = hosted.iter().fold(super::model::Load::default(), |sum, (item, _)| sum + model.items[*item].load);
+        let most =
+            hosted.iter().fold(super::model::Load::default(), |sum, (item, _)| sum + model.items[*item].load);
         if most.cpu > free.cpu {
             rows.at_most(&loads(|load| load.cpu), free.cpu as f64);
         }
@@ -279,7 +280,8 @@ fn step(
         }
         Engine::Microlp => {
             let _ = seed;
-            let mut solver = problem.using(good_lp::solvers::microlp::microlp).with_time_limit(TIME_LIMIT_SECONDS);
+            let mut solver =
+                problem.using(good_lp::solvers::microlp::microlp).with_time_limit(TIME_LIMIT_SECONDS);
             for row in rows.list {
                 solver.add_constraint(row);
             }
@@ -311,6 +313,8 @@ fn read<S: Solution>(
     let proved = !matches!(solution.status(), SolutionStatus::TimeLimit);
     match choice {
         Some(choice) => Ok((Some(choice), proved)),
-        None => Err(SolveError::Engine { engine, message: "an answer that places not every service".to_owned() }),
+        None => {
+            Err(SolveError::Engine { engine, message: "an answer that places not every service".to_owned() })
+        }
     }
 }

@@ -121,10 +121,17 @@ pub enum Slack {
 impl Stage {
     /// Its value for a choice of one option's number per item.
     pub fn value(&self, model: &Model, choice: &[usize]) -> i128 {
-        let mut sum: i128 = self.pair.iter().zip(choice).map(|(values, option)| i128::from(values[*option])).sum();
+        let mut sum: i128 =
+            self.pair.iter().zip(choice).map(|(values, option)| i128::from(values[*option])).sum();
         if !self.opening.is_empty() {
             let open = model.open(choice);
-            sum += self.opening.iter().zip(open).filter(|(_, open)| *open).map(|(v, _)| i128::from(*v)).sum::<i128>();
+            sum += self
+                .opening
+                .iter()
+                .zip(open)
+                .filter(|(_, open)| *open)
+                .map(|(v, _)| i128::from(*v))
+                .sum::<i128>();
         }
         sum
     }
@@ -133,7 +140,9 @@ impl Stage {
     pub fn bound(&self, best: i128) -> i128 {
         match self.slack {
             Slack::Sum(sum) => best.saturating_add(sum.max(0)),
-            Slack::Share(share) => best.saturating_add(best.abs().saturating_mul(i128::from(share.max(0))) / WHOLE),
+            Slack::Share(share) => {
+                best.saturating_add(best.abs().saturating_mul(i128::from(share.max(0))) / WHOLE)
+            }
         }
     }
 
@@ -161,20 +170,29 @@ pub struct Model {
 
 impl Model {
     /// The problem of placing the services of `movable`; all others stay.
-    pub fn new(evaluator: &Evaluator<'_>, rules: &Rules<'_>, room: &Room, policy: &Policy, movable: &BTreeSet<usize>) -> Self {
+    pub fn new(
+        evaluator: &Evaluator<'_>,
+        rules: &Rules<'_>,
+        room: &Room,
+        policy: &Policy,
+        movable: &BTreeSet<usize>,
+    ) -> Self {
         let mut items = Vec::new();
         for service in movable {
             let now = evaluator.now[*service];
             let load = Load::of(evaluator.services[*service].1);
             let alone_fits = |node: usize| load.within(room.limit[node]);
             let options: Vec<usize> = (0..evaluator.nodes.len())
-                .filter(|node| *node == now || (alone_fits(*node) && rules.exclusions(*service, *node).is_empty()))
+                .filter(|node| {
+                    *node == now || (alone_fits(*node) && rules.exclusions(*service, *node).is_empty())
+                })
                 .collect();
             if options.len() > 1 {
                 items.push(Item { service: *service, options, load });
             }
         }
-        let mut free: Vec<Load> = room.limit.iter().zip(&room.used).map(|(limit, used)| *limit - *used).collect();
+        let mut free: Vec<Load> =
+            room.limit.iter().zip(&room.used).map(|(limit, used)| *limit - *used).collect();
         for item in &items {
             let node = evaluator.now[item.service];
             free[node] = free[node] + item.load;
@@ -188,7 +206,9 @@ impl Model {
         }
         let now = items
             .iter()
-            .map(|item| item.options.iter().position(|node| *node == evaluator.now[item.service]).unwrap_or(0))
+            .map(|item| {
+                item.options.iter().position(|node| *node == evaluator.now[item.service]).unwrap_or(0)
+            })
             .collect();
         let mut model = Self { items, free, open, stages: Vec::new(), now };
         model.stages.push(model.stage(|service, node| rules.broken(service, node)));
@@ -236,7 +256,8 @@ impl Model {
     }
 
     fn priced(&self, evaluator: &Evaluator<'_>, terms: &[PricedTerm]) -> Stage {
-        let money = |value: i64, term: &PricedTerm| i128::from(value) * i128::from(term.price.as_micros()) / MICRO;
+        let money =
+            |value: i64, term: &PricedTerm| i128::from(value) * i128::from(term.price.as_micros()) / MICRO;
         let sum = |value: &dyn Fn(Metric) -> i64| {
             narrow(terms.iter().map(|term| money(value(term.metric), term)).sum::<i128>())
         };
