@@ -7,7 +7,9 @@
 //! | [`migration`] | one migration: phases, order, events, report |
 //! | [`identity`] | certificate authority, mutual TLS |
 //! | [`fleet`] | all agents of a continuum, seen from the scheduler |
+//! | [`platform`] | where nodes live: making, showing and removing them |
 
 pub mod fleet;
 pub mod identity;
 pub mod migration;
+pub mod platform;

@@ -1,0 +1,201 @@
+//! Local nodes: each is a container of the host's engine with an engine of its own inside (Docker-in-Docker).
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`recipe`] | what a node is made from, and its hash |
+//! | `rootfs` | building and keeping the root file system |
+//! | `image` | the node image in the host's engine |
+//! | [`privilege`] | what a node may do, found by trying |
+//! | [`node`] | one node's container and files |
+//! | [`local`] | making, showing and removing the nodes of a continuum |
+//! | `frozen` | letting frozen services go on, before anything is removed |
+//! | `engine` | the host's engine |
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sterna_core::continuum::NodeName;
+use thiserror::Error;
+
+use crate::identity::IdentityError;
+
+mod engine;
+mod frozen;
+mod image;
+pub mod local;
+pub mod node;
+pub mod privilege;
+pub mod recipe;
+mod rootfs;
+
+pub use local::{LocalNodes, NodeStatus, Settings, State};
+
+/// The continuum that a container, volume or network belongs to.
+const CONTINUUM_LABEL: &str = "sterna.continuum";
+const NODE_LABEL: &str = "sterna.node";
+const SITE_LABEL: &str = "sterna.site";
+const IMAGE_LABEL: &str = "sterna.image";
+const SIZE_LABEL: &str = "sterna.size";
+const PRIVILEGE_LABEL: &str = "sterna.privilege";
+/// The call that made something, so that it can be undone.
+const CALL_LABEL: &str = "sterna.call";
+
+/// What is being done, for whoever watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Another process holds the cache.
+    WaitingForCache(PathBuf),
+    /// The root file system is built; this takes a minute or two, once.
+    BuildingRootfs(PathBuf),
+    /// The root file system is given to the engine.
+    ImportingRootfs,
+    /// The node image is made.
+    MakingImage(String),
+    /// What nodes may do on the host, and why that was chosen.
+    Privilege(privilege::Privilege, String),
+    /// A node is made.
+    MakingNode(NodeName),
+    /// Waiting for the engines and agents of these nodes.
+    WaitingFor(Vec<NodeName>),
+    /// What was made in this call is removed again.
+    Undoing,
+    /// Something that the operator should know.
+    Note(String),
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::WaitingForCache(folder) => {
+                write!(f, "waiting for another process that uses {}", folder.display())
+            }
+            Self::BuildingRootfs(file) => {
+                write!(
+                    f,
+                    "building the root file system of nodes (once, a minute or two): {}",
+                    file.display()
+                )
+            }
+            Self::ImportingRootfs => f.write_str("importing the root file system"),
+            Self::MakingImage(name) => write!(f, "making image {name}"),
+            Self::Privilege(privilege, reason) => {
+                write!(f, "privilege of nodes: {privilege}, since {reason}")
+            }
+            Self::MakingNode(node) => write!(f, "making node {node}"),
+            Self::WaitingFor(nodes) => {
+                let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
+                write!(f, "waiting for {}", names.join(", "))
+            }
+            Self::Undoing => f.write_str("removing what was made"),
+            Self::Note(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Local nodes can't be made, shown or removed.
+#[derive(Debug, Error)]
+pub enum PlatformError {
+    /// There is no engine to make nodes with.
+    #[error(
+        "no Docker engine answers at {address}: {reason}\n\
+         Install one (Debian: `apt-get install docker.io`) and start it (`systemctl start docker`, or `dockerd` as root \
+         where there is no systemd), or set DOCKER_HOST to the socket of one (`unix:///path/docker.sock`). Who uses it \
+         must be root or in the group `docker`."
+    )]
+    NoEngine {
+        /// Where it was looked for.
+        address: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The engine refused something.
+    #[error("{doing}: {source}")]
+    Engine {
+        /// What was asked of it.
+        doing: String,
+        /// Its answer.
+        source: bollard::errors::Error,
+    },
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        source: std::io::Error,
+    },
+    /// Only root can unpack a system's packages.
+    #[error(
+        "the root file system of nodes has to be built once, and that needs root: run this command once with sudo and \
+         STERNA_CACHE={folder}, or copy {name} there from a machine that has it",
+        folder = .file.parent().unwrap_or(.file).display(),
+        name = .file.file_name().unwrap_or_default().display()
+    )]
+    NeedsRoot {
+        /// The file that is missing.
+        file: PathBuf,
+    },
+    /// The tool that builds it is missing.
+    #[error(
+        "the root file system of nodes is built by debootstrap, which is not installed: `apt-get install debootstrap`"
+    )]
+    NeedsDebootstrap,
+    /// The build failed.
+    #[error("the root file system of nodes could not be built: {reason}")]
+    Rootfs {
+        /// What the script said.
+        reason: String,
+    },
+    /// The engine allows a node neither way of running an engine of its own.
+    #[error(
+        "the engine allows nodes too little: privileged, {privileged}; with a list of capabilities, {capabilities}"
+    )]
+    NoPrivilege {
+        /// Why not `--privileged`.
+        privileged: String,
+        /// Why not the list.
+        capabilities: String,
+    },
+    /// A name that can't be part of a container's or a network's name.
+    #[error(
+        "the continuum's name `{0}` can't be part of a container's name: use a-z, A-Z, 0-9, `_`, `.` and `-`, and begin with a letter or digit"
+    )]
+    Name(String),
+    /// Something else has the name of a node's container.
+    #[error("a container named {0} exists that Sterna did not make: remove or rename it")]
+    Foreign(String),
+    /// A node did not come up.
+    #[error("node {node} is not ready after {} s: {reason}\nIts last words:\n{log}", .waited.as_secs())]
+    NotReady {
+        /// The node.
+        node: NodeName,
+        /// How long it was waited for.
+        waited: Duration,
+        /// What is missing.
+        reason: String,
+        /// The end of its log.
+        log: String,
+    },
+    /// Certificates could not be made or used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The caller asked to stop; what had been made is gone again.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl PlatformError {
+    fn engine(doing: impl Into<String>) -> impl FnOnce(bollard::errors::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Engine { doing, source }
+    }
+}
+
+/// Where the agents of a continuum's local nodes listen, `host:port`, as the host's engine says. Only running nodes are in it.
+///
+/// # Errors
+/// When no engine answers.
+pub async fn local_addresses(continuum: &str) -> Result<BTreeMap<NodeName, String>, PlatformError> {
+    LocalNodes::connect().await?.addresses(continuum).await
+}
