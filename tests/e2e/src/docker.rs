@@ -2,9 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::process::Stdio;
 
 use anyhow::{Context as _, bail};
 use tokio::process::Command;
+
+use crate::process;
 
 /// Runs `docker` with these arguments and gives what it prints.
 ///
@@ -33,13 +36,21 @@ pub async fn address(container: &str) -> anyhow::Result<IpAddr> {
     first.parse().with_context(|| format!("address of container {container}"))
 }
 
-/// Names of all containers, running or not, whose name starts with `prefix`.
+/// Containers, networks and volumes whose name starts with `prefix`, running or not.
 ///
 /// # Errors
 /// When the engine can't be asked.
-pub async fn containers(prefix: &str) -> anyhow::Result<Vec<String>> {
-    let all = docker(&["ps", "--all", "--format", "{{.Names}}"]).await?;
-    Ok(all.lines().filter(|name| name.starts_with(prefix)).map(str::to_owned).collect())
+pub async fn left_over(prefix: &str) -> anyhow::Result<Vec<String>> {
+    let mut left = Vec::new();
+    for (kind, question) in [
+        ("container", ["ps", "--all", "--format", "{{.Names}}"].as_slice()),
+        ("network", &["network", "ls", "--format", "{{.Name}}"]),
+        ("volume", &["volume", "ls", "--format", "{{.Name}}"]),
+    ] {
+        let all = docker(question).await?;
+        left.extend(all.lines().filter(|name| name.starts_with(prefix)).map(|name| format!("{kind} {name}")));
+    }
+    Ok(left)
 }
 
 /// Has the engine hold the image of the services, building it where that was never done; gives its name.
@@ -48,16 +59,13 @@ pub async fn containers(prefix: &str) -> anyhow::Result<Vec<String>> {
 /// When it can't be built: not root, no Debian mirror, no engine.
 pub async fn service_image() -> anyhow::Result<String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/service/image");
-    let output = Command::new(&script)
-        .stderr(std::process::Stdio::inherit())
-        .kill_on_drop(true)
-        .output()
+    let finished = process::run(process::bound(&script).stdout(Stdio::piped()))
         .await
         .with_context(|| format!("can't start {}", script.display()))?;
-    if !output.status.success() {
+    if !finished.status.success() {
         bail!("{} failed; what it said stands above", script.display());
     }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    Ok(finished.stdout.trim().to_owned())
 }
 
 /// A container of the host's engine that is gone when this is dropped.
@@ -102,8 +110,8 @@ impl Drop for Container {
         // Blocking, because the runtime may be on its way out.
         let _gone = std::process::Command::new("docker")
             .args(["rm", "--force", "--volumes", &self.name])
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .status();
     }
 }

@@ -3,6 +3,9 @@
 //!
 //! | module | what lives there |
 //! |---|---|
+//! | [`sterna`] | the `sterna` binary |
+//! | [`continuum`] | local nodes, brought up and taken down by it |
+//! | [`guardian`] | cleaning up, whatever happens to us |
 //! | [`delay`] | the way between users and a site: a proxy that holds bytes back |
 //! | [`monitoring`] | Prometheus, blackbox exporter, node exporters |
 //! | [`process`] | programs that end with the test that started them |
@@ -12,11 +15,14 @@
 //! | [`writer`] | the client that writes all the time and measures the gap |
 //! | [`digest`] | what a Redis that holds a dataset must answer to `DEBUG DIGEST` |
 
+pub mod continuum;
 pub mod dataset;
 pub mod delay;
 pub mod digest;
 pub mod docker;
+pub mod guardian;
 pub mod monitoring;
 pub mod process;
 pub mod resp;
+pub mod sterna;
 pub mod writer;

@@ -20,7 +20,8 @@ const TRIES: u32 = 3;
 pub struct Exporter {
     site: String,
     address: SocketAddr,
-    daemon: Daemon,
+    /// Held for as long as it is to run.
+    _daemon: Daemon,
 }
 
 impl Exporter {
@@ -37,7 +38,7 @@ impl Exporter {
                 .args(["--collector.cpu", "--collector.loadavg", "--collector.meminfo", "--collector.rapl"]);
         })
         .await?;
-        Ok(Self { site: site.to_owned(), address, daemon })
+        Ok(Self { site: site.to_owned(), address, _daemon: daemon })
     }
 
     /// Where it answers.
@@ -57,12 +58,11 @@ pub struct Probe {
     pub door: SocketAddr,
 }
 
-/// The running programs. Dropped, they are killed; better is [`Monitoring::stop`].
+/// The running programs. Dropped, they end.
 #[derive(Debug)]
 pub struct Monitoring {
-    prometheus: Daemon,
-    blackbox: Daemon,
-    exporters: Vec<Exporter>,
+    /// Held for as long as they are to run.
+    _running: (Daemon, Daemon, Vec<Exporter>),
     address: SocketAddr,
     client: reqwest::Client,
 }
@@ -103,7 +103,7 @@ impl Monitoring {
                     .arg("--storage.tsdb.retention.time=2h");
             })
             .await?;
-        Ok(Self { prometheus, blackbox, exporters, address, client: client()? })
+        Ok(Self { _running: (prometheus, blackbox, exporters), address, client: client()? })
     }
 
     /// Address of Prometheus.
@@ -139,15 +139,6 @@ impl Monitoring {
             [] => Ok(None),
             [one] => Ok(Some(one.value.1.parse()?)),
             several => bail!("{promql} gives {} series", several.len()),
-        }
-    }
-
-    /// Ends all of them.
-    pub async fn stop(self) {
-        self.prometheus.stop().await;
-        self.blackbox.stop().await;
-        for exporter in self.exporters {
-            exporter.daemon.stop().await;
         }
     }
 }

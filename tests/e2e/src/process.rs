@@ -1,33 +1,132 @@
 //! Programs that run beside the test or the demo, and end with it.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::sleep;
 
 /// How long a program has to end by itself when it is asked to.
-const TO_END: Duration = Duration::from_secs(10);
+const TO_END: Duration = Duration::from_secs(15);
 
 /// A command whose process the kernel kills when the thread that starts it ends, however that ends. In a process group of
-/// its own, so that an interrupt at the terminal reaches only us.
+/// its own, so that an interrupt at the terminal reaches only us, and so that we can ask all of it to end.
 ///
 /// Start it from a thread that lives as long as the process should: the main thread, or that of the test.
 pub fn bound(program: &Path) -> Command {
     // From util-linux, which is part of every Debian; the call itself would need unsafe code here.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-    command.process_group(0).stdin(Stdio::null()).kill_on_drop(true);
+    command.process_group(0).stdin(Stdio::null());
     command
+}
+
+/// A process and those that it started. Dropped, they are asked to end, given time to clean up, then killed.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    group: Option<u32>,
+}
+
+impl Running {
+    /// Starts a command that is from [`bound`].
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start(command: &mut Command) -> std::io::Result<Self> {
+        let child = command.spawn()?;
+        // The leader's own number is that of the group.
+        let group = child.id();
+        Ok(Self { child, group })
+    }
+
+    /// The process itself: its output, its end.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// Its number.
+    pub fn id(&self) -> Option<u32> {
+        self.group
+    }
+
+    fn signal(&self, signal: &str) {
+        if let Some(group) = self.group {
+            let _gone = std::process::Command::new("kill")
+                .args([signal, "--", &format!("-{group}")])
+                .stderr(Stdio::null())
+                .status();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
+        self.signal("-TERM");
+        let start = Instant::now();
+        while start.elapsed() < TO_END {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            // Blocking, because the runtime may be on its way out.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.signal("-KILL");
+        let _ended = self.child.try_wait();
+    }
+}
+
+/// What a program printed, and how it ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error; empty where that went through to ours.
+    pub stderr: String,
+}
+
+/// Runs a command from [`bound`] to its end. Dropped before, the command is asked to end.
+///
+/// # Errors
+/// When it can't be started. That it failed stands in the answer.
+pub async fn run(command: &mut Command) -> std::io::Result<Finished> {
+    use tokio::io::AsyncReadExt as _;
+    let mut running = Running::start(command)?;
+    let (out, err) = (running.child.stdout.take(), running.child.stderr.take());
+    let read_out = async {
+        let mut bytes = Vec::new();
+        if let Some(mut out) = out {
+            out.read_to_end(&mut bytes).await?;
+        }
+        std::io::Result::Ok(bytes)
+    };
+    let read_err = async {
+        let mut bytes = Vec::new();
+        if let Some(mut err) = err {
+            err.read_to_end(&mut bytes).await?;
+        }
+        std::io::Result::Ok(bytes)
+    };
+    let (stdout, stderr, status) = tokio::join!(read_out, read_err, running.child.wait());
+    Ok(Finished {
+        status: status?,
+        stdout: String::from_utf8_lossy(&stdout?).into_owned(),
+        stderr: String::from_utf8_lossy(&stderr?).into_owned(),
+    })
 }
 
 /// A program in the background that writes into a log file.
 #[derive(Debug)]
 pub struct Daemon {
     name: String,
-    child: Child,
+    running: Running,
     log: PathBuf,
 }
 
@@ -39,13 +138,13 @@ impl Daemon {
     pub fn start(name: &str, mut command: Command, log: PathBuf) -> anyhow::Result<Self> {
         let file = std::fs::File::create(&log).with_context(|| log.display().to_string())?;
         command.stdout(file.try_clone()?).stderr(file);
-        let child = command.spawn().with_context(|| format!("can't start {name}"))?;
-        Ok(Self { name: name.to_owned(), child, log })
+        let running = Running::start(&mut command).with_context(|| format!("can't start {name}"))?;
+        Ok(Self { name: name.to_owned(), running, log })
     }
 
-    /// Its process, while it runs.
+    /// Its process.
     pub fn id(&self) -> Option<u32> {
-        self.child.id()
+        self.running.id()
     }
 
     /// Waits until `ready` says so.
@@ -62,7 +161,7 @@ impl Daemon {
             if ready().await {
                 return Ok(());
             }
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.running.child.try_wait()? {
                 bail!("{} ended ({status}); its last words:\n{}", self.name, last_lines(&self.log));
             }
             if start.elapsed() > most {
@@ -73,21 +172,6 @@ impl Daemon {
                 );
             }
             sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    /// Ends it: asks first, then does not.
-    pub async fn stop(mut self) {
-        end(&mut self.child).await;
-    }
-}
-
-/// Asks a process to end, and ends it where it does not.
-pub async fn end(child: &mut Child) {
-    if let Some(id) = child.id() {
-        let _asked = Command::new("kill").arg(id.to_string()).stderr(Stdio::null()).status().await;
-        if timeout(TO_END, child.wait()).await.is_err() {
-            let _killed = child.kill().await;
         }
     }
 }
@@ -109,14 +193,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn stops_one_that_runs_and_tells_of_one_that_ended() {
+    async fn ends_one_that_runs_and_tells_of_one_that_ended() {
         let folder = tempfile::tempdir().unwrap();
         let mut command = bound(Path::new("sleep"));
         command.arg("60");
         let daemon = Daemon::start("sleep", command, folder.path().join("sleep.log")).unwrap();
         let id = daemon.id().unwrap();
         assert!(runs(id));
-        daemon.stop().await;
+        drop(daemon);
         assert!(!runs(id));
 
         let mut command = bound(Path::new("sh"));
@@ -126,16 +210,27 @@ mod tests {
         assert!(error.contains("broken") && error.contains('3'), "{error}");
     }
 
+    #[tokio::test]
+    async fn one_that_is_given_up_can_clean_up_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("cleaned");
+        let mut command = bound(Path::new("sh"));
+        command.args(["-c", "trap 'sleep 0.2; touch \"$0\"; exit' TERM; sleep 60 & wait"]).arg(&mark);
+        let given_up = tokio::time::timeout(Duration::from_millis(500), run(&mut command)).await;
+        assert!(given_up.is_err());
+        assert!(mark.exists());
+    }
+
     #[test]
     fn is_killed_when_the_thread_that_started_it_ends() {
         let (tell, told) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let child = runtime.block_on(async {
-                let mut command = bound(Path::new("sleep"));
-                command.arg("60").kill_on_drop(false).spawn().unwrap()
-            });
-            tell.send(child.id().unwrap()).unwrap();
+            let running =
+                runtime.block_on(async { Running::start(bound(Path::new("sleep")).arg("60")).unwrap() });
+            tell.send(running.id().unwrap()).unwrap();
+            // Nobody is left who could ask it to end.
+            std::mem::forget(running);
             // Give setpriv the time to ask the kernel for it.
             std::thread::sleep(Duration::from_millis(500));
         })

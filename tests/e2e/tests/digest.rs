@@ -32,5 +32,5 @@ async fn the_record_of_the_client_agrees_with_what_redis_holds() {
     assert!(matches!(&differences[..], [one] if one.starts_with("key:7 ")), "{differences:?}");
 
     drop(reference);
-    assert_eq!(docker::containers(&name).await.unwrap(), Vec::<String>::new());
+    assert_eq!(docker::left_over(&name).await.unwrap(), Vec::<String>::new());
 }

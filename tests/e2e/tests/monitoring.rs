@@ -38,6 +38,6 @@ async fn measures_the_delay_between_users_and_site_and_follows_it() {
     let cpu = monitoring.value(r#"count(node_cpu_seconds_total{site="edge",mode="idle"})"#).await.unwrap();
     assert!(cpu.is_some_and(|count| count >= 1.0), "{cpu:?}");
     let url = monitoring.url();
-    monitoring.stop().await;
+    drop(monitoring);
     assert!(tokio::net::TcpStream::connect(url.trim_start_matches("http://")).await.is_err(), "still there");
 }

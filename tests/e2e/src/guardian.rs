@@ -1,0 +1,95 @@
+//! Cleaning up whatever happens: a small process that waits beside us and cleans up when we end without having done so,
+//! be it by an error, an interrupt or a kill.
+
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// Waits for a word; without one it takes the continuum down and removes the folder.
+const SCRIPT: &str = r#"read -r word; [ "$word" = done ] || "$1" sites down "$2" --state "$3"; rm -rf "$4""#;
+
+/// The process that waits. Dropped, it cleans up, and we wait for that.
+#[derive(Debug)]
+pub struct Guardian {
+    child: Child,
+}
+
+impl Guardian {
+    /// Has the continuum of `inventory` guarded, and `folder`, which holds the files that belong to it.
+    ///
+    /// # Errors
+    /// When no process can be started.
+    pub fn over(sterna: &Path, inventory: &Path, state: &Path, folder: &Path) -> std::io::Result<Self> {
+        // It sees our end as the end of its input: no other process has the other side of that pipe. In a group of its
+        // own it is out of reach of an interrupt at the terminal.
+        let child = Command::new("sh")
+            .args(["-c", SCRIPT, "guardian"])
+            .args([sterna, inventory, state, folder])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()?;
+        Ok(Self { child })
+    }
+
+    /// Tells it that the continuum is down already: only the folder is to be removed.
+    pub fn only_folder(&mut self) {
+        if let Some(mut input) = self.child.stdin.take() {
+            let _gone = input.write_all(b"done\n");
+        }
+    }
+
+    /// Lets everything stand: nothing is cleaned up.
+    pub fn dismiss(mut self) {
+        let _gone = self.child.kill();
+    }
+}
+
+impl Drop for Guardian {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ended = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// A program in place of sterna that writes down how it was called.
+    fn guarded(folder: &Path) -> (Guardian, std::path::PathBuf, std::path::PathBuf) {
+        let (program, called, inner) = (folder.join("program"), folder.join("called"), folder.join("inner"));
+        std::fs::create_dir(&inner).unwrap();
+        std::fs::write(&program, format!("#!/bin/sh\necho \"$@\" >{}\n", called.display())).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let guardian = Guardian::over(&program, Path::new("i.toml"), Path::new("s"), &inner).unwrap();
+        (guardian, called, inner)
+    }
+
+    #[test]
+    fn cleans_up_what_was_not_taken_down() {
+        let folder = tempfile::tempdir().unwrap();
+        let (guardian, called, inner) = guarded(folder.path());
+        drop(guardian);
+        assert_eq!(std::fs::read_to_string(called).unwrap(), "sites down i.toml --state s\n");
+        assert!(!inner.exists());
+    }
+
+    #[test]
+    fn leaves_alone_what_was_taken_down_or_is_to_be_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut guardian, called, inner) = guarded(folder.path());
+        guardian.only_folder();
+        drop(guardian);
+        assert!(!called.exists() && !inner.exists());
+
+        let folder = tempfile::tempdir().unwrap();
+        let (guardian, called, inner) = guarded(folder.path());
+        guardian.dismiss();
+        assert!(!called.exists() && inner.exists());
+    }
+}

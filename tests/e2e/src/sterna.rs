@@ -1,0 +1,99 @@
+//! The `sterna` binary, as users run it.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, bail};
+
+use crate::process::{self, Finished, bound};
+
+/// Where the binary is.
+#[derive(Debug, Clone)]
+pub struct Sterna {
+    binary: PathBuf,
+}
+
+impl Sterna {
+    /// The binary at this path.
+    pub fn at(binary: &Path) -> Self {
+        Self { binary: binary.to_owned() }
+    }
+
+    /// The binary that `STERNA_BINARY` names, or the one that was built beside this program.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn built() -> anyhow::Result<Self> {
+        if let Some(path) = std::env::var_os("STERNA_BINARY") {
+            return Ok(Self { binary: path.into() });
+        }
+        let own = std::env::current_exe()?;
+        // Programs stand in the folder of the profile, tests one below.
+        let found =
+            own.ancestors().skip(1).take(2).map(|folder| folder.join("sterna")).find(|path| path.is_file());
+        let binary = found.with_context(|| {
+            format!(
+                "there is no sterna binary beside {}: build it with `cargo build --workspace`",
+                own.display()
+            )
+        })?;
+        Ok(Self { binary })
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.binary
+    }
+
+    /// A command of it, to be given arguments.
+    pub fn command(&self) -> tokio::process::Command {
+        bound(&self.binary)
+    }
+
+    /// Runs a command of it to its end and gives all that it printed.
+    ///
+    /// # Errors
+    /// When it can't be started. That it failed stands in the answer.
+    pub async fn run(&self, arguments: &[&str]) -> anyhow::Result<Finished> {
+        self.run_with(arguments, &[]).await
+    }
+
+    /// As [`Sterna::run`], with environment variables.
+    ///
+    /// # Errors
+    /// As [`Sterna::run`].
+    pub async fn run_with(
+        &self,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<Finished> {
+        let mut command = self.command();
+        command
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        process::run(&mut command).await.with_context(|| format!("can't start {}", self.binary.display()))
+    }
+
+    /// Runs a command of it that must succeed, its messages going through to ours; gives its standard output.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn must(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut command = self.command();
+        command.args(arguments).stdout(Stdio::piped());
+        let finished = process::run(&mut command)
+            .await
+            .with_context(|| format!("can't start {}", self.binary.display()))?;
+        if !finished.status.success() {
+            bail!(
+                "`sterna {}` failed ({}):\n{}",
+                arguments.join(" "),
+                finished.status,
+                finished.stdout.trim()
+            );
+        }
+        Ok(finished.stdout)
+    }
+}
