@@ -190,9 +190,4 @@ impl Continuum {
         self.guardian.only_folder();
         Ok(())
     }
-
-    /// Leaves it running.
-    pub fn keep(self) {
-        self.guardian.dismiss();
-    }
 }

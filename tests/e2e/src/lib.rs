@@ -3,6 +3,10 @@
 //!
 //! | module | what lives there |
 //! |---|---|
+//! | [`story`] | what the demo tells |
+//! | [`stage`] | what it needs: nodes, Redis, client, monitoring, ways |
+//! | [`scheduler`] | `sterna run`, beside a test |
+//! | [`policy`] | presets with a few keys changed |
 //! | [`sterna`] | the `sterna` binary |
 //! | [`continuum`] | local nodes, brought up and taken down by it |
 //! | [`guardian`] | cleaning up, whatever happens to us |
@@ -22,7 +26,11 @@ pub mod digest;
 pub mod docker;
 pub mod guardian;
 pub mod monitoring;
+pub mod policy;
 pub mod process;
 pub mod resp;
+pub mod scheduler;
+pub mod stage;
 pub mod sterna;
+pub mod story;
 pub mod writer;

@@ -1,0 +1,119 @@
+//! `sterna run`, beside the test or the demo: what it prints is kept, and shown where that is wanted.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::process::Running;
+use crate::sterna::Sterna;
+
+/// What the scheduler is to work with.
+#[derive(Debug, Clone)]
+pub struct Work {
+    /// The inventory file.
+    pub inventory: PathBuf,
+    /// The folder of the state.
+    pub state: PathBuf,
+    /// Address of Prometheus.
+    pub prometheus: String,
+    /// The policy, as text.
+    pub policy: String,
+}
+
+/// The scheduler, running. Dropped, it is asked to end.
+#[derive(Debug)]
+pub struct Scheduler {
+    running: Running,
+    printed: watch::Receiver<String>,
+}
+
+impl Scheduler {
+    /// Starts it with settings and policy written to `folder`. Each line that it prints goes to `show` as well.
+    ///
+    /// # Errors
+    /// When the files can't be written or it can't be started.
+    pub fn start(
+        sterna: &Sterna,
+        work: &Work,
+        folder: &Path,
+        show: impl Fn(&str) + Send + Sync + Clone + 'static,
+    ) -> anyhow::Result<Self> {
+        std::fs::write(folder.join("policy.toml"), &work.policy)?;
+        let settings = toml::Table::from_iter([
+            ("inventory".to_owned(), work.inventory.display().to_string().into()),
+            ("policy".to_owned(), "policy.toml".into()),
+            ("state".to_owned(), work.state.display().to_string().into()),
+            // A port that is free, whatever else runs here.
+            ("listen".to_owned(), "127.0.0.1:0".into()),
+            (
+                "prometheus".to_owned(),
+                toml::Table::from_iter([("url".to_owned(), work.prometheus.clone().into())]).into(),
+            ),
+        ]);
+        let config = folder.join("sterna.toml");
+        std::fs::write(&config, toml::to_string(&settings)?)?;
+        let mut command = sterna.command();
+        command.arg("run").arg("--config").arg(&config).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = Running::start(&mut command).context("can't start `sterna run`")?;
+        let (keep, printed) = watch::channel(String::new());
+        let (out, err) = (running.child().stdout.take(), running.child().stderr.take());
+        tokio::spawn(listen(out, keep.clone(), show.clone()));
+        tokio::spawn(listen(err, keep, show));
+        Ok(Self { running, printed })
+    }
+
+    /// All that it has printed so far, on standard output and standard error.
+    pub fn printed(&self) -> String {
+        self.printed.borrow().clone()
+    }
+
+    /// Waits until what it has printed is what is waited for.
+    ///
+    /// # Errors
+    /// When it ends before, or that takes longer than `most`; with all that it printed.
+    pub async fn until(&mut self, most: Duration, enough: impl Fn(&str) -> bool) -> anyhow::Result<String> {
+        let in_time = timeout(most, self.printed.wait_for(|printed| enough(printed)))
+            .await
+            .map(|closed| closed.is_ok());
+        match in_time {
+            Ok(true) => Ok(self.printed()),
+            Ok(false) => {
+                let status = self.running.child().wait().await?;
+                bail!("`sterna run` ended ({status}); it had printed:\n{}", self.printed())
+            }
+            Err(_) => {
+                bail!("`sterna run` did not say so within {most:?}; it has printed:\n{}", self.printed())
+            }
+        }
+    }
+
+    /// Waits for it to end by itself; gives its exit code and all that it printed.
+    ///
+    /// # Errors
+    /// When that takes longer than `most`.
+    pub async fn ended(&mut self, most: Duration) -> anyhow::Result<(Option<i32>, String)> {
+        let Ok(status) = timeout(most, self.running.child().wait()).await else {
+            bail!("`sterna run` did not end within {most:?}; it has printed:\n{}", self.printed());
+        };
+        // Closed when both pipes were read to their end.
+        while self.printed.changed().await.is_ok() {}
+        Ok((status?.code(), self.printed()))
+    }
+}
+
+async fn listen(from: Option<impl AsyncRead + Unpin>, keep: watch::Sender<String>, show: impl Fn(&str)) {
+    let Some(from) = from else { return };
+    let mut lines = BufReader::new(from).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        show(&line);
+        keep.send_modify(|all| {
+            all.push_str(&line);
+            all.push('\n');
+        });
+    }
+}
