@@ -1,0 +1,73 @@
+//! Every dependency may be used under a permissive licence.
+
+use std::process::Command;
+
+use serde::Deserialize;
+
+/// Licences that ask for no more than to be named.
+const ALLOWED: [&str; 10] = [
+    "MIT",
+    "MIT-0",
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Zlib",
+    "Unicode-3.0",
+    "CDLA-Permissive-2.0",
+    "0BSD",
+];
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    version: String,
+    license: Option<String>,
+}
+
+/// Whether the licence allows use under [`ALLOWED`] alone; what is no licence does not.
+fn permissive(licence: &str) -> bool {
+    // Older packages write `MIT/Apache-2.0`.
+    spdx::Expression::parse_mode(licence, spdx::ParseMode::LAX).is_ok_and(|expression| {
+        expression.evaluate(|asked| {
+            asked.addition.is_none() && asked.license.id().is_some_and(|id| ALLOWED.contains(&id.name))
+        })
+    })
+}
+
+#[test]
+fn licences_are_read_as_they_are_meant() {
+    for right in ["MIT", "MIT OR GPL-3.0-only", "MIT/Apache-2.0", "(MIT OR GPL-2.0-only) AND Unicode-3.0"] {
+        assert!(permissive(right), "{right}");
+    }
+    for wrong in
+        ["GPL-3.0-only", "MIT AND GPL-3.0-only", "MPL-2.0", "Apache-2.0 WITH LLVM-exception", "", "mine"]
+    {
+        assert!(!permissive(wrong), "{wrong}");
+    }
+}
+
+#[test]
+fn every_dependency_is_permissive() {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let output = Command::new(cargo)
+        .args(["metadata", "--format-version", "1", "--locked", "--all-features"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Metadata = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(metadata.packages.len() > 100, "only {} packages", metadata.packages.len());
+    let refused: Vec<_> = metadata
+        .packages
+        .iter()
+        .filter(|package| !package.license.as_deref().is_some_and(permissive))
+        .map(|package| format!("{} {}: {:?}", package.name, package.version, package.license))
+        .collect();
+    assert!(refused.is_empty(), "not permissive:\n{}", refused.join("\n"));
+}
