@@ -1,1 +1,26 @@
-//! (map to come)
+//! What-if: a described continuum in simulated time, on which the production decision runs.
+//!
+//! Below it: `sterna_core`, whose [`decide`](sterna_core::decide()) is the only thing here that decides, and `sterna_policies`. Above
+//! it: the cli. No clock, network or disk: the same scenario, policies and seed give the same bytes on every machine.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`scenario`] | what is simulated: the file, its checks, tracks of values over time |
+//! | [`clock`], [`events`] | time in whole nanoseconds; what happens next |
+//! | [`world`] | the continuum at one instant, what a scheduler sees of it, what adds up |
+//! | [`models`] | power, price, carbon, latency, the course of a migration |
+//! | [`replay`] | one decision from its recorded inputs |
+//! | [`run`] | the loop: events, looks, moves; several policies side by side |
+//! | [`gain`], [`hold`] | why a move was made, and what held others back |
+//! | [`report`] | what a simulation found, as values |
+
+pub mod clock;
+pub mod events;
+pub mod gain;
+pub mod hold;
+pub mod models;
+pub mod replay;
+pub mod report;
+pub mod run;
+pub mod scenario;
+pub mod world;

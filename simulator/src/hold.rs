@@ -1,0 +1,83 @@
+//! Rules that held moves back, gathered over many looks.
+
+use std::collections::BTreeMap;
+use std::mem::discriminant;
+
+use sterna_core::continuum::ServiceName;
+use sterna_core::report::{Hold, Report, Verdict};
+
+use crate::clock::SimTime;
+use crate::report::HoldRecord;
+
+/// Rules that held moves back so far.
+#[derive(Debug, Default)]
+pub struct Holds {
+    /// By service (none for rules that held the whole decision), in the order in which they first held.
+    by_service: BTreeMap<Option<ServiceName>, Vec<HoldRecord>>,
+}
+
+impl Holds {
+    /// Notes what one decision's report says.
+    pub fn note(&mut self, now: SimTime, report: &Report) {
+        for service in &report.services {
+            for hold in &service.held_by {
+                self.add(now, Some(&service.service), hold);
+            }
+        }
+        // What no service names held the whole decision.
+        if let Verdict::Held { by } = &report.verdict {
+            let named = |hold: &Hold| {
+                report.services.iter().flat_map(|service| &service.held_by).any(|other| same_rule(hold, other))
+            };
+            for hold in by.iter().filter(|hold| !named(hold)) {
+                self.add(now, None, hold);
+            }
+        }
+    }
+
+    fn add(&mut self, now: SimTime, service: Option<&ServiceName>, hold: &Hold) {
+        let records = self.by_service.entry(service.cloned()).or_default();
+        match records.iter_mut().find(|record| same_rule(&record.hold, hold)) {
+            Some(record) => {
+                record.looks += 1;
+                record.last = now;
+                if let (Hold::GainTooSmall { gain: seen, .. }, Hold::GainTooSmall { gain, .. }) = (&record.hold, hold)
+                    && gain > seen
+                {
+                    record.hold = hold.clone();
+                }
+            }
+            None => records.push(HoldRecord {
+                service: service.cloned(),
+                hold: hold.clone(),
+                looks: 1,
+                first: now,
+                last: now,
+            }),
+        }
+    }
+
+    /// All of them: the whole decision's first, then by service.
+    pub fn into_records(self) -> Vec<HoldRecord> {
+        self.by_service.into_values().flatten().collect()
+    }
+}
+
+/// Whether two holds are the same rule, whatever their numbers.
+fn same_rule(a: &Hold, b: &Hold) -> bool {
+    let metric = |hold: &Hold| match hold {
+        Hold::MetricsMissing { metric } | Hold::GainTooSmall { metric, .. } => Some(*metric),
+        _ => None,
+    };
+    discriminant(a) == discriminant(b) && metric(a) == metric(b)
+}
+
+/// Whether two verdicts say the same, whatever their numbers.
+pub fn alike(a: &Verdict, b: &Verdict) -> bool {
+    match (a, b) {
+        (Verdict::Held { by: a }, Verdict::Held { by: b }) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_rule(a, b))
+        }
+        _ => discriminant(a) == discriminant(b),
+    }
+}

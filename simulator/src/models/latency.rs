@@ -1,0 +1,76 @@
+//! Latency that users see: every request counts once, so a value weighs as much as the requests that met it.
+
+use std::collections::BTreeMap;
+
+use sterna_policies::quantity::{Millis, PerSecond};
+
+/// Requests by the latency that they met. A request is counted in millionths of a second's rate times nanoseconds, exactly.
+#[derive(Debug, Clone, Default)]
+pub struct Latencies {
+    weights: BTreeMap<Millis, i128>,
+}
+
+impl Latencies {
+    /// Adds requests at `rate` that met `latency` for `nanos`.
+    pub fn add(&mut self, latency: Millis, rate: PerSecond, nanos: u64) {
+        let weight = weight(rate, nanos);
+        if weight > 0 {
+            *self.weights.entry(latency).or_default() += weight;
+        }
+    }
+
+    /// The mean over all requests; `None` where there were none.
+    pub fn mean(&self) -> Option<Millis> {
+        let total: i128 = self.weights.values().sum();
+        let sum: i128 = self.weights.iter().map(|(latency, weight)| i128::from(latency.as_micros()) * weight).sum();
+        (total > 0).then(|| Millis::from_micros(i64::try_from(sum / total).unwrap_or(i64::MAX)))
+    }
+
+    /// The smallest latency that at least `percent` of all requests did not exceed; `None` where there were none.
+    pub fn percentile(&self, percent: u8) -> Option<Millis> {
+        let total: i128 = self.weights.values().sum();
+        let mut below = 0;
+        self.weights.iter().find_map(|(latency, weight)| {
+            below += weight;
+            (below * 100 >= total * i128::from(percent)).then_some(*latency)
+        })
+    }
+
+    /// How many requests there were, rounded.
+    pub fn requests(&self) -> u64 {
+        requests(self.weights.values().sum())
+    }
+}
+
+/// What requests at `rate` during `nanos` weigh.
+pub fn weight(rate: PerSecond, nanos: u64) -> i128 {
+    i128::from(rate.as_micros()) * i128::from(nanos)
+}
+
+/// The number of requests of a weight, rounded.
+pub fn requests(weight: i128) -> u64 {
+    u64::try_from((weight + 500_000_000_000_000) / 1_000_000_000_000_000).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(text: &str) -> Millis {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn every_request_counts_once() {
+        let mut latencies = Latencies::default();
+        assert_eq!((latencies.mean(), latencies.percentile(95), latencies.requests()), (None, None, 0));
+        let second = 1_000_000_000;
+        latencies.add(ms("10ms"), "9/s".parse().unwrap(), 10 * second);
+        latencies.add(ms("110ms"), "1/s".parse().unwrap(), 10 * second);
+        latencies.add(ms("999ms"), "0/s".parse().unwrap(), 10 * second);
+        assert_eq!(latencies.mean(), Some(ms("20ms")));
+        assert_eq!(latencies.percentile(90), Some(ms("10ms")));
+        assert_eq!(latencies.percentile(95), Some(ms("110ms")));
+        assert_eq!(latencies.requests(), 100);
+    }
+}

@@ -1,0 +1,44 @@
+//! Money: node hours, requested shares, and what leaves a site over a link.
+
+use sterna_core::continuum::{Link, Price, Service};
+use sterna_policies::quantity::{Bytes, Usd, UsdPerHour};
+
+/// What a service's request costs at a site while it is there.
+pub fn of_service(price: &Price, service: &Service) -> UsdPerHour {
+    let cores = u64::try_from(service.cpu.as_micros()).unwrap_or(0);
+    price.core.scaled(cores, 1_000_000).saturating_add(price.gib.scaled(service.memory.0, 1 << 30))
+}
+
+/// What it costs to send so much over a link.
+pub fn of_transfer(link: &Link, bytes: Bytes) -> Usd {
+    // Sound for any amount: the price's micros times bytes are taken in 128 bits.
+    Usd::from_micros(link.egress.scaled(bytes.0, 1 << 30).as_micros())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_and_transfers_are_priced() {
+        let price = Price {
+            node: "1USD/h".parse().unwrap(),
+            core: "0.02USD/h".parse().unwrap(),
+            gib: "0.004USD/h".parse().unwrap(),
+        };
+        let service = Service {
+            cpu: "500m".parse().unwrap(),
+            memory: "2GiB".parse().unwrap(),
+            pinned: false,
+            run: None,
+        };
+        assert_eq!(of_service(&price, &service), "0.018USD/h".parse().unwrap());
+        let link = Link {
+            between: ["a".into(), "b".into()],
+            rtt: "20ms".parse().unwrap(),
+            bandwidth: "1Gbit/s".parse().unwrap(),
+            egress: "0.08USD/GiB".parse().unwrap(),
+        };
+        assert_eq!(of_transfer(&link, Bytes::from_mib(256)), "0.02USD".parse().unwrap());
+    }
+}

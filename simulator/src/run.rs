@@ -1,0 +1,273 @@
+//! A run: events in order over one scenario, with the production decision at every interval of the policy.
+
+use sterna_core::continuum::{NodeName, ServiceName};
+use sterna_core::history::{History, Outcome as MigrationOutcome};
+use sterna_core::plan::Move;
+use sterna_core::record::Recorded;
+use sterna_core::report::{Decision, Verdict};
+use sterna_policies::policy::{Mode, Policy};
+
+use crate::clock::SimTime;
+use crate::events::Queue;
+use crate::gain;
+use crate::hold::Holds;
+use crate::replay;
+use crate::report::{Entry, Happening, MoveEnd, MoveRecord, Outcome, Report};
+use crate::scenario::Scenario;
+use crate::world::{CannotBegin, World};
+
+/// A run that can't go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    /// A decision made a plan that does not fit the very observation it was made from: a bug in the decision engine.
+    #[error("the plan of {at} can't be carried out")]
+    Plan {
+        /// When it was made.
+        at: SimTime,
+        /// Why not.
+        source: CannotBegin,
+    },
+}
+
+/// Runs a scenario under each policy, and once with nothing moving. `progress` is told the policy's place in the list and the
+/// simulated time, at every look.
+///
+/// # Errors
+/// If a decision's plan contradicts its observation.
+pub fn compare(
+    scenario: &Scenario,
+    policies: &[Policy],
+    seed: u64,
+    progress: &mut dyn FnMut(usize, SimTime),
+) -> Result<Report, RunError> {
+    let outcomes = policies
+        .iter()
+        .enumerate()
+        .map(|(index, policy)| run(scenario, policy, seed, &mut |now| progress(index, now)))
+        .collect::<Result<_, _>>()?;
+    Ok(Report {
+        scenario: scenario.name.clone(),
+        start: scenario.start,
+        duration: scenario.duration,
+        seed,
+        unmoved: unmoved(scenario),
+        outcomes,
+    })
+}
+
+/// Runs a scenario under one policy.
+///
+/// Every plan is carried out as if the policy's mode were `auto`, unless it is `off`. Waves follow one another; what is left of
+/// a plan at the next look, or after a move of it was undone, is dropped: that look decides anew.
+///
+/// # Errors
+/// If a decision's plan contradicts its observation.
+pub fn run(
+    scenario: &Scenario,
+    policy: &Policy,
+    seed: u64,
+    progress: &mut dyn FnMut(SimTime),
+) -> Result<Outcome, RunError> {
+    let mut run = Run::new(scenario, policy, seed);
+    while let Some((at, event)) = run.queue.pop() {
+        if at >= scenario.duration {
+            break;
+        }
+        run.world.advance(at);
+        match event {
+            Event::Change => run.world.refresh(),
+            Event::Look => {
+                run.look()?;
+                progress(at);
+            }
+            Event::Freeze(service) => {
+                run.world.freeze(&service);
+                run.tell(Happening::Frozen { service });
+            }
+            Event::End(service) => run.end(service)?,
+        }
+    }
+    run.world.advance(scenario.duration);
+    Ok(run.finish())
+}
+
+/// What a scenario adds up to if nothing ever moves.
+fn unmoved(scenario: &Scenario) -> crate::report::Totals {
+    let mut world = World::new(scenario);
+    for at in scenario.changes() {
+        world.advance(at);
+        world.refresh();
+    }
+    world.advance(scenario.duration);
+    world.totals()
+}
+
+#[derive(Debug)]
+enum Event {
+    /// A track has a new value.
+    Change,
+    /// The policy looks.
+    Look,
+    /// A service that moves is frozen.
+    Freeze(ServiceName),
+    /// A service's move is over.
+    End(ServiceName),
+}
+
+struct Run<'a> {
+    scenario: &'a Scenario,
+    world: World<'a>,
+    queue: Queue<Event>,
+    /// What the next decision is made from; filled in at every look.
+    history: History,
+    policy: &'a Policy,
+    seed: u64,
+    /// Moves of the plan that is being carried out, of waves that have not begun.
+    waiting: Vec<Move>,
+    /// The decision that they come from.
+    decided: Option<Decision>,
+    /// Services of that plan that are on their way.
+    on_their_way: Vec<ServiceName>,
+    holds: Holds,
+    last_verdict: Option<Verdict>,
+    outcome: Outcome,
+}
+
+impl<'a> Run<'a> {
+    fn new(scenario: &'a Scenario, policy: &'a Policy, seed: u64) -> Self {
+        let mut queue = Queue::default();
+        // Before the looks, so that a look sees the numbers of its own instant.
+        for at in scenario.changes() {
+            queue.push(at, Event::Change);
+        }
+        queue.push(SimTime::START, Event::Look);
+        let world = World::new(scenario);
+        let outcome = Outcome {
+            policy: policy.name.clone(),
+            mode: policy.mode,
+            looks: 0,
+            moves: Vec::new(),
+            holds: Vec::new(),
+            placement: scenario.placement.clone(),
+            totals: world.totals(),
+            timeline: Vec::new(),
+        };
+        Self {
+            scenario,
+            world,
+            queue,
+            history: History::default(),
+            policy,
+            seed,
+            waiting: Vec::new(),
+            decided: None,
+            on_their_way: Vec::new(),
+            holds: Holds::default(),
+            last_verdict: None,
+            outcome,
+        }
+    }
+
+    fn look(&mut self) -> Result<(), RunError> {
+        let now = self.world.now();
+        let decision = replay::decision(&Recorded {
+            observation: self.world.observe(self.policy),
+            policy: self.policy.clone(),
+            history: self.history.clone(),
+            now: now.on_calendar(self.scenario.start),
+            seed: self.seed,
+        });
+        self.outcome.looks += 1;
+        self.queue.push(now.after(self.policy.trigger.interval), Event::Look);
+        self.holds.note(now, &decision.report);
+        let verdict = decision.report.verdict.clone();
+        let news = match &self.last_verdict {
+            Some(last) => !crate::hold::alike(last, &verdict),
+            None => true,
+        };
+        if news {
+            self.tell(Happening::Look { verdict: verdict.clone() });
+        }
+        self.last_verdict = Some(verdict);
+        self.waiting.clear();
+        if self.policy.mode != Mode::Off {
+            self.waiting = decision.plan.moves.clone();
+            self.on_their_way.clear();
+            self.decided = Some(decision);
+            self.begin_wave()?;
+        }
+        Ok(())
+    }
+
+    /// Begins the next wave of the plan, if there is one.
+    fn begin_wave(&mut self) -> Result<(), RunError> {
+        let Some(wave) = self.waiting.iter().map(|order| order.wave).min() else { return Ok(()) };
+        let (now, later) = std::mem::take(&mut self.waiting).into_iter().partition(|order| order.wave == wave);
+        self.waiting = later;
+        let now: Vec<Move> = now;
+        now.iter().try_for_each(|order| self.begin(order))
+    }
+
+    fn begin(&mut self, order: &Move) -> Result<(), RunError> {
+        let now = self.world.now();
+        let course = self
+            .world
+            .begin(order, &self.policy.migration)
+            .map_err(|source| RunError::Plan { at: now, source })?;
+        let service = order.service.clone();
+        self.tell(Happening::Began {
+            service: service.clone(),
+            from: order.from.clone(),
+            to: order.to.clone(),
+        });
+        if course.downtime().as_micros() > 0 {
+            self.queue.push(now.after(course.freezes), Event::Freeze(service.clone()));
+        }
+        self.queue.push(now.after(course.ends), Event::End(service.clone()));
+        let gain = self.decided.as_ref().and_then(|decision| gain::of_move(decision, self.policy, order));
+        self.outcome.moves.push(MoveRecord {
+            began: now,
+            at: now.on_calendar(self.scenario.start),
+            service: service.clone(),
+            from: order.from.clone(),
+            to: order.to.clone(),
+            gain,
+            end: None,
+        });
+        self.on_their_way.push(service);
+        Ok(())
+    }
+
+    fn end(&mut self, service: ServiceName) -> Result<(), RunError> {
+        let Some(past) = self.world.end(&service) else { return Ok(()) };
+        let now = self.world.now();
+        let record =
+            self.outcome.moves.iter_mut().rev().find(|record| record.service == service && record.end.is_none());
+        if let Some(record) = record {
+            record.end =
+                Some(MoveEnd { ended: now, outcome: past.outcome, downtime: past.downtime, bytes: past.bytes });
+        }
+        let on: NodeName = if past.outcome == MigrationOutcome::Moved { &past.to } else { &past.from }.clone();
+        self.tell(Happening::Ended { service: service.clone(), on, outcome: past.outcome });
+        if past.outcome != MigrationOutcome::Moved {
+            self.waiting.clear();
+        }
+        self.on_their_way.retain(|one| *one != service);
+        self.history.record(service, past);
+        if self.on_their_way.is_empty() { self.begin_wave() } else { Ok(()) }
+    }
+
+    fn tell(&mut self, event: Happening) {
+        let effect = self.world.effect();
+        self.outcome.timeline.push(Entry { at: self.world.now(), event, effect });
+    }
+
+    fn finish(self) -> Outcome {
+        Outcome {
+            holds: self.holds.into_records(),
+            placement: self.world.placement().clone(),
+            totals: self.world.totals(),
+            ..self.outcome
+        }
+    }
+}

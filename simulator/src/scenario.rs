@@ -1,0 +1,77 @@
+//! A scenario: a continuum, how its numbers change over a span of time, and where everything starts.
+//!
+//! [`load`] makes one from a TOML file and its inventory; what it refuses can't be run.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use sterna_core::continuum::{Continuum, Placement, ServiceName, SiteName, UsersName};
+
+use crate::clock::SimTime;
+
+pub mod load;
+pub mod track;
+
+mod file;
+
+pub use track::{Shape, Track};
+
+/// A scenario that was read and found consistent.
+///
+/// Held by construction: every service has a node to start on, and between every user group that asks for anything and every
+/// site with a node there is a latency.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Its own name.
+    pub name: String,
+    /// The calendar's time at its start.
+    pub start: Timestamp,
+    /// How long it lasts.
+    pub duration: SimTime,
+    /// How often linear tracks are read, in nanoseconds; not 0.
+    pub step: u64,
+    /// What is, with the numbers that hold where no track says otherwise.
+    pub continuum: Continuum,
+    /// Where the services run at the start.
+    pub placement: Placement,
+    /// What changes.
+    pub tracks: Tracks,
+}
+
+/// What changes over time.
+#[derive(Debug, Clone, Default)]
+pub struct Tracks {
+    /// Latency from a user group to a site, in ms.
+    pub latency: BTreeMap<(UsersName, SiteName), Track>,
+    /// Requests per second of a user group for a service.
+    pub rate: BTreeMap<(UsersName, ServiceName), Track>,
+    /// Price of one node of a site while it is in use, in USD/h.
+    pub price: BTreeMap<SiteName, Track>,
+    /// Carbon intensity of a site's electricity, in g/kWh.
+    pub carbon: BTreeMap<SiteName, Track>,
+    /// Memory that a service holds, in bytes.
+    pub memory: BTreeMap<ServiceName, Track>,
+}
+
+impl Tracks {
+    /// All tracks, whatever they are about.
+    pub fn all(&self) -> impl Iterator<Item = &Track> {
+        self.latency
+            .values()
+            .chain(self.rate.values())
+            .chain(self.price.values())
+            .chain(self.carbon.values())
+            .chain(self.memory.values())
+    }
+}
+
+impl Scenario {
+    /// The instants at which any number may change, in order, each once; the start is one of them.
+    pub fn changes(&self) -> Vec<SimTime> {
+        let mut times = BTreeSet::from([SimTime::START]);
+        for track in self.tracks.all() {
+            times.extend(track.changes(self.step, self.duration));
+        }
+        times.into_iter().collect()
+    }
+}

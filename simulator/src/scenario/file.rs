@@ -1,0 +1,116 @@
+//! The scenario file as it is written.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use sterna_policies::load::{At, Written};
+use sterna_policies::quantity::{Bytes, GramsPerKwh, Millis, PerSecond, UsdPerHour};
+
+use super::Shape;
+
+/// A scenario file.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScenarioFile {
+    /// Its own name.
+    pub name: String,
+    /// The inventory file, relative to this one.
+    pub inventory: At<String>,
+    /// The calendar's time at the start, such as "2026-03-02T00:00:00Z".
+    pub start: At<String>,
+    /// How long it lasts.
+    pub duration: Written<Millis>,
+    /// How often linear tracks are read; one minute where it is left out.
+    pub step: Option<Written<Millis>>,
+    /// Node of each service at the start; the inventory's `run.on` where it is left out.
+    #[serde(default)]
+    pub placement: BTreeMap<At<String>, At<String>>,
+    /// Latency from user groups to sites.
+    #[serde(default)]
+    pub latency: Vec<LatencyTrack>,
+    /// Requests per second of user groups.
+    #[serde(default)]
+    pub rate: Vec<RateTrack>,
+    /// Prices of nodes.
+    #[serde(default)]
+    pub price: Vec<PriceTrack>,
+    /// Carbon intensities of sites.
+    #[serde(default)]
+    pub carbon: Vec<CarbonTrack>,
+    /// Memory that services hold.
+    #[serde(default)]
+    pub memory: Vec<MemoryTrack>,
+}
+
+/// Time since the start, and value.
+pub type Point<Q> = (Written<Millis>, Written<Q>);
+
+/// Latency from a user group to a site.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LatencyTrack {
+    /// The user group.
+    pub users: At<String>,
+    /// The site.
+    pub site: At<String>,
+    /// How to get from point to point.
+    #[serde(default)]
+    pub shape: Shape,
+    /// Times since the start, each with the latency from then on.
+    pub points: At<Vec<Point<Millis>>>,
+}
+
+/// Requests per second of a user group for a service.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RateTrack {
+    /// The user group.
+    pub users: At<String>,
+    /// The service.
+    pub service: At<String>,
+    /// How to get from point to point.
+    #[serde(default)]
+    pub shape: Shape,
+    /// Times since the start, each with the rate from then on.
+    pub points: At<Vec<Point<PerSecond>>>,
+}
+
+/// Price of one node of a site while it is in use.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PriceTrack {
+    /// The site.
+    pub site: At<String>,
+    /// How to get from point to point.
+    #[serde(default)]
+    pub shape: Shape,
+    /// Times since the start, each with the price from then on.
+    pub points: At<Vec<Point<UsdPerHour>>>,
+}
+
+/// Carbon intensity of a site's electricity.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CarbonTrack {
+    /// The site.
+    pub site: At<String>,
+    /// How to get from point to point.
+    #[serde(default)]
+    pub shape: Shape,
+    /// Times since the start, each with the intensity from then on.
+    pub points: At<Vec<Point<GramsPerKwh>>>,
+}
+
+/// Memory that a service holds: what a move has to carry.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryTrack {
+    /// The service.
+    pub service: At<String>,
+    /// How to get from point to point.
+    #[serde(default)]
+    pub shape: Shape,
+    /// Times since the start, each with the memory from then on.
+    pub points: At<Vec<Point<Bytes>>>,
+}

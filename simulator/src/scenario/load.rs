@@ -1,0 +1,360 @@
+//! Reads a scenario and its inventory, and refuses what can't be run or would have no effect.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+
+use jiff::Timestamp;
+use sterna_core::continuum::{Continuum, NodeName, Placement, ServiceName, SiteName, UsersName, inventory};
+use sterna_policies::load::{At, Findings, Invalid, Loaded, Written, toml_document};
+use sterna_policies::quantity::{Bytes, Cores, Millis, Quantity};
+
+use super::file::{Point, ScenarioFile};
+use super::{Scenario, Shape, Track, Tracks};
+use crate::clock::SimTime;
+
+/// Nanoseconds in a second: the shortest step.
+const SECOND: u64 = 1_000_000_000;
+/// The longest scenario, in days.
+const LONGEST_DAYS: u64 = 366;
+
+/// A scenario that was read, with the warnings about its two files.
+#[derive(Debug)]
+pub struct Read {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// Warnings about the inventory and the scenario, in this order; each most often empty.
+    pub warnings: [sterna_policies::diagnose::Report; 2],
+}
+
+/// Reads a scenario from its text. `file` is its path, as it is shown and as the inventory's path is resolved against; `read`
+/// reads the inventory.
+///
+/// # Errors
+/// All that is wrong with the scenario; or with its inventory, where the scenario itself is in order so far as can be told.
+pub fn load(file: &str, text: &str, read: &dyn Fn(&Path) -> io::Result<String>) -> Result<Read, Invalid> {
+    let written: ScenarioFile = toml_document(file, text)?;
+    let mut findings = Findings::new(file, text);
+    let frame = Frame::of(&written, &mut findings);
+
+    let path = Path::new(file).parent().unwrap_or(Path::new("")).join(written.inventory.as_str());
+    let inventory_text = match read(&path) {
+        Ok(text) => text,
+        Err(error) => {
+            findings
+                .error("S0001", written.inventory.span(), format!("can't read {}: {error}", path.display()))
+                .label("relative to the scenario file");
+            findings = findings.refuse_errors()?;
+            String::new()
+        }
+    };
+    let inventory = match inventory::load(&path.display().to_string(), &inventory_text) {
+        Ok(inventory) => inventory,
+        Err(invalid) => {
+            findings.refuse_errors()?;
+            return Err(invalid);
+        }
+    };
+    let mut reader = Reader { frame, continuum: &inventory.value, findings };
+    let tracks = reader.tracks(&written);
+    let placement = reader.placement(&written);
+    reader.check_use(&written, &tracks);
+    let Reader { frame, findings, .. } = reader;
+    let scenario = Scenario {
+        name: written.name,
+        start: frame.start,
+        duration: frame.duration,
+        step: frame.step,
+        continuum: inventory.value,
+        placement,
+        tracks,
+    };
+    let Loaded { value: scenario, warnings } = findings.finish(scenario)?;
+    Ok(Read { scenario, warnings: [inventory.warnings, warnings] })
+}
+
+/// The span of time that a scenario covers. Holds stand-ins where the file is wrong, so that the rest can be looked at too.
+struct Frame {
+    start: Timestamp,
+    duration: SimTime,
+    step: u64,
+}
+
+impl Frame {
+    fn of(written: &ScenarioFile, findings: &mut Findings) -> Self {
+        let start = written.start.parse::<Timestamp>();
+        if let Err(error) = &start {
+            findings
+                .error("S0002", written.start.span(), format!("`{}` is not a point in time", written.start.value))
+                .label(error.to_string())
+                .help("write it as \"2026-03-02T00:00:00Z\"");
+        }
+        let longest = SimTime::from_nanos(LONGEST_DAYS * 86_400 * SECOND);
+        let duration = written.duration.read_positive(findings).map(SimTime::from_millis);
+        if let Some(duration) = duration.filter(|duration| *duration > longest) {
+            findings
+                .error("S0003", written.duration.span(), format!("the scenario lasts {duration}"))
+                .label(format!("must be at most {LONGEST_DAYS}d"));
+        }
+        let duration = duration.unwrap_or(longest).min(longest);
+        let mut step = 60 * SECOND;
+        if let Some(written_step) = &written.step
+            && let Some(value) = written_step.read_positive(findings)
+        {
+            step = SimTime::from_millis(value).as_nanos();
+            if step < SECOND || step > duration.as_nanos() {
+                findings
+                    .error("S0003", written_step.span(), format!("a step of {value} can't be used"))
+                    .label("must be between 1s and the duration");
+                step = step.max(SECOND);
+            }
+        }
+        Self { start: start.unwrap_or(Timestamp::UNIX_EPOCH), duration, step }
+    }
+}
+
+struct Reader<'a> {
+    frame: Frame,
+    continuum: &'a Continuum,
+    findings: Findings,
+}
+
+impl Reader<'_> {
+    fn tracks(&mut self, written: &ScenarioFile) -> Tracks {
+        let mut tracks = Tracks::default();
+        let mut seen = BTreeMap::new();
+        for one in &written.latency {
+            let key = self.users(&one.users).zip(self.site(&one.site));
+            let track = self.track(one.shape, &one.points, Millis::as_micros);
+            self.put(&mut tracks.latency, &mut seen, key, track, one.users.span());
+        }
+        let mut seen = BTreeMap::new();
+        for one in &written.rate {
+            let key = self.users(&one.users).zip(self.service(&one.service));
+            let track = self.track(one.shape, &one.points, |rate| rate.as_micros());
+            self.put(&mut tracks.rate, &mut seen, key, track, one.users.span());
+        }
+        let mut seen = BTreeMap::new();
+        for one in &written.price {
+            let key = self.site(&one.site);
+            let track = self.track(one.shape, &one.points, |price| price.as_micros());
+            self.put(&mut tracks.price, &mut seen, key, track, one.site.span());
+        }
+        let mut seen = BTreeMap::new();
+        for one in &written.carbon {
+            let key = self.site(&one.site);
+            let track = self.track(one.shape, &one.points, |intensity| intensity.as_micros());
+            self.put(&mut tracks.carbon, &mut seen, key, track, one.site.span());
+        }
+        let mut seen = BTreeMap::new();
+        for one in &written.memory {
+            let key = self.service(&one.service);
+            let bytes = |Bytes(bytes)| i64::try_from(bytes).unwrap_or(i64::MAX);
+            let track = self.track(one.shape, &one.points, bytes);
+            self.put(&mut tracks.memory, &mut seen, key, track, one.service.span());
+        }
+        tracks
+    }
+
+    fn put<K: Ord + Clone>(
+        &mut self,
+        tracks: &mut BTreeMap<K, Track>,
+        seen: &mut BTreeMap<K, Range<usize>>,
+        key: Option<K>,
+        track: Option<Track>,
+        span: Range<usize>,
+    ) {
+        let Some(key) = key else { return };
+        if let Some(first) = seen.get(&key) {
+            self.findings
+                .error("S0006", span, "there are two tracks for the same value")
+                .label("the second")
+                .also(first.clone(), "the first");
+            return;
+        }
+        seen.insert(key.clone(), span);
+        if let Some(track) = track {
+            tracks.insert(key, track);
+        }
+    }
+
+    /// One track's points, read and checked against the scenario's span.
+    fn track<Q: Quantity>(
+        &mut self,
+        shape: Shape,
+        points: &At<Vec<Point<Q>>>,
+        whole: impl Fn(Q) -> i64,
+    ) -> Option<Track> {
+        let mut read: Vec<(SimTime, i64)> = Vec::new();
+        let mut sound = true;
+        for (at, value) in &points.value {
+            let time = self.time(at, read.last().map(|(last, _)| *last));
+            let value = value.read_unsigned(&mut self.findings);
+            match time.zip(value) {
+                Some((time, value)) => read.push((time, whole(value))),
+                None => sound = false,
+            }
+        }
+        if points.value.is_empty() {
+            self.findings
+                .error("S0004", points.span(), "the track has no point")
+                .help("give it at least one, such as [\"0h\", …]");
+            return None;
+        }
+        if shape == Shape::Linear && points.value.len() == 1 {
+            self.findings
+                .error("S0007", points.span(), "a line needs two points")
+                .help("add a point, or leave out `shape`");
+            return None;
+        }
+        sound.then(|| Track::new(shape, read)).flatten()
+    }
+
+    /// When a point is; reports one that is out of order or beyond the scenario.
+    fn time(&mut self, at: &Written<Millis>, last: Option<SimTime>) -> Option<SimTime> {
+        let time = SimTime::from_millis(at.read_unsigned(&mut self.findings)?);
+        let (message, label) = match last {
+            None if time > SimTime::START => {
+                ("the track does not begin at the start".to_owned(), "the first point must be at \"0h\"")
+            }
+            Some(last) if time <= last => {
+                (format!("{time} is not after {last}"), "points must be in order, each time once")
+            }
+            _ if time >= self.frame.duration => (
+                format!("{time} is not within the scenario, which lasts {}", self.frame.duration),
+                "has no effect",
+            ),
+            _ => return Some(time),
+        };
+        self.findings.error("S0004", at.span(), message).label(label);
+        None
+    }
+
+    fn placement(&mut self, written: &ScenarioFile) -> Placement {
+        let mut placement = Placement::new();
+        for (service, node) in &written.placement {
+            let service = self.service(service);
+            let node = self.node(node);
+            if let Some((service, node)) = service.zip(node) {
+                placement.insert(service, node);
+            }
+        }
+        for (name, service) in &self.continuum.services {
+            if written.placement.keys().any(|written| written.value == name.0) {
+                continue;
+            }
+            if let Some(run) = &service.run {
+                placement.insert(name.clone(), run.on.clone());
+            } else {
+                self.findings
+                    .error("S0008", written.inventory.span(), format!("`{name}` has no node at the start"))
+                    .label("its inventory does not say where it is started")
+                    .help(format!("add `{name} = \"<node>\"` to [placement]"));
+            }
+        }
+        self.check_room(written, &placement);
+        placement
+    }
+
+    /// Every node must have room for what starts on it.
+    fn check_room(&mut self, written: &ScenarioFile, placement: &Placement) {
+        for (name, node) in &self.continuum.nodes {
+            let there = placement.iter().filter(|(_, on)| *on == name).map(|(service, _)| service);
+            let services = there.filter_map(|service| self.continuum.services.get(service));
+            let (cpu, memory) = services.fold((Cores::ZERO, 0u64), |(cpu, memory), service| {
+                (cpu.saturating_add(service.cpu), memory.saturating_add(service.memory.0))
+            });
+            if cpu > node.cpu || memory > node.memory.0 {
+                let span = written.placement.values().find(|on| on.value == name.0).map(At::span);
+                self.findings
+                    .error(
+                        "S0009",
+                        span.unwrap_or_else(|| written.inventory.span()),
+                        format!("`{name}` has no room for what starts on it"),
+                    )
+                    .label(format!("{cpu} of {} and {} of {} are asked for", node.cpu, Bytes(memory), node.memory));
+            }
+        }
+    }
+
+    /// Everything written must have an effect, and everything needed must be there.
+    fn check_use(&mut self, written: &ScenarioFile, tracks: &Tracks) {
+        if let Some(step) = &written.step
+            && tracks.all().all(|track| track.shape() == Shape::Step)
+            && !self.findings.has_errors()
+        {
+            self.findings
+                .error("S0007", step.span(), "`step` has no effect")
+                .label("no track is linear")
+                .help("leave it out, or give a track `shape = \"linear\"`");
+        }
+        let asks = |users: &UsersName| {
+            let inventory = self.continuum.users.get(users).is_some_and(|users| !users.rates.is_empty());
+            inventory || tracks.rate.keys().any(|(one, _)| one == users)
+        };
+        for one in &written.latency {
+            let users = UsersName(one.users.value.clone());
+            if self.continuum.users.contains_key(&users) && !asks(&users) {
+                self.findings
+                    .error("S0010", one.users.span(), format!("`{users}` ask for nothing"))
+                    .label("so this latency has no effect")
+                    .help("give them a rate in the inventory or a [[rate]] track");
+            }
+        }
+        for (name, users) in &self.continuum.users {
+            if !asks(name) {
+                continue;
+            }
+            for site in self.continuum.sites.keys() {
+                let hosts = self.continuum.nodes.values().any(|node| &node.site == site);
+                let known = users.latency.contains_key(site)
+                    || written.latency.iter().any(|one| one.users.value == name.0 && one.site.value == site.0);
+                if hosts && !known {
+                    self.findings
+                        .error("S0011", written.inventory.span(), format!("no latency from `{name}` to `{site}`"))
+                        .label("not in the inventory either")
+                        .help("add a [[latency]] track, or the latency to the inventory");
+                }
+            }
+        }
+    }
+
+    fn users(&mut self, name: &At<String>) -> Option<UsersName> {
+        let known = self.continuum.users.keys().map(UsersName::as_str);
+        known_name(&mut self.findings, name, "user group", known).map(UsersName)
+    }
+
+    fn site(&mut self, name: &At<String>) -> Option<SiteName> {
+        let known = self.continuum.sites.keys().map(SiteName::as_str);
+        known_name(&mut self.findings, name, "site", known).map(SiteName)
+    }
+
+    fn service(&mut self, name: &At<String>) -> Option<ServiceName> {
+        let known = self.continuum.services.keys().map(ServiceName::as_str);
+        known_name(&mut self.findings, name, "service", known).map(ServiceName)
+    }
+
+    fn node(&mut self, name: &At<String>) -> Option<NodeName> {
+        let known = self.continuum.nodes.keys().map(NodeName::as_str);
+        known_name(&mut self.findings, name, "node", known).map(NodeName)
+    }
+}
+
+/// The name, where the inventory has it; else reports it with a suggestion.
+fn known_name<'a>(
+    findings: &mut Findings,
+    name: &At<String>,
+    what: &str,
+    known: impl Iterator<Item = &'a str>,
+) -> Option<String> {
+    let known: Vec<&str> = known.collect();
+    if known.contains(&name.as_str()) {
+        return Some(name.value.clone());
+    }
+    findings
+        .error("S0005", name.span(), format!("there is no {what} `{}`", name.value))
+        .label("not in the inventory")
+        .suggest(name, &format!("{what}s"), known);
+    None
+}

@@ -1,0 +1,77 @@
+//! What the scenario's tracks say at one instant, with the inventory's numbers where no track speaks.
+
+use std::collections::BTreeMap;
+
+use sterna_core::continuum::{ServiceName, SiteName, UsersName};
+use sterna_policies::quantity::{Bytes, GramsPerKwh, Millis, PerSecond, UsdPerHour};
+
+use crate::clock::SimTime;
+use crate::scenario::Scenario;
+
+/// The numbers of one instant that no decision has a hand in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// Requests per second.
+    pub rates: BTreeMap<UsersName, BTreeMap<ServiceName, PerSecond>>,
+    /// Latency between users and sites.
+    pub latency: BTreeMap<UsersName, BTreeMap<SiteName, Millis>>,
+    /// Price of one node while it is in use.
+    pub price: BTreeMap<SiteName, UsdPerHour>,
+    /// Carbon intensity, where known.
+    pub carbon: BTreeMap<SiteName, GramsPerKwh>,
+    /// Memory that services hold.
+    pub memory: BTreeMap<ServiceName, Bytes>,
+}
+
+impl Conditions {
+    /// Reads the scenario at an instant.
+    pub fn at(scenario: &Scenario, now: SimTime) -> Self {
+        let continuum = &scenario.continuum;
+        let mut conditions = Self::default();
+        for (name, users) in &continuum.users {
+            conditions.rates.insert(name.clone(), users.rates.clone());
+            conditions.latency.insert(name.clone(), users.latency.clone());
+        }
+        for (name, site) in &continuum.sites {
+            conditions.price.insert(name.clone(), site.price.node);
+            if let Some(intensity) = site.carbon {
+                conditions.carbon.insert(name.clone(), intensity);
+            }
+        }
+        // Until something is known, a move would have to carry all that the service asks for.
+        for (name, service) in &continuum.services {
+            conditions.memory.insert(name.clone(), service.memory);
+        }
+        let tracks = &scenario.tracks;
+        let step = scenario.step;
+        for ((users, site), track) in &tracks.latency {
+            let value = Millis::from_micros(track.at(now, step));
+            conditions.latency.entry(users.clone()).or_default().insert(site.clone(), value);
+        }
+        for ((users, service), track) in &tracks.rate {
+            let value = PerSecond::from_micros(track.at(now, step));
+            conditions.rates.entry(users.clone()).or_default().insert(service.clone(), value);
+        }
+        for (site, track) in &tracks.price {
+            conditions.price.insert(site.clone(), UsdPerHour::from_micros(track.at(now, step)));
+        }
+        for (site, track) in &tracks.carbon {
+            conditions.carbon.insert(site.clone(), GramsPerKwh::from_micros(track.at(now, step)));
+        }
+        for (service, track) in &tracks.memory {
+            let value = Bytes(u64::try_from(track.at(now, step)).unwrap_or(0));
+            conditions.memory.insert(service.clone(), value);
+        }
+        conditions
+    }
+
+    /// Latency from users to a site.
+    pub fn latency(&self, users: &UsersName, site: &SiteName) -> Option<Millis> {
+        self.latency.get(users)?.get(site).copied()
+    }
+
+    /// Price of one node of a site while it is in use.
+    pub fn price_of_node(&self, site: &SiteName) -> UsdPerHour {
+        self.price.get(site).copied().unwrap_or_default()
+    }
+}
