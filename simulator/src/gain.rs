@@ -33,7 +33,12 @@ fn first_better(objective: &Objective, before: &Effect, after: &Effect) -> Optio
             return None;
         }
         let micros = i128::from(difference) * 100_000_000 / i128::from(before.as_micros());
-        Some(Gain { metric, before, after, gain: Percent::from_micros(i64::try_from(micros).unwrap_or(i64::MAX)) })
+        Some(Gain {
+            metric,
+            before,
+            after,
+            gain: Percent::from_micros(i64::try_from(micros).unwrap_or(i64::MAX)),
+        })
     })
 }
 

@@ -27,7 +27,11 @@ impl Holds {
         // What no service names held the whole decision.
         if let Verdict::Held { by } = &report.verdict {
             let named = |hold: &Hold| {
-                report.services.iter().flat_map(|service| &service.held_by).any(|other| same_rule(hold, other))
+                report
+                    .services
+                    .iter()
+                    .flat_map(|service| &service.held_by)
+                    .any(|other| same_rule(hold, other))
             };
             for hold in by.iter().filter(|hold| !named(hold)) {
                 self.add(now, None, hold);
@@ -41,7 +45,8 @@ impl Holds {
             Some(record) => {
                 record.looks += 1;
                 record.last = now;
-                if let (Hold::GainTooSmall { gain: seen, .. }, Hold::GainTooSmall { gain, .. }) = (&record.hold, hold)
+                if let (Hold::GainTooSmall { gain: seen, .. }, Hold::GainTooSmall { gain, .. }) =
+                    (&record.hold, hold)
                     && gain > seen
                 {
                     record.hold = hold.clone();

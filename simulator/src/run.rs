@@ -1,9 +1,10 @@
 //! A run: events in order over one scenario, with the production decision at every interval of the policy.
 
+use std::collections::VecDeque;
+
 use sterna_core::continuum::{NodeName, ServiceName};
 use sterna_core::history::{History, Outcome as MigrationOutcome};
 use sterna_core::plan::Move;
-use sterna_core::record::Recorded;
 use sterna_core::report::{Decision, Verdict};
 use sterna_policies::policy::{Mode, Policy};
 
@@ -57,8 +58,9 @@ pub fn compare(
 
 /// Runs a scenario under one policy.
 ///
-/// Every plan is carried out as if the policy's mode were `auto`, unless it is `off`. Waves follow one another; what is left of
-/// a plan at the next look, or after a move of it was undone, is dropped: that look decides anew.
+/// Every plan is carried out as if the policy's mode were `auto`, unless it is `off`, and as the scheduler does it: wave by wave,
+/// in each as many at once as the budget allows; a move that is undone ends the plan after its wave; the next look comes an
+/// interval after the last, or when the plan is carried out, if that is later.
 ///
 /// # Errors
 /// If a decision's plan contradicts its observation.
@@ -114,20 +116,31 @@ enum Event {
     End(ServiceName),
 }
 
+/// A plan on its way.
+struct Carrying {
+    decision: Decision,
+    /// Moves that have not begun, in their order.
+    waiting: VecDeque<Move>,
+    /// The wave of those that have.
+    wave: u32,
+    /// How many of them have not ended.
+    running: usize,
+    /// Whether all that ended arrived.
+    as_planned: bool,
+    /// When the next look would be.
+    next_look: SimTime,
+}
+
 struct Run<'a> {
     scenario: &'a Scenario,
     world: World<'a>,
     queue: Queue<Event>,
-    /// What the next decision is made from; filled in at every look.
+    /// What the next decision remembers.
     history: History,
     policy: &'a Policy,
     seed: u64,
-    /// Moves of the plan that is being carried out, of waves that have not begun.
-    waiting: Vec<Move>,
-    /// The decision that they come from.
-    decided: Option<Decision>,
-    /// Services of that plan that are on their way.
-    on_their_way: Vec<ServiceName>,
+    /// The plan that is being carried out.
+    carrying: Option<Carrying>,
     holds: Holds,
     last_verdict: Option<Verdict>,
     outcome: Outcome,
@@ -159,9 +172,7 @@ impl<'a> Run<'a> {
             history: History::default(),
             policy,
             seed,
-            waiting: Vec::new(),
-            decided: None,
-            on_their_way: Vec::new(),
+            carrying: None,
             holds: Holds::default(),
             last_verdict: None,
             outcome,
@@ -170,15 +181,14 @@ impl<'a> Run<'a> {
 
     fn look(&mut self) -> Result<(), RunError> {
         let now = self.world.now();
-        let decision = replay::decision(&Recorded {
-            observation: self.world.observe(self.policy),
-            policy: self.policy.clone(),
-            history: self.history.clone(),
-            now: now.on_calendar(self.scenario.start),
-            seed: self.seed,
-        });
+        let decision = replay::step(
+            &self.world.observe(self.policy),
+            self.policy,
+            &self.history,
+            now.on_calendar(self.scenario.start),
+            self.seed,
+        );
         self.outcome.looks += 1;
-        self.queue.push(now.after(self.policy.trigger.interval), Event::Look);
         self.holds.note(now, &decision.report);
         let verdict = decision.report.verdict.clone();
         let news = match &self.last_verdict {
@@ -189,26 +199,47 @@ impl<'a> Run<'a> {
             self.tell(Happening::Look { verdict: verdict.clone() });
         }
         self.last_verdict = Some(verdict);
-        self.waiting.clear();
-        if self.policy.mode != Mode::Off {
-            self.waiting = decision.plan.moves.clone();
-            self.on_their_way.clear();
-            self.decided = Some(decision);
-            self.begin_wave()?;
+        let next_look = now.after(self.policy.trigger.interval);
+        let wanted = decision.report.verdict == Verdict::Move && self.policy.mode != Mode::Off;
+        let mut waiting = decision.plan.moves.clone();
+        waiting.sort_by_key(|order| order.wave);
+        match waiting.first().map(|order| order.wave).filter(|_| wanted) {
+            Some(wave) => {
+                let waiting = waiting.into();
+                self.carry(Carrying { decision, waiting, wave, running: 0, as_planned: true, next_look })
+            }
+            None => {
+                self.queue.push(next_look, Event::Look);
+                Ok(())
+            }
+        }
+    }
+
+    /// Begins what may begin now of a plan, or ends it.
+    fn carry(&mut self, mut plan: Carrying) -> Result<(), RunError> {
+        let at_once = usize::try_from(self.policy.budget.concurrent.max(1)).unwrap_or(usize::MAX);
+        if let Some(next) = plan.waiting.front()
+            && plan.running == 0
+            && plan.as_planned
+        {
+            plan.wave = next.wave;
+        }
+        let wave = plan.wave;
+        while plan.running < at_once
+            && let Some(order) = plan.waiting.pop_front_if(|order| order.wave == wave)
+        {
+            self.begin(&order, &plan.decision)?;
+            plan.running += 1;
+        }
+        if plan.running == 0 {
+            self.queue.push(plan.next_look.max(self.world.now()), Event::Look);
+        } else {
+            self.carrying = Some(plan);
         }
         Ok(())
     }
 
-    /// Begins the next wave of the plan, if there is one.
-    fn begin_wave(&mut self) -> Result<(), RunError> {
-        let Some(wave) = self.waiting.iter().map(|order| order.wave).min() else { return Ok(()) };
-        let (now, later) = std::mem::take(&mut self.waiting).into_iter().partition(|order| order.wave == wave);
-        self.waiting = later;
-        let now: Vec<Move> = now;
-        now.iter().try_for_each(|order| self.begin(order))
-    }
-
-    fn begin(&mut self, order: &Move) -> Result<(), RunError> {
+    fn begin(&mut self, order: &Move, decision: &Decision) -> Result<(), RunError> {
         let now = self.world.now();
         let course = self
             .world
@@ -224,37 +255,49 @@ impl<'a> Run<'a> {
             self.queue.push(now.after(course.freezes), Event::Freeze(service.clone()));
         }
         self.queue.push(now.after(course.ends), Event::End(service.clone()));
-        let gain = self.decided.as_ref().and_then(|decision| gain::of_move(decision, self.policy, order));
+        let gain = gain::of_move(decision, self.policy, order);
         self.outcome.moves.push(MoveRecord {
             began: now,
             at: now.on_calendar(self.scenario.start),
-            service: service.clone(),
+            service,
             from: order.from.clone(),
             to: order.to.clone(),
             gain,
             end: None,
         });
-        self.on_their_way.push(service);
         Ok(())
     }
 
     fn end(&mut self, service: ServiceName) -> Result<(), RunError> {
         let Some(past) = self.world.end(&service) else { return Ok(()) };
         let now = self.world.now();
-        let record =
-            self.outcome.moves.iter_mut().rev().find(|record| record.service == service && record.end.is_none());
+        let record = self
+            .outcome
+            .moves
+            .iter_mut()
+            .rev()
+            .find(|record| record.service == service && record.end.is_none());
         if let Some(record) = record {
-            record.end =
-                Some(MoveEnd { ended: now, outcome: past.outcome, downtime: past.downtime, bytes: past.bytes });
+            record.end = Some(MoveEnd {
+                ended: now,
+                outcome: past.outcome,
+                downtime: past.downtime,
+                bytes: past.bytes,
+            });
         }
-        let on: NodeName = if past.outcome == MigrationOutcome::Moved { &past.to } else { &past.from }.clone();
+        let on: NodeName =
+            if past.outcome == MigrationOutcome::Moved { &past.to } else { &past.from }.clone();
         self.tell(Happening::Ended { service: service.clone(), on, outcome: past.outcome });
-        if past.outcome != MigrationOutcome::Moved {
-            self.waiting.clear();
-        }
-        self.on_their_way.retain(|one| *one != service);
+        let arrived = past.outcome == MigrationOutcome::Moved;
         self.history.record(service, past);
-        if self.on_their_way.is_empty() { self.begin_wave() } else { Ok(()) }
+        match self.carrying.take() {
+            Some(mut plan) => {
+                plan.running -= 1;
+                plan.as_planned &= arrived;
+                self.carry(plan)
+            }
+            None => Ok(()),
+        }
     }
 
     fn tell(&mut self, event: Happening) {

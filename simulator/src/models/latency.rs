@@ -22,7 +22,8 @@ impl Latencies {
     /// The mean over all requests; `None` where there were none.
     pub fn mean(&self) -> Option<Millis> {
         let total: i128 = self.weights.values().sum();
-        let sum: i128 = self.weights.iter().map(|(latency, weight)| i128::from(latency.as_micros()) * weight).sum();
+        let sum: i128 =
+            self.weights.iter().map(|(latency, weight)| i128::from(latency.as_micros()) * weight).sum();
         (total > 0).then(|| Millis::from_micros(i64::try_from(sum / total).unwrap_or(i64::MAX)))
     }
 

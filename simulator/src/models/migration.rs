@@ -80,6 +80,9 @@ mod tests {
     #[test]
     fn the_deadline_may_come_before_the_freeze() {
         let course = course("2s", "40s", "5s", "10s");
-        assert_eq!((course.ends, course.downtime(), course.outcome), (ms("10s"), Millis::ZERO, Outcome::RolledBack));
+        assert_eq!(
+            (course.ends, course.downtime(), course.outcome),
+            (ms("10s"), Millis::ZERO, Outcome::RolledBack)
+        );
     }
 }

@@ -86,7 +86,11 @@ impl Frame {
         let start = written.start.parse::<Timestamp>();
         if let Err(error) = &start {
             findings
-                .error("S0002", written.start.span(), format!("`{}` is not a point in time", written.start.value))
+                .error(
+                    "S0002",
+                    written.start.span(),
+                    format!("`{}` is not a point in time", written.start.value),
+                )
                 .label(error.to_string())
                 .help("write it as \"2026-03-02T00:00:00Z\"");
         }
@@ -273,7 +277,12 @@ impl Reader<'_> {
                         span.unwrap_or_else(|| written.inventory.span()),
                         format!("`{name}` has no room for what starts on it"),
                     )
-                    .label(format!("{cpu} of {} and {} of {} are asked for", node.cpu, Bytes(memory), node.memory));
+                    .label(format!(
+                        "{cpu} of {} and {} of {} are asked for",
+                        node.cpu,
+                        Bytes(memory),
+                        node.memory
+                    ));
             }
         }
     }
@@ -309,10 +318,17 @@ impl Reader<'_> {
             for site in self.continuum.sites.keys() {
                 let hosts = self.continuum.nodes.values().any(|node| &node.site == site);
                 let known = users.latency.contains_key(site)
-                    || written.latency.iter().any(|one| one.users.value == name.0 && one.site.value == site.0);
+                    || written
+                        .latency
+                        .iter()
+                        .any(|one| one.users.value == name.0 && one.site.value == site.0);
                 if hosts && !known {
                     self.findings
-                        .error("S0011", written.inventory.span(), format!("no latency from `{name}` to `{site}`"))
+                        .error(
+                            "S0011",
+                            written.inventory.span(),
+                            format!("no latency from `{name}` to `{site}`"),
+                        )
                         .label("not in the inventory either")
                         .help("add a [[latency]] track, or the latency to the inventory");
                 }

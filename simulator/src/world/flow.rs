@@ -55,7 +55,8 @@ impl Flow {
         }
         for (users, rates) in &conditions.rates {
             for (service, rate) in rates {
-                let Some(latency) = world.site_of(service).and_then(|site| conditions.latency(users, site)) else {
+                let Some(latency) = world.site_of(service).and_then(|site| conditions.latency(users, site))
+                else {
                     continue;
                 };
                 let frozen = flow.frozen.contains(service);
@@ -74,7 +75,8 @@ impl Flow {
             rates += i128::from(demand.rate.as_micros());
         }
         Effect {
-            user_latency: (rates > 0).then(|| Millis::from_micros(i64::try_from(sum / rates).unwrap_or(i64::MAX))),
+            user_latency: (rates > 0)
+                .then(|| Millis::from_micros(i64::try_from(sum / rates).unwrap_or(i64::MAX))),
             cost_rate: self.cost,
             power: self.power.values().fold(Watts::ZERO, |sum, power| sum.saturating_add(*power)),
             carbon_rate: self.carbon.values().fold(GramsPerHour::ZERO, |sum, rate| sum.saturating_add(*rate)),

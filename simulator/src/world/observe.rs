@@ -1,9 +1,11 @@
 //! What the scheduler would see of the world: the same [`Observation`] that the daemon makes from its metrics store.
 //!
-//! A reading is there only where the policy names a source for its metric, as in production. The world's numbers are exact and
-//! of this instant, so they count as measured, with no age; nothing is missing.
+//! A reading is there only where the policy names a source for its metric, as in production: a policy without a source for
+//! prices sees the inventory's, whatever the scenario's tracks do. The world's numbers are exact and of this instant, so they
+//! count as measured, with no age. Request rates are the inventory's in production, and known here as of this instant too: as
+//! if somebody kept the inventory up to date.
 
-use sterna_core::observation::{Observation, Sample, Source, UnderWay};
+use sterna_core::observation::{Observation, Sample, Source, UnderWay, Unknown};
 use sterna_policies::policy::{Metric, Policy};
 use sterna_policies::quantity::{Cores, Millis, Watts};
 
@@ -21,9 +23,6 @@ impl World<'_> {
             if let Some(rates) = self.conditions.rates.get(name) {
                 users.rates = rates.clone();
             }
-        }
-        for (name, site) in &mut continuum.sites {
-            site.carbon = self.conditions.carbon.get(name).copied();
         }
         let mut observation = Observation {
             at: self.now.on_calendar(self.scenario.start),
@@ -50,16 +49,34 @@ impl World<'_> {
             match metric {
                 Metric::UserLatency => self.see_latency(&mut observation),
                 Metric::CostRate => {
-                    observation.price =
-                        self.conditions.price.iter().map(|(site, price)| (site.clone(), sample(*price))).collect();
+                    observation.price = self
+                        .conditions
+                        .price
+                        .iter()
+                        .map(|(site, price)| (site.clone(), sample(*price)))
+                        .collect();
                 }
                 Metric::Power => self.see_power(&mut observation),
                 Metric::CpuUse => self.see_cpu_use(&mut observation),
-                // Carbon intensity comes with the continuum.
-                Metric::CarbonRate => {}
+                Metric::CarbonRate => self.see_carbon(&mut observation),
             }
         }
         observation
+    }
+
+    /// A measured intensity stands in the continuum itself, in the place of the inventory's.
+    fn see_carbon(&self, observation: &mut Observation) {
+        for (name, site) in &mut observation.continuum.sites {
+            site.carbon = self.conditions.carbon.get(name).copied();
+            if site.carbon.is_none() {
+                observation.unknown.push(Unknown {
+                    metric: Metric::CarbonRate,
+                    site: Some(name.clone()),
+                    users: None,
+                    reason: "neither the scenario nor its inventory has a carbon intensity".to_owned(),
+                });
+            }
+        }
     }
 
     fn see_latency(&self, observation: &mut Observation) {
@@ -68,7 +85,10 @@ impl World<'_> {
             .latency
             .iter()
             .map(|(users, sites)| {
-                (users.clone(), sites.iter().map(|(site, latency)| (site.clone(), sample(*latency))).collect())
+                (
+                    users.clone(),
+                    sites.iter().map(|(site, latency)| (site.clone(), sample(*latency))).collect(),
+                )
             })
             .collect();
     }
