@@ -1,12 +1,131 @@
-//! `sterna simulate`.
+//! `sterna simulate`: try policies on a described continuum, offline.
 
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use sterna_policies::diagnose;
+use sterna_policies::load::Loaded;
+use sterna_policies::policy::Policy;
+use sterna_simulator::report::Report;
+use sterna_simulator::scenario::{self, Scenario};
+use sterna_simulator::{clock::SimTime, run};
+
+use crate::exit::Invalid;
+
+mod text;
 
 /// Arguments of `sterna simulate`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The scenario file.
+    scenario: PathBuf,
+    /// A policy file; give several to compare them.
+    #[arg(long, required = true, value_name = "FILE")]
+    policy: Vec<PathBuf>,
+    /// The seed that every decision gets.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    seed: u64,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    /// Tell everything that happened, in order.
+    #[arg(long)]
+    timeline: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// The report as it is printed for programs. The hash is that of the report with its timelines.
+#[derive(Serialize)]
+struct Printed<'a> {
+    hash: &'a str,
+    report: &'a Report,
+}
 
 /// Runs the command.
-pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+#[expect(clippy::print_stdout, reason = "the report is what the command is for")]
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let scenario = read_scenario(&args.scenario)?;
+    let policies = args.policy.iter().map(|path| read_policy(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    for (index, policy) in policies.iter().enumerate() {
+        if policies[..index].iter().any(|other| other.name == policy.name) {
+            anyhow::bail!("two of the policies are called `{}`; their results could not be told apart", policy.name);
+        }
+    }
+    let mut report = simulate(&scenario, &policies, args.seed)?;
+    let hash = report.hash().context("the report can't be put into JSON")?;
+    if !args.timeline {
+        for outcome in &mut report.outcomes {
+            outcome.timeline.clear();
+        }
+    }
+    match args.output {
+        Output::Table => print!("{}", text::render(&report, &hash)),
+        Output::Json => println!("{}", serde_json::to_string_pretty(&Printed { hash: &hash, report: &report })?),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the scenario under all policies, with a bar on standard error where a person is watching.
+fn simulate(scenario: &Scenario, policies: &[Policy], seed: u64) -> anyhow::Result<Report> {
+    let bar = if std::io::stderr().is_terminal() {
+        ProgressBar::new(1000 * u64::try_from(policies.len())?)
+            .with_style(ProgressStyle::with_template("{msg:20} {bar:40} {percent:>3} %")?)
+    } else {
+        ProgressBar::hidden()
+    };
+    let whole = scenario.duration.as_nanos();
+    let report = run::compare(scenario, policies, seed, &mut |index, now: SimTime| {
+        let done = u128::from(now.as_nanos()) * 1000 / u128::from(whole.max(1));
+        let before = 1000 * u64::try_from(index).unwrap_or(0);
+        bar.set_position(before + u64::try_from(done).unwrap_or(0));
+        if let Some(policy) = policies.get(index) {
+            bar.set_message(policy.name.clone());
+        }
+    });
+    bar.finish_and_clear();
+    Ok(report?)
+}
+
+fn read_text(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))
+}
+
+fn read_policy(path: &Path) -> anyhow::Result<Policy> {
+    let text = read_text(path)?;
+    let Loaded { value, warnings } =
+        sterna_policies::load::policy(&path.display().to_string(), &text).map_err(refused)?;
+    warn(warnings);
+    Ok(value)
+}
+
+fn read_scenario(path: &Path) -> anyhow::Result<Scenario> {
+    let text = read_text(path)?;
+    let read = |inventory: &Path| std::fs::read_to_string(inventory);
+    let read = scenario::load::load(&path.display().to_string(), &text, &read).map_err(refused)?;
+    for warnings in read.warnings {
+        warn(warnings);
+    }
+    Ok(read.scenario)
+}
+
+fn refused(invalid: diagnose::Invalid) -> Invalid {
+    Invalid(invalid.into())
+}
+
+#[expect(clippy::print_stderr, reason = "warnings about a file are for whoever wrote it")]
+fn warn(warnings: diagnose::Report) {
+    if !warnings.is_empty() {
+        eprintln!("{:?}", miette::Report::new(warnings));
+    }
 }
