@@ -59,7 +59,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let policies = args.policy.iter().map(|path| read_policy(path)).collect::<anyhow::Result<Vec<_>>>()?;
     for (index, policy) in policies.iter().enumerate() {
         if policies[..index].iter().any(|other| other.name == policy.name) {
-            anyhow::bail!("two of the policies are called `{}`; their results could not be told apart", policy.name);
+            anyhow::bail!(
+                "two of the policies are called `{}`; their results could not be told apart",
+                policy.name
+            );
         }
     }
     let mut report = simulate(&scenario, &policies, args.seed)?;
@@ -71,7 +74,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     match args.output {
         Output::Table => print!("{}", text::render(&report, &hash)),
-        Output::Json => println!("{}", serde_json::to_string_pretty(&Printed { hash: &hash, report: &report })?),
+        Output::Json => {
+            println!("{}", serde_json::to_string_pretty(&Printed { hash: &hash, report: &report })?)
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

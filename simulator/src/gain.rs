@@ -1,45 +1,38 @@
-//! Why a move was made, read off the decision that made it.
+//! Why a move was made, by the decision's own reckoning.
 
+use sterna_core::gate;
+use sterna_core::observation::Observation;
+use sterna_core::placement::evaluate::Evaluator;
 use sterna_core::plan::{Effect, Move};
 use sterna_core::report::Decision;
-use sterna_policies::policy::{Level, Metric, Objective, Policy};
-use sterna_policies::quantity::Percent;
+use sterna_policies::policy::{Level, Metric, Policy};
 
 use crate::report::Gain;
 
-/// What a move improves by its decision's own numbers: the first term of the objective that is better for the service where it
-/// goes than where it was, all else as it is; failing that, the first that the whole plan improves.
-pub fn of_move(decision: &Decision, policy: &Policy, order: &Move) -> Option<Gain> {
-    let options = decision.report.services.iter().find(|service| service.service == order.service);
-    let effect_on = |node| {
-        let options = &options?.options;
-        options.iter().find(|option| &option.node == node)?.effect.as_ref()
+/// What a move of a decision's plan gains: the very number that was held against the policy's `min_gain`, with the values before
+/// and after as the decision's report has them. `None` where nothing gets better: the move makes room, or mends a rule.
+pub fn of_move(
+    observation: &Observation,
+    policy: &Policy,
+    decision: &Decision,
+    order: &Move,
+) -> Option<Gain> {
+    let evaluator = Evaluator::new(observation, policy);
+    let number = |node| evaluator.nodes.iter().position(|(name, _)| *name == node);
+    let target: Option<Vec<usize>> = evaluator
+        .services
+        .iter()
+        .map(|(name, _)| decision.plan.placement.get(*name).and_then(&number))
+        .collect();
+    let service = evaluator.services.iter().position(|(name, _)| **name == order.service)?;
+    let (metric, gain) = *gate::gains(&evaluator, policy, &target?).get(&service)?;
+    let options = &decision.report.services.iter().find(|one| one.service == order.service)?.options;
+    let value_on = |node| {
+        let option = options.iter().find(|option| &option.node == node)?;
+        level(option.effect.as_ref()?, metric)
     };
-    let by_itself = effect_on(&order.from).zip(effect_on(&order.to));
-    by_itself
-        .and_then(|(before, after)| first_better(&policy.objective, before, after))
-        .or_else(|| first_better(&policy.objective, &decision.plan.before, &decision.plan.after))
-}
-
-fn first_better(objective: &Objective, before: &Effect, after: &Effect) -> Option<Gain> {
-    let metrics: Vec<Metric> = match objective {
-        Objective::Lexicographic { terms } => terms.iter().map(|term| term.metric).collect(),
-        Objective::Priced { terms } => terms.iter().map(|term| term.metric).collect(),
-    };
-    metrics.into_iter().find_map(|metric| {
-        let (before, after) = (level(before, metric)?, level(after, metric)?);
-        let difference = before.as_micros().saturating_sub(after.as_micros());
-        if difference <= 0 || before.as_micros() <= 0 {
-            return None;
-        }
-        let micros = i128::from(difference) * 100_000_000 / i128::from(before.as_micros());
-        Some(Gain {
-            metric,
-            before,
-            after,
-            gain: Percent::from_micros(i64::try_from(micros).unwrap_or(i64::MAX)),
-        })
-    })
+    let (before, after) = (value_on(&order.from)?, value_on(&order.to)?);
+    (gain.as_micros() > 0).then_some(Gain { metric, before, after, gain })
 }
 
 fn level(effect: &Effect, metric: Metric) -> Option<Level> {

@@ -70,23 +70,23 @@ pub struct MoveRecord {
     pub from: NodeName,
     /// Where to.
     pub to: NodeName,
-    /// Why, in the decision's own numbers. `None` where no term of the objective improves by this move: it makes room, or a
-    /// rule wanted it.
+    /// Why, in the decision's own numbers. `None` where nothing gets better by this move alone: it makes room, or mends a rule.
     pub gain: Option<Gain>,
     /// What came of it; `None` where the scenario ended first.
     pub end: Option<MoveEnd>,
 }
 
-/// What a move improves: the first term of the policy's objective that gets better by it.
+/// What a move gains, as its decision reckoned it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Gain {
-    /// The term's metric.
+    /// The metric of the first term that improves.
     pub metric: Metric,
-    /// Its value where the service was.
+    /// Its value for the service where it was.
     pub before: Level,
-    /// Its predicted value where the service went.
+    /// Its predicted value for the service where it went, all else as it was.
     pub after: Level,
-    /// The difference, as a share of the value before.
+    /// The gain that was held against the policy's `min_gain`: what is below a term's `satisfied_at` does not count, and services
+    /// that start or stop using a node together are judged together.
     pub gain: Percent,
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use sterna_core::continuum::{NodeName, ServiceName};
 use sterna_core::history::{History, Outcome as MigrationOutcome};
+use sterna_core::observation::Observation;
 use sterna_core::plan::Move;
 use sterna_core::report::{Decision, Verdict};
 use sterna_policies::policy::{Mode, Policy};
@@ -118,6 +119,8 @@ enum Event {
 
 /// A plan on its way.
 struct Carrying {
+    /// What the decision was made from.
+    observation: Observation,
     decision: Decision,
     /// Moves that have not begun, in their order.
     waiting: VecDeque<Move>,
@@ -181,8 +184,9 @@ impl<'a> Run<'a> {
 
     fn look(&mut self) -> Result<(), RunError> {
         let now = self.world.now();
+        let observation = self.world.observe(self.policy);
         let decision = replay::step(
-            &self.world.observe(self.policy),
+            &observation,
             self.policy,
             &self.history,
             now.on_calendar(self.scenario.start),
@@ -206,7 +210,15 @@ impl<'a> Run<'a> {
         match waiting.first().map(|order| order.wave).filter(|_| wanted) {
             Some(wave) => {
                 let waiting = waiting.into();
-                self.carry(Carrying { decision, waiting, wave, running: 0, as_planned: true, next_look })
+                self.carry(Carrying {
+                    observation,
+                    decision,
+                    waiting,
+                    wave,
+                    running: 0,
+                    as_planned: true,
+                    next_look,
+                })
             }
             None => {
                 self.queue.push(next_look, Event::Look);
@@ -228,7 +240,7 @@ impl<'a> Run<'a> {
         while plan.running < at_once
             && let Some(order) = plan.waiting.pop_front_if(|order| order.wave == wave)
         {
-            self.begin(&order, &plan.decision)?;
+            self.begin(&order, &plan)?;
             plan.running += 1;
         }
         if plan.running == 0 {
@@ -239,7 +251,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn begin(&mut self, order: &Move, decision: &Decision) -> Result<(), RunError> {
+    fn begin(&mut self, order: &Move, plan: &Carrying) -> Result<(), RunError> {
         let now = self.world.now();
         let course = self
             .world
@@ -255,7 +267,7 @@ impl<'a> Run<'a> {
             self.queue.push(now.after(course.freezes), Event::Freeze(service.clone()));
         }
         self.queue.push(now.after(course.ends), Event::End(service.clone()));
-        let gain = gain::of_move(decision, self.policy, order);
+        let gain = gain::of_move(&plan.observation, self.policy, &plan.decision, order);
         self.outcome.moves.push(MoveRecord {
             began: now,
             at: now.on_calendar(self.scenario.start),

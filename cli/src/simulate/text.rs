@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use comfy_table::{CellAlignment, Table, presets};
+use sterna_core::explain;
 use sterna_core::history::Outcome as MigrationOutcome;
-use sterna_core::report::{Hold, Verdict};
+use sterna_core::report::Hold;
 use sterna_policies::policy::{Level, Mode};
 use sterna_policies::quantity::Millis;
 use sterna_simulator::clock::SimTime;
@@ -121,26 +122,13 @@ fn held(record: &HoldRecord) -> String {
     } else {
         format!("at {} looks, from {} to {}", record.looks, record.first, record.last)
     };
-    format!("{who} held back {when}: {}", rule(&record.hold))
-}
-
-fn rule(hold: &Hold) -> String {
-    match hold {
-        Hold::PolicyOff => "the policy is off".to_owned(),
-        Hold::MetricsMissing { metric } => format!("{} is missing", metric.name()),
-        Hold::GainTooSmall { metric, gain, min_gain } => {
-            format!("the gain in {} is {gain:.1} at most, below min_gain {min_gain:.1}", metric.name())
-        }
-        Hold::Residency { left } => format!("min_residency, {} left at first", span(*left)),
-        Hold::Cooldown { left } => format!("cooldown, {} left at first", span(*left)),
-        Hold::Concurrent { limit } => format!("{limit} moves are under way, as many as the budget allows"),
-        Hold::UnderWay => "it is being moved".to_owned(),
-        Hold::NotRunning => "it was not found on any node".to_owned(),
-        Hold::Infeasible => "no placement keeps every rule".to_owned(),
-        Hold::NoRoom => "the destination has no room before another service leaves it".to_owned(),
-        Hold::Solver { message } => format!("the solver gave no answer: {message}"),
-        Hold::Checker { finding } => format!("the checker refused the plan: {finding}"),
-    }
+    let which = match record.hold {
+        _ if record.looks == 1 => "",
+        Hold::GainTooSmall { .. } => " (the largest)",
+        Hold::Residency { .. } | Hold::Cooldown { .. } => " (the first time)",
+        _ => "",
+    };
+    format!("{who} held back {when}: {}{which}", record.hold)
 }
 
 /// A span in the largest units that say it, to the millisecond: `1d`, `12h 30min`, `2.35s`.
@@ -155,7 +143,12 @@ fn span(span: Millis) -> String {
             format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
         };
     }
-    let parts = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
+    let parts = [
+        (seconds / 86_400, "d"),
+        (seconds / 3600 % 24, "h"),
+        (seconds / 60 % 60, "min"),
+        (seconds % 60, "s"),
+    ];
     let parts: Vec<String> =
         parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
     parts.join(" ")
@@ -180,11 +173,7 @@ fn timeline(entries: &[Entry]) -> Table {
 
 fn happening(event: &Happening) -> String {
     match event {
-        Happening::Look { verdict: Verdict::Move } => "look: move".to_owned(),
-        Happening::Look { verdict: Verdict::Stay } => "look: all is best where it is".to_owned(),
-        Happening::Look { verdict: Verdict::Held { by } } => {
-            format!("look: held back: {}", by.iter().map(rule).collect::<Vec<_>>().join("; "))
-        }
+        Happening::Look { verdict } => format!("look: {}", explain::verdict(verdict)),
         Happening::Began { service, from, to } => format!("{service} begins to move, {from} → {to}"),
         Happening::Frozen { service } => format!("{service} is frozen"),
         Happening::Ended { service, on, outcome } => {
@@ -225,7 +214,10 @@ fn comparison(report: &Report) -> Table {
         table.add_row(cells);
     };
     let latency = |value: Option<Millis>| {
-        (value.map_or_else(|| "no requests".to_owned(), |value| format!("{value:.2}")), value.map(Millis::as_f64))
+        (
+            value.map_or_else(|| "no requests".to_owned(), |value| format!("{value:.2}")),
+            value.map(Millis::as_f64),
+        )
     };
     row("user latency, mean", &|totals| latency(totals.user_latency_mean));
     row("user latency, p95", &|totals| latency(totals.user_latency_p95));
@@ -253,7 +245,54 @@ fn unknown_carbon(out: &mut String, report: &Report) {
     sites.sort_unstable();
     sites.dedup();
     if !sites.is_empty() {
-        let _infallible =
-            writeln!(out, "Carbon is unknown where power was drawn without a known intensity: {}.", sites.join(", "));
+        let _infallible = writeln!(
+            out,
+            "Carbon is unknown where power was drawn without a known intensity: {}.",
+            sites.join(", ")
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sterna_simulator::{run, scenario::load};
+
+    fn report(scenario: &str, policies: &[&str]) -> String {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../simulator/scenarios");
+        let text = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+        let read = |path: &std::path::Path| std::fs::read_to_string(folder.join(path));
+        let scenario = load::load(scenario, &text(scenario), &read).unwrap().scenario;
+        let policies: Vec<_> = policies
+            .iter()
+            .map(|name| sterna_policies::load::policy(name, &text(name)).unwrap().value)
+            .collect();
+        let report = run::compare(&scenario, &policies, 0, &mut |_, _| {}).unwrap();
+        render(&report, "(its hash)")
+    }
+
+    #[test]
+    fn a_day_of_commuting() {
+        insta::assert_snapshot!(report("commuters.toml", &["latency-first.toml"]));
+    }
+
+    #[test]
+    fn three_policies_side_by_side() {
+        let mut policies = ["latency-first.toml", "latency-first-stubborn.toml", "cost-first.toml"];
+        policies.sort_unstable();
+        let text = report("commuters.toml", &policies);
+        insta::assert_snapshot!(text.split_once("nothing moves").unwrap().1);
+    }
+
+    #[test]
+    fn a_day_on_which_nothing_happens() {
+        insta::assert_snapshot!(report("quiet.toml", &["latency-first.toml"]));
+    }
+
+    #[test]
+    fn spans_read_well() {
+        let spans =
+            ["0ms", "999ms", "3065.48ms", "90s", "1d", "90061s"].map(|text| span(text.parse().unwrap()));
+        assert_eq!(spans, ["0ms", "999ms", "3.065s", "1min 30s", "1d", "1d 1h 1min 1s"]);
     }
 }

@@ -55,22 +55,29 @@ pub fn too_weak(
     target: &[usize],
 ) -> BTreeMap<usize, Hold> {
     let min_gain = policy.hysteresis.min_gain;
-    let mut weak = BTreeMap::new();
     if min_gain <= Percent::ZERO {
-        return weak;
+        return BTreeMap::new();
     }
+    let mends = |service: usize| {
+        rules.broken(service, evaluator.now[service]) > rules.broken(service, target[service])
+    };
+    gains(evaluator, policy, target)
+        .into_iter()
+        .filter(|(service, (_, gain))| !mends(*service) && *gain < min_gain)
+        .map(|(service, (metric, gain))| (service, Hold::GainTooSmall { metric, gain, min_gain }))
+        .collect()
+}
+
+/// What each service that an assignment moves gains by it, and in which metric: what [`too_weak`] judges.
+pub fn gains(
+    evaluator: &Evaluator<'_>,
+    policy: &Policy,
+    target: &[usize],
+) -> BTreeMap<usize, (Metric, Percent)> {
     let movers: Vec<usize> = (0..target.len()).filter(|s| target[*s] != evaluator.now[*s]).collect();
     let groups = Groups::new(evaluator, target, &movers);
-    for service in &movers {
-        if rules.broken(*service, evaluator.now[*service]) > rules.broken(*service, target[*service]) {
-            continue;
-        }
-        let (metric, gain) = gain(evaluator, policy, target, *service, &groups.of(*service));
-        if gain < min_gain {
-            weak.insert(*service, Hold::GainTooSmall { metric, gain, min_gain });
-        }
-    }
-    weak
+    let gain = |service: usize| gain(evaluator, policy, target, service, &groups.of(service));
+    movers.iter().map(|service| (*service, gain(*service))).collect()
 }
 
 /// A value now, after, and how much worse still counts as equal.

@@ -12,9 +12,12 @@ use super::Shape;
 /// A scenario file.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Scenario")]
 pub struct ScenarioFile {
+    /// The version of this format: 1.
+    pub schema_version: At<u32>,
     /// Its own name.
-    pub name: String,
+    pub name: At<String>,
     /// The inventory file, relative to this one.
     pub inventory: At<String>,
     /// The calendar's time at the start, such as "2026-03-02T00:00:00Z".

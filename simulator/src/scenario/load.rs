@@ -7,13 +7,15 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use sterna_core::continuum::{Continuum, NodeName, Placement, ServiceName, SiteName, UsersName, inventory};
-use sterna_policies::load::{At, Findings, Invalid, Loaded, Written, toml_document};
+use sterna_policies::load::{At, Findings, Invalid, Loaded, Written, name, schema_version, toml_document};
 use sterna_policies::quantity::{Bytes, Cores, Millis, Quantity};
 
 use super::file::{Point, ScenarioFile};
 use super::{Scenario, Shape, Track, Tracks};
 use crate::clock::SimTime;
 
+/// The format that this version reads.
+const SCHEMA_VERSION: u32 = 1;
 /// Nanoseconds in a second: the shortest step.
 const SECOND: u64 = 1_000_000_000;
 /// The longest scenario, in days.
@@ -36,6 +38,8 @@ pub struct Read {
 pub fn load(file: &str, text: &str, read: &dyn Fn(&Path) -> io::Result<String>) -> Result<Read, Invalid> {
     let written: ScenarioFile = toml_document(file, text)?;
     let mut findings = Findings::new(file, text);
+    schema_version(&written.schema_version, SCHEMA_VERSION, &mut findings);
+    name(&written.name, "scenario", &mut findings);
     let frame = Frame::of(&written, &mut findings);
 
     let path = Path::new(file).parent().unwrap_or(Path::new("")).join(written.inventory.as_str());
@@ -62,7 +66,7 @@ pub fn load(file: &str, text: &str, read: &dyn Fn(&Path) -> io::Result<String>) 
     reader.check_use(&written, &tracks);
     let Reader { frame, findings, .. } = reader;
     let scenario = Scenario {
-        name: written.name,
+        name: written.name.value,
         start: frame.start,
         duration: frame.duration,
         step: frame.step,
@@ -192,8 +196,9 @@ impl Reader<'_> {
     ) -> Option<Track> {
         let mut read: Vec<(SimTime, i64)> = Vec::new();
         let mut sound = true;
+        let mut last = None;
         for (at, value) in &points.value {
-            let time = self.time(at, read.last().map(|(last, _)| *last));
+            let time = self.time(at, &mut last);
             let value = value.read_unsigned(&mut self.findings);
             match time.zip(value) {
                 Some((time, value)) => read.push((time, whole(value))),
@@ -215,10 +220,10 @@ impl Reader<'_> {
         sound.then(|| Track::new(shape, read)).flatten()
     }
 
-    /// When a point is; reports one that is out of order or beyond the scenario.
-    fn time(&mut self, at: &Written<Millis>, last: Option<SimTime>) -> Option<SimTime> {
+    /// When a point is; reports one that is out of order or beyond the scenario. `last` is the time of the point before.
+    fn time(&mut self, at: &Written<Millis>, last: &mut Option<SimTime>) -> Option<SimTime> {
         let time = SimTime::from_millis(at.read_unsigned(&mut self.findings)?);
-        let (message, label) = match last {
+        let (message, label) = match last.replace(time) {
             None if time > SimTime::START => {
                 ("the track does not begin at the start".to_owned(), "the first point must be at \"0h\"")
             }
