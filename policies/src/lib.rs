@@ -8,10 +8,14 @@
 //! | [`policy`] | the values of one policy |
 //! | [`select`] | name patterns |
 //! | [`load`] | files into values: TOML with the place of every value, all mistakes at once |
+//! | [`schema`] | the JSON Schema of policy files, for editors |
+//! | [`presets`] | policies that come with Sterna |
 //! | [`diagnose`] | what is wrong with a file, with code, place and suggestion |
 
 pub mod diagnose;
 pub mod load;
 pub mod policy;
+pub mod presets;
 pub mod quantity;
+pub mod schema;
 pub mod select;

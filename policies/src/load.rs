@@ -8,6 +8,7 @@ mod file;
 mod names;
 mod objective;
 mod policy;
+mod query;
 mod shape;
 mod source;
 mod written;
@@ -52,6 +53,11 @@ pub fn schema_of<T: JsonSchema>() -> schemars::Schema {
         .with_transform(shape::WithoutNull)
         .into_generator()
         .into_root_schema_for::<T>()
+}
+
+/// The JSON Schema of policy files.
+pub(crate) fn policy_schema() -> schemars::Schema {
+    schema_of::<file::PolicyFile>()
 }
 
 /// Reports a format version that this program doesn't read.

@@ -46,6 +46,13 @@ fn split(text: &str) -> Option<(f64, &str)> {
     number.is_finite().then_some((number, unit.trim()))
 }
 
+/// The JSON Schema of a text with one of these units.
+fn text_schema(expected: &str, units: &[&str]) -> schemars::Schema {
+    // No unit has a character that means something in a pattern.
+    let pattern = format!(r"^\s*[-+]?[0-9.]+\s*({})\s*$", units.join("|"));
+    schemars::json_schema!({ "type": "string", "description": expected, "pattern": pattern })
+}
+
 macro_rules! quantity {
     ($(#[$doc:meta])* $name:ident, $symbol:literal, $expected:literal, { $($unit:literal => $factor:expr),+ $(,)? }) => {
         $(#[$doc])*
@@ -162,7 +169,7 @@ macro_rules! quantity {
                 stringify!($name).into()
             }
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({ "type": "string", "description": $expected })
+                text_schema(<$name as Quantity>::EXPECTED, <$name as Quantity>::UNITS)
             }
         }
     };
@@ -342,7 +349,7 @@ impl schemars::JsonSchema for Bytes {
         "Bytes".into()
     }
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "description": BYTES_EXPECTED })
+        text_schema(Self::EXPECTED, Self::UNITS)
     }
 }
 

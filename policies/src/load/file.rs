@@ -82,8 +82,7 @@ pub(crate) struct TermFile {
     pub metric: At<Metric>,
     /// Lexicographic only. At or below this value, in the metric's unit, it no longer counts and the next term decides.
     pub satisfied_at: Option<At<String>>,
-    /// Lexicographic only. How much worse than the best still counts as equal: in the metric's unit, per service, or in
-    /// percent of the best. Left out: `0%`.
+    /// Lexicographic only. How much worse still counts as equal: in the metric's unit, or in percent. Left out: `0%`.
     pub tolerance: Option<At<String>>,
     /// Priced only. What one unit of the metric (1 ms, 1 USD/h, 1 W or 1 g/h) is worth in money per hour.
     pub price: Option<Written<UsdPerHour>>,

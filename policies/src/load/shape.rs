@@ -241,7 +241,7 @@ impl<'a> Walk<'a> {
             self.findings.error("F0003", span.clone(), format!("the key `{name}` is missing {place}"));
         diagnostic.label(format!("expected `{name} = …`"));
         if let Some(description) = description {
-            diagnostic.help(format!("{name}: {description}"));
+            diagnostic.help(format!("{name}: {}", description.replace('\n', " ")));
         }
     }
 }

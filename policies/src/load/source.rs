@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::file::{MetricsFile, PolicyFile, SourceFile};
-use super::{At, Findings};
+use super::{At, Findings, query};
 use crate::diagnose::quoted;
 use crate::policy::{Constraints, Metric, MetricSource, SourceUnit};
 use crate::quantity::Millis;
@@ -33,11 +33,6 @@ pub(super) fn metrics(file: Option<&MetricsFile>, findings: &mut Findings) -> BT
 
 fn source(metric: Metric, file: &At<SourceFile>, findings: &mut Findings) -> MetricSource {
     let name = metric.name();
-    if file.query.trim().is_empty() {
-        findings
-            .error("P0010", file.query.span(), format!("the query of `{name}` is empty"))
-            .label("expected PromQL");
-    }
     let units = units(metric);
     if !units.contains(&file.unit.value) {
         let words: Vec<&str> = units.iter().map(|unit| word(*unit)).collect();
@@ -71,10 +66,14 @@ fn source(metric: Metric, file: &At<SourceFile>, findings: &mut Findings) -> Met
             .label("the same label")
             .also(site.span(), "as here");
     }
+    let site_label = file.site_label.as_ref().map_or(DEFAULT_SITE_LABEL, |label| label.as_str());
+    let users_label = file.users_label.as_ref().map(|label| label.as_str());
+    let labels: Vec<&str> = [Some(site_label), users_label].into_iter().flatten().collect();
+    query::check(&file.query, &labels, findings);
     MetricSource {
         query: file.query.value.clone(),
-        site_label: file.site_label.as_ref().map_or(DEFAULT_SITE_LABEL, |label| label.as_str()).to_owned(),
-        users_label: file.users_label.as_ref().map(|label| label.value.clone()),
+        site_label: site_label.to_owned(),
+        users_label: users_label.map(str::to_owned),
         unit: file.unit.value,
         max_age: file.max_age.as_ref().and_then(|age| age.read_positive(findings)).unwrap_or(DEFAULT_MAX_AGE),
         plausible: file.plausible.as_ref().map_or(usual(file.unit.value), |range| plausible(range, findings)),
@@ -162,15 +161,6 @@ pub(super) fn unused_and_missing(file: &PolicyFile, constraints: &Constraints, f
             .warning("W0001", term.metric.span(), "nothing measures `user_latency`")
             .label("no move will be made for it")
             .help("add a table [metrics.user_latency] with a query");
-    }
-    if let Some(term) = term(Metric::Power)
-        && !has(Metric::Power)
-        && !has(Metric::CpuUse)
-    {
-        findings
-            .warning("W0001", term.metric.span(), "nothing measures `power`, nor `cpu_use` to model it from")
-            .label("modelled from what services ask for")
-            .help("add a table [metrics.power] or [metrics.cpu_use] with a query");
     }
     let asked = |metric: Metric| term(metric).is_some() || constraints.max.contains_key(&metric);
     for (metric, source) in file.metrics.iter().flat_map(declared) {
