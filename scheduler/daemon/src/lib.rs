@@ -17,3 +17,6 @@ pub mod observe;
 pub mod reload;
 pub mod settings;
 pub mod telemetry;
+
+#[cfg(test)]
+mod fixture;

@@ -1,1 +1,203 @@
+//! The history against a real file.
 
+use jiff::Timestamp;
+use sterna_core::history::Outcome;
+use sterna_core::plan::{Move, MoveCost, Plan};
+use sterna_core::report::{Decision, Report, Verdict};
+use sterna_executor::migration::order::MigrationId;
+use sterna_executor::migration::phase::Phase;
+use sterna_executor::migration::report::{self, PhaseRecord};
+use sterna_policies::policy::Mode;
+use sterna_policies::quantity::Bytes;
+
+use super::lock::StateLock;
+use super::*;
+use crate::fixture::{continuum, policy};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn planned(service: &str) -> Move {
+    let predicted = MoveCost {
+        downtime: "400ms".parse().unwrap(),
+        duration: "3s".parse().unwrap(),
+        bytes: Bytes::from_mib(64),
+    };
+    let (from, to) = ("a1".into(), "b1".into());
+    Move { service: service.into(), from, to, method: Default::default(), wave: 0, predicted }
+}
+
+fn recorded(second: i64) -> Recorded {
+    let observation = sterna_core::observation::Observation {
+        at: at(second),
+        continuum: continuum(),
+        placement: Default::default(),
+        reachable: Vec::new(),
+        latency: Default::default(),
+        cpu_use: Default::default(),
+        power: Default::default(),
+        price: Default::default(),
+        memory: Default::default(),
+        under_way: Vec::new(),
+        unknown: Vec::new(),
+    };
+    let report = Report {
+        policy: "p".into(),
+        verdict: Verdict::Stay,
+        services: Vec::new(),
+        solver: None,
+        unknown: Vec::new(),
+    };
+    Recorded {
+        observation,
+        policy: policy(Mode::Auto),
+        history: Default::default(),
+        now: at(second),
+        seed: u64::MAX,
+        decision: Decision { plan: Plan::default(), report },
+    }
+}
+
+fn ended(id: MigrationId, service: &str, outcome: report::Outcome) -> report::Report {
+    let phases =
+        vec![PhaseRecord { phase: Phase::Synced, took: "2s".parse().unwrap(), bytes: Bytes::from_mib(70) }];
+    let downtime = (outcome == report::Outcome::Moved).then(|| "380ms".parse().unwrap());
+    let (from, to) = ("a1".into(), "b1".into());
+    report::Report {
+        id,
+        service: service.into(),
+        from,
+        to,
+        outcome,
+        phases,
+        downtime,
+        frozen_in_vain: Default::default(),
+    }
+}
+
+async fn migrate(store: &HistoryStore, service: &str, outcome: report::Outcome, second: i64) {
+    let id = MigrationId::new();
+    store.intend(Intent { id, decision: None, order: planned(service) }, at(second)).await.unwrap();
+    store.record_migration(ended(id, service, outcome), at(second)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_decision_is_read_back_as_it_was_and_its_large_parts_are_kept_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = HistoryStore::open(&folder.path().join("x")).unwrap();
+    assert_eq!(store.newest_decision().await.unwrap(), None);
+    let first = store.record_decision(recorded(1)).await.unwrap();
+    let second = store.record_decision(recorded(2)).await.unwrap();
+    assert!(second > first);
+    assert_eq!(store.newest_decision().await.unwrap(), Some(second));
+    assert_eq!(store.decision(first).await.unwrap(), Some(recorded(1)));
+    assert_eq!(store.decision(99).await.unwrap(), None);
+    drop(store);
+
+    let store = HistoryStore::open(&folder.path().join("x")).unwrap();
+    assert_eq!(store.decision(second).await.unwrap(), Some(recorded(2)));
+    let connection = Connection::open(store.path()).unwrap();
+    let documents: i64 = connection.query_row("SELECT count(*) FROM document", [], |row| row.get(0)).unwrap();
+    assert_eq!(documents, 3);
+    for change in ["UPDATE decision SET seed = '1'", "DELETE FROM decision", "DELETE FROM document"] {
+        let error = connection.execute(change, []).unwrap_err().to_string();
+        assert!(error.contains("append-only"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_intent_stays_open_until_its_end_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = HistoryStore::open(folder.path()).unwrap();
+    let id = MigrationId::new();
+    store.intend(Intent { id, decision: None, order: planned("shop") }, at(5)).await.unwrap();
+    drop(store);
+    let store = HistoryStore::open(folder.path()).unwrap();
+    let open = store.open_intents().await.unwrap();
+    let expected = OpenIntent {
+        id,
+        service: "shop".into(),
+        from: "a1".into(),
+        to: "b1".into(),
+        written: at(5),
+        predicted: planned("shop").predicted,
+    };
+    assert_eq!(open, [expected]);
+    assert!(store.for_decision().await.unwrap().migrations.is_empty());
+    store
+        .settle(id, "shop".into(), Outcome::RolledBack, "seen at its source".to_owned(), at(9))
+        .await
+        .unwrap();
+    assert!(store.open_intents().await.unwrap().is_empty());
+    let history = store.for_decision().await.unwrap();
+    let last = history.last(&"shop".into()).unwrap();
+    assert_eq!((last.outcome, last.ended), (Outcome::RolledBack, at(9)));
+    // What ended can't end again.
+    assert!(store.record_migration(ended(id, "shop", report::Outcome::Moved), at(10)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_decision_remembers_the_newest_and_the_last_arrival() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = HistoryStore::open(folder.path()).unwrap();
+    migrate(&store, "shop", report::Outcome::Moved, 1).await;
+    migrate(&store, "shop", report::Outcome::Moved, 2).await;
+    for second in 10..50 {
+        let outcome = report::Outcome::RolledBack { after: Phase::Dumped, reason: "link".to_owned() };
+        migrate(&store, "shop", outcome, second).await;
+    }
+    migrate(&store, "other", report::Outcome::Refused { reasons: vec!["tty".to_owned()] }, 3).await;
+    let history = store.for_decision().await.unwrap();
+    let shop = &history.migrations[&"shop".into()];
+    assert_eq!(shop.len(), 33);
+    assert!(shop.is_sorted_by_key(|one| one.ended));
+    assert_eq!(history.last(&"shop".into()).unwrap().ended, at(49));
+    let arrival = history.last_arrival(&"shop".into()).unwrap();
+    assert_eq!((arrival.ended, arrival.downtime), (at(2), "380ms".parse().unwrap()));
+    assert_eq!((arrival.bytes, arrival.duration), (Bytes::from_mib(70), "2s".parse().unwrap()));
+    assert_eq!(history.last(&"other".into()).unwrap().outcome, Outcome::Refused);
+}
+
+#[test]
+fn two_schedulers_do_not_share_a_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = StateLock::take(folder.path()).unwrap();
+    let error = StateLock::take(folder.path()).unwrap_err();
+    assert!(error.to_string().contains(&format!("(process {})", std::process::id())), "{error}");
+    drop(first);
+    StateLock::take(folder.path()).unwrap();
+}
+
+#[test]
+fn files_that_are_not_ours_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join(FILE),
+        "not a database, but long enough to have a header of its own".repeat(40),
+    )
+    .unwrap();
+    assert!(matches!(HistoryStore::open(folder.path()), Err(HistoryError::Damaged { .. })));
+
+    let folder = tempfile::tempdir().unwrap();
+    drop(HistoryStore::open(folder.path()).unwrap());
+    Connection::open(folder.path().join(FILE)).unwrap().pragma_update(None, "user_version", 7).unwrap();
+    assert!(matches!(HistoryStore::open(folder.path()), Err(HistoryError::Newer { found: 7, known: 1, .. })));
+}
+
+#[tokio::test]
+async fn a_full_disk_is_called_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = HistoryStore::open(folder.path()).unwrap();
+    // SQLite's own limit on pages fails as a full disk does.
+    let limit = |connection: &mut Connection, path: &Path| {
+        connection.pragma_update(None, "max_page_count", 1).map_err(|error| explain(path, error))
+    };
+    store.work(limit).await.unwrap();
+    let mut large = recorded(1);
+    large.policy.name = "x".repeat(1 << 20);
+    let error = store.record_decision(large).await.unwrap_err();
+    assert!(matches!(error, HistoryError::Full { .. }), "{error}");
+    // Nothing of it is left, and what was there still is.
+    assert_eq!(store.newest_decision().await.unwrap(), None);
+}
