@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sterna_core::continuum::{Continuum, NodeName, Site, SiteName, UsersName};
+use sterna_core::continuum::{Continuum, NodeName, Site};
 use sterna_executor::fleet::FleetView;
 use sterna_policies::policy::{
     Metric, MetricSource, Migration, Mode, Objective, OnMissing, Policy, SourceUnit, Term, Tolerance,
@@ -104,12 +104,4 @@ pub fn policy(mode: Mode) -> Policy {
             freeze_lease: "20s".parse().unwrap(),
         },
     }
-}
-
-pub fn site(name: &str) -> SiteName {
-    name.into()
-}
-
-pub fn north() -> UsersName {
-    "north".into()
 }

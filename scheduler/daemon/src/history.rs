@@ -14,7 +14,6 @@ pub mod lock;
 pub mod migration;
 mod schema;
 
-pub use decision::Recorded;
 pub use migration::{Intent, OpenIntent};
 
 /// Name of the file in the continuum's state folder.

@@ -281,6 +281,7 @@ pub const fn hold_name(hold: &Hold) -> &'static str {
         Hold::Cooldown { .. } => "cooldown",
         Hold::Concurrent { .. } => "concurrent",
         Hold::UnderWay => "under-way",
+        Hold::NoRoom => "no-room",
         Hold::NotRunning => "not-running",
         Hold::Infeasible => "infeasible",
         Hold::Solver { .. } => "solver",

@@ -2,33 +2,16 @@
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use std::path::Path;
 use sterna_core::continuum::Continuum;
-use sterna_core::history::History;
 use sterna_core::observation::Observation;
-use sterna_core::report::{Decision, Verdict};
-use sterna_policies::policy::{Mode, Policy};
+use sterna_core::record::Recorded;
+use sterna_core::report::Verdict;
+use sterna_policies::policy::Mode;
 
 use super::{HistoryError, HistoryStore, explain};
-
-/// A decision with its inputs: enough to make it again.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Recorded {
-    /// What was seen.
-    pub observation: Observation,
-    /// What was wanted.
-    pub policy: Policy,
-    /// What had happened before.
-    pub history: History,
-    /// When.
-    pub now: Timestamp,
-    /// Seed.
-    pub seed: u64,
-    /// What came out.
-    pub decision: Decision,
-}
 
 impl HistoryStore {
     /// Records a decision; the number that it gets orders all decisions.

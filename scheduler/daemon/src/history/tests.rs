@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use sterna_core::history::Outcome;
 use sterna_core::plan::{Move, MoveCost, Plan};
+use sterna_core::record::Recorded;
 use sterna_core::report::{Decision, Report, Verdict};
 use sterna_executor::migration::order::MigrationId;
 use sterna_executor::migration::phase::Phase;
