@@ -271,7 +271,7 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
             Look::Same => {}
             Look::Changed(warnings) => {
                 self.telemetry.reloaded(file, true, self.clock.now());
-                (self.tell)(&Notice::Reloaded(file, warnings.as_deref()));
+                (self.tell)(&Notice::Reloaded(file, &warnings));
             }
             Look::Refused(error) => {
                 self.telemetry.reloaded(file, false, self.clock.now());

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use sterna_policies::diagnose::{Invalid, Loaded, Report};
 use thiserror::Error;
 
-/// Reads a file's text into a value with its warnings, or says why not; texts are complete reports.
-pub type Parse<T> = dyn Fn(&Path, &str) -> Result<(T, Option<String>), String> + Send + Sync;
+/// Reads a file's text, given the file's name for reports.
+pub type Parse<T> = dyn Fn(&str, &str) -> Result<Loaded<T>, Invalid> + Send + Sync;
 
 /// A file and what it last meant.
 pub struct Watched<T> {
@@ -17,7 +18,7 @@ pub struct Watched<T> {
 }
 
 /// A file that can't be used.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Error)]
 pub enum FileError {
     /// It could not be read.
     #[error("can't read {path}: {reason}")]
@@ -27,23 +28,26 @@ pub enum FileError {
         /// Why.
         reason: String,
     },
-    /// It was read and refused.
-    #[error("{report}")]
-    Invalid {
+    /// It is wrong; the report says where, what, and what would be right.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// It is right by itself but does not fit what runs.
+    #[error("{path} can't be taken over: {reason}")]
+    Unfit {
         /// The file.
         path: PathBuf,
-        /// Where, what, and what would be right.
-        report: String,
+        /// Why.
+        reason: String,
     },
 }
 
 /// What a look at a file came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Look {
     /// Nothing new.
     Same,
-    /// A new content is in force, with its warnings.
-    Changed(Option<String>),
+    /// A new content is in force; its warnings.
+    Changed(Report),
     /// The new content can't be used; the old one stays in force.
     Refused(FileError),
 }
@@ -53,11 +57,13 @@ impl<T> Watched<T> {
     ///
     /// # Errors
     /// When it can't be read or is invalid.
-    pub fn open(path: &Path, parse: Box<Parse<T>>) -> Result<(Self, Option<String>), FileError> {
+    pub fn open(
+        path: &Path,
+        parse: impl Fn(&str, &str) -> Result<Loaded<T>, Invalid> + Send + Sync + 'static,
+    ) -> Result<(Self, Report), FileError> {
         let text = read(path).map_err(|reason| FileError::Unreadable { path: path.to_owned(), reason })?;
-        let (value, warnings) =
-            parse(path, &text).map_err(|report| FileError::Invalid { path: path.to_owned(), report })?;
-        Ok((Self { path: path.to_owned(), parse, seen: Ok(text), value }, warnings))
+        let Loaded { value, warnings } = parse(&path.to_string_lossy(), &text)?;
+        Ok((Self { path: path.to_owned(), parse: Box::new(parse), seen: Ok(text), value }, warnings))
     }
 
     /// What is in force.
@@ -85,14 +91,15 @@ impl<T> Watched<T> {
             Ok(text) => text,
             Err(reason) => return Look::Refused(FileError::Unreadable { path, reason: reason.clone() }),
         };
-        let parsed = (self.parse)(&self.path, text)
-            .and_then(|(value, warnings)| accept(&self.value, &value).map(|()| (value, warnings)));
-        match parsed {
-            Ok((value, warnings)) => {
-                self.value = value;
-                Look::Changed(warnings)
-            }
-            Err(report) => Look::Refused(FileError::Invalid { path, report }),
+        match (self.parse)(&path.to_string_lossy(), text) {
+            Err(invalid) => Look::Refused(FileError::Invalid(invalid)),
+            Ok(Loaded { value, warnings }) => match accept(&self.value, &value) {
+                Err(reason) => Look::Refused(FileError::Unfit { path, reason }),
+                Ok(()) => {
+                    self.value = value;
+                    Look::Changed(warnings)
+                }
+            },
         }
     }
 }
@@ -103,13 +110,20 @@ fn read(path: &Path) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use sterna_policies::diagnose::Findings;
+
     use super::*;
 
-    fn number() -> Box<Parse<u32>> {
-        Box::new(|path, text| {
-            let value = text.trim().parse().map_err(|error| format!("{}: {error}", path.display()))?;
-            Ok((value, (value > 100).then(|| "large".to_owned())))
-        })
+    fn number(name: &str, text: &str) -> Result<Loaded<u32>, Invalid> {
+        let mut findings = Findings::new(name, text);
+        let value = text.trim().parse();
+        if value.is_err() {
+            findings.error("F0000", 0..1, "not a number");
+        }
+        if matches!(value, Ok(101..)) {
+            findings.warning("W0000", 0..1, "large");
+        }
+        findings.finish(value.unwrap_or(0))
     }
 
     #[test]
@@ -117,30 +131,31 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("n");
         std::fs::write(&path, "1").unwrap();
-        let (mut file, warnings) = Watched::open(&path, number()).unwrap();
-        assert_eq!((*file.value(), warnings), (1, None));
+        let (mut file, warnings) = Watched::open(&path, number).unwrap();
+        assert_eq!(*file.value(), 1);
+        assert!(warnings.is_empty());
         let any = |_: &u32, _: &u32| Ok(());
-        assert_eq!(file.look(any), Look::Same);
+        assert!(matches!(file.look(any), Look::Same));
 
         std::fs::write(&path, "x").unwrap();
         assert!(matches!(file.look(any), Look::Refused(FileError::Invalid { .. })));
-        assert_eq!(file.look(any), Look::Same);
+        assert!(matches!(file.look(any), Look::Same));
         assert_eq!(*file.value(), 1);
 
         std::fs::write(&path, "200").unwrap();
-        assert_eq!(file.look(any), Look::Changed(Some("large".to_owned())));
+        assert!(matches!(file.look(any), Look::Changed(warnings) if warnings.lines().contains("large")));
         assert_eq!(*file.value(), 200);
 
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(file.look(any), Look::Refused(FileError::Unreadable { .. })));
-        assert_eq!(file.look(any), Look::Same);
+        assert!(matches!(file.look(any), Look::Same));
         assert_eq!(*file.value(), 200);
         // The good content again counts as a change: it ends the state of error.
         std::fs::write(&path, "200").unwrap();
         assert!(matches!(file.look(any), Look::Changed(_)));
 
         std::fs::write(&path, "3").unwrap();
-        assert!(matches!(file.look(|_, _| Err("no".to_owned())), Look::Refused(_)));
+        assert!(matches!(file.look(|_, _| Err("no".to_owned())), Look::Refused(FileError::Unfit { .. })));
         assert_eq!(*file.value(), 200);
     }
 
@@ -148,8 +163,8 @@ mod tests {
     fn a_file_that_is_bad_at_first_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("n");
-        assert!(matches!(Watched::open(&path, number()), Err(FileError::Unreadable { .. })));
+        assert!(matches!(Watched::open(&path, number), Err(FileError::Unreadable { .. })));
         std::fs::write(&path, "x").unwrap();
-        assert!(matches!(Watched::open(&path, number()), Err(FileError::Invalid { .. })));
+        assert!(matches!(Watched::open(&path, number), Err(FileError::Invalid { .. })));
     }
 }

@@ -9,8 +9,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
+use sterna_policies::load::{At, Findings, Invalid, Written, toml_document};
 use sterna_policies::quantity::Millis;
 use thiserror::Error;
 
@@ -57,14 +59,9 @@ pub enum SettingsError {
         /// What happened.
         source: std::io::Error,
     },
-    /// The file is not what it should be.
-    #[error("the settings file {path} is invalid:\n{report}")]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// Where, what, and what would be right.
-        report: String,
-    },
+    /// The file is wrong; the report says where, what, and what would be right.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
     /// All layers together don't make settings.
     #[error("the settings of {path} with the environment (STERNA__…) are invalid: {reason}")]
     Layers {
@@ -75,26 +72,88 @@ pub enum SettingsError {
     },
 }
 
-/// The file by itself, read strictly: `config` turns texts into numbers and rounds without a word.
-#[derive(Deserialize)]
+/// Settings of the service: what to work on, where the numbers come from, where to keep state.
+///
+/// The file by itself is read strictly: `config`, which lays the layers on each other, turns texts into numbers and rounds
+/// without a word.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read only to be checked; the values are taken from all layers together")]
-struct Strict {
-    inventory: Option<PathBuf>,
-    policy: Option<PathBuf>,
-    prometheus: Option<StrictPrometheus>,
-    state: Option<PathBuf>,
-    listen: Option<SocketAddr>,
+#[schemars(rename = "Settings")]
+struct SettingsFile {
+    /// The inventory file.
+    #[expect(dead_code, reason = "checked for its type only; the value is taken from all layers together")]
+    inventory: Option<String>,
+    /// The policy file.
+    #[expect(dead_code, reason = "as above")]
+    policy: Option<String>,
+    /// The metrics store.
+    prometheus: Option<PrometheusFile>,
+    /// Folder of the state. Left out: `$XDG_STATE_HOME/sterna` or `~/.local/state/sterna`.
+    #[expect(dead_code, reason = "as above")]
+    state: Option<String>,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served. Left out: `127.0.0.1:7400`.
+    listen: Option<At<String>>,
+    /// Seed of every random choice. Left out: 0.
+    #[expect(dead_code, reason = "as above")]
     seed: Option<u64>,
-    cycles: Option<u64>,
+    /// Cycles after which the service ends. Left out: never.
+    cycles: Option<At<u64>>,
 }
 
-#[derive(Deserialize)]
+/// The metrics store.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read only to be checked; the values are taken from all layers together")]
-struct StrictPrometheus {
-    url: Option<String>,
-    timeout: Option<Millis>,
+#[schemars(rename = "Prometheus")]
+struct PrometheusFile {
+    /// Its address. Left out: `http://127.0.0.1:9090`.
+    url: Option<At<String>>,
+    /// Longest time that one query may take. Left out: `10s`.
+    timeout: Option<Written<Millis>>,
+}
+
+/// Reports what is wrong with the file by itself.
+fn check(path: &Path, text: &str) -> Result<(), Invalid> {
+    let name = path.to_string_lossy();
+    let file: SettingsFile = toml_document(&name, text)?;
+    let mut findings = Findings::new(&name, text);
+    if let Some(listen) = &file.listen
+        && listen.parse::<SocketAddr>().is_err()
+    {
+        findings
+            .error("S0001", listen.span(), format!("`{}` is not an address to listen on", listen.value))
+            .label("expected address and port")
+            .help("write it like \"127.0.0.1:7400\", or \"0.0.0.0:7400\" for all interfaces");
+    }
+    if let Some(cycles) = &file.cycles
+        && cycles.value == 0
+    {
+        findings
+            .error("S0002", cycles.span(), "no cycle is nothing to run for")
+            .label("expected at least 1")
+            .help("leave it out to run until stopped");
+    }
+    if let Some(prometheus) = &file.prometheus {
+        if let Some(timeout) = &prometheus.timeout {
+            timeout.read_positive(&mut findings);
+        }
+        if let Some(url) = &prometheus.url
+            && !is_http(url)
+        {
+            findings
+                .error(
+                    "S0003",
+                    url.span(),
+                    format!("`{}` is not an address of a Prometheus server", url.value),
+                )
+                .label("expected http:// or https:// in front")
+                .help("write it like \"http://127.0.0.1:9090\"");
+        }
+    }
+    findings.refuse_errors().map(drop)
+}
+
+fn is_http(url: &str) -> bool {
+    url.starts_with("http://") || url.starts_with("https://")
 }
 
 #[derive(Deserialize)]
@@ -152,8 +211,7 @@ impl Settings {
     pub fn load_with(path: &Path, environment: Vec<(String, String)>) -> Result<Self, SettingsError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| SettingsError::File { path: path.to_owned(), source })?;
-        toml::from_str::<Strict>(&text)
-            .map_err(|error| SettingsError::Invalid { path: path.to_owned(), report: error.to_string() })?;
+        check(path, &text)?;
 
         let layers_error = |error: config::ConfigError| SettingsError::Layers {
             path: path.to_owned(),
@@ -182,6 +240,9 @@ impl Settings {
             |reason: &str| SettingsError::Layers { path: path.to_owned(), reason: reason.to_owned() };
         if layers.prometheus.timeout < Millis::from_micros(1_000_000) {
             return Err(invalid("`prometheus.timeout` must be at least \"1ms\""));
+        }
+        if !is_http(&layers.prometheus.url) {
+            return Err(invalid("`prometheus.url` must begin with http:// or https://"));
         }
         if layers.cycles.as_ref().is_some_and(|cycles| cycles.0 == 0) {
             return Err(invalid("`cycles` must be at least 1; leave it out to run until stopped"));
@@ -276,17 +337,26 @@ mod tests {
 
     #[test]
     fn a_mistake_in_the_file_is_shown_with_its_line() {
-        for (line, expected) in [
-            ("polcy = \"x\"", "polcy"),
-            ("seed = \"5\"", "expected"),
-            ("seed = 5.7", "expected"),
-            ("listen = \"nowhere\"", "listen"),
-            ("prometheus = { timeout = 5 }", "timeout"),
-        ] {
+        let reports = [
+            "polcy = \"x\"",
+            "seed = \"5\"",
+            "seed = 5.7",
+            "seed = -1",
+            "cycles = 0",
+            "listen = \"nowhere\"",
+            "prometheus = { timeout = 5 }",
+            "prometheus = { timeout = \"5\", url = \"localhost:9090\" }",
+            "seed = ",
+        ]
+        .map(|line| {
             let error = load(&format!("{LEAST}{line}\n"), &[HOME]).unwrap_err();
-            let SettingsError::Invalid { report, .. } = &error else { panic!("{error}") };
-            assert!(report.contains("line 3") && report.contains(expected), "{report}");
-        }
+            let SettingsError::Invalid(invalid) = &error else { panic!("{error}") };
+            let report = invalid.report();
+            let lines = report.lines();
+            let here = |line: &str| line[line.find("sterna.toml").unwrap()..].to_owned();
+            format!("{line}\n{}", lines.lines().map(here).collect::<Vec<_>>().join("\n"))
+        });
+        insta::assert_snapshot!(reports.join("\n\n"));
     }
 
     #[test]
@@ -298,6 +368,7 @@ mod tests {
             (("STERNA__PROMETHEUS__TIMEOUT", "5"), "timeout"),
             (("STERNA__PROMETHEUS__TIMEOUT", "0s"), "timeout"),
             (("STERNA__LISTEN", "x"), "x"),
+            (("STERNA__PROMETHEUS__URL", "localhost"), "http://"),
         ] {
             let error = load(LEAST, &[HOME, variable]).unwrap_err();
             assert!(matches!(error, SettingsError::Layers { .. }), "{error}");

@@ -14,7 +14,7 @@ use crate::telemetry::{ConfigFile, hold_name};
 #[derive(Debug)]
 pub enum Notice<'a> {
     /// A file changed and is in force, with its warnings.
-    Reloaded(ConfigFile, Option<&'a str>),
+    Reloaded(ConfigFile, &'a sterna_policies::diagnose::Report),
     /// A file changed and can't be used; the old content stays in force.
     ReloadRefused(ConfigFile, &'a FileError),
     /// A decision.

@@ -9,6 +9,7 @@ use sterna_core::report::Hold;
 use sterna_executor::migration::order::Order;
 use sterna_executor::migration::phase::Phase;
 use sterna_executor::migration::report::{self, Event, PhaseRecord};
+use sterna_policies::diagnose::Findings;
 use sterna_policies::policy::Metric;
 use sterna_policies::quantity::{Bytes, Millis};
 
@@ -154,24 +155,20 @@ fn bench(mode: Mode, fate: Fate, engine: Engine) -> Bench {
     let inventory_file = folder.path().join("inventory");
     std::fs::write(&policy_file, "good").unwrap();
     std::fs::write(&inventory_file, "good").unwrap();
-    let policy = Watched::open(
-        &policy_file,
-        Box::new(move |_, text| match text {
-            "good" => Ok((fixture::policy(mode), None)),
-            "off" => Ok((fixture::policy(Mode::Off), None)),
-            _ => Err("policy:1:1: bad".to_owned()),
-        }),
-    );
-    let inventory = Watched::open(
-        &inventory_file,
-        Box::new(|_, text| {
-            let mut continuum = fixture::continuum();
-            if text != "good" {
-                continuum.name = text.to_owned();
-            }
-            Ok((continuum, None))
-        }),
-    );
+    let policy = Watched::open(&policy_file, move |name, text| {
+        let mut findings = Findings::new(name, text);
+        if text == "bad" {
+            findings.error("P0000", 0..1, "bad");
+        }
+        findings.finish(fixture::policy(if text == "off" { Mode::Off } else { mode }))
+    });
+    let inventory = Watched::open(&inventory_file, |name, text| {
+        let mut continuum = fixture::continuum();
+        if text != "good" {
+            continuum.name = text.to_owned();
+        }
+        Findings::new(name, text).finish(continuum)
+    });
     let told: Arc<Mutex<Vec<String>>> = Arc::default();
     let ears = Arc::clone(&told);
     let store: &'static FakeStore = Box::leak(Box::default());
@@ -420,8 +417,8 @@ async fn files_are_read_again_and_a_bad_one_keeps_the_old() {
     bench.told();
     bench.run(2).await;
     let told = bench.told();
-    assert_eq!(told[0], "refused policy: policy:1:1: bad");
-    assert!(told[1].starts_with("refused inventory: the continuum is now called `elsewhere`"), "{told:?}");
+    assert!(told[0].contains("policy:1:1: error[P0000]: bad"), "{told:?}");
+    assert!(told[1].contains("can't be taken over: the continuum is now called `elsewhere`"), "{told:?}");
     assert!(told[2].starts_with("move; shop a1 b1"), "{told:?}");
     assert_eq!(told.len(), 4);
     std::fs::write(&policy, "off").unwrap();
