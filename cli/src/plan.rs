@@ -1,12 +1,82 @@
-//! `sterna plan`.
+//! `sterna plan`: decide once, print, change nothing.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
+use sterna_core::explain;
+use sterna_core::report::{Decision, Hold, Verdict};
+use sterna_daemon::control::world::{Clock, SystemClock, World};
+use sterna_daemon::control::{Considered, Engine, consider};
+
+use crate::exit;
+use crate::run::{Opened, runtime, say};
+
 /// Arguments of `sterna plan`.
+///
+/// Exit codes: 0 nothing to do, 2 there are moves, 3 a file is invalid, 4 metrics do not suffice.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The settings file.
+    #[arg(long, short, env = "STERNA_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+    /// How to print the decision.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    /// Write the plan to this file, as JSON, with the hash of the state that it was made from.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// For people.
+    Table,
+    /// The whole decision: plan and report.
+    Json,
+}
 
 /// Runs the command.
-pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    runtime()?.block_on(plan(args))
+}
+
+async fn plan(args: Args) -> anyhow::Result<ExitCode> {
+    let opened = Opened::read(&args.config)?;
+    let (history, world, store) = (opened.history()?, opened.world()?, opened.store()?);
+    let (policy, continuum) = (opened.policy(), opened.continuum());
+    let (view, _) = world.look(continuum).await?;
+    let engine = Engine::new(opened.settings.seed);
+    let Considered { observed, recorded } =
+        consider(&store, view, continuum, policy, &history, &engine, SystemClock.now()).await?;
+    let decision = recorded.decision;
+    if let Some(path) = &args.out {
+        let text = serde_json::to_string_pretty(&decision.plan)?;
+        std::fs::write(path, text + "\n").with_context(|| format!("can't write {}", path.display()))?;
+    }
+    match args.output {
+        Output::Table => {
+            say(explain::text(&decision).trim_end());
+            for note in &observed.notes {
+                say(&format!("note: {note}"));
+            }
+        }
+        Output::Json => {
+            say(&serde_json::to_string_pretty(&decision)?);
+            for note in &observed.notes {
+                tracing::info!("{note}");
+            }
+        }
+    }
+    Ok(code(&decision))
+}
+
+fn code(decision: &Decision) -> ExitCode {
+    match &decision.report.verdict {
+        Verdict::Move => ExitCode::from(exit::CHANGES),
+        Verdict::Held { by } if by.iter().any(|hold| matches!(hold, Hold::MetricsMissing { .. })) => {
+            ExitCode::from(exit::METRICS)
+        }
+        Verdict::Stay | Verdict::Held { .. } => ExitCode::SUCCESS,
+    }
 }

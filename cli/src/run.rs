@@ -1,12 +1,342 @@
-//! `sterna run`.
+//! `sterna run`: the scheduler as a service.
 
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use comfy_table::{CellAlignment, Table, presets};
+use sterna_core::continuum::{Continuum, inventory};
+use sterna_core::explain;
+use sterna_daemon::control::notice::{Decided, Notice};
+use sterna_daemon::control::stop::{Urgency, stop};
+use sterna_daemon::control::world::{Clock, RealWorld, SystemClock};
+use sterna_daemon::control::{Engine, Files, Scheduler};
+use sterna_daemon::history::HistoryStore;
+use sterna_daemon::history::lock::StateLock;
+use sterna_daemon::observe::prometheus::Prometheus;
+use sterna_daemon::reload::{FileError, Watched};
+use sterna_daemon::settings::{Settings, SettingsError};
+use sterna_daemon::telemetry::{self, ConfigFile, Telemetry};
+use sterna_executor::identity::Authority;
+use sterna_executor::migration::report::{Event, Outcome, Report};
+use sterna_policies::diagnose;
+use sterna_policies::policy::{Mode, Policy};
+use sterna_policies::quantity::Millis;
+
+use crate::exit::Invalid;
 
 /// Arguments of `sterna run`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The settings file.
+    #[arg(long, short, env = "STERNA_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+    /// End after one cycle, and after the migrations that it orders.
+    #[arg(long)]
+    once: bool,
+    /// Print every decision in full, also one that says the same as the one before.
+    #[arg(long, short)]
+    verbose: bool,
+}
 
 /// Runs the command.
-pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    runtime()?.block_on(serve(args))
+}
+
+/// The settings, and the files that they name.
+pub struct Opened {
+    /// The settings.
+    pub settings: Settings,
+    /// Policy and inventory.
+    pub files: Files,
+}
+
+impl Opened {
+    /// Reads everything, and prints warnings.
+    pub fn read(config: &Path) -> anyhow::Result<Self> {
+        let settings = Settings::load(config).map_err(|error| match error {
+            SettingsError::Invalid(invalid) => Invalid(invalid.into()).into(),
+            // Also the environment is input that can be invalid.
+            SettingsError::Layers { .. } => Invalid(miette::Report::msg(error.to_string())).into(),
+            SettingsError::File { .. } => anyhow::Error::new(error),
+        })?;
+        let (policy, warnings) =
+            Watched::open(&settings.policy, sterna_policies::load::policy).map_err(file_error)?;
+        warn(&warnings);
+        let (inventory, warnings) =
+            Watched::open(&settings.inventory, inventory::load).map_err(file_error)?;
+        warn(&warnings);
+        Ok(Self { settings, files: Files { policy, inventory } })
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        self.files.policy.value()
+    }
+
+    /// The continuum as the inventory has it.
+    pub fn continuum(&self) -> &Continuum {
+        self.files.inventory.value()
+    }
+
+    /// The continuum's agents.
+    pub fn world(&self) -> anyhow::Result<RealWorld> {
+        let folder = self.settings.authority_of(&self.continuum().name);
+        let authority = Authority::open(&folder)
+            .with_context(|| format!("can't use the certificate authority in {}", folder.display()))?;
+        Ok(RealWorld::new(authority))
+    }
+
+    /// The metrics store.
+    pub fn store(&self) -> anyhow::Result<Prometheus> {
+        let prometheus = &self.settings.prometheus;
+        Ok(Prometheus::new(&prometheus.url, prometheus.timeout)?)
+    }
+
+    /// The history of the continuum.
+    pub fn history(&self) -> anyhow::Result<HistoryStore> {
+        Ok(HistoryStore::open(&self.settings.state_of(&self.continuum().name))?)
+    }
+}
+
+fn file_error(error: FileError) -> anyhow::Error {
+    match error {
+        FileError::Invalid(invalid) => Invalid(invalid.into()).into(),
+        other => other.into(),
+    }
+}
+
+fn warn(warnings: &diagnose::Report) {
+    for line in warnings.lines().lines() {
+        tracing::warn!("{line}");
+    }
+}
+
+/// The runtime of a command.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")
+}
+
+/// Prints lines; a reader that went away is no reason to stop.
+pub fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _gone = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+async fn serve(args: Args) -> anyhow::Result<ExitCode> {
+    let opened = Opened::read(&args.config)?;
+    let settings = opened.settings.clone();
+    let name = opened.continuum().name.clone();
+    let state = settings.state_of(&name);
+    let _lock = StateLock::take(&state)?;
+    let (history, world, store) = (opened.history()?, opened.world()?, opened.store()?);
+    let telemetry = Arc::new(Telemetry::new());
+    for file in [ConfigFile::Policy, ConfigFile::Inventory] {
+        telemetry.reloaded(file, true, SystemClock.now());
+    }
+    let listener = tokio::net::TcpListener::bind(settings.listen)
+        .await
+        .with_context(|| format!("can't listen on {}; set `listen` to a free address", settings.listen))?;
+    let address = listener.local_addr()?;
+    say(&banner(&opened, &state, &address.to_string()));
+    let server = tokio::spawn(telemetry::serve(listener, Arc::clone(&telemetry)));
+
+    let (stopper, stop) = stop();
+    let signals = tokio::spawn(async move {
+        let heard = |urgency| match urgency {
+            Urgency::No => {}
+            Urgency::WhenDone => {
+                say("stopping: a running migration is followed to its end (again to leave at once)")
+            }
+            Urgency::Now => say("leaving at once"),
+        };
+        if let Err(error) = stopper.ask_on_signals(heard).await {
+            tracing::warn!(%error, "signals can't be heard; the service can only be killed");
+        }
+    });
+    let failed = Arc::new(AtomicBool::new(false));
+    let printer = Printer { verbose: args.verbose, failed: Arc::clone(&failed), progress: Mutex::default() };
+    let mut scheduler = Scheduler {
+        store,
+        world,
+        clock: SystemClock,
+        engine: Engine::new(settings.seed),
+        files: opened.files,
+        history,
+        telemetry,
+        tell: Box::new(move |notice| printer.tell(notice)),
+    };
+    let cycles = if args.once { Some(1) } else { settings.cycles };
+    let done = scheduler.run(&stop, cycles).await;
+    server.abort();
+    signals.abort();
+    tracing::info!(cycles = done, "ended");
+    // One cycle that failed is all that was asked for; a service has had its other cycles.
+    let failed = args.once && failed.load(Ordering::Relaxed);
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn banner(opened: &Opened, state: &Path, listen: &str) -> String {
+    let (policy, continuum) = (opened.policy(), opened.continuum());
+    let asked: Vec<_> = policy.metrics.keys().map(|metric| metric.name()).collect();
+    let asked = if asked.is_empty() { "nothing".to_owned() } else { asked.join(", ") };
+    format!(
+        "continuum  {} from {}: {} sites, {} nodes, {} services\n\
+         policy     {} from {}: mode {}, a look every {}\n\
+         metrics    {asked} from {}\n\
+         state      {}\n\
+         serving    http://{listen}/metrics, /healthz, /readyz",
+        continuum.name,
+        opened.settings.inventory.display(),
+        continuum.sites.len(),
+        continuum.nodes.len(),
+        continuum.services.len(),
+        policy.name,
+        opened.settings.policy.display(),
+        mode_name(policy.mode),
+        span(policy.trigger.interval),
+        opened.settings.prometheus.url,
+        state.display(),
+    )
+}
+
+const fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Off => "off",
+        Mode::Observe => "observe",
+        Mode::Recommend => "recommend",
+        Mode::Auto => "auto",
+    }
+}
+
+/// Seconds where milliseconds would be hard to read.
+fn span(time: Millis) -> String {
+    if time.as_f64() >= 1000.0 { format!("{:.2}s", time.as_f64() / 1e3) } else { format!("{time:.1}") }
+}
+
+/// How often the bytes of a phase under way are printed.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+
+struct Printer {
+    verbose: bool,
+    failed: Arc<AtomicBool>,
+    /// When progress was last printed.
+    progress: Mutex<Option<Instant>>,
+}
+
+impl Printer {
+    fn tell(&self, notice: &Notice<'_>) {
+        match notice {
+            Notice::Reloaded(file, warnings) => {
+                warn(warnings);
+                say(&format!("{} reloaded", file.name()));
+            }
+            Notice::ReloadRefused(file, error) => {
+                let report = match error {
+                    FileError::Invalid(invalid) => format!("{:?}", miette::Report::from(invalid.clone())),
+                    other => other.to_string(),
+                };
+                say(&format!("{} not reloaded, the old one stays in force:\n{report}", file.name()));
+            }
+            Notice::Decided(decided) => self.decided(decided),
+            Notice::Moving(id, planned) => {
+                say(&format!("moving {} (migration {id})", explain::of_move(planned)));
+            }
+            Notice::Event(service, event) => self.event(service.as_str(), event),
+            Notice::Ended(_, report) => say(&ended(report)),
+            Notice::NotSeen(planned, reason) => say(&format!("{} not moved: {reason}", planned.service)),
+            Notice::Settled(line) => say(line),
+            Notice::Failed(reason) => {
+                self.failed.store(true, Ordering::Relaxed);
+                say(&format!("cycle not complete: {reason}"));
+            }
+            Notice::LeftToAgents(services) => {
+                let names: Vec<_> = services.iter().map(|service| service.as_str()).collect();
+                say(&format!(
+                    "left to the agents: {}; they finish or undo it by themselves, the next run says which",
+                    names.join(", ")
+                ));
+            }
+        }
+    }
+
+    fn decided(&self, decided: &Decided<'_>) {
+        if !(decided.news || self.verbose) {
+            return;
+        }
+        let at = SystemClock.now().strftime("%H:%M:%S UTC").to_string();
+        // Mode `observe` records and shows nothing to be done.
+        if decided.mode == Mode::Observe && !self.verbose {
+            let verdict = explain::verdict(&decided.decision.report.verdict);
+            say(&format!("{at}  {verdict} (mode observe: recorded only; `sterna plan` shows it)"));
+        } else {
+            say(&format!("{at}  {}", explain::text(decided.decision).trim_end()));
+            if !decided.acted_on && !decided.decision.plan.moves.is_empty() {
+                say(&format!("mode {}: nothing is moved", mode_name(decided.mode)));
+            }
+        }
+        for note in decided.notes {
+            say(&format!("note: {note}"));
+        }
+    }
+
+    fn event(&self, service: &str, event: &Event) {
+        match event {
+            Event::Reached(reached) => {
+                let bytes = if reached.bytes.0 == 0 { String::new() } else { format!("  {}", reached.bytes) };
+                say(&format!("  {service}: {:<11} {:>9}{bytes}", reached.phase, span(reached.took)));
+            }
+            Event::Progress { bytes, of } => {
+                let mut last = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+                // Only for someone who watches.
+                if std::io::stdout().is_terminal() && last.is_none_or(|last| last.elapsed() > PROGRESS_EVERY)
+                {
+                    *last = Some(Instant::now());
+                    let of = of.map(|of| format!(" of {of}")).unwrap_or_default();
+                    say(&format!("  {service}: {bytes}{of} sent"));
+                }
+            }
+            Event::Ended(_) => {}
+        }
+    }
+}
+
+fn ended(report: &Report) -> String {
+    let Report { service, from, to, .. } = report;
+    let headline = match &report.outcome {
+        Outcome::Moved => {
+            let downtime =
+                report.downtime.map(|time| format!(", downtime {}", span(time))).unwrap_or_default();
+            format!("{service} moved from {from} to {to}{downtime}")
+        }
+        Outcome::RolledBack { after, reason } => {
+            let frozen = span(report.frozen_in_vain);
+            format!(
+                "{service} goes on at {from}, undone after phase {after}: {reason}; frozen in vain for {frozen}"
+            )
+        }
+        Outcome::Refused { reasons } => {
+            format!("{service} stays at {from}, nothing was touched:\n  {}", reasons.join("\n  "))
+        }
+    };
+    if report.phases.is_empty() { headline } else { format!("{headline}\n{}", phases(report)) }
+}
+
+/// The phases of a migration as a table.
+fn phases(report: &Report) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(["phase", "took", "bytes"]);
+    for one in &report.phases {
+        table.add_row([one.phase.name().to_owned(), span(one.took), one.bytes.to_string()]);
+    }
+    table.add_row(["all".to_owned(), span(report.duration()), report.bytes().to_string()]);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
 }
