@@ -17,6 +17,7 @@ mod services;
 mod shim;
 mod simulate;
 mod sites;
+mod wiring;
 
 /// Moves running services to where your policy says they are better off.
 #[derive(Debug, Parser)]

@@ -1,6 +1,7 @@
 //! Who a certificate speaks for. The role is its one host name, so TLS itself checks that a server is who it should be.
 
 use sterna_core::continuum::NodeName;
+use sterna_policies::load::is_name;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::IdentityError;
@@ -45,7 +46,7 @@ impl Role {
             return Ok(Self::Scheduler);
         }
         match name.strip_suffix(AGENT_SUFFIX) {
-            Some(node) if is_label(node) => Ok(Self::Agent(NodeName::from(node))),
+            Some(node) if is_name(node) => Ok(Self::Agent(NodeName::from(node))),
             _ => Err(IdentityError::Nobody(format!("its name is `{name}`"))),
         }
     }
@@ -53,18 +54,10 @@ impl Role {
     /// Refuses a node name that can't stand in a host name.
     pub(super) fn check(&self) -> Result<(), IdentityError> {
         match self {
-            Self::Agent(node) if !is_label(node.as_str()) => Err(IdentityError::NotAHostName(node.clone())),
+            Self::Agent(node) if !is_name(node.as_str()) => Err(IdentityError::NotAHostName(node.clone())),
             _ => Ok(()),
         }
     }
-}
-
-/// Whether `text` is one label of a host name, written in lower case.
-fn is_label(text: &str) -> bool {
-    (1..=63).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        && !text.starts_with('-')
-        && !text.ends_with('-')
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@
 //! | `image` | the node image in the host's engine |
 //! | [`privilege`] | what a node may do, found by trying |
 //! | [`node`] | one node's container and files |
-//! | [`local`] | making, showing and removing the nodes of a continuum |
+//! | [`local`] | making and removing the nodes of a continuum |
+//! | [`status`] | how they are |
 //! | `frozen` | letting frozen services go on, before anything is removed |
 //! | `engine` | the host's engine |
 
@@ -28,8 +29,10 @@ pub mod node;
 pub mod privilege;
 pub mod recipe;
 mod rootfs;
+pub mod status;
 
-pub use local::{LocalNodes, NodeStatus, Settings, State};
+pub use local::{LocalNodes, Settings};
+pub use status::{NodeStatus, State};
 
 /// The continuum that a container, volume or network belongs to.
 const CONTINUUM_LABEL: &str = "sterna.continuum";
@@ -163,7 +166,7 @@ pub enum PlatformError {
     )]
     Name(String),
     /// Something else has the name of a node's container.
-    #[error("a container named {0} exists that Sterna did not make: remove or rename it")]
+    #[error("another container is named {0}, as this node's would be: remove or rename it")]
     Foreign(String),
     /// A node did not come up.
     #[error("node {node} is not ready after {} s: {reason}\nIts last words:\n{log}", .waited.as_secs())]
