@@ -5,11 +5,15 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`migration`] | one migration: phases, order, events, report |
+//! | [`engine`] | nested engine, runtime shim, CRIU, processes |
+//! | [`transfer`] | file trees as one checked stream |
 //! | [`identity`] | certificate authority, mutual TLS |
 //! | [`fleet`] | all agents of a continuum, seen from the scheduler |
 //! | [`platform`] | where nodes live: making, showing and removing them |
 
+pub mod engine;
 pub mod fleet;
 pub mod identity;
 pub mod migration;
 pub mod platform;
+pub mod transfer;

@@ -1,0 +1,425 @@
+//! The nested engine, by bollard on its local socket.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use bollard::Docker;
+use bollard::errors::Error as BollardError;
+use bollard::models::{
+    ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, HostConfig, RestartPolicy,
+};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, ImportImageOptionsBuilder, ListContainersOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveVolumeOptions, StartContainerOptions,
+};
+use bytes::Bytes as Data;
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use serde::{Deserialize, Serialize};
+use sterna_core::continuum::{Run, ServiceName};
+use thiserror::Error;
+
+use super::criu;
+use super::processes::Processes;
+
+/// The label that makes a container a service. Its value is the service's name.
+pub const SERVICE_LABEL: &str = "sterna.service";
+
+/// The runtime that containers made by Sterna use.
+pub const RUNTIME: &str = "sterna";
+
+/// The engine refused, or what it runs can't be moved.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The engine's own error.
+    #[error("the engine could not {what}: {source}")]
+    Engine {
+        /// What was asked of it.
+        what: String,
+        /// What it said.
+        source: BollardError,
+    },
+    /// The engine does not say something that is needed.
+    #[error("the engine says nothing about {what} of container {container}")]
+    Silent {
+        /// The container.
+        container: String,
+        /// What is missing.
+        what: &'static str,
+    },
+    /// There is no such service.
+    #[error("no container on this node has the label {SERVICE_LABEL}={0}")]
+    NoService(ServiceName),
+    /// A service declares something malformed.
+    #[error("{0}")]
+    Malformed(String),
+}
+
+fn failed(what: impl Into<String>) -> impl FnOnce(BollardError) -> EngineError {
+    let what = what.into();
+    move |source| EngineError::Engine { what, source }
+}
+
+/// A named volume of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// Its name.
+    pub name: String,
+    /// Its folder on this node.
+    pub folder: PathBuf,
+}
+
+/// A container as the migration needs to know it.
+#[derive(Debug, Clone)]
+pub struct Container {
+    /// Its id, 64 hexadecimal digits.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Digest of its image.
+    pub image: String,
+    /// Number of its first process on this node; `None` where it does not run.
+    pub pid: Option<i32>,
+    /// Whether it stands frozen.
+    pub paused: bool,
+    /// What an equal container is created from.
+    pub body: ContainerCreateBody,
+    /// Its writable layer.
+    pub layer: Option<PathBuf>,
+    /// Its named volumes.
+    pub volumes: Vec<Volume>,
+    /// Mounts other than named volumes, by their place in the container.
+    pub other_mounts: Vec<String>,
+}
+
+impl Container {
+    fn read(seen: ContainerInspectResponse) -> Result<Self, EngineError> {
+        let id = seen.id.unwrap_or_default();
+        let silent = |what| EngineError::Silent { container: id.clone(), what };
+        let state = seen.state.ok_or_else(|| silent("the state"))?;
+        let config = seen.config.ok_or_else(|| silent("the configuration"))?;
+        let host = seen.host_config.ok_or_else(|| silent("the host configuration"))?;
+        let running = state.running.unwrap_or(false);
+        // The engine's answer and its request have the same fields under the same names.
+        let mut body: ContainerCreateBody =
+            serde_json::to_value(config).and_then(serde_json::from_value).map_err(|_| silent("the configuration"))?;
+        body.host_config = Some(host);
+        let mut volumes = Vec::new();
+        let mut other_mounts = Vec::new();
+        for mount in seen.mounts.unwrap_or_default() {
+            match (mount.typ.as_deref(), mount.name, mount.source) {
+                (Some("volume"), Some(name), Some(source)) => {
+                    volumes.push(Volume { name, folder: source.into() });
+                }
+                _ => other_mounts.push(mount.destination.unwrap_or_default()),
+            }
+        }
+        Ok(Self {
+            name: seen.name.unwrap_or_default().trim_start_matches('/').to_owned(),
+            image: seen.image.ok_or_else(|| silent("the image"))?,
+            pid: state.pid.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| running && *pid > 0),
+            paused: state.paused.unwrap_or(false),
+            layer: seen.graph_driver.and_then(|driver| driver.data.get("UpperDir").map(PathBuf::from)),
+            id,
+            body,
+            volumes,
+            other_mounts,
+        })
+    }
+
+    /// The service that it is; `None` for a container that Sterna has nothing to do with.
+    pub fn service(&self) -> Option<ServiceName> {
+        self.body.labels.as_ref()?.get(SERVICE_LABEL).map(|name| ServiceName(name.clone()))
+    }
+
+    /// Its host configuration.
+    pub fn host(&self) -> HostConfig {
+        self.body.host_config.clone().unwrap_or_default()
+    }
+}
+
+/// A nested engine.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    docker: Docker,
+}
+
+impl Engine {
+    /// Connects to the engine on this node, in the version that both speak.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn connect() -> Result<Self, EngineError> {
+        let docker = Docker::connect_with_unix_defaults().map_err(failed("be reached"))?;
+        let docker = docker.negotiate_version().await.map_err(failed("agree on an API version"))?;
+        Ok(Self { docker })
+    }
+
+    /// Its version.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn version(&self) -> Result<String, EngineError> {
+        let version = self.docker.version().await.map_err(failed("tell its version"))?;
+        Ok(version.version.unwrap_or_default())
+    }
+
+    /// Looks at one container, by id or name.
+    ///
+    /// # Errors
+    /// When there is none or the engine does not answer.
+    pub async fn inspect(&self, container: &str) -> Result<Container, EngineError> {
+        let seen = self.docker.inspect_container(container, None).await;
+        Container::read(seen.map_err(failed(format!("inspect container {container}")))?)
+    }
+
+    /// Looks at every container that is a service, running or not.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn services(&self) -> Result<Vec<Container>, EngineError> {
+        let filters = HashMap::from([("label", vec![SERVICE_LABEL])]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let listed = self.docker.list_containers(Some(options)).await.map_err(failed("list its containers"))?;
+        let mut services = Vec::new();
+        for id in listed.into_iter().filter_map(|one| one.id) {
+            match self.inspect(&id).await {
+                Ok(container) => services.push(container),
+                // It was removed between the two calls.
+                Err(EngineError::Engine { source, .. }) if is_not_found(&source) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        services.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(services)
+    }
+
+    /// Freezes a container. One that is frozen already stays so.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn pause(&self, container: &str) -> Result<(), EngineError> {
+        match self.docker.pause_container(container).await {
+            Err(error) if !self.inspect(container).await?.paused => Err(failed("freeze the container")(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Thaws a container. One that is not frozen stays so.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn unpause(&self, container: &str) -> Result<(), EngineError> {
+        match self.docker.unpause_container(container).await {
+            Err(error) if self.inspect(container).await?.paused => Err(failed("thaw the container")(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Creates a container, not started.
+    ///
+    /// # Errors
+    /// When the name is taken, the image is missing or the engine refuses.
+    pub async fn create(&self, name: &str, body: ContainerCreateBody) -> Result<String, EngineError> {
+        let options = CreateContainerOptionsBuilder::default().name(name).build();
+        let created = self.docker.create_container(Some(options), body).await;
+        Ok(created.map_err(failed(format!("create container `{name}`")))?.id)
+    }
+
+    /// Starts a container; for one that a note has been left for, this is the restore.
+    ///
+    /// # Errors
+    /// When the engine or its runtime refuses.
+    pub async fn start(&self, container: &str) -> Result<(), EngineError> {
+        self.docker
+            .start_container(container, None::<StartContainerOptions>)
+            .await
+            .map_err(failed("start the container"))
+    }
+
+    /// Kills and removes a container; there need not be one. Named volumes stay.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn remove(&self, container: &str) -> Result<(), EngineError> {
+        // A frozen container can't be killed on cgroup v1.
+        if let Ok(seen) = self.inspect(container).await
+            && seen.paused
+        {
+            // And nothing may run in between: a kill waits in each frozen process and is the first thing that it meets.
+            if let Some(pid) = seen.pid
+                && let Ok(processes) = Processes::of(pid)
+            {
+                processes.kill().map_err(|error| EngineError::Malformed(format!("kill container {container}: {error}")))?;
+            }
+            if let Err(error) = self.unpause(container).await
+                && self.inspect(container).await.is_ok_and(|seen| seen.paused)
+            {
+                return Err(error);
+            }
+        }
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(false).build();
+        match self.docker.remove_container(container, Some(options)).await {
+            Err(error) if !is_not_found(&error) => Err(failed("remove the container")(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a named volume; there need not be one.
+    ///
+    /// # Errors
+    /// When the engine refuses, for example because a container uses it.
+    pub async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
+        match self.docker.remove_volume(name, None::<RemoveVolumeOptions>).await {
+            Err(error) if !is_not_found(&error) => Err(failed(format!("remove volume {name}"))(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The named volume's existence.
+    pub async fn has_volume(&self, name: &str) -> bool {
+        self.docker.inspect_volume(name).await.is_ok()
+    }
+
+    /// Sets a container's restart policy.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn set_restart(&self, container: &str, policy: Option<RestartPolicy>) -> Result<(), EngineError> {
+        use bollard::models::RestartPolicyNameEnum;
+        let none = RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None };
+        let body =
+            ContainerUpdateBody { restart_policy: Some(policy.unwrap_or(none)), ..ContainerUpdateBody::default() };
+        self.docker.update_container(container, body).await.map_err(failed("set the restart policy"))
+    }
+
+    /// Digest of an image; `None` where this engine has no such image.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn image_digest(&self, image: &str) -> Result<Option<String>, EngineError> {
+        match self.docker.inspect_image(image).await {
+            Ok(seen) => Ok(seen.id),
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(error) => Err(failed(format!("inspect image `{image}`"))(error)),
+        }
+    }
+
+    /// An image with all its layers, as `docker save` writes it.
+    pub fn save_image(&self, image: &str) -> impl Stream<Item = Result<Data, std::io::Error>> + Send + 'static {
+        let docker = self.docker.clone();
+        let image = image.to_owned();
+        let (sender, receiver) = tokio::sync::mpsc::channel(8);
+        tokio::spawn(async move {
+            let mut stream = std::pin::pin!(docker.export_image(&image));
+            while let Some(piece) = stream.next().await {
+                if sender.send(piece.map_err(std::io::Error::other)).await.is_err() {
+                    break;
+                }
+            }
+        });
+        tokio_stream::wrappers::ReceiverStream::new(receiver)
+    }
+
+    /// Takes in an image as `docker save` writes it.
+    ///
+    /// # Errors
+    /// When the stream breaks or the engine refuses.
+    pub async fn load_image<S>(&self, stream: S) -> Result<(), EngineError>
+    where
+        S: Stream<Item = Result<Data, std::io::Error>> + Send + 'static,
+    {
+        let options = ImportImageOptionsBuilder::default().quiet(true).build();
+        self.docker
+            .import_image_stream(options, stream, None)
+            .try_for_each(|_| async { Ok(()) })
+            .await
+            .map_err(failed("load the image"))
+    }
+}
+
+fn is_not_found(error: &BollardError) -> bool {
+    matches!(error, BollardError::DockerResponseServerError { status_code: 404, .. })
+}
+
+/// What a service of the inventory is created from.
+///
+/// # Errors
+/// When a port or volume is malformed.
+pub fn service_body(service: &ServiceName, run: &Run) -> Result<ContainerCreateBody, EngineError> {
+    use bollard::models::PortBinding;
+    let mut exposed = Vec::new();
+    let mut bindings = HashMap::new();
+    for port in &run.ports {
+        let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+        let number: u16 = number
+            .parse()
+            .map_err(|_| EngineError::Malformed(format!("`{port}` is not a port such as \"6379/tcp\"")))?;
+        let key = format!("{number}/{protocol}");
+        let binding = PortBinding { host_ip: None, host_port: Some(number.to_string()) };
+        bindings.insert(key.clone(), Some(vec![binding]));
+        exposed.push(key);
+    }
+    let non_empty = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
+    Ok(ContainerCreateBody {
+        image: Some(run.image.clone()),
+        cmd: non_empty(&run.command),
+        env: non_empty(&run.env),
+        hostname: Some(service.to_string()),
+        exposed_ports: (!exposed.is_empty()).then_some(exposed),
+        labels: Some(HashMap::from([(SERVICE_LABEL.to_owned(), service.to_string())])),
+        host_config: Some(HostConfig {
+            runtime: Some(RUNTIME.to_owned()),
+            port_bindings: (!bindings.is_empty()).then_some(bindings),
+            binds: non_empty(&run.volumes),
+            ..HostConfig::default()
+        }),
+        ..ContainerCreateBody::default()
+    })
+}
+
+/// What the destination of a migration is created from: the source's own description, held by CRIU's settings file `held`,
+/// and without a restart policy until the migration has ended.
+pub fn destination_body(mut body: ContainerCreateBody, held: &str) -> ContainerCreateBody {
+    let host = body.host_config.get_or_insert_default();
+    host.restart_policy = None;
+    host.runtime = Some(RUNTIME.to_owned());
+    let settings = criu::settings_path(held).to_string_lossy().into_owned();
+    host.annotations.get_or_insert_default().insert(criu::ANNOTATION.to_owned(), settings);
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run() -> Run {
+        Run {
+            image: "redis".into(),
+            command: vec!["redis-server".into()],
+            env: vec![],
+            ports: vec!["6379/tcp".into()],
+            volumes: vec!["data:/data".into()],
+            on: "a".into(),
+        }
+    }
+
+    #[test]
+    fn a_service_is_labelled_and_published() {
+        let body = service_body(&"redis".into(), &run()).unwrap();
+        assert_eq!(body.labels.unwrap()[SERVICE_LABEL], "redis");
+        let host = body.host_config.unwrap();
+        assert_eq!(host.port_bindings.unwrap()["6379/tcp"].as_ref().unwrap()[0].host_port.as_deref(), Some("6379"));
+        assert_eq!(host.binds.unwrap(), ["data:/data"]);
+        let bad = Run { ports: vec!["many".into()], ..run() };
+        assert!(service_body(&"redis".into(), &bad).is_err());
+    }
+
+    #[test]
+    fn the_destination_is_held_and_not_restarted() {
+        let mut body = service_body(&"redis".into(), &run()).unwrap();
+        body.host_config.as_mut().unwrap().restart_policy = Some(RestartPolicy::default());
+        let host = destination_body(body, "m1").host_config.unwrap();
+        assert_eq!(host.restart_policy, None);
+        assert_eq!(host.annotations.unwrap()[criu::ANNOTATION], "/run/sterna/criu/m1.conf");
+    }
+}

@@ -1,0 +1,170 @@
+//! The processes of a service, as the node's `/proc` shows them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+use sterna_policies::quantity::Bytes;
+
+/// What tells one process from another, and a restored process from one that was started anew.
+///
+/// The kernel places stack, heap and arguments at random when a program starts, and CRIU puts them back where they were. So
+/// equal [`layout`](Self::layout) in every process is proof of a restore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Name of the program as the kernel keeps it.
+    pub name: String,
+    /// Addresses of code, data, heap, stack, arguments and environment, from `/proc/PID/stat`.
+    pub layout: Vec<u64>,
+}
+
+/// The processes of one service, by process number inside its own namespace.
+pub type Tree = BTreeMap<i32, Process>;
+
+/// One process with its number on the node and its state letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    pid: i32,
+    inner: i32,
+    state: char,
+    process: Process,
+    resident: Bytes,
+}
+
+/// The processes under one container's first process.
+#[derive(Debug, Clone)]
+pub struct Processes {
+    seen: Vec<Seen>,
+}
+
+impl Processes {
+    /// Reads all processes that share the process namespace of `init`, a process number on the node.
+    ///
+    /// # Errors
+    /// When `/proc` can't be read or `init` is gone.
+    pub fn of(init: i32) -> io::Result<Self> {
+        let namespace = |pid: i32| std::fs::read_link(proc_file(pid, "ns/pid"));
+        let own = namespace(init)?;
+        let mut seen = Vec::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let name = entry?.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+            // A process may end while it is looked at; then it is not one of them.
+            if namespace(pid).is_ok_and(|other| other == own)
+                && let (Ok(stat), Ok(status)) =
+                    (std::fs::read_to_string(proc_file(pid, "stat")), std::fs::read_to_string(proc_file(pid, "status")))
+                && let Some(one) = parse(pid, &stat, &status)
+            {
+                seen.push(one);
+            }
+        }
+        seen.sort_by_key(|one| one.inner);
+        Ok(Self { seen })
+    }
+
+    /// What can be compared across nodes.
+    pub fn tree(&self) -> Tree {
+        self.seen.iter().map(|one| (one.inner, one.process.clone())).collect()
+    }
+
+    /// Whether every process stands stopped.
+    pub fn all_stopped(&self) -> bool {
+        !self.seen.is_empty() && self.seen.iter().all(|one| matches!(one.state, 'T' | 't' | 'Z'))
+    }
+
+    /// Resident memory, shared pages counted once per process.
+    pub fn resident(&self) -> Bytes {
+        Bytes(self.seen.iter().map(|one| one.resident.0).sum())
+    }
+
+    /// Lets every stopped process run. Doing it twice is the same as doing it once.
+    ///
+    /// # Errors
+    /// When a process that is still there can't be signalled.
+    pub fn resume(&self) -> io::Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    /// Ends every process; a frozen one ends before it can do anything else.
+    ///
+    /// # Errors
+    /// When a process that is still there can't be signalled.
+    pub fn kill(&self) -> io::Result<()> {
+        self.signal(Signal::SIGKILL)
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        for one in &self.seen {
+            match kill(Pid::from_raw(one.pid), signal) {
+                Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn proc_file(pid: i32, name: &str) -> PathBuf {
+    Path::new("/proc").join(pid.to_string()).join(name)
+}
+
+/// Position in `/proc/PID/stat`, counted from the field after the name, of what makes up the layout: `startcode`, `endcode`,
+/// `startstack`, `start_data` … `env_end` (fields 26 to 28 and 45 to 51 in proc_pid_stat(5)).
+const LAYOUT_FIELDS: [usize; 10] = [23, 24, 25, 42, 43, 44, 45, 46, 47, 48];
+
+fn parse(pid: i32, stat: &str, status: &str) -> Option<Seen> {
+    let (head, tail) = stat.rsplit_once(')')?;
+    let name = head.split_once('(')?.1.to_owned();
+    let fields: Vec<&str> = tail.split_whitespace().collect();
+    let state = fields.first()?.chars().next()?;
+    let layout = LAYOUT_FIELDS.iter().map(|at| fields.get(*at)?.parse().ok()).collect::<Option<_>>()?;
+    let line = |key: &str| status.lines().find_map(|line| line.strip_prefix(key));
+    let inner = line("NSpid:")?.split_whitespace().last()?.parse().ok()?;
+    let kib: u64 =
+        line("VmRSS:").and_then(|text| text.split_whitespace().next()?.parse().ok()).unwrap_or_default();
+    Some(Seen { pid, inner, state, process: Process { name, layout }, resident: Bytes(kib << 10) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_processes_of_this_namespace_hold_this_one() {
+        let me = i32::try_from(std::process::id()).unwrap();
+        let processes = Processes::of(me).unwrap();
+        let mine = processes.seen.iter().find(|one| one.pid == me).expect("this process is there");
+        assert!(mine.resident > Bytes::from_mib(1));
+        assert!(mine.process.layout.iter().any(|address| *address > 0));
+        assert!(!processes.all_stopped());
+    }
+
+    #[test]
+    fn a_second_start_of_the_same_program_has_another_layout() {
+        let start = || std::process::Command::new("sleep").arg("30").spawn().unwrap();
+        let (mut one, mut two) = (start(), start());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let layout = |pid: u32| {
+            let seen = Processes::of(i32::try_from(pid).unwrap()).unwrap().seen;
+            seen.into_iter().find(|one| one.pid.unsigned_abs() == pid).unwrap().process
+        };
+        let (a, b) = (layout(one.id()), layout(two.id()));
+        one.kill().unwrap();
+        two.kill().unwrap();
+        one.wait().unwrap();
+        two.wait().unwrap();
+        assert_eq!(a.name, b.name);
+        assert_ne!(a.layout, b.layout);
+    }
+
+    #[test]
+    fn names_with_brackets_and_spaces_are_read() {
+        let stat = format!("7 (a) b (c) T {}", (1..=60).map(|n| n.to_string()).collect::<Vec<_>>().join(" "));
+        let seen = parse(7, &stat, "NSpid:\t7\t3\nVmRSS:\t  12 kB\n").unwrap();
+        assert_eq!((seen.inner, seen.state, seen.resident), (3, 'T', Bytes(12 << 10)));
+        assert_eq!(seen.process.name, "a) b (c");
+    }
+}

@@ -1,0 +1,216 @@
+//! The OCI runtime shim: what the nested engine calls in place of `runc`.
+//!
+//! It passes everything on to `runc`, but for a container that the agent has left a [`Note`] for. For that one, `create`
+//! becomes a restore whose processes stay stopped, and `start` has nothing left to do: the agent lets the processes run when
+//! it holds the commit certificate.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+/// Where notes lie. On a file system that does not survive the node: neither do the processes.
+pub const NOTES: &str = "/run/sterna/restore";
+
+/// The runtime that does the work.
+const RUNC: &str = "runc";
+
+/// The agent's word that a container is to be restored and not started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Folder of the memory image. CRIU's `restore.log` is written there too.
+    pub image: PathBuf,
+    /// Set by the shim when `create` has restored the container: the proof that it was not started cold.
+    pub restored: bool,
+}
+
+impl Note {
+    fn path(folder: &Path, container: &str) -> PathBuf {
+        folder.join(container)
+    }
+
+    /// Leaves the note for a container.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn leave(&self, folder: &Path, container: &str) -> io::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        let path = Self::path(folder, container);
+        let fresh = path.with_extension("new");
+        std::fs::write(&fresh, serde_json::to_vec(self)?)?;
+        std::fs::rename(fresh, path)
+    }
+
+    /// Reads the note for a container; `None` where there is none.
+    ///
+    /// # Errors
+    /// When there is one that can't be read.
+    pub fn read(folder: &Path, container: &str) -> io::Result<Option<Self>> {
+        match std::fs::read(Self::path(folder, container)) {
+            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes the note away; there need not be one.
+    ///
+    /// # Errors
+    /// When it is there and can't be removed.
+    pub fn remove(folder: &Path, container: &str) -> io::Result<()> {
+        match std::fs::remove_file(Self::path(folder, container)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a call of the engine comes down to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Call {
+    /// Hand it to `runc` as it is.
+    Pass,
+    /// Restore with these arguments in place of a `create`.
+    Restore(Vec<OsString>),
+    /// Nothing: the container runs already.
+    Nothing,
+}
+
+/// Options of `create` that take a value in an argument of their own.
+const CREATE_OPTIONS: [&str; 6] = ["--bundle", "-b", "--console-socket", "--pid-file", "--pidfd-socket", "--preserve-fds"];
+
+/// The runtime's command and the container that a call is about.
+pub fn parse(arguments: &[OsString]) -> Option<(&str, &str)> {
+    let container = arguments.last()?.to_str()?;
+    let command = command_position(arguments).and_then(|at| arguments[at].to_str())?;
+    Some((command, container))
+}
+
+/// Position of the command: the first argument that is neither an option nor an option's value.
+fn command_position(arguments: &[OsString]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(argument) = arguments.get(at) {
+        let text = argument.to_str()?;
+        match text {
+            "--root" | "--log" | "--log-format" | "--rootless" | "--criu" => at += 2,
+            _ if text.starts_with('-') => at += 1,
+            _ => return Some(at),
+        }
+    }
+    None
+}
+
+/// Decides what a call comes down to, given the note for its container.
+pub fn decide(arguments: &[OsString], note: Option<&Note>) -> Call {
+    let (Some(note), Some((command, container))) = (note, parse(arguments)) else {
+        return Call::Pass;
+    };
+    match command {
+        "create" if !note.restored => {
+            let Some(at) = command_position(arguments) else { return Call::Pass };
+            let mut rest: Vec<OsString> = arguments[..at].to_vec();
+            rest.push("restore".into());
+            rest.extend(["--detach", "--no-subreaper", "--file-locks", "--ext-unix-sk"].map(OsString::from));
+            for option in ["--image-path", "--work-path"] {
+                rest.push(option.into());
+                rest.push(note.image.clone().into());
+            }
+            let mut options = arguments[at + 1..arguments.len() - 1].iter();
+            while let Some(option) = options.next() {
+                match option.to_str() {
+                    // `restore` knows these two of `create`'s flags by no name.
+                    Some("--no-new-keyring") => {}
+                    Some("--pidfd-socket" | "--preserve-fds") => drop(options.next()),
+                    Some(text) if CREATE_OPTIONS.contains(&text) => {
+                        rest.push(option.clone());
+                        rest.extend(options.next().cloned());
+                    }
+                    _ => rest.push(option.clone()),
+                }
+            }
+            rest.push(container.into());
+            Call::Restore(rest)
+        }
+        "start" if note.restored => Call::Nothing,
+        _ => Call::Pass,
+    }
+}
+
+/// Does what the engine asks, and returns the exit code. Passing on to `runc` replaces this process and never returns.
+///
+/// # Errors
+/// When a note can't be read or `runc` can't be run.
+pub fn run(arguments: &[OsString], notes: &Path) -> io::Result<u8> {
+    let note = match parse(arguments) {
+        Some((_, container)) if !container.contains('/') => Note::read(notes, container)?,
+        _ => None,
+    };
+    match decide(arguments, note.as_ref()) {
+        Call::Pass => Err(Command::new(RUNC).args(arguments).exec()),
+        Call::Nothing => Ok(0),
+        Call::Restore(rest) => {
+            let status = Command::new(RUNC).args(&rest).status()?;
+            if status.success()
+                && let (Some(note), Some((_, container))) = (note, parse(arguments))
+            {
+                Note { restored: true, ..note }.leave(notes, container)?;
+            }
+            Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<OsString> {
+        text.split_whitespace().map(OsString::from).collect()
+    }
+
+    const CREATE: &str = "--root /run/r --log /l --log-format json create --bundle /b --pid-file /b/init.pid \
+                          --no-new-keyring abc";
+
+    fn note(restored: bool) -> Note {
+        Note { image: "/i".into(), restored }
+    }
+
+    #[test]
+    fn without_a_note_everything_is_passed_on() {
+        assert_eq!(decide(&words(CREATE), None), Call::Pass);
+    }
+
+    #[test]
+    fn create_becomes_a_restore() {
+        let expected = "--root /run/r --log /l --log-format json restore --detach --no-subreaper --file-locks \
+                        --ext-unix-sk --image-path /i --work-path /i --bundle /b --pid-file /b/init.pid abc";
+        assert_eq!(decide(&words(CREATE), Some(&note(false))), Call::Restore(words(expected)));
+    }
+
+    #[test]
+    fn start_of_a_restored_container_does_nothing_and_kill_is_passed_on() {
+        let start = words("--root /run/r start abc");
+        assert_eq!(decide(&start, Some(&note(true))), Call::Nothing);
+        assert_eq!(decide(&start, Some(&note(false))), Call::Pass);
+        assert_eq!(decide(&words("--root /run/r kill --all abc 9"), Some(&note(true))), Call::Pass);
+    }
+
+    #[test]
+    fn a_container_is_restored_only_once() {
+        assert_eq!(decide(&words(CREATE), Some(&note(true))), Call::Pass);
+    }
+
+    #[test]
+    fn notes_come_and_go() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Note::read(folder.path(), "abc").unwrap(), None);
+        note(false).leave(folder.path(), "abc").unwrap();
+        assert_eq!(Note::read(folder.path(), "abc").unwrap(), Some(note(false)));
+        Note::remove(folder.path(), "abc").unwrap();
+        Note::remove(folder.path(), "abc").unwrap();
+        assert_eq!(Note::read(folder.path(), "abc").unwrap(), None);
+    }
+}

@@ -1,0 +1,11 @@
+//! What crosses the link: file trees (memory image, writable layer, volumes) as one checked stream.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`tree`] | a folder as entries with owner, mode, times and extended attributes, and what changed since the last pass |
+//! | [`stream`] | entries and chunks on the wire, every chunk with its hash |
+//! | [`receive`] | a stream made into files under a folder that it can't leave |
+
+pub mod receive;
+pub mod stream;
+pub mod tree;

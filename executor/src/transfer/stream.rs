@@ -1,0 +1,196 @@
+//! Entries and chunks on the wire.
+//!
+//! A stream is a row of frames: the length of a header as four bytes, little end first; the header in postcard; and, for a
+//! chunk, its bytes. Every chunk carries the BLAKE3 hash of its bytes, and the last frame the hash of all headers, so that
+//! nothing can be changed, lost, repeated or put elsewhere unnoticed.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sterna_policies::quantity::Bytes;
+
+use super::tree::{Entry, Kind, Pass, at};
+
+/// Most bytes of one chunk.
+pub const CHUNK: usize = 1 << 20;
+
+/// Most bytes of one header: a path, a link's text and extended attributes.
+const HEADER: u32 = 1 << 20;
+
+/// A frame's header.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Frame {
+    /// A name that is gone.
+    Removed(Vec<u8>),
+    /// A name; for a file its chunks follow.
+    Entry(Entry),
+    /// Bytes of the file before it. What no chunk covers is zero.
+    Chunk {
+        /// Where in the file.
+        offset: u64,
+        /// How many.
+        length: u32,
+        /// Their BLAKE3 hash.
+        hash: [u8; 32],
+    },
+    /// The end.
+    End {
+        /// BLAKE3 hash of all headers before this one.
+        headers: [u8; 32],
+    },
+}
+
+/// Writes a stream.
+pub struct Writer<W> {
+    out: W,
+    headers: blake3::Hasher,
+    bytes: u64,
+}
+
+impl<W: Write> Writer<W> {
+    /// Starts a stream.
+    pub fn new(out: W) -> Self {
+        Self { out, headers: blake3::Hasher::new(), bytes: 0 }
+    }
+
+    fn frame(&mut self, frame: &Frame) -> io::Result<()> {
+        let header = postcard::to_stdvec(frame).map_err(io::Error::other)?;
+        let length = u32::try_from(header.len()).ok().filter(|length| *length <= HEADER);
+        let length = length.ok_or_else(|| io::Error::other("a name with its attributes exceeds 1 MiB"))?;
+        if !matches!(frame, Frame::End { .. }) {
+            self.headers.update(&header);
+        }
+        self.bytes += 4 + u64::from(length);
+        self.out.write_all(&length.to_le_bytes())?;
+        self.out.write_all(&header)
+    }
+
+    /// Sends one pass over `root`.
+    ///
+    /// # Errors
+    /// When a file can't be read or the stream breaks.
+    pub fn pass(&mut self, root: &Path, pass: &Pass) -> io::Result<()> {
+        for name in &pass.removed {
+            self.frame(&Frame::Removed(name.clone()))?;
+        }
+        let mut buffer = vec![0; CHUNK];
+        for entry in &pass.entries {
+            let path = root.join(entry.relative());
+            if matches!(entry.kind, Kind::File(_)) {
+                let opened = File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(&path);
+                match opened {
+                    Ok(file) => {
+                        self.frame(&Frame::Entry(entry.clone()))?;
+                        self.chunks(&path, file, &mut buffer)?;
+                    }
+                    // It went while the pass ran; the next pass says so.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(at(&path, error)),
+                }
+            } else {
+                self.frame(&Frame::Entry(entry.clone()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn chunks(&mut self, path: &Path, mut file: File, buffer: &mut [u8]) -> io::Result<()> {
+        let mut offset = 0;
+        loop {
+            let mut filled = 0;
+            while filled < buffer.len() {
+                match file.read(&mut buffer[filled..]).map_err(|error| at(path, error))? {
+                    0 => break,
+                    n => filled += n,
+                }
+            }
+            if filled == 0 {
+                return Ok(());
+            }
+            let bytes = &buffer[..filled];
+            // Holes and zeroed memory need not cross the link.
+            if bytes.iter().any(|byte| *byte != 0) {
+                let length = filled as u32; // at most CHUNK
+                self.frame(&Frame::Chunk { offset, length, hash: *blake3::hash(bytes).as_bytes() })?;
+                self.out.write_all(bytes)?;
+                self.bytes += u64::from(length);
+            }
+            offset += filled as u64;
+        }
+    }
+
+    /// Ends the stream. Returns how many bytes it had.
+    ///
+    /// # Errors
+    /// When the stream breaks.
+    pub fn end(mut self) -> io::Result<Bytes> {
+        let headers = *self.headers.finalize().as_bytes();
+        self.frame(&Frame::End { headers })?;
+        self.out.flush()?;
+        Ok(Bytes(self.bytes))
+    }
+}
+
+/// Reads a stream.
+pub struct Reader<R> {
+    input: R,
+    headers: blake3::Hasher,
+    bytes: u64,
+}
+
+impl<R: Read> Reader<R> {
+    /// Starts to read a stream.
+    pub fn new(input: R) -> Self {
+        Self { input, headers: blake3::Hasher::new(), bytes: 0 }
+    }
+
+    /// How many bytes were read so far.
+    pub fn bytes(&self) -> Bytes {
+        Bytes(self.bytes)
+    }
+
+    /// The next frame; a chunk's bytes are put into `chunk` and have been checked.
+    ///
+    /// # Errors
+    /// When the stream breaks off, or is not what was sent.
+    pub fn next(&mut self, chunk: &mut Vec<u8>) -> io::Result<Frame> {
+        let mut length = [0; 4];
+        self.input.read_exact(&mut length)?;
+        let length = u32::from_le_bytes(length);
+        if length > HEADER {
+            return Err(corrupt("a header is too long"));
+        }
+        let mut header = vec![0; length as usize];
+        self.input.read_exact(&mut header)?;
+        self.bytes += 4 + u64::from(length);
+        let frame = postcard::from_bytes(&header).map_err(|_| corrupt("a header can't be read"))?;
+        match &frame {
+            Frame::End { headers } => {
+                if self.headers.finalize().as_bytes() != headers {
+                    return Err(corrupt("the headers are not those that were sent"));
+                }
+            }
+            Frame::Chunk { length, hash, .. } => {
+                if *length as usize > CHUNK {
+                    return Err(corrupt("a chunk is too long"));
+                }
+                chunk.resize(*length as usize, 0);
+                self.input.read_exact(chunk)?;
+                self.bytes += u64::from(*length);
+                if blake3::hash(chunk).as_bytes() != hash {
+                    return Err(corrupt("a chunk is not what was sent"));
+                }
+            }
+            Frame::Removed(_) | Frame::Entry(_) => {}
+        }
+        self.headers.update(&header);
+        Ok(frame)
+    }
+}
+
+pub(super) fn corrupt(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("corrupt stream: {what}"))
+}
