@@ -1,5 +1,7 @@
-//! One migration: its phases, the order that starts it, the events and the report that come out of it.
+//! One migration: its phases and their table, the machine that walks it, the order that starts it, and what comes out of it.
 
+pub mod machine;
 pub mod order;
 pub mod phase;
 pub mod report;
+pub mod table;
