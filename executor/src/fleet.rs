@@ -2,14 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use sterna_core::continuum::{Continuum, NodeName, Placement, ServiceName};
 use sterna_core::observation::UnderWay;
 use sterna_policies::quantity::Bytes;
 use thiserror::Error;
 
-use crate::identity::Authority;
-use crate::migration::order::Order;
+use crate::identity::{Authority, Credentials, IdentityError, Role};
+use crate::migration::order::{MigrationId, Order};
 use crate::migration::report::{Event, Report};
+use crate::node::api::ServiceFacts;
+use crate::node::client::{AgentClient, ClientError};
+use crate::platform::docker::local_addresses;
 
 /// What the agents say about the nodes and the services on them.
 #[derive(Debug, Clone, Default)]
@@ -29,32 +34,25 @@ pub struct FleetView {
 /// An agent that could not be asked, or that answered with an error.
 #[derive(Debug, Error)]
 pub enum FleetError {
-    /// The inventory has no such node.
-    #[error("the inventory has no node `{0}`")]
-    UnknownNode(NodeName),
-    /// The node could not be reached.
-    #[error("the agent of node `{node}` at {address} does not answer: {reason}")]
-    Unreachable {
+    /// The scheduler's own certificate can't be had.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The inventory has no such node, or the node is not there.
+    #[error("{}", .reason.as_deref().map_or_else(|| format!("there is no node `{node}`"), str::to_owned))]
+    UnknownNode {
         /// The node.
         node: NodeName,
-        /// Where it was looked for.
-        address: String,
-        /// What happened.
-        reason: String,
+        /// Why it is not known, where more is known than that.
+        reason: Option<String>,
     },
-    /// The agent answered with an error.
-    #[error("the agent of node `{node}` refused: {reason}")]
-    Refused {
-        /// The node.
-        node: NodeName,
-        /// What it said.
-        reason: String,
-    },
+    /// An agent did not answer, or refused.
+    #[error(transparent)]
+    Agent(#[from] ClientError),
     /// The connection broke while the migration was under way: its outcome is unknown until the agent answers again.
-    #[error("lost sight of migration {id}: {reason}; the source agent finishes or undoes it by itself")]
+    #[error("lost sight of migration {id}: {reason}; the source's agent finishes or undoes it by itself")]
     LostSight {
         /// The migration.
-        id: crate::migration::order::MigrationId,
+        id: MigrationId,
         /// What happened.
         reason: String,
     },
@@ -63,29 +61,75 @@ pub enum FleetError {
 /// The agents of a continuum.
 #[derive(Debug, Clone)]
 pub struct Fleet {
-    addresses: BTreeMap<NodeName, String>,
+    agents: BTreeMap<NodeName, Result<AgentClient, String>>,
 }
+
+/// What is said of a local node that the engine does not know.
+const NOT_UP: &str = "its container does not run; `sterna sites up` makes it";
 
 impl Fleet {
     /// Finds the agents of all nodes: the inventory's address, or, for a local node, the host engine's answer.
     ///
     /// # Errors
-    /// When the identity can't be used. A node that can't be found is reported by [`Fleet::view`], not here.
-    pub async fn connect(_continuum: &Continuum, _authority: &Authority) -> Result<Self, FleetError> {
-        Ok(Self { addresses: BTreeMap::new() })
+    /// When the scheduler's certificate can't be made. A node that can't be found is reported by [`Fleet::view`].
+    pub async fn connect(continuum: &Continuum, authority: &Authority) -> Result<Self, FleetError> {
+        let credentials = authority.issue(&Role::Scheduler)?;
+        let local = if continuum.nodes.values().any(|node| node.agent.is_none()) {
+            local_addresses(&continuum.name).await.map_err(|error| error.to_string())
+        } else {
+            Ok(BTreeMap::new())
+        };
+        let mut agents = BTreeMap::new();
+        for (name, node) in &continuum.nodes {
+            let address = match (&node.agent, &local) {
+                (Some(address), _) => Ok(address.clone()),
+                (None, Ok(local)) => local.get(name).cloned().ok_or_else(|| NOT_UP.to_owned()),
+                (None, Err(reason)) => Err(reason.clone()),
+            };
+            let client = match address {
+                Ok(address) => client(&credentials, name, &address).await,
+                Err(reason) => Err(reason),
+            };
+            agents.insert(name.clone(), client);
+        }
+        Ok(Self { agents })
     }
 
-    /// Asks every agent at once. One that does not answer in time is in `unreachable`.
-    pub async fn view(&self) -> FleetView {
-        FleetView::default()
-    }
-
-    /// Address of a node's agent.
+    /// The agent of a node.
     ///
     /// # Errors
-    /// When the node is unknown.
-    pub fn address(&self, node: &NodeName) -> Result<&str, FleetError> {
-        self.addresses.get(node).map(String::as_str).ok_or_else(|| FleetError::UnknownNode(node.clone()))
+    /// When the node is unknown or has no address.
+    pub fn agent(&self, node: &NodeName) -> Result<&AgentClient, FleetError> {
+        let unknown = |reason| FleetError::UnknownNode { node: node.clone(), reason };
+        match self.agents.get(node) {
+            Some(Ok(agent)) => Ok(agent),
+            Some(Err(reason)) => Err(unknown(Some(format!("node `{node}`: {reason}")))),
+            None => Err(unknown(None)),
+        }
+    }
+
+    /// Asks every agent at once. One that does not answer is in `unreachable`.
+    pub async fn view(&self) -> FleetView {
+        let answers = join_all(self.agents.iter().map(|(node, agent)| async move {
+            let answer = match agent {
+                Ok(agent) => agent.services().await.map_err(|error| error.to_string()),
+                Err(reason) => Err(reason.clone()),
+            };
+            (node.clone(), answer)
+        }));
+        let mut view = FleetView::default();
+        for (node, answer) in answers.await {
+            match answer {
+                Ok(services) => {
+                    view.reachable.push(node.clone());
+                    for service in services.into_iter().filter(|service| service.running) {
+                        view.add(&node, service);
+                    }
+                }
+                Err(reason) => drop(view.unreachable.insert(node, reason)),
+            }
+        }
+        view
     }
 
     /// Has a move carried out and follows it to its end.
@@ -94,9 +138,67 @@ impl Fleet {
     /// When the source agent can't be reached, refuses the order, or is lost sight of.
     pub async fn migrate(
         &self,
-        _order: &Order,
-        _on_event: &mut (dyn FnMut(&Event) + Send),
+        order: &Order,
+        on_event: &mut (dyn FnMut(&Event) + Send),
     ) -> Result<Report, FleetError> {
-        unimplemented!()
+        let source = self.agent(&order.from)?;
+        source.migrate(order).await?;
+        let lost = |reason: String| FleetError::LostSight { id: order.id, reason };
+        let mut seen = 0;
+        let mut tries = 0;
+        loop {
+            let reason = match source.events(order.id).await {
+                Ok(events) => {
+                    let mut events = std::pin::pin!(events.skip(seen));
+                    loop {
+                        match events.next().await {
+                            Some(Ok(event)) => {
+                                seen += 1;
+                                tries = 0;
+                                on_event(&event);
+                                if let Event::Ended(report) = event {
+                                    return Ok(report);
+                                }
+                            }
+                            Some(Err(error)) => break error.to_string(),
+                            None => break "the agent ended the connection".to_owned(),
+                        }
+                    }
+                }
+                Err(error) => error.to_string(),
+            };
+            // The agent may have been restarted: then it tells the story again from its end.
+            tries += 1;
+            if tries > LOOKS {
+                return Err(lost(reason));
+            }
+            tracing::warn!(migration = %order.id, reason, "lost sight, looking again");
+            tokio::time::sleep(LOOK_PAUSE).await;
+            if tries > 1 {
+                seen = 0;
+            }
+        }
+    }
+}
+
+/// How often a migration is looked for again after the connection broke.
+const LOOKS: u32 = 20;
+const LOOK_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
+
+async fn client(credentials: &Credentials, node: &NodeName, address: &str) -> Result<AgentClient, String> {
+    AgentClient::new(credentials, node, address).await.map_err(|error| error.to_string())
+}
+
+impl FleetView {
+    fn add(&mut self, node: &NodeName, service: ServiceFacts) {
+        if let Some(to) = service.leaving_for {
+            let under_way = UnderWay { service: service.service.clone(), from: node.clone(), to };
+            self.under_way.push(under_way);
+        }
+        self.memory.insert(service.service.clone(), service.memory);
+        if let Some(other) = self.placement.insert(service.service.clone(), node.clone()) {
+            tracing::error!(service = %service.service, a = %other, b = %node,
+                "two containers claim to be the same service; Sterna made only one of them");
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`migration`] | one migration: phases, order, events, report |
+//! | [`node`] | the agent: register, API, both sides of a migration |
 //! | [`engine`] | nested engine, runtime shim, CRIU, processes |
 //! | [`transfer`] | file trees as one checked stream |
 //! | [`identity`] | certificate authority, mutual TLS |
@@ -15,5 +16,6 @@ pub mod engine;
 pub mod fleet;
 pub mod identity;
 pub mod migration;
+pub mod node;
 pub mod platform;
 pub mod transfer;

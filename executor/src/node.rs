@@ -1,0 +1,27 @@
+//! The agent: owns the services of one node, gives them away and takes them in.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`config`] | `agent.toml` |
+//! | [`store`] | the durable register: departures, arrivals, epochs |
+//! | [`listener`] | mutual TLS in front of the API, and who speaks |
+//! | [`api`] | what goes over the wire, as types |
+//! | [`facts`] | what the node is |
+//! | [`running`] | migrations under way, their events, and those found at the start |
+//! | [`server`] | the API's routes and who may call which |
+//! | [`precheck`] | what speaks against a migration, before anything is touched |
+//! | [`departure`] | the source's side of a migration, and the machine that drives it |
+//! | [`arrival`] | the destination's side |
+//! | [`client`] | how the scheduler and other agents speak to an agent |
+
+pub mod api;
+pub mod arrival;
+pub mod client;
+pub mod config;
+pub mod departure;
+pub mod facts;
+pub mod listener;
+pub mod precheck;
+pub mod running;
+pub mod server;
+pub mod store;

@@ -1,0 +1,158 @@
+//! What goes over the wire between scheduler and agents, and between agents.
+
+use serde::{Deserialize, Serialize};
+use sterna_core::continuum::{NodeName, Run, ServiceName};
+use sterna_policies::quantity::{Bytes, Cores};
+
+use crate::engine::processes::Tree;
+use crate::migration::order::{MigrationId, Order};
+
+/// What a node is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeFacts {
+    /// Its name.
+    pub node: NodeName,
+    /// Version of this program.
+    pub sterna: String,
+    /// Version of the nested engine.
+    pub engine: String,
+    /// Release of the kernel.
+    pub kernel: String,
+    /// Processor architecture.
+    pub arch: String,
+    /// Features of the processor, sorted.
+    pub cpu_features: Vec<String>,
+    /// Version of CRIU.
+    pub criu: String,
+    /// Version of `runc`.
+    pub runc: String,
+    /// 1 or 2.
+    pub cgroup: u8,
+    /// How user numbers of services map to those of the node, from the engine's own mapping.
+    pub user_map: String,
+    /// Processor that services may use.
+    pub cpu: Cores,
+    /// Memory that services may use.
+    pub memory: Bytes,
+    /// Free space where memory images are staged.
+    pub staging_free: Bytes,
+}
+
+/// What a node runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceFacts {
+    /// The service.
+    pub service: ServiceName,
+    /// Its container.
+    pub container: String,
+    /// Digest of its image.
+    pub image: String,
+    /// Whether it runs; `false` for one that was stopped or has ended.
+    pub running: bool,
+    /// Whether it stands frozen.
+    pub frozen: bool,
+    /// Its resident memory.
+    pub memory: Bytes,
+    /// How often it has changed owners.
+    pub epoch: u64,
+    /// Where it is being moved to.
+    pub leaving_for: Option<NodeName>,
+}
+
+/// Starts a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartService {
+    /// The service.
+    pub service: ServiceName,
+    /// How it is started.
+    pub run: Run,
+}
+
+/// What a destination is asked to make room for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reservation {
+    /// The order.
+    pub order: Order,
+    /// The service's epoch at the source.
+    pub epoch: u64,
+    /// What the container is created from, in the words of the engine's API.
+    pub body: serde_json::Value,
+    /// Digest of the image that it must have.
+    pub image: String,
+    /// Names of its volumes.
+    pub volumes: Vec<String>,
+    /// Its memory now.
+    pub memory: Bytes,
+}
+
+/// What speaks against a migration; nothing if empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Each thing, for people.
+    pub reasons: Vec<String>,
+    /// Whether the image is there already.
+    pub has_image: bool,
+}
+
+/// What a part of the stream is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// CRIU's image.
+    Memory,
+    /// The writable layer.
+    Layer,
+    /// A named volume.
+    Volume(String),
+}
+
+impl Part {
+    /// As it stands in a path.
+    pub fn path(&self) -> String {
+        match self {
+            Self::Memory => "memory".to_owned(),
+            Self::Layer => "layer".to_owned(),
+            Self::Volume(name) => format!("volume/{name}"),
+        }
+    }
+}
+
+/// What a destination shows of a restored service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// Its processes.
+    pub tree: Tree,
+    /// Whether every process of it stands stopped.
+    pub held: bool,
+    /// Whether the shim made it by a restore.
+    pub by_restore: bool,
+}
+
+/// The right to run a service: issued by the source's agent with its commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// The migration.
+    pub migration: MigrationId,
+    /// The service.
+    pub service: ServiceName,
+    /// The epoch that begins with it.
+    pub epoch: u64,
+    /// Who may run it.
+    pub destination: NodeName,
+    /// Digest of the image that it must have.
+    pub image: String,
+}
+
+/// The last word to a destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finish {
+    /// Restart policy to be put back, as the engine's API writes it.
+    pub restart: Option<serde_json::Value>,
+}
+
+/// An error, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What went wrong.
+    pub error: String,
+}

@@ -1,0 +1,278 @@
+//! How the scheduler and other agents speak to an agent.
+
+use bytes::Bytes as Data;
+use futures_util::{Stream, TryStreamExt as _};
+use reqwest::{Body, Method, RequestBuilder, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+use sterna_core::continuum::NodeName;
+use thiserror::Error;
+use tokio::io::AsyncBufReadExt as _;
+use tokio_util::io::StreamReader;
+
+use crate::identity::{Credentials, IdentityError, Role};
+use crate::migration::order::{MigrationId, Order};
+use crate::migration::report::Event;
+
+use super::api::{
+    Certificate, Finish, NodeFacts, Part, Problem, Reservation, Restored, ServiceFacts, StartService, Verdict,
+};
+
+/// An agent did not answer, or answered with an error.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// The credentials can't be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// No such address.
+    #[error("`{address}` is not the address of an agent: {reason}")]
+    Address {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It does not answer.
+    #[error("the agent of node `{node}` at {address} does not answer: {reason}")]
+    Silent {
+        /// The node.
+        node: NodeName,
+        /// Where it was looked for.
+        address: String,
+        /// What happened.
+        reason: String,
+    },
+    /// It answered with an error.
+    #[error("the agent of node `{node}` says: {reason}")]
+    Refused {
+        /// The node.
+        node: NodeName,
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// Time for an answer that moves no data.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// A connection to one agent, kept open between calls.
+#[derive(Debug, Clone)]
+pub struct AgentClient {
+    node: NodeName,
+    address: String,
+    base: String,
+    http: reqwest::Client,
+}
+
+impl AgentClient {
+    /// Prepares calls to the agent of `node` at `address` (`host:port`). Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When the credentials can't be used or the address can't be resolved.
+    pub async fn new(credentials: &Credentials, node: &NodeName, address: &str) -> Result<Self, ClientError> {
+        let bad = |reason: String| ClientError::Address { address: address.to_owned(), reason };
+        let resolved = tokio::net::lookup_host(address).await.map_err(|error| bad(error.to_string()))?.next();
+        let resolved = resolved.ok_or_else(|| bad("it has no address".to_owned()))?;
+        let host = Role::Agent(node.clone()).host_name();
+        let http = credentials
+            .client()?
+            .resolve(&host, resolved)
+            .tcp_nodelay(true)
+            .build()
+            .map_err(|error| bad(error.to_string()))?;
+        Ok(Self {
+            node: node.clone(),
+            address: address.to_owned(),
+            base: format!("https://{host}:{}/v1", resolved.port()),
+            http,
+        })
+    }
+
+    /// The node.
+    pub fn node(&self) -> &NodeName {
+        &self.node
+    }
+
+    /// Where its agent listens.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base))
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let response = request.send().await.map_err(|error| ClientError::Silent {
+            node: self.node.clone(),
+            address: self.address.clone(),
+            reason: chain(&error),
+        })?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let reason = match response.json::<Problem>().await {
+            Ok(problem) => problem.error,
+            Err(_) => format!("HTTP status {status}"),
+        };
+        Err(ClientError::Refused { node: self.node.clone(), reason })
+    }
+
+    async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
+        let response = self.send(request).await?;
+        response.json().await.map_err(|error| ClientError::Silent {
+            node: self.node.clone(),
+            address: self.address.clone(),
+            reason: chain(&error),
+        })
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
+        self.answer(self.request(Method::POST, path).json(body).timeout(ANSWER)).await
+    }
+
+    /// What the node is.
+    ///
+    /// # Errors
+    /// When the agent does not answer or refuses; so for all calls below.
+    pub async fn facts(&self) -> Result<NodeFacts, ClientError> {
+        self.answer(self.request(Method::GET, "/node").timeout(ANSWER)).await
+    }
+
+    /// The services that the node owns.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn services(&self) -> Result<Vec<ServiceFacts>, ClientError> {
+        self.answer(self.request(Method::GET, "/services").timeout(ANSWER)).await
+    }
+
+    /// Starts a service; one that is there already stays as it is.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn start_service(&self, start: &StartService) -> Result<ServiceFacts, ClientError> {
+        self.post("/services", start).await
+    }
+
+    /// Whether the node's engine has an image with this digest or name; its digest.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn image_digest(&self, image: &str) -> Result<Option<String>, ClientError> {
+        let request = self.request(Method::GET, "/images").query(&[("image", image)]).timeout(ANSWER);
+        self.answer(request).await
+    }
+
+    /// Gives the node's engine an image, as `docker save` writes it.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn load_image<S>(&self, stream: S) -> Result<(), ClientError>
+    where
+        S: Stream<Item = Result<Data, std::io::Error>> + Send + 'static,
+    {
+        self.answer(self.request(Method::PUT, "/images").body(Body::wrap_stream(stream))).await
+    }
+
+    /// Has the agent carry out an order. An order given twice is carried out once.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn migrate(&self, order: &Order) -> Result<(), ClientError> {
+        self.post("/migrations", order).await
+    }
+
+    /// The events of a migration from its beginning, as they come, until it has ended.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn events(&self, id: MigrationId) -> Result<impl Stream<Item = Result<Event, std::io::Error>>, ClientError> {
+        let response = self.send(self.request(Method::GET, &format!("/migrations/{id}/events"))).await?;
+        let lines = StreamReader::new(response.bytes_stream().map_err(std::io::Error::other)).lines();
+        Ok(tokio_stream::wrappers::LinesStream::new(lines)
+            .and_then(|line: String| async move { serde_json::from_str(&line).map_err(std::io::Error::other) }))
+    }
+
+    /// Asks a destination what speaks against a migration.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn check(&self, reservation: &Reservation, source: &NodeFacts) -> Result<Verdict, ClientError> {
+        self.post("/arrivals/check", &(reservation, source)).await
+    }
+
+    /// Has a destination create the container.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn reserve(&self, reservation: &Reservation) -> Result<(), ClientError> {
+        self.post("/arrivals", reservation).await
+    }
+
+    /// Sends a part of a service.
+    ///
+    /// # Errors
+    /// As above; a stream that breaks off or was changed on the way is refused.
+    pub async fn send_part<S>(&self, id: MigrationId, part: &Part, stream: S) -> Result<(), ClientError>
+    where
+        S: Stream<Item = Result<Data, std::io::Error>> + Send + 'static,
+    {
+        let path = format!("/arrivals/{id}/parts/{}", part.path());
+        self.answer(self.request(Method::PUT, &path).body(Body::wrap_stream(stream))).await
+    }
+
+    /// Has a destination restore the service, held.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn restore(&self, id: MigrationId) -> Result<(), ClientError> {
+        self.post(&format!("/arrivals/{id}/restore"), &()).await
+    }
+
+    /// Has a destination show what it restored.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn restored(&self, id: MigrationId) -> Result<Restored, ClientError> {
+        self.answer(self.request(Method::GET, &format!("/arrivals/{id}/restored")).timeout(ANSWER)).await
+    }
+
+    /// Lets a destination run the service.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn release(&self, id: MigrationId, certificate: &Certificate) -> Result<(), ClientError> {
+        self.post(&format!("/arrivals/{id}/release"), certificate).await
+    }
+
+    /// Tells a destination that the source is gone.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn finish(&self, id: MigrationId, finish: &Finish) -> Result<(), ClientError> {
+        self.post(&format!("/arrivals/{id}/finish"), finish).await
+    }
+
+    /// Has a destination give up what it holds; there need not be anything.
+    ///
+    /// # Errors
+    /// As above, and when it runs the service already.
+    pub async fn discard(&self, id: MigrationId) -> Result<(), ClientError> {
+        self.answer(self.request(Method::DELETE, &format!("/arrivals/{id}")).timeout(ANSWER)).await
+    }
+}
+
+/// An error with all its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}

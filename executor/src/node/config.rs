@@ -1,0 +1,56 @@
+//! `agent.toml`: what an agent must know before it starts.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use sterna_core::continuum::NodeName;
+use sterna_policies::quantity::{Bytes, Cores};
+
+/// Settings of one agent.
+#[derive(Debug, Clone, PartialEq, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentConfig {
+    /// The node's name; the certificate must be made for it.
+    #[schemars(with = "String")]
+    pub node: NodeName,
+    /// Where to listen, `address:port`. Mutual TLS only.
+    pub listen: String,
+    /// Folder of the certificate and key.
+    pub identity: PathBuf,
+    /// Folder of the register. Must survive the node.
+    pub state: PathBuf,
+    /// Folder for memory images on their way. Best in RAM.
+    pub staging: PathBuf,
+    /// Processor that services may use.
+    pub cpu: Cores,
+    /// Memory that services may use.
+    pub memory: Bytes,
+}
+
+impl AgentConfig {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// When it can't be read or holds a mistake; the report has line and column.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        Ok(sterna_policies::load::toml_document(&name, &text)?)
+    }
+}
+
+/// The settings can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        source: std::io::Error,
+    },
+    /// It holds a mistake.
+    #[error(transparent)]
+    Invalid(#[from] sterna_policies::diagnose::Invalid),
+}

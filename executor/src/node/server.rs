@@ -1,0 +1,478 @@
+//! The agent's API: its routes, and who may call which.
+//!
+//! The scheduler asks, starts services and gives orders. Only another agent may send a service in, and only the one that the
+//! migration leaves may say more about it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, FromRequestParts, Path as Segment, Query, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post, put};
+use axum::{Json, Router};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use serde::Deserialize;
+use sterna_core::continuum::NodeName;
+use thiserror::Error;
+use tokio_util::io::StreamReader;
+
+use crate::engine::criu;
+use crate::engine::docker::{Container, Engine, EngineError, service_body};
+use crate::engine::processes::Processes;
+use crate::identity::{Credentials, IdentityError, Role};
+use crate::migration::machine::Decision;
+use crate::migration::order::{MigrationId, Order};
+use crate::migration::report::Event;
+
+use super::api::{
+    Certificate, Finish, NodeFacts, Part, Problem, Reservation, Restored, ServiceFacts, StartService, Verdict,
+};
+use super::arrival::{ArrivalError, Arrivals, private_folder};
+use super::config::AgentConfig;
+use super::facts;
+use super::listener::{Peer, TlsListener};
+use super::running::{OrderError, Running};
+use super::store::{Store, StoreError};
+
+/// The agent could not start.
+#[derive(Debug, Error)]
+pub enum AgentError {
+    /// Its certificate can't be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Its register can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A folder can't be used.
+    #[error(transparent)]
+    Folder(#[from] ArrivalError),
+    /// It can't listen, or CRIU's settings can't be written.
+    #[error("{what}: {source}")]
+    System {
+        /// What was done.
+        what: String,
+        /// What happened.
+        source: std::io::Error,
+    },
+}
+
+/// What every call has at hand.
+#[derive(Debug, Clone)]
+struct Agent {
+    config: AgentConfig,
+    engine: Engine,
+    store: Store,
+    arrivals: Arrivals,
+    running: Running,
+}
+
+/// Serves a node until `stop` is done.
+///
+/// # Errors
+/// When it can't start. The nested engine is waited for.
+pub async fn serve(config: AgentConfig, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), AgentError> {
+    let system = |what: String| move |source| AgentError::System { what, source };
+    let credentials = Credentials::load(&config.identity)?;
+    let tls = credentials.server_config()?;
+    private_folder(&config.staging)?;
+    private_folder(&config.state)?;
+    let store = Store::open(&config.state)?;
+    criu::write_node_settings().map_err(system("the settings for CRIU can't be written".to_owned()))?;
+    let engine = wait_for_engine().await;
+    let own = wait_for_facts(&config, &engine).await;
+    let arrivals = Arrivals { engine: engine.clone(), store: store.clone(), staging: config.staging.clone() };
+    let running = Running::new(engine.clone(), store.clone(), credentials, config.staging.clone());
+    if let Err(error) = running.recover(&own).await {
+        // It is tried again at the next start; until then the services stay as they are, safe.
+        tracing::error!(%error, "migrations left under way can't be taken up");
+    }
+    let listener = TlsListener::bind(&config.listen, tls)
+        .await
+        .map_err(system(format!("{} can't be listened on", config.listen)))?;
+    tracing::info!(node = %config.node, address = %listener.address(), engine = own.engine, criu = own.criu, "serving");
+    let agent = Agent { config, engine, store, arrivals, running };
+    let service = routes().with_state(agent).into_make_service_with_connect_info::<Peer>();
+    axum::serve(listener, service)
+        .with_graceful_shutdown(stop)
+        .await
+        .map_err(system("the API ended".to_owned()))
+}
+
+/// Pause between two tries to reach the engine.
+const PAUSE: Duration = Duration::from_millis(300);
+
+async fn wait_for_engine() -> Engine {
+    let mut said = false;
+    loop {
+        match Engine::connect().await {
+            Ok(engine) => return engine,
+            Err(error) if !said => tracing::info!(%error, "waiting for the nested engine"),
+            Err(_) => {}
+        }
+        said = true;
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn wait_for_facts(config: &AgentConfig, engine: &Engine) -> NodeFacts {
+    loop {
+        match facts::gather(config, engine).await {
+            Ok(facts) => return facts,
+            Err(error) => tracing::warn!(%error, "waiting for the nested engine"),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn routes() -> Router<Agent> {
+    let from_scheduler = Router::new()
+        .route("/v1/services", get(services).post(start_service))
+        .route("/v1/migrations", post(migrate))
+        .route("/v1/migrations/{id}/events", get(events));
+    let from_agents = Router::new()
+        .route("/v1/arrivals/check", post(check))
+        .route("/v1/arrivals", post(reserve))
+        .route("/v1/arrivals/{id}/parts/memory", put(receive_memory))
+        .route("/v1/arrivals/{id}/parts/layer", put(receive_layer))
+        .route("/v1/arrivals/{id}/parts/volume/{name}", put(receive_volume))
+        .route("/v1/arrivals/{id}/restore", post(restore))
+        .route("/v1/arrivals/{id}/restored", get(restored))
+        .route("/v1/arrivals/{id}/release", post(release))
+        .route("/v1/arrivals/{id}/finish", post(finish))
+        .route("/v1/arrivals/{id}", delete(discard));
+    let from_both = Router::new().route("/v1/node", get(node)).route("/v1/images", get(image).put(load_image));
+    from_scheduler.merge(from_agents).merge(from_both)
+}
+
+/// A call that was refused.
+#[derive(Debug)]
+struct Refusal(StatusCode, String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(Problem { error: self.1 })).into_response()
+    }
+}
+
+macro_rules! refusal_from {
+    ($($error:ty => $status:expr),+ $(,)?) => {$(
+        impl From<$error> for Refusal {
+            fn from(error: $error) -> Self {
+                let text = match crate::migration::machine::StepError::from_error(&error) {
+                    crate::migration::machine::StepError::Failed(text) => text,
+                    refused => refused.to_string(),
+                };
+                Self($status, text)
+            }
+        }
+    )+};
+}
+
+refusal_from! {
+    EngineError => StatusCode::INTERNAL_SERVER_ERROR,
+    StoreError => StatusCode::INTERNAL_SERVER_ERROR,
+    ArrivalError => StatusCode::CONFLICT,
+    OrderError => StatusCode::CONFLICT,
+}
+
+/// A caller that is the scheduler.
+struct FromScheduler;
+/// A caller that is another node's agent.
+struct FromAgent(NodeName);
+
+fn role(parts: &Parts) -> Option<&Role> {
+    parts.extensions.get::<ConnectInfo<Peer>>().map(|info| &info.0.role)
+}
+
+impl<S: Sync> FromRequestParts<S> for FromScheduler {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        match role(parts) {
+            Some(Role::Scheduler) => Ok(Self),
+            _ => Err(Refusal(StatusCode::FORBIDDEN, "only the scheduler may ask for this".to_owned())),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for FromAgent {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        match role(parts) {
+            Some(Role::Agent(node)) => Ok(Self(node.clone())),
+            _ => Err(Refusal(StatusCode::FORBIDDEN, "only another node's agent may ask for this".to_owned())),
+        }
+    }
+}
+
+async fn node(State(agent): State<Agent>) -> Result<Json<NodeFacts>, Refusal> {
+    Ok(Json(facts::gather(&agent.config, &agent.engine).await?))
+}
+
+#[derive(Debug, Deserialize)]
+struct ImageQuery {
+    image: String,
+}
+
+async fn image(State(agent): State<Agent>, Query(query): Query<ImageQuery>) -> Result<Json<Option<String>>, Refusal> {
+    Ok(Json(agent.engine.image_digest(&query.image).await?))
+}
+
+async fn load_image(State(agent): State<Agent>, body: Body) -> Result<Json<()>, Refusal> {
+    agent.engine.load_image(body.into_data_stream().map_err(std::io::Error::other)).await?;
+    Ok(Json(()))
+}
+
+impl Agent {
+    /// The containers whose service this node owns, each with where it is being moved to.
+    async fn owned(&self) -> Result<Vec<(Container, Option<NodeName>)>, Refusal> {
+        let held = self.store.held_containers()?;
+        let leaving = self.store.departures_under_way()?;
+        let mut owned = Vec::new();
+        for container in self.engine.services().await? {
+            let departure = leaving.iter().find(|one| one.container == container.id);
+            let gone = departure.is_some_and(|one| one.decision == Decision::Commit);
+            if !gone && !held.contains(&container.id) {
+                let to = departure.map(|one| one.order.to.clone());
+                owned.push((container, to));
+            }
+        }
+        Ok(owned)
+    }
+
+    fn describe(&self, container: &Container, leaving_for: Option<NodeName>) -> Result<Option<ServiceFacts>, Refusal> {
+        let Some(service) = container.service() else { return Ok(None) };
+        // It may end while it is looked at.
+        let processes = container.pid.and_then(|pid| Processes::of(pid).ok());
+        Ok(Some(ServiceFacts {
+            epoch: self.store.epoch(&service)?,
+            service,
+            container: container.id.clone(),
+            image: container.image.clone(),
+            running: container.pid.is_some(),
+            frozen: container.paused,
+            memory: processes.map(|all| all.resident()).unwrap_or_default(),
+            leaving_for,
+        }))
+    }
+}
+
+async fn services(_: FromScheduler, State(agent): State<Agent>) -> Result<Json<Vec<ServiceFacts>>, Refusal> {
+    let mut all = Vec::new();
+    for (container, leaving_for) in agent.owned().await? {
+        all.extend(agent.describe(&container, leaving_for)?);
+    }
+    Ok(Json(all))
+}
+
+async fn start_service(
+    _: FromScheduler,
+    State(agent): State<Agent>,
+    Json(start): Json<StartService>,
+) -> Result<Json<ServiceFacts>, Refusal> {
+    let there = agent.owned().await?.into_iter().find(|(one, _)| one.service().as_ref() == Some(&start.service));
+    let id = match there {
+        Some((container, _)) => container.id,
+        None => agent.engine.create(start.service.as_str(), service_body(&start.service, &start.run)?).await?,
+    };
+    let container = agent.engine.inspect(&id).await?;
+    if container.pid.is_none() {
+        agent.engine.start(&id).await?;
+    }
+    let container = agent.engine.inspect(&id).await?;
+    let facts = agent.describe(&container, None)?;
+    facts.map(Json).ok_or_else(|| Refusal(StatusCode::CONFLICT, format!("`{}` is not a service", container.name)))
+}
+
+async fn migrate(_: FromScheduler, State(agent): State<Agent>, Json(order): Json<Order>) -> Result<Json<()>, Refusal> {
+    if order.from != agent.config.node {
+        let text = format!("the order is for node `{}`, and this is `{}`", order.from, agent.config.node);
+        return Err(Refusal(StatusCode::CONFLICT, text));
+    }
+    if order.to == order.from {
+        return Err(Refusal(StatusCode::CONFLICT, format!("`{}` is on `{}` already", order.service, order.to)));
+    }
+    if agent.store.departure(order.id)?.is_some() {
+        return Ok(Json(()));
+    }
+    let owned = agent.owned().await?;
+    let container = owned
+        .into_iter()
+        .find(|(one, _)| one.service().as_ref() == Some(&order.service))
+        .ok_or_else(|| EngineError::NoService(order.service.clone()))?
+        .0;
+    let own = facts::gather(&agent.config, &agent.engine).await?;
+    agent.running.start(order, &container, own).await?;
+    Ok(Json(()))
+}
+
+async fn events(
+    _: FromScheduler,
+    State(agent): State<Agent>,
+    Segment(id): Segment<MigrationId>,
+) -> Result<Response, Refusal> {
+    let unknown = || Refusal(StatusCode::NOT_FOUND, format!("nothing is known of migration {id} here"));
+    let log = agent.running.events(id)?.ok_or_else(unknown)?;
+    let lines = futures_util::stream::unfold((log, 0, false), |(mut log, sent, ended)| async move {
+        if ended {
+            return None;
+        }
+        let fresh = loop {
+            let fresh: Vec<Event> = log.borrow_and_update().iter().skip(sent).cloned().collect();
+            if !fresh.is_empty() {
+                break fresh;
+            }
+            log.changed().await.ok()?;
+        };
+        let ended = fresh.iter().any(|event| matches!(event, Event::Ended(_)));
+        let sent = sent + fresh.len();
+        let mut text = String::new();
+        for event in &fresh {
+            // Plain data with text keys: writing it as JSON can't fail.
+            text.push_str(&serde_json::to_string(event).unwrap_or_default());
+            text.push('\n');
+        }
+        Some((text, (log, sent, ended)))
+    });
+    Ok(Body::from_stream(lines.map(Ok::<_, std::convert::Infallible>)).into_response())
+}
+
+async fn check(
+    FromAgent(caller): FromAgent,
+    State(agent): State<Agent>,
+    Json((reservation, source)): Json<(Reservation, NodeFacts)>,
+) -> Result<Json<Verdict>, Refusal> {
+    addressed(&agent, &caller, &reservation)?;
+    let own = facts::gather(&agent.config, &agent.engine).await?;
+    Ok(Json(agent.arrivals.check(&reservation, &source, &own).await?))
+}
+
+async fn reserve(
+    FromAgent(caller): FromAgent,
+    State(agent): State<Agent>,
+    Json(reservation): Json<Reservation>,
+) -> Result<Json<()>, Refusal> {
+    addressed(&agent, &caller, &reservation)?;
+    Ok(Json(agent.arrivals.reserve(&reservation).await?))
+}
+
+/// Refuses a reservation that is not between the caller and this node.
+fn addressed(agent: &Agent, caller: &NodeName, reservation: &Reservation) -> Result<(), Refusal> {
+    let order = &reservation.order;
+    if order.from == *caller && order.to == agent.config.node {
+        return Ok(());
+    }
+    let text = format!("`{caller}` may not reserve for a move from `{}` to `{}` here", order.from, order.to);
+    Err(Refusal(StatusCode::FORBIDDEN, text))
+}
+
+/// Refuses a caller that the migration does not leave.
+fn owns(agent: &Agent, caller: &NodeName, id: MigrationId) -> Result<(), Refusal> {
+    match agent.arrivals.source_of(id)? {
+        Some(source) if source != *caller => {
+            Err(Refusal(StatusCode::FORBIDDEN, format!("migration {id} does not leave `{caller}`")))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn receive(agent: Agent, caller: NodeName, id: MigrationId, part: Part, body: Body) -> Result<Json<()>, Refusal> {
+    owns(&agent, &caller, id)?;
+    let input = StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
+    Ok(Json(agent.arrivals.receive(id, &part, input).await?))
+}
+
+async fn receive_memory(
+    FromAgent(caller): FromAgent,
+    State(agent): State<Agent>,
+    Segment(id): Segment<MigrationId>,
+    body: Body,
+) -> Result<Json<()>, Refusal> {
+    receive(agent, caller, id, Part::Memory, body).await
+}
+
+async fn receive_layer(
+    FromAgent(caller): FromAgent,
+    State(agent): State<Agent>,
+    Segment(id): Segment<MigrationId>,
+    body: Body,
+) -> Result<Json<()>, Refusal> {
+    receive(agent, caller, id, Part::Layer, body).await
+}
+
+async fn receive_volume(
+    FromAgent(caller): FromAgent,
+    State(agent): State<Agent>,
+    Segment((id, name)): Segment<(MigrationId, String)>,
+    body: Body,
+) -> Result<Json<()>, Refusal> {
+    receive(agent, caller, id, Part::Volume(name), body).await
+}
+
+async fn restore(
+    FromAgent(caller): FromAgent,
+    State(agent): State<Agent>,
+    Segment(id): Segment<MigrationId>,
+) -> Result<Json<()>, Refusal> {
+    owns(&agent, &caller, id)?;
+    Ok(Json(agent.arrivals.restore(id).await?))
+}
+
+async fn restored(
+    FromAgent(caller): FromAgent,
+    State(agent): State<Agent>,
+    Segment(id): Segment<MigrationId>,
+) -> Result<Json<Restored>, Refusal> {
+    owns(&agent, &caller, id)?;
+    Ok(Json(agent.arrivals.restored(id).await?))
+}
+
+async fn release(
+    FromAgent(caller): FromAgent,
+    State(agent): State<Agent>,
+    Segment(id): Segment<MigrationId>,
+    Json(certificate): Json<Certificate>,
+) -> Result<Json<()>, Refusal> {
+    owns(&agent, &caller, id)?;
+    Ok(Json(agent.arrivals.release(id, &certificate).await?))
+}
+
+async fn finish(
+    FromAgent(caller): FromAgent,
+    State(agent): State<Agent>,
+    Segment(id): Segment<MigrationId>,
+    Json(finish): Json<Finish>,
+) -> Result<Json<()>, Refusal> {
+    owns(&agent, &caller, id)?;
+    Ok(Json(agent.arrivals.finish(id, &finish).await?))
+}
+
+async fn discard(
+    FromAgent(caller): FromAgent,
+    State(agent): State<Agent>,
+    Segment(id): Segment<MigrationId>,
+) -> Result<Json<()>, Refusal> {
+    owns(&agent, &caller, id)?;
+    Ok(Json(agent.arrivals.discard(id).await?))
+}
+
+/// Reads `agent.toml` and serves the node until told to stop.
+///
+/// # Errors
+/// When the file can't be used or the agent can't start.
+pub async fn serve_file(path: &Path, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
+    Ok(serve(AgentConfig::load(path)?, stop).await?)
+}
+
+/// The agent did not serve.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// Its file can't be used.
+    #[error(transparent)]
+    Config(#[from] super::config::ConfigError),
+    /// It could not start.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+}
