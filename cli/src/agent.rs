@@ -1,12 +1,29 @@
-//! `sterna agent`.
+//! `sterna agent`: serve one node.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Arguments of `sterna agent`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The agent's settings.
+    #[arg(long, value_name = "FILE", default_value = "/etc/sterna/agent.toml")]
+    config: PathBuf,
+}
 
 /// Runs the command.
-pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    crate::wiring::runtime()?.block_on(async {
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let stop = async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        };
+        sterna_executor::node::server::serve_file(&args.config, stop).await?;
+        Ok(ExitCode::SUCCESS)
+    })
 }

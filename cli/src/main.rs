@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     // The engine calls the runtime by a name of its own.
     let name = std::env::args_os().next().unwrap_or_default();
     if std::path::Path::new(&name).file_name().is_some_and(|name| name == "sterna-shim") {
-        return shim::run_from_engine(std::env::args_os().skip(1).collect());
+        return shim::run_from_engine(&std::env::args_os().skip(1).collect::<Vec<_>>());
     }
     let cli = Cli::parse();
     // One TLS provider for the whole process, before any client is made.
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
         Command::Sites(args) => sites::run(args),
         Command::Services(args) => services::run(args),
         Command::Agent(args) => agent::run(args),
-        Command::Shim(args) => return shim::run_from_engine(args.rest),
+        Command::Shim(args) => return shim::run_from_engine(&args.rest),
     };
     exit::code(result)
 }

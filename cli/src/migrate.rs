@@ -1,12 +1,152 @@
-//! `sterna migrate`.
+//! `sterna migrate`: move one service now.
 
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::bail;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, Table};
+use indicatif::{ProgressBar, ProgressStyle};
+use sterna_core::continuum::{NodeName, ServiceName};
+use sterna_executor::fleet::Fleet;
+use sterna_executor::migration::order::{MigrationId, Order};
+use sterna_executor::migration::phase::Phase;
+use sterna_executor::migration::report::{Event, Outcome, Report};
+use sterna_policies::policy::Method;
+use sterna_policies::quantity::Millis;
+
+use crate::wiring::{self, StateArgs};
 
 /// Arguments of `sterna migrate`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The service.
+    service: String,
+    /// The node it goes to.
+    #[arg(long, value_name = "NODE")]
+    to: String,
+    /// The inventory file.
+    #[arg(long, value_name = "FILE", env = "STERNA_INVENTORY")]
+    inventory: PathBuf,
+    #[command(flatten)]
+    state: StateArgs,
+    /// Time until the commit; past it the migration is undone.
+    #[arg(long, default_value = "10m")]
+    deadline: Millis,
+    /// Longest time that the service may stand frozen before it goes on at its source.
+    #[arg(long, default_value = "30s")]
+    freeze_lease: Millis,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
 
 /// Runs the command.
-pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let continuum = wiring::inventory(&args.inventory)?;
+    wiring::runtime()?.block_on(async {
+        let service = ServiceName(args.service.clone());
+        let to = NodeName(args.to.clone());
+        let fleet = Fleet::connect(&continuum, &args.state.authority(&continuum)?).await?;
+        let view = fleet.view().await;
+        let Some(from) = view.placement.get(&service).cloned() else {
+            let silent: Vec<String> = view.unreachable.values().cloned().collect();
+            let known: Vec<&str> = view.placement.keys().map(ServiceName::as_str).collect();
+            bail!(
+                "no node that answers runs `{service}`; running are: {}{}{}",
+                if known.is_empty() { "none".to_owned() } else { known.join(", ") },
+                if silent.is_empty() { "" } else { "; not asked: " },
+                silent.join("; ")
+            );
+        };
+        if from == to {
+            bail!("`{service}` runs on `{to}` already");
+        }
+        let order = Order {
+            id: MigrationId::new(),
+            service,
+            to_address: fleet.address(&to)?.to_owned(),
+            from,
+            to,
+            method: Method::Checkpoint,
+            deadline: args.deadline,
+            freeze_lease: args.freeze_lease,
+        };
+        let bar = progress_bar()?;
+        let report = fleet.migrate(&order, &mut |event| show(&bar, event)).await;
+        bar.finish_and_clear();
+        let report = report?;
+        print(&report, args.json)?;
+        Ok(match report.outcome {
+            Outcome::Moved => ExitCode::SUCCESS,
+            Outcome::RolledBack { .. } | Outcome::Refused { .. } => ExitCode::FAILURE,
+        })
+    })
+}
+
+fn progress_bar() -> anyhow::Result<ProgressBar> {
+    if !std::io::stderr().is_terminal() {
+        return Ok(ProgressBar::hidden());
+    }
+    let style = ProgressStyle::with_template("{spinner} {bar:24} {pos:>2}/{len} {msg}")?;
+    let bar = ProgressBar::new(Phase::ALL.len() as u64).with_style(style).with_message("planning");
+    bar.enable_steady_tick(Duration::from_millis(120));
+    Ok(bar)
+}
+
+/// One line per phase where nobody watches a bar.
+#[expect(clippy::print_stderr, reason = "progress is for whoever watches")]
+fn show(bar: &ProgressBar, event: &Event) {
+    let Event::Reached(record) = event else { return };
+    if bar.is_hidden() {
+        eprintln!("{:<12} {:>10} {:>10}", record.phase, format!("{:.0}", record.took), record.bytes);
+    } else {
+        bar.inc(1);
+        bar.set_message(record.phase.to_string());
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the report is the command's result")]
+fn print(report: &Report, json: bool) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(report)?);
+    } else {
+        println!("{}", table(report));
+    }
+    Ok(())
+}
+
+/// The report as a table: phase, duration, bytes; and below it what came of it.
+pub fn table(report: &Report) -> String {
+    let mut table = Table::new();
+    table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(["phase", "took", "bytes"]);
+    for record in &report.phases {
+        let bytes = if record.bytes.0 == 0 { String::new() } else { record.bytes.to_string() };
+        table.add_row([record.phase.to_string(), format!("{:.0}", record.took), bytes]);
+    }
+    table.add_row(["all".to_owned(), format!("{:.0}", report.duration()), report.bytes().to_string()]);
+    for column in [1, 2] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let Report { service, from, to, .. } = report;
+    let outcome = match &report.outcome {
+        Outcome::Moved => match report.downtime {
+            Some(downtime) => format!(
+                "`{service}` moved from `{from}` to `{to}`; downtime {downtime:.0}, from before the freeze to after the release"
+            ),
+            None => format!("`{service}` moved from `{from}` to `{to}`; the agent was restarted, so the downtime is not known"),
+        },
+        Outcome::RolledBack { after, reason } => format!(
+            "`{service}` stays on `{from}`, the same process as before: undone after `{after}`, frozen for {:.0}: {reason}",
+            report.frozen_in_vain
+        ),
+        Outcome::Refused { reasons } => {
+            format!("`{service}` stays on `{from}`, untouched: refused, because\n  - {}", reasons.join("\n  - "))
+        }
+    };
+    format!("{table}\n{outcome}")
 }

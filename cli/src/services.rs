@@ -1,12 +1,144 @@
-//! `sterna services`.
+//! `sterna services`: start and show services.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use comfy_table::Table;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use serde::Serialize;
+use sterna_core::continuum::{Continuum, NodeName};
+use sterna_executor::engine::docker::Engine;
+use sterna_executor::fleet::Fleet;
+use sterna_executor::node::api::{ServiceFacts, StartService};
+use sterna_executor::node::client::AgentClient;
+
+use crate::wiring::{self, StateArgs};
 
 /// Arguments of `sterna services`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Start the services that the inventory says how to start and that run nowhere yet.
+    Up(Which),
+    /// Show the services of every node; exit code 2 if one of the inventory runs nowhere.
+    Status(Which),
+}
+
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// The inventory file.
+    inventory: PathBuf,
+    #[command(flatten)]
+    state: StateArgs,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A service and the node that owns it.
+#[derive(Debug, Serialize)]
+struct Row {
+    node: NodeName,
+    #[serde(flatten)]
+    facts: ServiceFacts,
+}
 
 /// Runs the command.
-pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let (Command::Up(which) | Command::Status(which)) = &args.command;
+    let continuum = wiring::inventory(&which.inventory)?;
+    wiring::runtime()?.block_on(async {
+        let fleet = Fleet::connect(&continuum, &which.state.authority(&continuum)?).await?;
+        if matches!(args.command, Command::Up(_)) {
+            up(&continuum, &fleet).await?;
+        }
+        status(which, &continuum, &fleet).await
+    })
+}
+
+#[expect(clippy::print_stderr, reason = "progress is for whoever watches")]
+async fn up(continuum: &Continuum, fleet: &Fleet) -> anyhow::Result<()> {
+    let view = fleet.view().await;
+    if let Some((node, reason)) = view.unreachable.first_key_value() {
+        bail!("node `{node}` can't be asked what it runs, so nothing is started: {reason}");
+    }
+    for (service, described) in &continuum.services {
+        let Some(run) = &described.run else { continue };
+        if view.placement.contains_key(service) {
+            continue;
+        }
+        let agent = fleet.agent(&run.on)?;
+        give_image(agent, &run.image).await?;
+        eprintln!("starting `{service}` on `{}`", run.on);
+        agent
+            .start_service(&StartService { service: service.clone(), run: run.clone() })
+            .await
+            .with_context(|| format!("`{service}` can't be started"))?;
+    }
+    Ok(())
+}
+
+/// Gives a node's engine an image that it lacks, from the engine of this host.
+#[expect(clippy::print_stderr, reason = "progress is for whoever watches")]
+async fn give_image(agent: &AgentClient, image: &str) -> anyhow::Result<()> {
+    if agent.image_digest(image).await?.is_some() {
+        return Ok(());
+    }
+    let host = Engine::connect().await?;
+    if host.image_digest(image).await?.is_none() {
+        bail!("neither node `{}` nor this host's engine has the image `{image}`: load or build it here first", agent.node());
+    }
+    eprintln!("sending image `{image}` to `{}`", agent.node());
+    agent.load_image(host.save_image(image)).await.with_context(|| format!("image `{image}` can't be sent"))
+}
+
+#[expect(clippy::print_stdout, reason = "the services are the command's result")]
+#[expect(clippy::print_stderr, reason = "so is what could not be asked")]
+async fn status(which: &Which, continuum: &Continuum, fleet: &Fleet) -> anyhow::Result<ExitCode> {
+    let mut rows = Vec::new();
+    for node in continuum.nodes.keys() {
+        match fleet.agent(node) {
+            Ok(agent) => match agent.services().await {
+                Ok(services) => rows.extend(services.into_iter().map(|facts| Row { node: node.clone(), facts })),
+                Err(error) => eprintln!("warning: {error}"),
+            },
+            Err(error) => eprintln!("warning: {error}"),
+        }
+    }
+    rows.sort_by(|a, b| a.facts.service.cmp(&b.facts.service));
+    if which.json {
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+    } else if rows.is_empty() {
+        println!("no services");
+    } else {
+        let mut table = Table::new();
+        table.load_preset(UTF8_HORIZONTAL_ONLY);
+        table.set_header(["service", "node", "state", "memory", "epoch"]);
+        for row in &rows {
+            let facts = &row.facts;
+            let state = match (&facts.leaving_for, facts.running, facts.frozen) {
+                (Some(to), _, _) => format!("moving to {to}"),
+                (None, false, _) => "ended".to_owned(),
+                (None, true, true) => "frozen".to_owned(),
+                (None, true, false) => "running".to_owned(),
+            };
+            table.add_row([
+                facts.service.to_string(),
+                row.node.to_string(),
+                state,
+                facts.memory.to_string(),
+                facts.epoch.to_string(),
+            ]);
+        }
+        println!("{table}");
+    }
+    let running = |service| rows.iter().any(|row| row.facts.service == *service && row.facts.running);
+    let all = continuum.services.keys().all(running);
+    Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(crate::exit::CHANGES) })
 }

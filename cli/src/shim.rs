@@ -1,7 +1,10 @@
 //! `sterna shim`: the OCI runtime of a node's engine.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
+
+use sterna_executor::engine::shim;
 
 /// Arguments of `sterna shim`: those of an OCI runtime.
 #[derive(Debug, clap::Args)]
@@ -11,7 +14,14 @@ pub struct Args {
     pub rest: Vec<OsString>,
 }
 
-/// Does what the engine asks.
-pub fn run_from_engine(_arguments: Vec<OsString>) -> ExitCode {
-    ExitCode::FAILURE
+/// Does what the engine asks. The engine shows what is written to standard error.
+#[expect(clippy::print_stderr, reason = "the engine passes it on to whoever asked")]
+pub fn run_from_engine(arguments: &[OsString]) -> ExitCode {
+    match shim::run(arguments, Path::new(shim::NOTES)) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("sterna-shim: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -108,6 +108,14 @@ impl Fleet {
         }
     }
 
+    /// Where the agent of a node listens, `host:port`.
+    ///
+    /// # Errors
+    /// When the node is unknown or has no address.
+    pub fn address(&self, node: &NodeName) -> Result<&str, FleetError> {
+        Ok(self.agent(node)?.address())
+    }
+
     /// Asks every agent at once. One that does not answer is in `unreachable`.
     pub async fn view(&self) -> FleetView {
         let answers = join_all(self.agents.iter().map(|(node, agent)| async move {
