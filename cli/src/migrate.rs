@@ -121,7 +121,7 @@ fn print(report: &Report, json: bool) -> anyhow::Result<()> {
 /// The report as a table: phase, duration, bytes; and below it what came of it.
 pub fn table(report: &Report) -> String {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(["phase", "took", "bytes"]);
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(["phase", "took", "bytes"]);
     for record in &report.phases {
         let bytes = if record.bytes.0 == 0 { String::new() } else { record.bytes.to_string() };
         table.add_row([record.phase.to_string(), format!("{:.0}", record.took), bytes]);

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use serde::Serialize;
-use sterna_core::continuum::{Continuum, NodeName};
+use sterna_core::continuum::{Continuum, NodeName, ServiceName};
 use sterna_executor::engine::docker::Engine;
 use sterna_executor::fleet::Fleet;
 use sterna_executor::node::api::{ServiceFacts, StartService};
@@ -118,7 +118,7 @@ async fn status(which: &Which, continuum: &Continuum, fleet: &Fleet) -> anyhow::
         println!("no services");
     } else {
         let mut table = Table::new();
-        table.load_preset(UTF8_HORIZONTAL_ONLY);
+        table.load_style(UTF8_HORIZONTAL_ONLY);
         table.set_header(["service", "node", "state", "memory", "epoch"]);
         for row in &rows {
             let facts = &row.facts;
@@ -138,7 +138,7 @@ async fn status(which: &Which, continuum: &Continuum, fleet: &Fleet) -> anyhow::
         }
         println!("{table}");
     }
-    let running = |service| rows.iter().any(|row| row.facts.service == *service && row.facts.running);
+    let running = |service: &ServiceName| rows.iter().any(|row| row.facts.service == *service && row.facts.running);
     let all = continuum.services.keys().all(running);
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(crate::exit::CHANGES) })
 }

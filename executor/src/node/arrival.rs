@@ -1,7 +1,8 @@
 //! The destination's side of a migration: takes a service in, holds it, and runs it when the certificate has come.
 
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
 
 use bollard::models::{ContainerCreateBody, RestartPolicy};
 use thiserror::Error;
@@ -117,7 +118,6 @@ impl Arrivals {
         std::fs::create_dir_all(criu::SETTINGS)
             .and_then(|()| std::fs::write(&settings, criu::HELD))
             .map_err(file("the settings for CRIU can't be written"))?;
-        private_folder(&self.staging)?;
         private_folder(&self.image(id))?;
         let mut body = destination_body(body_of(reservation)?, &name);
         if self.engine.image_digest(body.image.as_deref().unwrap_or_default()).await?.as_deref()
@@ -169,7 +169,10 @@ impl Arrivals {
     pub async fn restore(&self, id: MigrationId) -> Result<(), ArrivalError> {
         let arrival = self.held(id)?;
         let image = self.image(id);
-        let notes = std::path::Path::new(NOTES);
+        let notes = Path::new(NOTES);
+        let seen = self.engine.inspect(&arrival.container).await?;
+        let layer = seen.layer.ok_or_else(|| ArrivalError::Wrong("the container has no writable layer".to_owned()))?;
+        hand_over(&image, &layer).map_err(file("the memory image can't be given to the service's root"))?;
         Note { image: image.clone(), restored: false }
             .leave(notes, &arrival.container)
             .map_err(file("the note for the runtime can't be written"))?;
@@ -189,7 +192,7 @@ impl Arrivals {
     pub async fn restored(&self, id: MigrationId) -> Result<Restored, ArrivalError> {
         let arrival = self.held(id)?;
         let processes = self.processes(&arrival).await?;
-        let note = Note::read(std::path::Path::new(NOTES), &arrival.container)
+        let note = Note::read(Path::new(NOTES), &arrival.container)
             .map_err(file("the runtime's note can't be read"))?;
         Ok(Restored {
             tree: processes.tree(),
@@ -271,7 +274,7 @@ impl Arrivals {
     }
 
     fn tidy(&self, id: MigrationId, arrival: &Arrival) -> Result<(), ArrivalError> {
-        Note::remove(std::path::Path::new(NOTES), &arrival.container)
+        Note::remove(Path::new(NOTES), &arrival.container)
             .map_err(file("the note for the runtime can't be removed"))?;
         self.remove_image(id)
     }
@@ -313,18 +316,36 @@ impl Arrivals {
     }
 }
 
-/// Makes a folder that only the agent can look into: memory images hold secrets.
-pub(super) fn private_folder(path: &std::path::Path) -> Result<(), ArrivalError> {
-    use std::os::unix::fs::DirBuilderExt as _;
+/// Makes a folder that only its owner can look into: memory images hold secrets.
+pub(super) fn private_folder(path: &Path) -> Result<(), ArrivalError> {
+    make_folder(path, 0o700)
+}
+
+/// Makes the folder in which memory images are staged, each in a private folder of its own. CRIU passes through it as the
+/// service's own root, so it can be passed but not listed.
+pub(super) fn staging_folder(path: &Path) -> Result<(), ArrivalError> {
+    make_folder(path, 0o711)
+}
+
+fn make_folder(path: &Path, mode: u32) -> Result<(), ArrivalError> {
     std::fs::DirBuilder::new()
         .recursive(true)
-        .mode(0o700)
+        .mode(mode)
         .create(path)
         .map_err(file(format!("{} can't be made", path.display())))
 }
 
+/// Gives a memory image to the user that is root in the service: CRIU opens it as that user.
+fn hand_over(image: &Path, layer: &Path) -> io::Result<()> {
+    let owner = std::fs::metadata(layer)?;
+    for entry in std::fs::read_dir(image)? {
+        std::os::unix::fs::lchown(entry?.path(), Some(owner.uid()), Some(owner.gid()))?;
+    }
+    std::os::unix::fs::lchown(image, Some(owner.uid()), Some(owner.gid()))
+}
+
 /// Removes a folder; there need not be one.
-pub(super) fn remove_folder(path: &std::path::Path) -> io::Result<()> {
+pub(super) fn remove_folder(path: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

@@ -30,7 +30,7 @@ use crate::migration::report::Event;
 use super::api::{
     Certificate, Finish, NodeFacts, Part, Problem, Reservation, Restored, ServiceFacts, StartService, Verdict,
 };
-use super::arrival::{ArrivalError, Arrivals, private_folder};
+use super::arrival::{ArrivalError, Arrivals, private_folder, staging_folder};
 use super::config::AgentConfig;
 use super::facts;
 use super::listener::{Peer, TlsListener};
@@ -77,7 +77,7 @@ pub async fn serve(config: AgentConfig, stop: impl Future<Output = ()> + Send + 
     let system = |what: String| move |source| AgentError::System { what, source };
     let credentials = Credentials::load(&config.identity)?;
     let tls = credentials.server_config()?;
-    private_folder(&config.staging)?;
+    staging_folder(&config.staging)?;
     private_folder(&config.state)?;
     let store = Store::open(&config.state)?;
     criu::write_node_settings().map_err(system("the settings for CRIU can't be written".to_owned()))?;
