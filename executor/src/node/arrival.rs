@@ -1,7 +1,7 @@
 //! The destination's side of a migration: takes a service in, holds it, and runs it when the certificate has come.
 
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use bollard::models::{ContainerCreateBody, RestartPolicy};
@@ -172,7 +172,7 @@ impl Arrivals {
         let notes = Path::new(NOTES);
         let seen = self.engine.inspect(&arrival.container).await?;
         let layer = seen.layer.ok_or_else(|| ArrivalError::Wrong("the container has no writable layer".to_owned()))?;
-        hand_over(&image, &layer).map_err(file("the memory image can't be given to the service's root"))?;
+        hand_over(&image, &layer).map_err(file("the memory image can't be opened to the service's root"))?;
         Note { image: image.clone(), restored: false }
             .leave(notes, &arrival.container)
             .map_err(file("the note for the runtime can't be written"))?;
@@ -322,7 +322,7 @@ pub(super) fn private_folder(path: &Path) -> Result<(), ArrivalError> {
 }
 
 /// Makes the folder in which memory images are staged, each in a private folder of its own. CRIU passes through it as the
-/// service's own root, so it can be passed but not listed.
+/// service's root, so it can be passed but not listed.
 pub(super) fn staging_folder(path: &Path) -> Result<(), ArrivalError> {
     make_folder(path, 0o711)
 }
@@ -335,13 +335,18 @@ fn make_folder(path: &Path, mode: u32) -> Result<(), ArrivalError> {
         .map_err(file(format!("{} can't be made", path.display())))
 }
 
-/// Gives a memory image to the user that is root in the service: CRIU opens it as that user.
+/// Lets CRIU open a memory image: it does so first as the node's root without its powers, and then as the user that is root
+/// in the service. So the first is the owner, the second the group, and nobody else sees anything.
 fn hand_over(image: &Path, layer: &Path) -> io::Result<()> {
-    let owner = std::fs::metadata(layer)?;
+    let group = Some(std::fs::metadata(layer)?.gid());
+    let open = |path: &Path, mode| {
+        std::os::unix::fs::lchown(path, None, group)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+    };
     for entry in std::fs::read_dir(image)? {
-        std::os::unix::fs::lchown(entry?.path(), Some(owner.uid()), Some(owner.gid()))?;
+        open(&entry?.path(), 0o640)?;
     }
-    std::os::unix::fs::lchown(image, Some(owner.uid()), Some(owner.gid()))
+    open(image, 0o750)
 }
 
 /// Removes a folder; there need not be one.
