@@ -181,12 +181,8 @@ impl LocalNodes {
             on(Step::MakingNode(name.clone()));
             let local = LocalNode { continuum: &continuum.name, name, node, image };
             let warnings = self.make_node(&local, authority, choice.privilege, host.ncpu, call).await?;
-            if host.ncpu.is_some_and(|cpus| node.cpu.as_f64() > cpus as f64) {
-                on(Step::Note(format!(
-                    "node {name} is to have {} but the host has {}",
-                    node.cpu,
-                    host.ncpu.unwrap_or_default()
-                )));
+            if let Some(cpus) = host.ncpu.filter(|cpus| node.cpu.as_f64() > *cpus as f64) {
+                on(Step::Note(format!("node {name} has {} in the inventory, but this host has only {cpus}", node.cpu)));
             }
             for warning in warnings {
                 on(Step::Note(format!("node {name}: {warning}")));

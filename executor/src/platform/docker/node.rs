@@ -18,6 +18,8 @@ use crate::identity::Credentials;
 
 /// Where a node's agent listens.
 pub const AGENT_PORT: u16 = 7420;
+/// What a node is given to stop its services, its agent and its engine in order.
+const STOP_SECONDS: i64 = 40;
 /// Checkpoints are staged in memory.
 const STAGING: &str = "/dev/shm/sterna";
 const STATE: &str = "/var/lib/sterna";
@@ -116,6 +118,7 @@ impl LocalNode<'_> {
             image: Some(self.image.to_owned()),
             hostname: Some(self.name.to_string()),
             cmd: Some(boot()),
+            stop_timeout: Some(STOP_SECONDS),
             labels: Some(labels),
             host_config: Some(host_config),
             networking_config: Some(NetworkingConfig {

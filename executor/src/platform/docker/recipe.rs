@@ -74,6 +74,8 @@ mod tests {
         assert_eq!(daemon["hosts"], serde_json::json!(["unix:///var/run/docker.sock"]));
         assert_eq!(daemon["userns-remap"], "default");
         assert_eq!(daemon["default-runtime"], "sterna");
+        // Without it, an engine that dies takes every service with it, frozen ones too.
+        assert_eq!(daemon["live-restore"], true);
         assert_eq!(daemon["runtimes"]["sterna"]["path"], "/usr/bin/sterna-shim");
     }
 }
