@@ -182,7 +182,10 @@ impl LocalNodes {
             let local = LocalNode { continuum: &continuum.name, name, node, image };
             let warnings = self.make_node(&local, authority, choice.privilege, host.ncpu, call).await?;
             if let Some(cpus) = host.ncpu.filter(|cpus| node.cpu.as_f64() > *cpus as f64) {
-                on(Step::Note(format!("node {name} has {} in the inventory, but this host has only {cpus}", node.cpu)));
+                on(Step::Note(format!(
+                    "node {name} has {} in the inventory, but this host has only {cpus}",
+                    node.cpu
+                )));
             }
             for warning in warnings {
                 on(Step::Note(format!("node {name}: {warning}")));
