@@ -27,7 +27,7 @@ pub fn render(report: &Report, hash: &str) -> String {
     out.push('\n');
     out.push_str(&table_text(comparison(report)));
     unknown_carbon(&mut out, report);
-    let _infallible = writeln!(out, "report {hash}");
+    let _infallible = writeln!(out, "Report hash {hash}");
     out
 }
 
