@@ -1,6 +1,6 @@
 //! `sterna simulate`: try policies on a described continuum, offline.
 
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -53,7 +53,6 @@ struct Printed<'a> {
 }
 
 /// Runs the command.
-#[expect(clippy::print_stdout, reason = "the report is what the command is for")]
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let scenario = read_scenario(&args.scenario)?;
     let policies = args.policy.iter().map(|path| read_policy(path)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -72,11 +71,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             outcome.timeline.clear();
         }
     }
-    match args.output {
-        Output::Table => print!("{}", text::render(&report, &hash)),
+    let text = match args.output {
+        Output::Table => text::render(&report, &hash),
         Output::Json => {
-            println!("{}", serde_json::to_string_pretty(&Printed { hash: &hash, report: &report })?)
+            let printed = Printed { hash: &hash, report: &report };
+            serde_json::to_string_pretty(&printed)? + "\n"
         }
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads has read enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        written => written.context("can't print the report")?,
     }
     Ok(ExitCode::SUCCESS)
 }
