@@ -200,7 +200,8 @@ impl Observed {
                 true
             }
             Metric::CarbonRate => site.carbon.is_some(),
-            Metric::CpuUse => false,
+            // The engine takes what the services ask for.
+            Metric::CpuUse => true,
         }
     }
 

@@ -6,7 +6,8 @@
 //!
 //! - an instant selector `x` is witnessed by `timestamp(x)`;
 //! - a range `x[5m]` goes on giving values for five minutes after its series has ended, so its witness looks for the newest
-//!   sample in the range: `max_over_time(timestamp(x)[5m:step])`, too old by one step at most, never too young;
+//!   sample in the range: `timestamp(x)` where there still is one, or `max_over_time(timestamp(x)[5m:step])`, too old by
+//!   one step at most, never too young;
 //! - an aggregation is as old as the oldest series in it, an operator as its older side.
 //!
 //! A witness's labels are some of the labels of the values that it speaks for, so a value belongs to every witness row
@@ -76,7 +77,7 @@ fn timestamp(selector: &VectorSelector) -> String {
 fn newest(witness: &str, range: Duration, step: Duration) -> String {
     // A step longer than the range would find nothing.
     let step = step.min(range / 2).max(Duration::from_millis(1));
-    format!("max_over_time(({witness})[{}ms:{}ms])", range.as_millis(), step.as_millis())
+    format!("({witness}) or max_over_time(({witness})[{}ms:{}ms])", range.as_millis(), step.as_millis())
 }
 
 fn by(labels: &Labels, witness: &str) -> String {
@@ -209,13 +210,16 @@ mod tests {
 
     #[test]
     fn a_range_is_as_old_as_its_newest_sample() {
-        assert_eq!(of("rate(x[5m])"), ["max_over_time((timestamp(x))[300000ms:6000ms])"]);
-        assert_eq!(of("last_over_time(x[2s])"), ["max_over_time((timestamp(x))[2000ms:1000ms])"]);
+        assert_eq!(of("rate(x[5m])"), ["(timestamp(x)) or max_over_time((timestamp(x))[300000ms:6000ms])"]);
+        assert_eq!(
+            of("last_over_time(x[2s])"),
+            ["(timestamp(x)) or max_over_time((timestamp(x))[2000ms:1000ms])"]
+        );
         assert_eq!(
             of("quantile_over_time(0.95, (x and on (i) ok == 1)[5m:15s])"),
             [
-                "max_over_time((min by (i) (timestamp(ok)))[300000ms:6000ms])",
-                "max_over_time((timestamp(x))[300000ms:6000ms])"
+                "(min by (i) (timestamp(ok))) or max_over_time((min by (i) (timestamp(ok)))[300000ms:6000ms])",
+                "(timestamp(x)) or max_over_time((timestamp(x))[300000ms:6000ms])"
             ]
         );
     }
@@ -234,7 +238,9 @@ mod tests {
         assert_eq!(of("a * scalar(b)"), ["min(timestamp(b))", "timestamp(a)"]);
         assert_eq!(
             of("histogram_quantile(0.5, sum by (le, s) (rate(x[1m])))"),
-            ["min without (le) (min by (le, s) (max_over_time((timestamp(x))[60000ms:6000ms])))"]
+            [
+                "min without (le) (min by (le, s) ((timestamp(x)) or max_over_time((timestamp(x))[60000ms:6000ms])))"
+            ]
         );
         assert_eq!(
             of(r#"label_replace(x, "site", "$1", "host", "(.*)")"#),

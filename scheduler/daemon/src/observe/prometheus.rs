@@ -197,3 +197,7 @@ struct Series {
 /// Time in seconds, and the value as text.
 #[derive(Deserialize)]
 struct Point(f64, String);
+
+#[cfg(test)]
+#[path = "prometheus_tests.rs"]
+mod tests;

@@ -14,7 +14,7 @@ pub trait MetricStore: Send + Sync {
     fn now(&self) -> impl Future<Output = Result<Timestamp, StoreError>> + Send;
 
     /// Evaluates an expression at an instant. Samples older than `lookback` at that instant are not used by instant
-    /// selectors.
+    /// selectors, where the store can be told so (older servers ignore it); ages are judged apart in any case.
     fn instant(
         &self,
         query: &str,
