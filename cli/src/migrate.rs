@@ -138,14 +138,19 @@ pub fn table(report: &Report) -> String {
             Some(downtime) => format!(
                 "`{service}` moved from `{from}` to `{to}`; downtime {downtime:.0}, from before the freeze to after the release"
             ),
-            None => format!("`{service}` moved from `{from}` to `{to}`; the agent was restarted, so the downtime is not known"),
+            None => format!(
+                "`{service}` moved from `{from}` to `{to}`; the agent was restarted, so the downtime is not known"
+            ),
         },
         Outcome::RolledBack { after, reason } => format!(
             "`{service}` stays on `{from}`, the same process as before: undone after `{after}`, frozen for {:.0}: {reason}",
             report.frozen_in_vain
         ),
         Outcome::Refused { reasons } => {
-            format!("`{service}` stays on `{from}`, untouched: refused, because\n  - {}", reasons.join("\n  - "))
+            format!(
+                "`{service}` stays on `{from}`, untouched: refused, because\n  - {}",
+                reasons.join("\n  - ")
+            )
         }
     };
     format!("{table}\n{outcome}")

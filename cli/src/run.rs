@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use comfy_table::{CellAlignment, Table, presets};
 use sterna_core::continuum::{Continuum, inventory};
 use sterna_core::explain;
 use sterna_daemon::control::notice::{Decided, Notice};
@@ -22,12 +21,13 @@ use sterna_daemon::reload::{FileError, Watched};
 use sterna_daemon::settings::{Settings, SettingsError};
 use sterna_daemon::telemetry::{self, ConfigFile, Telemetry};
 use sterna_executor::identity::Authority;
-use sterna_executor::migration::report::{Event, Outcome, Report};
+use sterna_executor::migration::report::Event;
 use sterna_policies::diagnose;
 use sterna_policies::policy::{Mode, Policy};
 use sterna_policies::quantity::Millis;
 
 use crate::exit::Invalid;
+use crate::migrate;
 
 /// Arguments of `sterna run`.
 #[derive(Debug, clap::Args)]
@@ -248,7 +248,7 @@ impl Printer {
                 say(&format!("moving {} (migration {id})", explain::of_move(planned)));
             }
             Notice::Event(service, event) => self.event(service.as_str(), event),
-            Notice::Ended(_, report) => say(&ended(report)),
+            Notice::Ended(_, report) => say(migrate::table(report).trim_end()),
             Notice::NotSeen(planned, reason) => say(&format!("{} not moved: {reason}", planned.service)),
             Notice::Settled(line) => say(line),
             Notice::Failed(reason) => {
@@ -304,39 +304,4 @@ impl Printer {
             Event::Ended(_) => {}
         }
     }
-}
-
-fn ended(report: &Report) -> String {
-    let Report { service, from, to, .. } = report;
-    let headline = match &report.outcome {
-        Outcome::Moved => {
-            let downtime =
-                report.downtime.map(|time| format!(", downtime {}", span(time))).unwrap_or_default();
-            format!("{service} moved from {from} to {to}{downtime}")
-        }
-        Outcome::RolledBack { after, reason } => {
-            let frozen = span(report.frozen_in_vain);
-            format!(
-                "{service} goes on at {from}, undone after phase {after}: {reason}; frozen in vain for {frozen}"
-            )
-        }
-        Outcome::Refused { reasons } => {
-            format!("{service} stays at {from}, nothing was touched:\n  {}", reasons.join("\n  "))
-        }
-    };
-    if report.phases.is_empty() { headline } else { format!("{headline}\n{}", phases(report)) }
-}
-
-/// The phases of a migration as a table.
-fn phases(report: &Report) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(["phase", "took", "bytes"]);
-    for one in &report.phases {
-        table.add_row([one.phase.name().to_owned(), span(one.took), one.bytes.to_string()]);
-    }
-    table.add_row(["all".to_owned(), span(report.duration()), report.bytes().to_string()]);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }

@@ -92,7 +92,10 @@ async fn give_image(agent: &AgentClient, image: &str) -> anyhow::Result<()> {
     }
     let host = Engine::connect().await?;
     if host.image_digest(image).await?.is_none() {
-        bail!("neither node `{}` nor this host's engine has the image `{image}`: load or build it here first", agent.node());
+        bail!(
+            "neither node `{}` nor this host's engine has the image `{image}`: load or build it here first",
+            agent.node()
+        );
     }
     eprintln!("sending image `{image}` to `{}`", agent.node());
     agent.load_image(host.save_image(image)).await.with_context(|| format!("image `{image}` can't be sent"))
@@ -105,7 +108,9 @@ async fn status(which: &Which, continuum: &Continuum, fleet: &Fleet) -> anyhow::
     for node in continuum.nodes.keys() {
         match fleet.agent(node) {
             Ok(agent) => match agent.services().await {
-                Ok(services) => rows.extend(services.into_iter().map(|facts| Row { node: node.clone(), facts })),
+                Ok(services) => {
+                    rows.extend(services.into_iter().map(|facts| Row { node: node.clone(), facts }))
+                }
                 Err(error) => eprintln!("warning: {error}"),
             },
             Err(error) => eprintln!("warning: {error}"),
@@ -138,7 +143,8 @@ async fn status(which: &Which, continuum: &Continuum, fleet: &Fleet) -> anyhow::
         }
         println!("{table}");
     }
-    let running = |service: &ServiceName| rows.iter().any(|row| row.facts.service == *service && row.facts.running);
+    let running =
+        |service: &ServiceName| rows.iter().any(|row| row.facts.service == *service && row.facts.running);
     let all = continuum.services.keys().all(running);
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(crate::exit::CHANGES) })
 }

@@ -353,7 +353,12 @@ mod tests {
             let SettingsError::Invalid(invalid) = &error else { panic!("{error}") };
             let report = invalid.report();
             let lines = report.lines();
-            let here = |line: &str| line[line.find("sterna.toml").unwrap()..].to_owned();
+            // The words about a file's form are the policy language's own.
+            let here = |line: &str| {
+                let line = &line[line.find("sterna.toml").unwrap()..];
+                let end = if line.contains("[F") { line.find(']').unwrap() + 1 } else { line.len() };
+                line[..end].to_owned()
+            };
             format!("{line}\n{}", lines.lines().map(here).collect::<Vec<_>>().join("\n"))
         });
         insta::assert_snapshot!(reports.join("\n\n"));

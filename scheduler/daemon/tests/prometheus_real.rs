@@ -2,6 +2,13 @@
 //!
 //! Without a `prometheus` binary on the path the test says so and ends; with `CI=true` that is a failure.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test says aloud what is wrong"
+)]
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::process::{Child, Command, Stdio};

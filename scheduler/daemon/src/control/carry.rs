@@ -6,6 +6,7 @@ use sterna_core::plan::{Move, Plan};
 use sterna_executor::fleet::FleetError;
 use sterna_executor::migration::order::{MigrationId, Order};
 use sterna_executor::migration::report::Outcome;
+use sterna_executor::node::client::ClientError;
 use sterna_policies::policy::Policy;
 
 use super::notice::Notice;
@@ -111,7 +112,8 @@ impl<M: Mover, C: Clock> Carrier<'_, M, C> {
                 self.history.record_migration(report, self.clock.now()).await?;
                 Ok(went)
             }
-            Err(error @ FleetError::LostSight { .. }) => {
+            // An agent that fell silent may have taken the order before it did.
+            Err(error @ (FleetError::LostSight { .. } | FleetError::Agent(ClientError::Silent { .. }))) => {
                 self.telemetry.migrated(MigrationEnd::LostSight);
                 (self.tell)(&Notice::NotSeen(planned, &error.to_string()));
                 Ok(Went::Otherwise)

@@ -9,6 +9,7 @@ use sterna_core::report::Hold;
 use sterna_executor::migration::order::Order;
 use sterna_executor::migration::phase::Phase;
 use sterna_executor::migration::report::{self, Event, PhaseRecord};
+use sterna_executor::node::client::ClientError;
 use sterna_policies::diagnose::Findings;
 use sterna_policies::policy::Metric;
 use sterna_policies::quantity::{Bytes, Millis};
@@ -24,7 +25,8 @@ use crate::observe::store::{Answer, Row, StoreError};
 enum Fate {
     Moves,
     RollsBack,
-    Unreachable,
+    Refused,
+    Silent,
     LosesSight,
 }
 
@@ -68,13 +70,14 @@ impl Mover for FakeWorld {
             Fate::RollsBack => {
                 report::Outcome::RolledBack { after: Phase::Dumped, reason: "the link broke".to_owned() }
             }
-            Fate::Unreachable => {
-                let node = order.from.clone();
-                return Err(FleetError::Unreachable {
-                    node,
-                    address: "x".to_owned(),
-                    reason: "gone".to_owned(),
-                });
+            Fate::Refused => {
+                let (node, reason) = (order.from.clone(), "busy".to_owned());
+                return Err(FleetError::Agent(ClientError::Refused { node, reason }));
+            }
+            Fate::Silent => {
+                let (node, address) = (order.from.clone(), "x".to_owned());
+                let reason = "timeout".to_owned();
+                return Err(FleetError::Agent(ClientError::Silent { node, address, reason }));
             }
             Fate::LosesSight => {
                 return Err(FleetError::LostSight { id: order.id, reason: "reset".to_owned() });
@@ -302,11 +305,23 @@ async fn a_failed_migration_cools_down_before_the_next_try() {
 
 #[tokio::test(start_paused = true)]
 async fn an_order_that_is_not_taken_cools_down_too() {
-    let mut bench = bench(Mode::Auto, Fate::Unreachable, real());
+    let mut bench = bench(Mode::Auto, Fate::Refused, real());
     bench.run(3).await;
     assert_eq!(bench.orders(), 1);
     let past = bench.scheduler.history.for_decision().await.unwrap();
     assert_eq!(past.last(&"shop".into()).unwrap().outcome, Outcome::Refused);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_fell_on_silence_may_have_been_taken() {
+    let mut bench = bench(Mode::Auto, Fate::Silent, real());
+    bench.run(1).await;
+    assert_eq!(bench.scheduler.history.open_intents().await.unwrap().len(), 1);
+    // The agents say that it stayed: undone, and not tried again at once.
+    bench.run(2).await;
+    assert_eq!(bench.orders(), 1);
+    let past = bench.scheduler.history.for_decision().await.unwrap();
+    assert_eq!(past.last(&"shop".into()).unwrap().outcome, Outcome::RolledBack);
 }
 
 #[tokio::test(start_paused = true)]
