@@ -204,8 +204,7 @@ impl<'a> Judge<'a> {
         if one.method != self.policy.migration.method {
             return Err(Finding::Method(one.service.clone()));
         }
-        if let Some(metric) = self.missing(&one.service, &one.from) {
-            let _ = metric;
+        if self.missing(&one.service, &one.from).is_some() {
             return keep("a number is missing for where it runs");
         }
         Ok(())
