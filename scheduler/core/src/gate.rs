@@ -8,9 +8,10 @@ use sterna_policies::quantity::{Millis, Percent};
 
 use crate::continuum::{NodeName, ServiceName};
 use crate::history::History;
-use crate::placement::evaluate::{Evaluator, narrow};
+use crate::placement::evaluate::Evaluator;
 use crate::placement::exclude::Rules;
 use crate::placement::model::{opening, own};
+use crate::placement::numbers::narrow;
 use crate::report::Hold;
 
 const MICRO: i128 = 1_000_000;

@@ -2,6 +2,7 @@
 //!
 //! | module | what lives there |
 //! |---|---|
+//! | [`numbers`] | what is known of sites and latencies: measured, modelled or missing |
 //! | [`evaluate`] | what any placement is worth, exactly |
 //! | [`exclude`] | which rules exclude a node for a service |
 //! | [`model`] | the assignment problem in whole millionths |
@@ -11,3 +12,4 @@ pub mod evaluate;
 pub mod exact;
 pub mod exclude;
 pub mod model;
+pub mod numbers;

@@ -5,8 +5,9 @@ use sterna_policies::quantity::{Bytes, MibPerSecond, Millis};
 
 use crate::continuum::SiteName;
 use crate::observation::Observation;
-use crate::placement::evaluate::{Evaluator, narrow};
+use crate::placement::evaluate::Evaluator;
 use crate::placement::model::{Load, Room};
+use crate::placement::numbers::narrow;
 use crate::plan::{Move, MoveCost};
 
 /// Time of a dump, apart from its size. This and the next three were measured with CRIU 4.2 and runc 1.3 into memory, on nested

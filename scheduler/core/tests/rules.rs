@@ -1,5 +1,7 @@
 //! Every rule that a decision keeps, one test each.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "all of it is test code")]
+
 mod fixture;
 
 use std::collections::BTreeMap;

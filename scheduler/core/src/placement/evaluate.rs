@@ -15,36 +15,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sterna_policies::policy::{Metric, Objective, OnMissing, Policy};
+use sterna_policies::policy::{Metric, Policy};
 use sterna_policies::quantity::{GramsPerHour, Millis, UsdPerHour, Watts};
 
-use crate::continuum::{Node, NodeName, Placement, Service, ServiceName, Site, SiteName};
-use crate::observation::{Observation, Source, Unknown};
+use super::numbers::{Hosting, Latency, SiteNumbers, Unknowns, latency, narrow, needed, product};
+use crate::continuum::{Node, NodeName, Placement, Service, ServiceName, SiteName};
+use crate::observation::{Observation, Unknown};
 use crate::plan::Effect;
 
 const MICRO: i128 = 1_000_000;
 const GIB: i128 = 1 << 30;
-
-/// `a * b / c` rounded towards zero, within `i64`; zero where `c` is zero.
-fn product(a: i64, b: i128, c: i128) -> i64 {
-    if c == 0 { 0 } else { narrow(i128::from(a).saturating_mul(b) / c) }
-}
-
-/// To `i64`, at its limits where it does not fit.
-pub(crate) fn narrow(wide: i128) -> i64 {
-    wide.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
-}
-
-/// Latency of a service on a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Latency {
-    /// No user group asks for the service.
-    NoDemand,
-    /// At least one group's latency to the site is not known.
-    Missing,
-    /// Sum over groups of request rate times latency, in millionths times millionths.
-    Weighted(i128),
-}
 
 /// What one service is worth on one node, apart from what the node costs by being used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,18 +48,6 @@ pub struct Opening {
     pub power: i64,
     /// g/h.
     pub carbon: Option<i64>,
-}
-
-/// What is known of a site's numbers.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct SiteNumbers {
-    price: i64,
-    idle: i64,
-    slope: i64,
-    off_when_empty: bool,
-    intensity: Option<i64>,
-    missing: BTreeSet<Metric>,
-    modelled: BTreeSet<Metric>,
 }
 
 /// The services that run, the nodes, and what each is worth on each. Services and nodes are numbered in the order of their
@@ -108,21 +76,6 @@ pub struct Evaluator<'a> {
     standing: (i64, i64),
     missing: Vec<Vec<BTreeSet<Metric>>>,
     modelled: Vec<Vec<BTreeSet<Metric>>>,
-}
-
-/// The metrics that a policy's objective and limits use.
-pub fn needed(policy: &Policy) -> BTreeSet<Metric> {
-    let mut needed: BTreeSet<Metric> = match &policy.objective {
-        Objective::Lexicographic { terms } => terms.iter().map(|term| term.metric).collect(),
-        Objective::Priced { terms } => terms.iter().map(|term| term.metric).collect(),
-    };
-    needed.extend(policy.constraints.max.keys());
-    needed
-}
-
-/// What to do where a metric is missing; `Hold` where the policy does not say.
-pub fn on_missing(policy: &Policy, metric: Metric) -> OnMissing {
-    policy.metrics.get(&metric).map(|source| source.on_missing).unwrap_or_default()
 }
 
 impl<'a> Evaluator<'a> {
@@ -155,12 +108,22 @@ impl<'a> Evaluator<'a> {
             .filter(|(service, to)| now[*service] != *to)
             .collect();
         let needed = needed(policy);
+        let hosting = |at: usize| {
+            let hosted = || (0..services.len()).filter(|service| now[*service] == at);
+            Hosting {
+                size: nodes[at].1.cpu.as_micros(),
+                requested: hosted()
+                    .fold(0, |sum, service| services[service].1.cpu.as_micros().saturating_add(sum)),
+                hosts: hosted().next().is_some(),
+            }
+        };
         let numbers: BTreeMap<&SiteName, SiteNumbers> = continuum
             .sites
             .iter()
             .map(|(name, site)| {
-                let numbers = site_numbers(observation, policy, &needed, name, site, &services, &nodes, &now);
-                (name, numbers)
+                let here = (0..nodes.len()).filter(|node| nodes[*node].1.site == *name);
+                let hosting: Vec<Hosting> = here.map(hosting).collect();
+                (name, SiteNumbers::new(observation, policy, &needed, name, site, &hosting))
             })
             .collect();
         let nowhere = SiteNumbers::default();
@@ -359,153 +322,4 @@ impl<'a> Evaluator<'a> {
 /// Watts times g/kWh, both in millionths, as g/h in millionths.
 fn emission(watts: i64, grams_per_kwh: i64) -> i64 {
     product(watts, i128::from(grams_per_kwh), MICRO * 1000)
-}
-
-struct Seen<'a> {
-    value: Latency,
-    missing: Vec<&'a crate::continuum::UsersName>,
-    modelled: bool,
-}
-
-fn latency<'a>(
-    observation: &'a Observation,
-    policy: &Policy,
-    service: &ServiceName,
-    site: &SiteName,
-    demand: i128,
-) -> Seen<'a> {
-    let mut seen = Seen { value: Latency::NoDemand, missing: Vec::new(), modelled: false };
-    if demand == 0 {
-        return seen;
-    }
-    let may_model = on_missing(policy, Metric::UserLatency) == OnMissing::Modelled;
-    let mut sum = 0i128;
-    for (name, users) in &observation.continuum.users {
-        let rate = users.rates.get(service).map_or(0, |rate| rate.as_micros());
-        if rate <= 0 {
-            continue;
-        }
-        let sample = observation.latency.get(name).and_then(|sites| sites.get(site));
-        let modelled = || users.latency.get(site).filter(|_| may_model);
-        let value = match sample {
-            Some(sample) => {
-                seen.modelled |= sample.source == Source::Modelled;
-                sample.value
-            }
-            None => match modelled() {
-                Some(value) => {
-                    seen.modelled = true;
-                    *value
-                }
-                None => {
-                    seen.missing.push(name);
-                    continue;
-                }
-            },
-        };
-        sum += i128::from(rate) * i128::from(value.as_micros());
-    }
-    seen.value = if seen.missing.is_empty() { Latency::Weighted(sum) } else { Latency::Missing };
-    seen
-}
-
-#[expect(clippy::too_many_arguments, reason = "the parts of an evaluator that is not made yet")]
-fn site_numbers(
-    observation: &Observation,
-    policy: &Policy,
-    needed: &BTreeSet<Metric>,
-    name: &SiteName,
-    site: &Site,
-    services: &[(&ServiceName, &Service)],
-    nodes: &[(&NodeName, &Node)],
-    now: &[usize],
-) -> SiteNumbers {
-    let mut numbers = SiteNumbers {
-        price: site.price.node.as_micros(),
-        idle: site.power.idle.as_micros(),
-        slope: site.power.full.as_micros().saturating_sub(site.power.idle.as_micros()),
-        off_when_empty: site.power.off_when_empty,
-        intensity: site.carbon.map(|grams| grams.as_micros()),
-        ..SiteNumbers::default()
-    };
-    let watts_needed = needed.contains(&Metric::Power) || needed.contains(&Metric::CarbonRate);
-    let mut absent = |metric: Metric, used: bool| {
-        if used && policy.metrics.contains_key(&metric) {
-            match on_missing(policy, metric) {
-                OnMissing::Modelled => numbers.modelled.insert(metric),
-                OnMissing::Hold | OnMissing::ExcludeSite => numbers.missing.insert(metric),
-            };
-        }
-    };
-    let price = observation.price.get(name);
-    if price.is_none() {
-        absent(Metric::CostRate, needed.contains(&Metric::CostRate));
-    }
-    if !observation.power.contains_key(name) {
-        absent(Metric::Power, watts_needed);
-    }
-    if !observation.cpu_use.contains_key(name) {
-        absent(Metric::CpuUse, watts_needed);
-    }
-    if let Some(price) = price {
-        numbers.price = price.value.as_micros();
-        if price.source == Source::Modelled {
-            numbers.modelled.insert(Metric::CostRate);
-        }
-    }
-    if site.carbon.is_none() && needed.contains(&Metric::CarbonRate) {
-        numbers.missing.insert(Metric::CarbonRate);
-    }
-
-    let here: Vec<usize> = (0..nodes.len()).filter(|n| nodes[*n].1.site == *name).collect();
-    let all_on = !site.power.off_when_empty || here.iter().all(|n| now.contains(n));
-    let reading = observation.power.get(name).filter(|sample| sample.source == Source::Measured && all_on);
-    match reading {
-        Some(reading) if !here.is_empty() => {
-            let cpu: i128 = here.iter().map(|n| i128::from(nodes[*n].1.cpu.as_micros())).sum();
-            let requested: i128 = (0..services.len())
-                .filter(|s| here.contains(&now[*s]))
-                .map(|s| i128::from(services[s].1.cpu.as_micros()))
-                .sum();
-            let dynamic = match observation.cpu_use.get(name) {
-                Some(share) => product(numbers.slope, i128::from(share.value), MICRO),
-                None => product(numbers.slope, requested, cpu),
-            };
-            numbers.idle = reading.value.as_micros().saturating_sub(dynamic).max(0);
-        }
-        _ => {
-            numbers.modelled.insert(Metric::Power);
-        }
-    }
-    numbers
-}
-
-struct Unknowns<'a> {
-    list: Vec<Unknown>,
-    seen: &'a [Unknown],
-}
-
-impl Unknowns<'_> {
-    /// Adds what nobody has said yet.
-    fn add(
-        &mut self,
-        metric: Metric,
-        site: &SiteName,
-        users: Option<&crate::continuum::UsersName>,
-        reason: &str,
-    ) {
-        let same = |one: &Unknown| {
-            one.metric == metric
-                && one.site.as_ref().is_none_or(|known| known == site)
-                && (one.users.is_none() || one.users.as_ref() == users)
-        };
-        if !self.seen.iter().any(same) && !self.list.iter().any(same) {
-            self.list.push(Unknown {
-                metric,
-                site: Some(site.clone()),
-                users: users.cloned(),
-                reason: reason.to_owned(),
-            });
-        }
-    }
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use sterna_policies::policy::{Metric, Objective, Policy, PricedTerm, Term, Tolerance};
 
-use super::evaluate::{Evaluator, narrow};
+use super::evaluate::Evaluator;
 use super::exclude::Rules;
+use super::numbers::narrow;
 use crate::continuum::Service;
 
 const MICRO: i128 = 1_000_000;
