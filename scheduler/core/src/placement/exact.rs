@@ -12,9 +12,9 @@ use thiserror::Error;
 
 use super::model::{Model, Stage};
 
-/// Longest time for one model. Reaching it makes an answer depend on the machine's speed; the report then says that the
+/// Longest time for all stages together, shared out evenly. Reaching it makes an answer depend on the machine's speed; the report then says that the
 /// answer is not proved.
-const TIME_LIMIT_SECONDS: u32 = 10;
+const TIME_LIMIT_SECONDS: f64 = 10.0;
 /// Coefficients of a row are scaled to about this size: large beside the solvers' tolerance of a millionth.
 const SCALE: f64 = 1e4;
 
@@ -97,10 +97,12 @@ pub fn solve(model: &Model, engine: Engine, seed: u64) -> Result<Solved, SolveEr
     if model.items.is_empty() {
         return Ok(solved);
     }
+    let stages = model.stages.iter().filter(|stage| !stage.is_constant()).count().max(1);
+    let how = How { engine, seed, seconds: TIME_LIMIT_SECONDS / stages as f64 };
     let mut bounds: Vec<(&Stage, i128)> = Vec::new();
     for stage in &model.stages {
         if !stage.is_constant() {
-            let answer = step(model, stage, &bounds, &solved.choice, engine, seed)?;
+            let answer = step(model, stage, &bounds, &solved.choice, how)?;
             solved.columns = answer.columns;
             solved.rows = answer.rows;
             solved.models += 1;
@@ -124,6 +126,15 @@ pub fn solve(model: &Model, engine: Engine, seed: u64) -> Result<Solved, SolveEr
         }
     }
     Ok(solved)
+}
+
+/// How a model is solved.
+#[derive(Clone, Copy)]
+struct How {
+    engine: Engine,
+    #[cfg_attr(not(feature = "highs"), expect(dead_code, reason = "microlp draws nothing at random"))]
+    seed: u64,
+    seconds: f64,
 }
 
 struct Answer {
@@ -160,8 +171,7 @@ fn step(
     stage: &Stage,
     bounds: &[(&Stage, i128)],
     start: &[usize],
-    engine: Engine,
-    seed: u64,
+    how: How,
 ) -> Result<Answer, SolveError> {
     let mut variables = ProblemVariables::new();
     let start_open = model.open(start);
@@ -192,7 +202,7 @@ fn step(
             })
         })
         .collect();
-    if engine == Engine::Microlp && columns > MICROLP_COLUMNS {
+    if how.engine == Engine::Microlp && columns > MICROLP_COLUMNS {
         return Err(SolveError::TooLarge { columns });
     }
 
@@ -261,10 +271,10 @@ fn step(
 
     let count = rows.list.len();
     let problem = variables.minimise(objective);
-    let values = match engine {
+    let values = match how.engine {
         #[cfg(feature = "highs")]
         Engine::Highs => {
-            let seed = i32::try_from(seed & 0x7fff_ffff).unwrap_or(0);
+            let seed = i32::try_from(how.seed & 0x7fff_ffff).unwrap_or(0);
             let mut solver = problem
                 .using(good_lp::solvers::highs::highs)
                 .set_threads(1)
@@ -272,16 +282,14 @@ fn step(
                 .set_option("random_seed", seed)
                 .set_option("mip_rel_gap", 0.0)
                 .set_option("mip_abs_gap", 0.0)
-                .with_time_limit(TIME_LIMIT_SECONDS);
+                .with_time_limit(how.seconds);
             for row in rows.list {
                 solver.add_constraint(row);
             }
             read(solver.solve(), &chosen, "highs")?
         }
         Engine::Microlp => {
-            let _ = seed;
-            let mut solver =
-                problem.using(good_lp::solvers::microlp::microlp).with_time_limit(TIME_LIMIT_SECONDS);
+            let mut solver = problem.using(good_lp::solvers::microlp::microlp).with_time_limit(how.seconds);
             for row in rows.list {
                 solver.add_constraint(row);
             }
