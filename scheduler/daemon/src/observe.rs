@@ -116,8 +116,14 @@ impl Observed {
             Err(reason) => {
                 tracing::debug!(metric = metric.name(), reason, "query failed");
                 if source.on_missing == OnMissing::Modelled {
+                    self.notes.push(format!(
+                        "{} is modelled where the inventory allows it: {reason}",
+                        metric.name()
+                    ));
                     for subject in reading::subjects(metric, &self.observation.continuum) {
-                        self.missing(metric, source, &subject, reason.clone());
+                        if !self.model(metric, &subject) {
+                            self.missing(metric, source, &subject, reason.clone());
+                        }
                     }
                 } else {
                     self.forget_carbon(metric, None);
@@ -225,3 +231,6 @@ fn measured<T>(value: T, age: Millis) -> Sample<T> {
 fn modelled<T>(value: T) -> Sample<T> {
     Sample { value, age: Millis::ZERO, source: Source::Modelled }
 }
+
+#[cfg(test)]
+mod tests;

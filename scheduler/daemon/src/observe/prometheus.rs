@@ -31,7 +31,7 @@ impl Prometheus {
             .timeout(timeout.to_duration())
             .connect_timeout(timeout.to_duration())
             .build()
-            .map_err(|error| address(chain(&error)))?;
+            .map_err(|error| address(cause(&error)))?;
         let client = Client::from(http, url).map_err(|error| address(error.to_string()))?;
         Ok(Self { client, url: url.to_owned(), timeout })
     }
@@ -77,14 +77,14 @@ impl Prometheus {
     }
 
     fn transport(&self, error: &(dyn std::error::Error + 'static)) -> StoreError {
-        let mut cause = Some(error);
-        while let Some(one) = cause {
+        let mut next = Some(error);
+        while let Some(one) = next {
             if one.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_timeout) {
                 return StoreError::Timeout { url: self.url.clone(), after: self.timeout };
             }
-            cause = one.source();
+            next = one.source();
         }
-        StoreError::Unreachable { url: self.url.clone(), reason: chain(error) }
+        StoreError::Unreachable { url: self.url.clone(), reason: cause(error) }
     }
 
     fn not_prometheus(&self, reason: String) -> StoreError {
@@ -133,19 +133,16 @@ fn seconds(at: Timestamp) -> String {
     format!("{}.{:03}", millis.div_euclid(1000), millis.rem_euclid(1000))
 }
 
-/// An error with all its causes: the outermost text alone says only that a request failed.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(one) = cause {
-        let more = one.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = one.source();
+/// The innermost two causes: the outer ones say only that a request failed, and repeat the address.
+fn cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes: Vec<String> =
+        std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+    let last = &causes[causes.len().saturating_sub(2)..];
+    match last {
+        [outer, inner] if !outer.contains(inner.as_str()) => format!("{outer}: {inner}"),
+        [.., inner] if causes.len() > 1 => inner.clone(),
+        _ => error.to_string(),
     }
-    text
 }
 
 #[derive(Deserialize)]
