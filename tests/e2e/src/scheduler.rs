@@ -29,6 +29,7 @@ pub struct Work {
 #[derive(Debug)]
 pub struct Scheduler {
     running: Running,
+    policy: PathBuf,
     printed: watch::Receiver<String>,
 }
 
@@ -43,7 +44,8 @@ impl Scheduler {
         folder: &Path,
         show: impl Fn(&str) + Send + Sync + Clone + 'static,
     ) -> anyhow::Result<Self> {
-        std::fs::write(folder.join("policy.toml"), &work.policy)?;
+        let policy = folder.join("policy.toml");
+        std::fs::write(&policy, &work.policy)?;
         let settings = toml::Table::from_iter([
             ("inventory".to_owned(), work.inventory.display().to_string().into()),
             ("policy".to_owned(), "policy.toml".into()),
@@ -64,7 +66,18 @@ impl Scheduler {
         let (out, err) = (running.child().stdout.take(), running.child().stderr.take());
         tokio::spawn(listen(out, keep.clone(), show.clone()));
         tokio::spawn(listen(err, keep, show));
-        Ok(Self { running, printed })
+        Ok(Self { running, policy, printed })
+    }
+
+    /// Writes another policy over the one it was started with.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn change_policy(&self, text: &str) -> std::io::Result<()> {
+        // As an editor does it: the file is never half there.
+        let new = self.policy.with_extension("new");
+        std::fs::write(&new, text)?;
+        std::fs::rename(new, &self.policy)
     }
 
     /// All that it has printed so far, on standard output and standard error.

@@ -50,29 +50,19 @@ impl Sterna {
         bound(&self.binary)
     }
 
-    /// Runs a command of it to its end and gives all that it printed.
+    /// Runs a command of it in `folder`, with environment variables, to its end, and gives all that it printed.
     ///
     /// # Errors
     /// When it can't be started. That it failed stands in the answer.
-    pub async fn run(&self, arguments: &[&str]) -> anyhow::Result<Finished> {
-        self.run_with(arguments, &[]).await
-    }
-
-    /// As [`Sterna::run`], with environment variables.
-    ///
-    /// # Errors
-    /// As [`Sterna::run`].
-    pub async fn run_with(
+    pub async fn run_in(
         &self,
-        arguments: &[&str],
+        folder: &Path,
         environment: &[(&str, &str)],
+        arguments: &[&str],
     ) -> anyhow::Result<Finished> {
         let mut command = self.command();
-        command
-            .args(arguments)
-            .envs(environment.iter().copied())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.current_dir(folder).args(arguments).envs(environment.iter().copied());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         process::run(&mut command).await.with_context(|| format!("can't start {}", self.binary.display()))
     }
 

@@ -100,6 +100,12 @@ fn table(
     }
 }
 
+/// Whether the report of a migration that moved the service was printed, with all of its phase table.
+pub fn reported(printed: &str) -> bool {
+    let report = printed.split_once(&format!("{} moved from", stage::SERVICE));
+    report.is_some_and(|(_, report)| report.lines().any(|line| line.trim_start().starts_with("all ")))
+}
+
 /// Waits until the client is served from `site` and the scheduler has nothing under way.
 async fn moved(stage: &mut Stage, scheduler: &mut Scheduler, site: &str) -> anyhow::Result<()> {
     let start = Instant::now();
@@ -113,6 +119,6 @@ async fn moved(stage: &mut Stage, scheduler: &mut Scheduler, site: &str) -> anyh
         sleep(Duration::from_millis(50)).await;
     }
     // The source is cleaned up, and the report printed, after the client is served again.
-    scheduler.until(Duration::from_secs(60), |printed| printed.contains("cleaned")).await?;
+    scheduler.until(Duration::from_secs(60), reported).await?;
     Ok(())
 }
