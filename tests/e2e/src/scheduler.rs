@@ -60,6 +60,8 @@ impl Scheduler {
         let config = folder.join("sterna.toml");
         std::fs::write(&config, toml::to_string(&settings)?)?;
         let mut command = sterna.command();
+        // What it logs for operators is said on standard output for people as well; colours are of no use in a log.
+        command.env("STERNA_LOG", "warn").env("NO_COLOR", "1");
         command.arg("run").arg("--config").arg(&config).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut running = Running::start(&mut command).context("can't start `sterna run`")?;
         let (keep, printed) = watch::channel(String::new());

@@ -45,6 +45,8 @@ pub async fn tell(
     let show = move |line: &str| say(&format!("    {line}"));
     let mut scheduler = stage.scheduler(sterna, policy::preset("latency-first", &CHANGES)?, show)?;
     scheduler.until(Duration::from_secs(60), |printed| printed.contains("stay")).await?;
+    // The rest of what it says about it, and another look that says nothing new.
+    sleep(Duration::from_secs(3)).await;
 
     say("\n== 3. Evening: the users are near the south; the prober measures it, the scheduler sees it\n");
     let left = Instant::now();

@@ -44,13 +44,32 @@ async fn interrupted() -> std::io::Result<u8> {
 }
 
 /// One demo at a time: two would fight over the same nodes.
-fn alone() -> anyhow::Result<File> {
-    let path = std::env::temp_dir().join("sterna-demo.lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => anyhow::bail!("a demo is running already"),
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
+struct Alone {
+    path: PathBuf,
+    /// The kernel lets go of it when we end, however that is.
+    _locked: File,
+}
+
+impl Alone {
+    fn take() -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join("sterna-demo.lock");
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .with_context(|| path.display().to_string())?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { path, _locked: file }),
+            Err(TryLockError::WouldBlock) => anyhow::bail!("a demo is running already"),
+            Err(TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
+        }
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_file(&self.path);
     }
 }
 
@@ -58,7 +77,7 @@ fn alone() -> anyhow::Result<File> {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let sterna = Sterna::at(&arguments.binary);
-    let _alone = match alone() {
+    let _alone = match Alone::take() {
         Ok(lock) => lock,
         Err(error) => {
             complain(&format!("error: {error:#}"));
