@@ -27,9 +27,9 @@ pub const SERVICE: &str = "redis";
 pub type Distances = [(&'static str, Duration)];
 
 /// Where the users are in the morning: near the north.
-pub const MORNING: &Distances = &[("edge-north", ms(2)), ("edge-south", ms(45)), ("cloud", ms(25))];
+pub const MORNING: &Distances = &[("edge-north", ms(2)), ("edge-south", ms(45)), ("cloud", ms(60))];
 /// Where the users are in the evening: near the south.
-pub const EVENING: &Distances = &[("edge-north", ms(45)), ("edge-south", ms(2)), ("cloud", ms(25))];
+pub const EVENING: &Distances = &[("edge-north", ms(45)), ("edge-south", ms(2)), ("cloud", ms(60))];
 
 const fn ms(time: u64) -> Duration {
     Duration::from_millis(time)
