@@ -100,8 +100,9 @@ impl Container {
         let host = seen.host_config.ok_or_else(|| silent("the host configuration"))?;
         let running = state.running.unwrap_or(false);
         // The engine's answer and its request have the same fields under the same names.
-        let mut body: ContainerCreateBody =
-            serde_json::to_value(config).and_then(serde_json::from_value).map_err(|_| silent("the configuration"))?;
+        let mut body: ContainerCreateBody = serde_json::to_value(config)
+            .and_then(serde_json::from_value)
+            .map_err(|_| silent("the configuration"))?;
         body.host_config = Some(host);
         let mut volumes = Vec::new();
         let mut other_mounts = Vec::new();
@@ -172,6 +173,18 @@ impl Engine {
         Container::read(seen.map_err(failed(format!("inspect container {container}")))?)
     }
 
+    /// Whether there is a container of this name, a service or not.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn has_container(&self, name: &str) -> Result<bool, EngineError> {
+        match self.inspect(name).await {
+            Ok(_) => Ok(true),
+            Err(EngineError::Engine { source, .. }) if is_not_found(&source) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Looks at every container that is a service, running or not.
     ///
     /// # Errors
@@ -179,7 +192,8 @@ impl Engine {
     pub async fn services(&self) -> Result<Vec<Container>, EngineError> {
         let filters = HashMap::from([("label", vec![SERVICE_LABEL])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        let listed = self.docker.list_containers(Some(options)).await.map_err(failed("list its containers"))?;
+        let listed =
+            self.docker.list_containers(Some(options)).await.map_err(failed("list its containers"))?;
         let mut services = Vec::new();
         for id in listed.into_iter().filter_map(|one| one.id) {
             match self.inspect(&id).await {
@@ -199,7 +213,9 @@ impl Engine {
     /// When the engine refuses.
     pub async fn pause(&self, container: &str) -> Result<(), EngineError> {
         match self.docker.pause_container(container).await {
-            Err(error) if !self.inspect(container).await?.paused => Err(failed("freeze the container")(error)),
+            Err(error) if !self.inspect(container).await?.paused => {
+                Err(failed("freeze the container")(error))
+            }
             _ => Ok(()),
         }
     }
@@ -249,7 +265,9 @@ impl Engine {
             if let Some(pid) = seen.pid
                 && let Ok(processes) = Processes::of(pid)
             {
-                processes.kill().map_err(|error| EngineError::Malformed(format!("kill container {container}: {error}")))?;
+                processes.kill().map_err(|error| {
+                    EngineError::Malformed(format!("kill container {container}: {error}"))
+                })?;
             }
             if let Err(error) = self.unpause(container).await
                 && self.inspect(container).await.is_ok_and(|seen| seen.paused)
@@ -284,11 +302,17 @@ impl Engine {
     ///
     /// # Errors
     /// When the engine refuses.
-    pub async fn set_restart(&self, container: &str, policy: Option<RestartPolicy>) -> Result<(), EngineError> {
+    pub async fn set_restart(
+        &self,
+        container: &str,
+        policy: Option<RestartPolicy>,
+    ) -> Result<(), EngineError> {
         use bollard::models::RestartPolicyNameEnum;
         let none = RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None };
-        let body =
-            ContainerUpdateBody { restart_policy: Some(policy.unwrap_or(none)), ..ContainerUpdateBody::default() };
+        let body = ContainerUpdateBody {
+            restart_policy: Some(policy.unwrap_or(none)),
+            ..ContainerUpdateBody::default()
+        };
         self.docker.update_container(container, body).await.map_err(failed("set the restart policy"))
     }
 
@@ -305,7 +329,10 @@ impl Engine {
     }
 
     /// An image with all its layers, as `docker save` writes it.
-    pub fn save_image(&self, image: &str) -> impl Stream<Item = Result<Data, std::io::Error>> + Send + 'static {
+    pub fn save_image(
+        &self,
+        image: &str,
+    ) -> impl Stream<Item = Result<Data, std::io::Error>> + Send + 'static {
         let docker = self.docker.clone();
         let image = image.to_owned();
         let (sender, receiver) = tokio::sync::mpsc::channel(8);
@@ -408,7 +435,10 @@ mod tests {
         let body = service_body(&"redis".into(), &run()).unwrap();
         assert_eq!(body.labels.unwrap()[SERVICE_LABEL], "redis");
         let host = body.host_config.unwrap();
-        assert_eq!(host.port_bindings.unwrap()["6379/tcp"].as_ref().unwrap()[0].host_port.as_deref(), Some("6379"));
+        assert_eq!(
+            host.port_bindings.unwrap()["6379/tcp"].as_ref().unwrap()[0].host_port.as_deref(),
+            Some("6379")
+        );
         assert_eq!(host.binds.unwrap(), ["data:/data"]);
         let bad = Run { ports: vec!["many".into()], ..run() };
         assert!(service_body(&"redis".into(), &bad).is_err());

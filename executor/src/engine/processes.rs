@@ -54,8 +54,10 @@ impl Processes {
             let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
             // A process may end while it is looked at; then it is not one of them.
             if namespace(pid).is_ok_and(|other| other == own)
-                && let (Ok(stat), Ok(status)) =
-                    (std::fs::read_to_string(proc_file(pid, "stat")), std::fs::read_to_string(proc_file(pid, "status")))
+                && let (Ok(stat), Ok(status)) = (
+                    std::fs::read_to_string(proc_file(pid, "stat")),
+                    std::fs::read_to_string(proc_file(pid, "status")),
+                )
                 && let Some(one) = parse(pid, &stat, &status)
             {
                 seen.push(one);

@@ -80,7 +80,8 @@ pub enum Call {
 }
 
 /// Options of `create` that take a value in an argument of their own.
-const CREATE_OPTIONS: [&str; 6] = ["--bundle", "-b", "--console-socket", "--pid-file", "--pidfd-socket", "--preserve-fds"];
+const CREATE_OPTIONS: [&str; 6] =
+    ["--bundle", "-b", "--console-socket", "--pid-file", "--pidfd-socket", "--preserve-fds"];
 
 /// The runtime's command and the container that a call is about.
 pub fn parse(arguments: &[OsString]) -> Option<(&str, &str)> {

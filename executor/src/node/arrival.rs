@@ -82,10 +82,11 @@ impl Arrivals {
         let body = body_of(reservation)?;
         let name = &reservation.order.service;
         let wanted = published(&body);
+        if self.engine.has_container(name.as_str()).await? {
+            reasons.push(format!("a container named `{name}` is on the destination already; remove it"));
+        }
         for other in self.engine.services().await? {
-            if other.name == name.as_str() {
-                reasons.push(format!("a container named `{name}` is on the destination already; remove it"));
-            } else if other.pid.is_some() {
+            if other.pid.is_some() && other.name != name.as_str() {
                 for port in published(&other.body).into_iter().filter(|port| wanted.contains(port)) {
                     reasons.push(format!("port {port} is published by `{}` on the destination", other.name));
                 }
@@ -93,7 +94,9 @@ impl Arrivals {
         }
         for volume in &reservation.volumes {
             if self.engine.has_volume(volume).await {
-                reasons.push(format!("a volume named `{volume}` is on the destination already; remove or rename it"));
+                reasons.push(format!(
+                    "a volume named `{volume}` is on the destination already; remove or rename it"
+                ));
             }
         }
         let there = self.engine.image_digest(&reservation.image).await?;
@@ -146,18 +149,24 @@ impl Arrivals {
             Part::Memory => self.image(id),
             Part::Layer => {
                 let seen = self.engine.inspect(&arrival.container).await?;
-                seen.layer.ok_or_else(|| ArrivalError::Wrong("the container has no writable layer".to_owned()))?
+                seen.layer
+                    .ok_or_else(|| ArrivalError::Wrong("the container has no writable layer".to_owned()))?
             }
             Part::Volume(name) => {
                 let seen = self.engine.inspect(&arrival.container).await?;
                 let volume = seen.volumes.into_iter().find(|volume| volume.name == *name);
-                volume.ok_or_else(|| ArrivalError::Wrong(format!("the container has no volume `{name}`")))?.folder
+                volume
+                    .ok_or_else(|| ArrivalError::Wrong(format!("the container has no volume `{name}`")))?
+                    .folder
             }
         };
         let input = SyncIoBridge::new(input);
-        let received = tokio::task::spawn_blocking(move || receive(std::io::BufReader::new(input), &root)).await;
+        let received =
+            tokio::task::spawn_blocking(move || receive(std::io::BufReader::new(input), &root)).await;
         received
-            .map_err(|error| ArrivalError::Wrong(format!("taking in {} was cut short: {error}", part.path())))?
+            .map_err(|error| {
+                ArrivalError::Wrong(format!("taking in {} was cut short: {error}", part.path()))
+            })?
             .map_err(file(format!("taking in {}", part.path())))?;
         Ok(())
     }
@@ -171,7 +180,9 @@ impl Arrivals {
         let image = self.image(id);
         let notes = Path::new(NOTES);
         let seen = self.engine.inspect(&arrival.container).await?;
-        let layer = seen.layer.ok_or_else(|| ArrivalError::Wrong("the container has no writable layer".to_owned()))?;
+        let layer = seen
+            .layer
+            .ok_or_else(|| ArrivalError::Wrong("the container has no writable layer".to_owned()))?;
         hand_over(&image, &layer).map_err(file("the memory image can't be opened to the service's root"))?;
         Note { image: image.clone(), restored: false }
             .leave(notes, &arrival.container)
@@ -303,7 +314,9 @@ impl Arrivals {
 
     async fn processes(&self, arrival: &Arrival) -> Result<Processes, ArrivalError> {
         let seen = self.engine.inspect(&arrival.container).await?;
-        let pid = seen.pid.ok_or_else(|| ArrivalError::Wrong("the restored container does not stand".to_owned()))?;
+        let pid = seen
+            .pid
+            .ok_or_else(|| ArrivalError::Wrong("the restored container does not stand".to_owned()))?;
         Processes::of(pid).map_err(file("the restored processes can't be read"))
     }
 
@@ -370,7 +383,10 @@ fn published(body: &ContainerCreateBody) -> Vec<String> {
         .flatten()
         .flat_map(|(inner, outer)| {
             let protocol = inner.split_once('/').map_or("tcp", |(_, protocol)| protocol);
-            outer.iter().flatten().filter_map(move |one| Some(format!("{}/{protocol}", one.host_port.as_ref()?)))
+            outer
+                .iter()
+                .flatten()
+                .filter_map(move |one| Some(format!("{}/{protocol}", one.host_port.as_ref()?)))
         })
         .collect();
     ports.sort();

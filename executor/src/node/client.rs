@@ -189,11 +189,15 @@ impl AgentClient {
     ///
     /// # Errors
     /// As above.
-    pub async fn events(&self, id: MigrationId) -> Result<impl Stream<Item = Result<Event, std::io::Error>>, ClientError> {
+    pub async fn events(
+        &self,
+        id: MigrationId,
+    ) -> Result<impl Stream<Item = Result<Event, std::io::Error>>, ClientError> {
         let response = self.send(self.request(Method::GET, &format!("/migrations/{id}/events"))).await?;
         let lines = StreamReader::new(response.bytes_stream().map_err(std::io::Error::other)).lines();
-        Ok(tokio_stream::wrappers::LinesStream::new(lines)
-            .and_then(|line: String| async move { serde_json::from_str(&line).map_err(std::io::Error::other) }))
+        Ok(tokio_stream::wrappers::LinesStream::new(lines).and_then(|line: String| async move {
+            serde_json::from_str(&line).map_err(std::io::Error::other)
+        }))
     }
 
     /// Asks a destination what speaks against a migration.

@@ -34,7 +34,8 @@ impl AgentConfig {
     /// When it can't be read or holds a mistake; the report has line and column.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
         Ok(sterna_policies::load::toml_document(&name, &text)?)
     }
 }

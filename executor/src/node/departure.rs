@@ -147,7 +147,8 @@ impl Leaving {
         let name = self.seen()?.body.image.clone().unwrap_or_default();
         // By its name where that still means this image, so that the name arrives too.
         let digest = self.engine.image_digest(&name).await.map_err(failed)?;
-        let image = if digest.as_ref() == Some(&reservation.image) { name } else { reservation.image.clone() };
+        let image =
+            if digest.as_ref() == Some(&reservation.image) { name } else { reservation.image.clone() };
         let count = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&count);
         let stream = self.engine.save_image(&image).inspect(move |piece| {
@@ -215,7 +216,8 @@ impl Leaving {
     /// Compares what was restored with what was frozen.
     async fn verify(&mut self) -> Result<Bytes, StepError> {
         let restored = self.destination.restored(self.order.id).await.map_err(failed)?;
-        let wrong = |what: &str| Err(StepError::Failed(format!("the restore is not what was frozen: {what}")));
+        let wrong =
+            |what: &str| Err(StepError::Failed(format!("the restore is not what was frozen: {what}")));
         if !restored.by_restore {
             return wrong("the runtime started it cold");
         }
@@ -251,7 +253,9 @@ fn differences(frozen: &Tree, restored: &Tree) -> String {
     for (pid, process) in frozen {
         match restored.get(pid) {
             None => found.push(format!("process {pid} ({}) is missing", process.name)),
-            Some(other) if other != process => found.push(format!("process {pid} ({}) is another", process.name)),
+            Some(other) if other != process => {
+                found.push(format!("process {pid} ({}) is another", process.name))
+            }
             Some(_) => {}
         }
     }
@@ -266,7 +270,9 @@ async fn send<T: Send + 'static>(
     destination: &AgentClient,
     id: crate::migration::order::MigrationId,
     part: Part,
-    write: impl FnOnce(&mut Writer<std::io::BufWriter<SyncIoBridge<tokio::io::DuplexStream>>>) -> std::io::Result<T>
+    write: impl FnOnce(
+        &mut Writer<std::io::BufWriter<SyncIoBridge<tokio::io::DuplexStream>>>,
+    ) -> std::io::Result<T>
     + Send
     + 'static,
 ) -> Result<(Bytes, T), StepError> {

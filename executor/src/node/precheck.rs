@@ -24,7 +24,10 @@ pub fn container(container: &Container) -> Vec<String> {
         host.auto_remove == Some(true),
         "it removes itself when it ends (--rm): a failed move could lose it; start it without",
     );
-    refuse(host.privileged == Some(true), "it is privileged: what it holds of the node can't be carried over");
+    refuse(
+        host.privileged == Some(true),
+        "it is privileged: what it holds of the node can't be carried over",
+    );
     refuse(
         host.devices.as_ref().is_some_and(|all| !all.is_empty())
             || host.device_requests.as_ref().is_some_and(|all| !all.is_empty()),
@@ -69,7 +72,8 @@ pub fn pair(source: &NodeFacts, destination: &NodeFacts) -> Vec<String> {
     let mut reasons = Vec::new();
     let mut same = |what: &str, a: &str, b: &str| {
         if a != b {
-            reasons.push(format!("the nodes differ in {what}: `{a}` at the source, `{b}` at the destination"));
+            reasons
+                .push(format!("the nodes differ in {what}: `{a}` at the source, `{b}` at the destination"));
         }
     };
     same("architecture", &source.arch, &destination.arch);
@@ -95,8 +99,9 @@ pub fn pair(source: &NodeFacts, destination: &NodeFacts) -> Vec<String> {
 pub fn room(memory: Bytes, staging_free: Bytes) -> Option<String> {
     // CRIU's other images are small; a tenth more covers them.
     let needed = Bytes(memory.0 + memory.0 / 10 + (16 << 20));
-    (needed > staging_free)
-        .then(|| format!("the memory image needs about {needed}, and {staging_free} are free where images are staged"))
+    (needed > staging_free).then(|| {
+        format!("the memory image needs about {needed}, and {staging_free} are free where images are staged")
+    })
 }
 
 #[cfg(test)]
@@ -158,14 +163,16 @@ mod tests {
             ..HostConfig::default()
         });
         let reasons = container(&bad);
-        for word in ["does not run", "terminal", "--rm", "privileged", "process numbers", "`mine`", "/etc/x"] {
+        for word in ["does not run", "terminal", "--rm", "privileged", "process numbers", "`mine`", "/etc/x"]
+        {
             assert!(reasons.iter().any(|reason| reason.contains(word)), "{word}: {reasons:?}");
         }
     }
 
     #[test]
     fn unlike_nodes_are_refused_but_a_better_processor_is_not() {
-        let better = NodeFacts { cpu_features: vec!["avx2".into(), "avx512f".into(), "sse2".into()], ..facts() };
+        let better =
+            NodeFacts { cpu_features: vec!["avx2".into(), "avx512f".into(), "sse2".into()], ..facts() };
         assert_eq!(pair(&facts(), &better), [] as [&str; 0]);
         assert_eq!(pair(&better, &facts()), ["the destination's processor lacks avx512f"]);
         let other = NodeFacts { kernel: "6.18".into(), cgroup: 1, ..facts() };

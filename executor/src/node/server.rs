@@ -73,7 +73,10 @@ struct Agent {
 ///
 /// # Errors
 /// When it can't start. The nested engine is waited for.
-pub async fn serve(config: AgentConfig, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), AgentError> {
+pub async fn serve(
+    config: AgentConfig,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), AgentError> {
     let system = |what: String| move |source| AgentError::System { what, source };
     let credentials = Credentials::load(&config.identity)?;
     let tls = credentials.server_config()?;
@@ -143,7 +146,8 @@ fn routes() -> Router<Agent> {
         .route("/v1/arrivals/{id}/release", post(release))
         .route("/v1/arrivals/{id}/finish", post(finish))
         .route("/v1/arrivals/{id}", delete(discard));
-    let from_both = Router::new().route("/v1/node", get(node)).route("/v1/images", get(image).put(load_image));
+    let from_both =
+        Router::new().route("/v1/node", get(node)).route("/v1/images", get(image).put(load_image));
     from_scheduler.merge(from_agents).merge(from_both)
 }
 
@@ -216,7 +220,10 @@ struct ImageQuery {
     image: String,
 }
 
-async fn image(State(agent): State<Agent>, Query(query): Query<ImageQuery>) -> Result<Json<Option<String>>, Refusal> {
+async fn image(
+    State(agent): State<Agent>,
+    Query(query): Query<ImageQuery>,
+) -> Result<Json<Option<String>>, Refusal> {
     Ok(Json(agent.engine.image_digest(&query.image).await?))
 }
 
@@ -242,7 +249,11 @@ impl Agent {
         Ok(owned)
     }
 
-    fn describe(&self, container: &Container, leaving_for: Option<NodeName>) -> Result<Option<ServiceFacts>, Refusal> {
+    fn describe(
+        &self,
+        container: &Container,
+        leaving_for: Option<NodeName>,
+    ) -> Result<Option<ServiceFacts>, Refusal> {
         let Some(service) = container.service() else { return Ok(None) };
         // It may end while it is looked at.
         let processes = container.pid.and_then(|pid| Processes::of(pid).ok());
@@ -272,10 +283,13 @@ async fn start_service(
     State(agent): State<Agent>,
     Json(start): Json<StartService>,
 ) -> Result<Json<ServiceFacts>, Refusal> {
-    let there = agent.owned().await?.into_iter().find(|(one, _)| one.service().as_ref() == Some(&start.service));
+    let there =
+        agent.owned().await?.into_iter().find(|(one, _)| one.service().as_ref() == Some(&start.service));
     let id = match there {
         Some((container, _)) => container.id,
-        None => agent.engine.create(start.service.as_str(), service_body(&start.service, &start.run)?).await?,
+        None => {
+            agent.engine.create(start.service.as_str(), service_body(&start.service, &start.run)?).await?
+        }
     };
     let container = agent.engine.inspect(&id).await?;
     if container.pid.is_none() {
@@ -283,16 +297,25 @@ async fn start_service(
     }
     let container = agent.engine.inspect(&id).await?;
     let facts = agent.describe(&container, None)?;
-    facts.map(Json).ok_or_else(|| Refusal(StatusCode::CONFLICT, format!("`{}` is not a service", container.name)))
+    facts
+        .map(Json)
+        .ok_or_else(|| Refusal(StatusCode::CONFLICT, format!("`{}` is not a service", container.name)))
 }
 
-async fn migrate(_: FromScheduler, State(agent): State<Agent>, Json(order): Json<Order>) -> Result<Json<()>, Refusal> {
+async fn migrate(
+    _: FromScheduler,
+    State(agent): State<Agent>,
+    Json(order): Json<Order>,
+) -> Result<Json<()>, Refusal> {
     if order.from != agent.config.node {
         let text = format!("the order is for node `{}`, and this is `{}`", order.from, agent.config.node);
         return Err(Refusal(StatusCode::CONFLICT, text));
     }
     if order.to == order.from {
-        return Err(Refusal(StatusCode::CONFLICT, format!("`{}` is on `{}` already", order.service, order.to)));
+        return Err(Refusal(
+            StatusCode::CONFLICT,
+            format!("`{}` is on `{}` already", order.service, order.to),
+        ));
     }
     if agent.store.departure(order.id)?.is_some() {
         return Ok(Json(()));
@@ -378,7 +401,13 @@ fn owns(agent: &Agent, caller: &NodeName, id: MigrationId) -> Result<(), Refusal
     }
 }
 
-async fn receive(agent: Agent, caller: NodeName, id: MigrationId, part: Part, body: Body) -> Result<Json<()>, Refusal> {
+async fn receive(
+    agent: Agent,
+    caller: NodeName,
+    id: MigrationId,
+    part: Part,
+    body: Body,
+) -> Result<Json<()>, Refusal> {
     owns(&agent, &caller, id)?;
     let input = StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
     Ok(Json(agent.arrivals.receive(id, &part, input).await?))
@@ -462,7 +491,10 @@ async fn discard(
 ///
 /// # Errors
 /// When the file can't be used or the agent can't start.
-pub async fn serve_file(path: &Path, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
+pub async fn serve_file(
+    path: &Path,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
     Ok(serve(AgentConfig::load(path)?, stop).await?)
 }
 

@@ -150,7 +150,13 @@ impl Store {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn plan(&self, order: &Order, container: &str, epoch: u64, restart: Option<&str>) -> Result<bool, StoreError> {
+    pub fn plan(
+        &self,
+        order: &Order,
+        container: &str,
+        epoch: u64,
+        restart: Option<&str>,
+    ) -> Result<bool, StoreError> {
         let rows = self.lock().execute(
             "INSERT OR IGNORE INTO departures (id, service, container, epoch, migration, restart) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![order.id.to_string(), order.service.as_str(), container, epoch as i64, json(order), restart],
@@ -295,9 +301,10 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn epoch(&self, service: &ServiceName) -> Result<u64, StoreError> {
-        let row = self.lock().query_row("SELECT epoch FROM epochs WHERE service = ?1", [service.as_str()], |row| {
-            row.get::<_, i64>(0)
-        });
+        let row =
+            self.lock().query_row("SELECT epoch FROM epochs WHERE service = ?1", [service.as_str()], |row| {
+                row.get::<_, i64>(0)
+            });
         Ok(row.optional().map_err(failed("read"))?.unwrap_or(0).unsigned_abs())
     }
 
@@ -334,7 +341,8 @@ impl Register for DepartureRegister {
         };
         self.write("UPDATE departures SET decision = ?2 WHERE id = ?1 AND decision = 'undecided'", name)?;
         let stands = self.store.departure(self.id).map_err(|error| StepError::from_error(&error))?;
-        let stands = stands.ok_or_else(|| StepError::Failed("the departure is not in the register".to_owned()))?;
+        let stands =
+            stands.ok_or_else(|| StepError::Failed("the departure is not in the register".to_owned()))?;
         Ok(stands.decision)
     }
 
@@ -349,8 +357,9 @@ fn json(value: &impl serde::Serialize) -> String {
 }
 
 fn parse<T: serde::de::DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
-    serde_json::from_str(text)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into()))
+    serde_json::from_str(text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
+    })
 }
 
 #[cfg(test)]
@@ -389,7 +398,10 @@ mod tests {
         let store = Store::open(folder.path()).unwrap();
         let found = store.departures_under_way().unwrap();
         assert_eq!(found.len(), 1);
-        assert_eq!((found[0].phase, found[0].decision, found[0].epoch), (Some(Phase::Verified), Decision::Commit, 3));
+        assert_eq!(
+            (found[0].phase, found[0].decision, found[0].epoch),
+            (Some(Phase::Verified), Decision::Commit, 3)
+        );
         assert_eq!(found[0].order, order);
     }
 

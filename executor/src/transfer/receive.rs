@@ -80,7 +80,8 @@ impl Root {
         if relative.components().any(|part| !matches!(part, Component::Normal(_))) || name.contains(&0) {
             return Err(corrupt("a name leads outside"));
         }
-        let parent = relative.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent =
+            relative.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let how = OpenHow::new()
             .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
@@ -127,7 +128,8 @@ impl Root {
         let say = |error: io::Error| at(&shown, error);
         let place = self.place(&entry.path)?;
         let node = |kind: SFlag, device: u64| {
-            mknod(&place.path, kind, Mode::from_bits_truncate(entry.mode), device).map_err(|error| say(error.into()))
+            mknod(&place.path, kind, Mode::from_bits_truncate(entry.mode), device)
+                .map_err(|error| say(error.into()))
         };
         if entry.kind == Kind::Folder {
             let there = std::fs::symlink_metadata(&place.path).is_ok_and(|meta| meta.is_dir());
@@ -235,8 +237,10 @@ mod tests {
         let sparse = File::create(root.join("sparse")).unwrap();
         sparse.set_len(5_000_000).unwrap();
         sparse.write_all_at(b"end", 4_999_997).unwrap();
-        std::fs::set_permissions(root.join("d/e"), std::os::unix::fs::PermissionsExt::from_mode(0o1750)).unwrap();
-        filetime::set_file_mtime(root.join("d"), filetime::FileTime::from_unix_time(1_000_000_000, 5)).unwrap();
+        std::fs::set_permissions(root.join("d/e"), std::os::unix::fs::PermissionsExt::from_mode(0o1750))
+            .unwrap();
+        filetime::set_file_mtime(root.join("d"), filetime::FileTime::from_unix_time(1_000_000_000, 5))
+            .unwrap();
     }
 
     #[test]
@@ -284,7 +288,8 @@ mod tests {
         ] {
             receive(wire.as_slice(), &root).unwrap_err();
         }
-        let left: Vec<_> = std::fs::read_dir(outer.path()).unwrap().map(|one| one.unwrap().file_name()).collect();
+        let left: Vec<_> =
+            std::fs::read_dir(outer.path()).unwrap().map(|one| one.unwrap().file_name()).collect();
         assert_eq!(left.len(), 2, "{left:?}");
         assert!(outer.path().join("precious").exists());
     }

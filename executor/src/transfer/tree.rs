@@ -101,7 +101,9 @@ impl Sent {
             let meta = match std::fs::symlink_metadata(&path) {
                 Ok(meta) => meta,
                 // It was removed while the pass ran.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && !relative.as_os_str().is_empty() => continue,
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !relative.as_os_str().is_empty() => {
+                    continue;
+                }
                 Err(error) => return Err(at(&path, error)),
             };
             if meta.is_dir() {
@@ -119,7 +121,8 @@ impl Sent {
             let name = relative.clone().into_os_string().into_vec();
             let stamp =
                 Stamp { inode: meta.ino(), size: meta.len(), changed: (meta.ctime(), meta.ctime_nsec()) };
-            let age = Duration::new(meta.ctime().unsigned_abs(), u32::try_from(meta.ctime_nsec()).unwrap_or(0));
+            let age =
+                Duration::new(meta.ctime().unsigned_abs(), u32::try_from(meta.ctime_nsec()).unwrap_or(0));
             let settled = age + TICK < began;
             let mut same = self.stamps.get(&name) == Some(&stamp);
             let mut kind = kind_of(&path, &meta)?;

@@ -17,6 +17,7 @@
 //! | [`resp`] | as much of the Redis protocol as a client needs |
 //! | [`dataset`] | what a client has written and was told is safe |
 //! | [`writer`] | the client that writes all the time and measures the gap |
+//! | [`ticker`] | a service that can tell its own downtime |
 //! | [`digest`] | what a Redis that holds a dataset must answer to `DEBUG DIGEST` |
 
 pub mod continuum;
@@ -33,4 +34,5 @@ pub mod scheduler;
 pub mod stage;
 pub mod sterna;
 pub mod story;
+pub mod ticker;
 pub mod writer;

@@ -172,7 +172,11 @@ async fn a_restarted_agent_goes_forward_after_the_commit_and_back_before_it() {
             let mut memory = Memory { decision, ..Memory::default() };
             let report = recover(&order(), reached, &mut world, &mut memory, |_| ()).await;
             assert_eq!(report.outcome == Outcome::Moved, committed, "{reached:?} {decision:?}");
-            assert_eq!((world.source_runs, world.destination_runs), (!committed, committed), "{reached:?} {decision:?}");
+            assert_eq!(
+                (world.source_runs, world.destination_runs),
+                (!committed, committed),
+                "{reached:?} {decision:?}"
+            );
         }
     }
 }
