@@ -109,7 +109,7 @@ pub async fn run<S: Steps, R: Register, E: FnMut(Event) + Send>(
     on_event: E,
 ) -> Report {
     let mut walk = Walk::new(order, steps, register, on_event);
-    let outcome = match walk.to_commit().await {
+    let outcome = match walk.until_commit().await {
         Ok(()) => {
             walk.forward(Phase::Released).await;
             Outcome::Moved
@@ -156,7 +156,7 @@ impl<'a, S: Steps, R: Register, E: FnMut(Event) + Send> Walk<'a, S, R, E> {
     }
 
     /// All phases up to the commit. The error names the phase that was not reached.
-    async fn to_commit(&mut self) -> Result<(), (Phase, StepError)> {
+    async fn until_commit(&mut self) -> Result<(), (Phase, StepError)> {
         let deadline = Instant::now() + self.order.deadline.to_duration();
         let mut until = deadline;
         let mut limit = format!("the deadline of {} ran out", self.order.deadline);

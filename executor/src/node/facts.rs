@@ -48,9 +48,8 @@ fn first_line(program: &str, arguments: &[&str]) -> String {
 /// Free space for memory images, at the folder or the nearest one above it that exists.
 pub fn free(folder: &Path) -> Bytes {
     let there = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    nix::sys::statvfs::statvfs(there).map_or(Bytes::ZERO, |stat| {
-        Bytes(u64::from(stat.blocks_available()) * u64::from(stat.fragment_size()))
-    })
+    nix::sys::statvfs::statvfs(there)
+        .map_or(Bytes::ZERO, |stat| Bytes(stat.blocks_available() * stat.fragment_size()))
 }
 
 fn user_map(daemon: &str, subuid: &str, subgid: &str) -> String {

@@ -1,5 +1,12 @@
 //! Real services move between real nodes, with their state, and stay whole when that can't be done.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends at the first surprise"
+)]
+
 use std::time::Duration;
 
 use serde::Deserialize;
