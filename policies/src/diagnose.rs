@@ -165,7 +165,7 @@ impl Report {
         }
     }
 
-    /// One line per finding, `file:line:column: error[P0012]: message; help`, for logs.
+    /// One line per finding, `file:line:column: error[P0012]: message (label); help`, for logs.
     pub fn lines(&self) -> String {
         let line = |diagnostic: &Diagnostic| {
             let (line, column) = self.position(diagnostic.span.start);
@@ -175,7 +175,11 @@ impl Report {
             };
             let help = diagnostic.help.as_deref().map(|help| format!("; {help}")).unwrap_or_default();
             let (file, code, message) = (self.file_name(), diagnostic.code, &diagnostic.message);
-            format!("{file}:{line}:{column}: {word}[{code}]: {message}{help}")
+            let label = match diagnostic.label.as_str() {
+                "" => String::new(),
+                label => format!(" ({label})"),
+            };
+            format!("{file}:{line}:{column}: {word}[{code}]: {message}{label}{help}")
         };
         self.diagnostics.iter().map(line).collect::<Vec<_>>().join("\n")
     }
@@ -348,6 +352,11 @@ impl Findings {
         });
         let last = self.diagnostics.len() - 1;
         &mut self.diagnostics[last]
+    }
+
+    /// What stands at some bytes of the text.
+    pub(crate) fn text_at(&self, span: &Range<usize>) -> &str {
+        self.text.get(span.clone()).unwrap_or_default()
     }
 
     /// Whether an error is among them.

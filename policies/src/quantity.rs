@@ -26,7 +26,7 @@ const MICRO: f64 = 1e6;
 pub trait Quantity: FromStr<Err = QuantityError> + Copy {
     /// What a text of it looks like, with an example.
     const EXPECTED: &'static str;
-    /// The units that its text may have; the first one that is not empty is the most common.
+    /// The units that its text may have; an empty one where a bare number will do.
     const UNITS: &'static [&'static str];
 
     /// Whether it is less than nothing.

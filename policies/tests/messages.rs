@@ -73,10 +73,185 @@ metric = "user_latency"
 satisfied_at = "10W"
 tolerance = "5"
 [constraints]
-max = { power = "1kVA" }
+max = { power = "1kVA", cost_rate = "1usd/h", carbon_rate = "much" }
 min_free = "100%"
 [hysteresis]
 cooldown = "-5m"
+min_residency = "99999999999999999999d"
 "#
     ));
+}
+
+#[test]
+fn an_objective_that_contradicts_itself() {
+    insta::assert_snapshot!(rendered(
+        r#"schema_version = 1
+name = "p"
+
+[objective]
+method = "lexicographic"
+[[objective.term]]
+metric = "power"
+satisfied_at = "20W"
+tolerance = "-1%"
+[[objective.term]]
+metric = "cpu_use"
+price = "1USD/h"
+[[objective.term]]
+metric = "power"
+
+[constraints.max]
+power = "15W"
+"#
+    ));
+}
+
+#[test]
+fn a_priced_objective_with_the_keys_of_the_other_method() {
+    insta::assert_snapshot!(rendered(
+        r#"schema_version = 1
+name = "p"
+[objective]
+method = "priced"
+[[objective.term]]
+metric = "power"
+tolerance = "5%"
+[[objective.term]]
+metric = "cost_rate"
+price = "0USD/h"
+"#
+    ));
+}
+
+#[test]
+fn an_objective_without_terms() {
+    insta::assert_snapshot!(rendered(&format!("{HEAD}[objective]\nterm = []\n")));
+}
+
+#[test]
+fn sources_that_do_not_fit_their_metric() {
+    insta::assert_snapshot!(rendered(
+        r#"schema_version = 1
+name = "p"
+[[objective.term]]
+metric = "user_latency"
+[[objective.term]]
+metric = "power"
+
+[metrics.user_latency]
+query = "probe_duration_seconds"
+unit = "W"
+plausible = [10.0, 0.0]
+max_age = "0s"
+
+[metrics.power]
+query = "avg by (instance) (watts)"
+unit = "ms"
+users_label = "users"
+site_label = "the site"
+plausible = [0.0, inf]
+
+[metrics.cpu_use]
+query = "rate(node_cpu_seconds_total[1m]"
+unit = "ratio"
+"#
+    ));
+}
+
+#[test]
+fn queries_that_give_something_else() {
+    insta::assert_snapshot!(rendered(
+        r#"schema_version = 1
+name = "p"
+[[objective.term]]
+metric = "power"
+
+[metrics.power]
+query = "watts[5m]"
+unit = "W"
+
+[metrics.cpu_use]
+query = "1 - avg(rate(node_cpu_seconds_total{mode='idle'}[1m]))"
+unit = "ratio"
+"#
+    ));
+}
+
+#[test]
+fn a_selection_that_selects_nothing() {
+    insta::assert_snapshot!(with(
+        r#"
+[select]
+services = ["web-*", "Shop_1", "web-*"]
+exclude_services = ["web*"]
+sites = []
+"#
+    ));
+}
+
+#[test]
+fn nothing_against_moving_to_and_fro() {
+    insta::assert_snapshot!(rendered(&format!(
+        "{HEAD}mode = \"auto\"\n{TERM}[hysteresis]\nmin_gain = \"0%\"\nmin_residency = \"0s\"\ncooldown = \"0s\"\n"
+    )));
+}
+
+#[test]
+fn gains_residencies_and_budgets_without_sense() {
+    insta::assert_snapshot!(with(
+        r#"
+[trigger]
+interval = "5m"
+[hysteresis]
+min_gain = "150%"
+min_residency = "1m"
+[budget]
+concurrent = 0
+"#
+    ));
+}
+
+#[test]
+fn a_deadline_that_ends_before_the_lease() {
+    insta::assert_snapshot!(with("[migration]\ndeadline = \"20s\"\nfreeze_lease = \"1m\"\n"));
+    insta::assert_snapshot!(with("[migration]\ndeadline = \"20s\"\n"));
+    insta::assert_snapshot!(with("[migration]\nfreeze_lease = \"1h\"\n"));
+}
+
+#[test]
+fn versions_and_names_that_are_not_known() {
+    insta::assert_snapshot!(rendered(&format!("schema_version = 2\nname = \"My Policy\"\n{TERM}")));
+}
+
+#[test]
+fn metrics_that_are_asked_for_but_not_measured_and_the_reverse() {
+    insta::assert_snapshot!(rendered(&format!(
+        "{HEAD}[[objective.term]]\nmetric = \"user_latency\"\n[metrics.carbon_rate]\nquery = \"x\"\nunit = \"g/kWh\"\n"
+    )));
+}
+
+#[test]
+fn keys_twice_and_tables_that_are_values() {
+    insta::assert_snapshot!(rendered(&format!("{HEAD}name = \"q\"\n{TERM}")));
+    insta::assert_snapshot!(with(
+        "[trigger]\ninterval = { every = \"30s\" }\n[[hysteresis]]\nmin_gain = \"5%\"\n"
+    ));
+}
+
+/// Columns count characters, and the caret stands below them.
+#[test]
+fn text_that_is_not_ascii() {
+    insta::assert_snapshot!(with("[constraints]\ntiers = [\"é\", \"日本\"]\nmin_free = \"10‰\"\n"));
+}
+
+#[test]
+fn single_brackets_for_a_list() {
+    insta::assert_snapshot!(rendered(&format!("{HEAD}[objective.term]\nmetric = \"power\"\n")));
+}
+
+/// For logs.
+#[test]
+fn one_line_each() {
+    let text = format!("{HEAD}{TERM}[hysteresis]\nmin_gian = \"5%\"\n[budget]\nconcurrent = \"one\"\n");
+    insta::assert_snapshot!(load::policy("p.toml", &text).unwrap_err().to_string());
 }

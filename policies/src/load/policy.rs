@@ -131,7 +131,10 @@ fn excluded(
     findings: &mut Findings,
 ) {
     let (Some(chosen), Some(excluded)) = (chosen, excluded) else { return };
-    for pattern in &chosen.value {
+    for (index, pattern) in chosen.iter().enumerate() {
+        if chosen[..index].contains(pattern) {
+            continue;
+        }
         // A pattern that matches another pattern's text matches all that the other does.
         if let Some(by) = excluded.iter().find(|by| matches(by, pattern)) {
             findings
@@ -215,13 +218,25 @@ fn hysteresis(
         } else if min_residency
             .is_some_and(|residency| Millis::ZERO < residency && residency < trigger.interval)
         {
-            let message = format!("a residency of {} ends before the next look", hysteresis.min_residency);
+            let message =
+                format!("a residency of {} ends before the next look", spoken(hysteresis.min_residency));
             findings
                 .warning("W0005", written.span(), message)
-                .label(format!("without effect: looks are {} apart", trigger.interval));
+                .label(format!("without effect: looks are {} apart", spoken(trigger.interval)));
         }
     }
     hysteresis
+}
+
+/// A time in the largest unit that it is whole in.
+fn spoken(span: Millis) -> String {
+    const UNITS: [(i64, &str); 4] =
+        [(24 * 60 * MINUTE, "d"), (60 * MINUTE, "h"), (MINUTE, "m"), (SECOND, "s")];
+    let micros = span.as_micros();
+    match UNITS.iter().find(|(unit, _)| micros != 0 && micros % unit == 0) {
+        Some((unit, name)) => format!("{}{name}", micros / unit),
+        None => span.to_string(),
+    }
 }
 
 fn budget(file: &PolicyFile, findings: &mut Findings) -> Budget {
@@ -246,26 +261,27 @@ fn migration(file: Option<&MigrationFile>, findings: &mut Findings) -> Migration
     let deadline = read(&file.deadline, DEFAULT_DEADLINE);
     let freeze_lease = read(&file.freeze_lease, DEFAULT_FREEZE_LEASE);
     if deadline < freeze_lease {
-        let message = format!("the deadline of {deadline} ends before the freeze lease of {freeze_lease}");
+        let (latest, lease) = (spoken(deadline), spoken(freeze_lease));
+        let message = format!("the deadline of {latest} ends before the freeze lease of {lease}");
         let place = |written: &Option<Written<Millis>>| written.as_ref().map(Written::span);
         match (place(&file.deadline), place(&file.freeze_lease)) {
-            (Some(deadline), Some(lease)) => {
+            (Some(at), Some(lease)) => {
                 findings
-                    .error("P0026", deadline, message)
+                    .error("P0026", at, message)
                     .label("the whole migration must commit within this time")
                     .also(lease, "but this part of it may last longer");
             }
-            (Some(deadline), None) => {
+            (Some(at), None) => {
                 findings
-                    .error("P0026", deadline, message)
-                    .label(format!("expected at least {freeze_lease}"))
-                    .help(format!("freeze_lease is left out and so is {DEFAULT_FREEZE_LEASE}"));
+                    .error("P0026", at, message)
+                    .label(format!("expected at least {lease}"))
+                    .help(format!("freeze_lease is left out and so is {lease}"));
             }
-            (None, lease) => {
+            (None, at) => {
                 findings
-                    .error("P0026", lease.unwrap_or(0..0), message)
-                    .label(format!("expected at most {deadline}"))
-                    .help(format!("deadline is left out and so is {DEFAULT_DEADLINE}"));
+                    .error("P0026", at.unwrap_or(0..0), message)
+                    .label(format!("expected at most {latest}"))
+                    .help(format!("deadline is left out and so is {latest}"));
             }
         }
     }

@@ -47,19 +47,19 @@ pub(super) fn check(query: &At<String>, labels: &[&str], findings: &mut Findings
             .help(help);
         return;
     }
-    for label in labels {
-        if let Some(lost) = lost(&expr, label) {
-            findings
-                .error("P0018", query.span(), format!("the query loses the label `{label}`"))
-                .label(format!("`{}` drops it", lost.op))
-                .help(match &lost.modifier {
-                    Some(LabelModifier::Include(kept)) if !kept.is_empty() => {
-                        format!("write by ({kept}, {label})")
-                    }
-                    Some(LabelModifier::Exclude(_)) => format!("take `{label}` out of `without`"),
-                    _ => format!("write {} by ({}) (…)", lost.op, labels.join(", ")),
-                });
-        }
+    let lost: Vec<(&str, &AggregateExpr)> =
+        labels.iter().filter_map(|label| lost(&expr, label).map(|by| (*label, by))).collect();
+    if let Some((_, aggregation)) = lost.first() {
+        let gone: Vec<String> = lost.iter().map(|(label, _)| format!("`{label}`")).collect();
+        let gone = gone.join(" and ");
+        let plural = if lost.len() > 1 { "s" } else { "" };
+        findings
+            .error("P0018", query.span(), format!("the query loses the label{plural} {gone}"))
+            .label(format!("dropped by `{}`", aggregation.op))
+            .help(match &aggregation.modifier {
+                Some(LabelModifier::Exclude(_)) => format!("take {gone} out of `without`"),
+                _ => format!("write {} by ({}) (…)", aggregation.op, labels.join(", ")),
+            });
     }
 }
 

@@ -47,6 +47,11 @@ impl Transform for WithoutNull {
 /// Reports an error of TOML's own grammar.
 pub(super) fn syntax(error: &toml::de::Error, text: &str, findings: &mut Findings) {
     let span = error.span().unwrap_or(text.len()..text.len());
+    if error.message() == "duplicate key" {
+        let key = findings.text_at(&span).to_owned();
+        findings.error("F0001", span, format!("the key `{key}` is given twice")).label("again");
+        return;
+    }
     findings.error("F0001", span, format!("this is not TOML: {}", error.message())).label("here");
 }
 
@@ -195,7 +200,17 @@ impl<'a> Walk<'a> {
 
     fn wrong_type(&mut self, wanted: &str, meaning: Option<&str>, value: &Spanned<DeValue<'_>>, path: &str) {
         let message = format!("`{path}` is {}", found(value.get_ref()));
+        let header = self.findings.text_at(&value.span()).starts_with('[');
         let diagnostic = self.findings.error("F0004", value.span(), message);
+        match (wanted, value.get_ref()) {
+            ("object", DeValue::Array(_)) if header => {
+                diagnostic.help(format!("write [{path}], with single brackets"));
+            }
+            ("array", DeValue::Table(_)) if header => {
+                diagnostic.help(format!("write [[{path}]], with double brackets: one for each"));
+            }
+            _ => {}
+        }
         match (wanted, meaning) {
             ("string", Some(meaning)) => {
                 diagnostic.label(format!("expected {meaning}"));

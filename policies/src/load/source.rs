@@ -68,7 +68,8 @@ fn source(metric: Metric, file: &At<SourceFile>, findings: &mut Findings) -> Met
     }
     let site_label = file.site_label.as_ref().map_or(DEFAULT_SITE_LABEL, |label| label.as_str());
     let users_label = file.users_label.as_ref().map(|label| label.as_str());
-    let labels: Vec<&str> = [Some(site_label), users_label].into_iter().flatten().collect();
+    let users = users_label.filter(|_| metric == Metric::UserLatency);
+    let labels: Vec<&str> = [Some(site_label), users].into_iter().flatten().collect();
     query::check(&file.query, &labels, findings);
     MetricSource {
         query: file.query.value.clone(),

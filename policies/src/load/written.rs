@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use crate::diagnose::{Diagnostic, Findings};
+use crate::diagnose::{Diagnostic, Findings, quoted};
 use crate::quantity::{Quantity, QuantityError};
 
 /// A value and its place in the file. Compares by the value alone, so that it can be a key of a map.
@@ -131,9 +131,27 @@ pub(super) fn quantity<'f, Q: Quantity>(
     findings: &'f mut Findings,
 ) -> Result<Q, &'f mut Diagnostic> {
     text.value.parse().map_err(|QuantityError { text: written, expected }| {
-        let diagnostic = findings.error("F0010", text.span(), format!("`{written}` is not {expected}"));
-        diagnostic.label(format!("expected {expected}"))
+        let written = written.trim();
+        let (number, unit) = written.split_at(written.find(|c| !is_of_number(c)).unwrap_or(written.len()));
+        let unit = unit.trim();
+        let units: Vec<&str> = Q::UNITS.iter().copied().filter(|unit| !unit.is_empty()).collect();
+        let message = match (number.parse::<f64>().is_ok(), unit) {
+            (true, "") => format!("`{written}` has no unit"),
+            (true, unit) if !units.contains(&unit) => format!("`{unit}` is not a unit that fits here"),
+            (true, _) => format!("`{written}` is out of range"),
+            (false, _) => format!("`{written}` is not a number with a unit"),
+        };
+        let diagnostic = findings.error("F0010", text.span(), message).label(format!("expected {expected}"));
+        match units.iter().find(|known| known.eq_ignore_ascii_case(unit)) {
+            Some(known) if *known != unit => diagnostic.help(format!("did you mean `{number}{known}`?")),
+            Some(_) => diagnostic,
+            None => diagnostic.help(format!("units: {}", quoted(&units))),
+        }
     })
+}
+
+fn is_of_number(c: char) -> bool {
+    c.is_ascii_digit() || matches!(c, '.' | '-' | '+')
 }
 
 impl<'de, Q> Deserialize<'de> for Written<Q> {

@@ -1,0 +1,306 @@
+//! Any policy that can be written down is read back as it was, and no text whatever makes the loader panic.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use proptest::prelude::*;
+use sterna_policies::load;
+use sterna_policies::policy::{
+    Budget, Constraints, Hysteresis, Level, Method, Metric, MetricSource, Migration, Mode, Objective,
+    OnMissing, Policy, PricedTerm, Select, SourceUnit, Term, Tolerance, Trigger,
+};
+use sterna_policies::presets;
+use sterna_policies::quantity::{GramsPerHour, Millis, Percent, UsdPerHour, Watts};
+
+const OBJECTIVES: [Metric; 4] = [Metric::UserLatency, Metric::CostRate, Metric::Power, Metric::CarbonRate];
+
+fn level(metric: Metric, micros: i64) -> Level {
+    match metric {
+        Metric::CostRate => Level::CostRate(UsdPerHour::from_micros(micros)),
+        Metric::Power => Level::Power(Watts::from_micros(micros)),
+        Metric::CarbonRate => Level::CarbonRate(GramsPerHour::from_micros(micros)),
+        Metric::UserLatency | Metric::CpuUse => Level::UserLatency(Millis::from_micros(micros)),
+    }
+}
+
+fn unit(metric: Metric) -> SourceUnit {
+    match metric {
+        Metric::UserLatency => SourceUnit::Seconds,
+        Metric::CostRate => SourceUnit::UsdPerHour,
+        Metric::Power => SourceUnit::Microwatts,
+        Metric::CarbonRate => SourceUnit::GramsPerKwh,
+        Metric::CpuUse => SourceUnit::Ratio,
+    }
+}
+
+/// Some of the metrics, none twice, in any order.
+fn metrics() -> impl Strategy<Value = Vec<Metric>> {
+    Just(OBJECTIVES.to_vec()).prop_shuffle().prop_flat_map(|all| {
+        let most = all.len();
+        (Just(all), 1..=most).prop_map(|(all, count)| all[..count].to_vec())
+    })
+}
+
+fn objective() -> impl Strategy<Value = Objective> {
+    let lexicographic = metrics().prop_flat_map(|metrics| {
+        let each = metrics.into_iter().map(|metric| {
+            let satisfied = proptest::option::of(0..1_000_000_000i64);
+            let tolerance = (any::<bool>(), 0..200_000_000i64);
+            (satisfied, tolerance).prop_map(move |(satisfied, (relative, tolerance))| Term {
+                metric,
+                satisfied_at: satisfied.map(|micros| level(metric, micros)),
+                tolerance: if relative {
+                    Tolerance::Relative(Percent::from_micros(tolerance))
+                } else {
+                    Tolerance::Absolute(level(metric, tolerance))
+                },
+            })
+        });
+        each.collect::<Vec<_>>().prop_map(|terms| Objective::Lexicographic { terms })
+    });
+    let priced = metrics().prop_flat_map(|metrics| {
+        let each = metrics.into_iter().map(|metric| {
+            (1..1_000_000_000i64)
+                .prop_map(move |micros| PricedTerm { metric, price: UsdPerHour::from_micros(micros) })
+        });
+        each.collect::<Vec<_>>().prop_map(|terms| Objective::Priced { terms })
+    });
+    prop_oneof![lexicographic.boxed(), priced.boxed()]
+}
+
+fn sources() -> impl Strategy<Value = BTreeMap<Metric, MetricSource>> {
+    let one = (
+        prop_oneof![Just(OnMissing::Hold), Just(OnMissing::ExcludeSite), Just(OnMissing::Modelled)],
+        1..1_000_000_000_000i64,
+        0.0..1.0f64,
+        1.5..1e9f64,
+        "[a-z_]{1,8}",
+    );
+    let all = [Metric::UserLatency, Metric::CostRate, Metric::Power, Metric::CarbonRate, Metric::CpuUse];
+    proptest::sample::subsequence(all.to_vec(), 0..=all.len()).prop_flat_map(move |metrics| {
+        let count = metrics.len();
+        proptest::collection::vec(one.clone(), count).prop_map(move |parts| {
+            let source =
+                |metric: Metric, (on_missing, age, low, high, label): (OnMissing, i64, f64, f64, String)| {
+                    MetricSource {
+                        query: format!("avg by (users, s_{label}) (x{{a=\"\\\\b\"}})"),
+                        site_label: format!("s_{label}"),
+                        users_label: (metric == Metric::UserLatency).then(|| "users".to_owned()),
+                        unit: unit(metric),
+                        max_age: Millis::from_micros(age),
+                        plausible: (low, high),
+                        on_missing,
+                    }
+                };
+            metrics.iter().zip(parts).map(|(metric, parts)| (*metric, source(*metric, parts))).collect()
+        })
+    })
+}
+
+fn select() -> impl Strategy<Value = Select> {
+    let list = || proptest::collection::vec("[a-z0-9*-]{1,6}", 0..3);
+    (list(), list(), list(), list()).prop_map(|(services, exclude_services, sites, exclude_sites)| Select {
+        services,
+        exclude_services,
+        sites,
+        exclude_sites,
+    })
+}
+
+fn constraints() -> impl Strategy<Value = Constraints> {
+    // Above every `satisfied_at`, which would contradict it.
+    let max = proptest::collection::btree_map(
+        proptest::sample::select(OBJECTIVES.to_vec()),
+        1_000_000_001..i64::MAX / 1_000_000,
+        0..4,
+    );
+    let words = || proptest::collection::vec("[a-z-]{1,5}", 0..3);
+    (max, words(), words(), 0..100_000_000i64).prop_map(|(max, tiers, regions, free)| Constraints {
+        max: max.into_iter().map(|(metric, micros)| (metric, level(metric, micros))).collect(),
+        tiers,
+        regions,
+        min_free: Percent::from_micros(free),
+    })
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    let mode = prop_oneof![Just(Mode::Off), Just(Mode::Observe), Just(Mode::Recommend), Just(Mode::Auto)];
+    let spans = proptest::collection::vec(1..1_000_000_000_000i64, 3);
+    let hysteresis = (0..=100_000_000i64, spans).prop_map(|(gain, spans)| {
+        let trigger = Trigger { interval: Millis::from_micros(spans[0]) };
+        let hysteresis = Hysteresis {
+            min_gain: Percent::from_micros(gain),
+            min_residency: Millis::from_micros(spans[1]),
+            cooldown: Millis::from_micros(spans[2]),
+        };
+        (trigger, hysteresis)
+    });
+    let migration = (1..1_000_000_000_000i64, 0..1_000_000_000_000i64).prop_map(|(lease, more)| Migration {
+        method: Method::Checkpoint,
+        deadline: Millis::from_micros(lease + more),
+        freeze_lease: Millis::from_micros(lease),
+    });
+    let name = "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?";
+    let parts =
+        (name, mode, select(), objective(), constraints(), hysteresis, 1..100u32, sources(), migration);
+    parts.prop_map(
+        |(
+            name,
+            mode,
+            select,
+            objective,
+            constraints,
+            (trigger, hysteresis),
+            concurrent,
+            metrics,
+            migration,
+        )| Policy {
+            name,
+            mode,
+            select,
+            objective,
+            constraints,
+            trigger,
+            hysteresis,
+            budget: Budget { concurrent },
+            metrics,
+            migration,
+        },
+    )
+}
+
+/// The word of a unit-like enum, as serde writes it.
+fn word(value: impl serde::Serialize) -> String {
+    serde_json::to_string(&value).unwrap_or_default()
+}
+
+fn level_text(level: Level) -> String {
+    match level {
+        Level::UserLatency(value) => value.to_string(),
+        Level::CostRate(value) => value.to_string(),
+        Level::Power(value) => value.to_string(),
+        Level::CarbonRate(value) => value.to_string(),
+    }
+}
+
+/// A policy as a file.
+fn written(policy: &Policy) -> Result<String, std::fmt::Error> {
+    let mut out = String::new();
+    let Select { services, exclude_services, sites, exclude_sites } = &policy.select;
+    writeln!(out, "schema_version = 1\nname = {:?}\nmode = {}", policy.name, word(policy.mode))?;
+    writeln!(out, "[select]\nexclude_services = {exclude_services:?}\nexclude_sites = {exclude_sites:?}")?;
+    for (key, list) in [("services", services), ("sites", sites)] {
+        if !list.is_empty() {
+            writeln!(out, "{key} = {list:?}")?;
+        }
+    }
+    match &policy.objective {
+        Objective::Lexicographic { terms } => {
+            writeln!(out, "[objective]\nmethod = \"lexicographic\"")?;
+            for term in terms {
+                writeln!(out, "[[objective.term]]\nmetric = \"{}\"", term.metric.name())?;
+                if let Some(level) = term.satisfied_at {
+                    writeln!(out, "satisfied_at = \"{}\"", level_text(level))?;
+                }
+                match term.tolerance {
+                    Tolerance::Absolute(level) => writeln!(out, "tolerance = \"{}\"", level_text(level))?,
+                    Tolerance::Relative(share) => writeln!(out, "tolerance = \"{share}\"")?,
+                }
+            }
+        }
+        Objective::Priced { terms } => {
+            writeln!(out, "[objective]\nmethod = \"priced\"")?;
+            for term in terms {
+                writeln!(
+                    out,
+                    "[[objective.term]]\nmetric = \"{}\"\nprice = \"{}\"",
+                    term.metric.name(),
+                    term.price
+                )?;
+            }
+        }
+    }
+    writeln!(out, "[constraints]\nmin_free = \"{}\"", policy.constraints.min_free)?;
+    for (key, list) in [("tiers", &policy.constraints.tiers), ("regions", &policy.constraints.regions)] {
+        if !list.is_empty() {
+            writeln!(out, "{key} = {list:?}")?;
+        }
+    }
+    writeln!(out, "[constraints.max]")?;
+    for (metric, level) in &policy.constraints.max {
+        writeln!(out, "{} = \"{}\"", metric.name(), level_text(*level))?;
+    }
+    let Hysteresis { min_gain, min_residency, cooldown } = &policy.hysteresis;
+    writeln!(out, "[trigger]\ninterval = \"{}\"", policy.trigger.interval)?;
+    writeln!(
+        out,
+        "[hysteresis]\nmin_gain = \"{min_gain}\"\nmin_residency = \"{min_residency}\"\ncooldown = \"{cooldown}\""
+    )?;
+    writeln!(out, "[budget]\nconcurrent = {}", policy.budget.concurrent)?;
+    for (metric, source) in &policy.metrics {
+        writeln!(out, "[metrics.{}]\nquery = '{}'", metric.name(), source.query)?;
+        writeln!(out, "site_label = {:?}\nunit = {}", source.site_label, word(source.unit))?;
+        if let Some(label) = &source.users_label {
+            writeln!(out, "users_label = {label:?}")?;
+        }
+        let (low, high) = source.plausible;
+        writeln!(out, "max_age = \"{}\"\nplausible = [{low:?}, {high:?}]", source.max_age)?;
+        writeln!(out, "on_missing = {}", word(source.on_missing))?;
+    }
+    let Migration { method, deadline, freeze_lease } = &policy.migration;
+    writeln!(
+        out,
+        "[migration]\nmethod = {}\ndeadline = \"{deadline}\"\nfreeze_lease = \"{freeze_lease}\"",
+        word(method)
+    )?;
+    Ok(out)
+}
+
+proptest! {
+    #[test]
+    fn a_policy_is_read_as_it_was_written(policy in policy()) {
+        let text = written(&policy)?;
+        match load::policy("p.toml", &text) {
+            Ok(loaded) => prop_assert_eq!(loaded.value, policy),
+            Err(invalid) => prop_assert!(false, "{}\n{}", invalid, text),
+        }
+    }
+
+    #[test]
+    fn any_text_gets_an_answer(text in "\\PC{0,200}") {
+        if let Err(invalid) = load::policy("p.toml", &text) {
+            prop_assert!(invalid.report().plain().contains("p.toml"));
+        }
+    }
+
+    /// A few characters more, less or other in a good file: never a panic, and each finding has its place in the text.
+    #[test]
+    fn a_damaged_file_gets_an_answer(
+        preset in 0..presets::ALL.len(),
+        at in 0.0..1.0f64,
+        len in 0usize..6,
+        put in "[\\[\\]={}\"'\n #a0.é%-]{0,3}",
+    ) {
+        let good = presets::ALL[preset].text;
+        let from = (good.len() as f64 * at) as usize;
+        let to = (from + len).min(good.len());
+        prop_assume!(good.is_char_boundary(from) && good.is_char_boundary(to));
+        let damaged = format!("{}{put}{}", &good[..from], &good[to..]);
+        if let Err(invalid) = load::policy("p.toml", &damaged) {
+            let report = invalid.report();
+            prop_assert!(!report.is_empty());
+            prop_assert!(report.diagnostics().iter().all(|found| found.span.end <= damaged.len()));
+            prop_assert!(report.plain().contains("p.toml"));
+        }
+    }
+
+    /// Any query at all, whatever the parser of PromQL makes of it.
+    #[test]
+    fn any_query_gets_an_answer(query in "([a-z]{1,5}|[(){}\\[\\]=~!,.+*/^%<> -]|[0-9]{1,3}|[smh:]|by|rate|offset|@|\\PC){0,40}") {
+        let query: String = query.chars().filter(|c| *c != '\'' && !c.is_control()).collect();
+        let text = format!(
+            "schema_version = 1\nname = \"p\"\n[[objective.term]]\nmetric = \"power\"\n[metrics.power]\nunit = \"W\"\nquery = '{query}'\n"
+        );
+        let _answer = load::policy("p.toml", &text);
+    }
+}
