@@ -165,7 +165,7 @@ impl Report {
         }
     }
 
-    /// One line per finding, `file:line:column: error[P0012]: message (label); help`, for logs.
+    /// One line per finding, `file:line:column: error[P0012]: message (expected …); help`, for logs.
     pub fn lines(&self) -> String {
         let line = |diagnostic: &Diagnostic| {
             let (line, column) = self.position(diagnostic.span.start);
@@ -176,8 +176,8 @@ impl Report {
             let help = diagnostic.help.as_deref().map(|help| format!("; {help}")).unwrap_or_default();
             let (file, code, message) = (self.file_name(), diagnostic.code, &diagnostic.message);
             let label = match diagnostic.label.as_str() {
-                "" => String::new(),
-                label => format!(" ({label})"),
+                label if label.starts_with("expected") => format!(" ({label})"),
+                _ => String::new(),
             };
             format!("{file}:{line}:{column}: {word}[{code}]: {message}{label}{help}")
         };
