@@ -77,6 +77,17 @@ impl Processes {
         !self.seen.is_empty() && self.seen.iter().all(|one| matches!(one.state, 'T' | 't' | 'Z'))
     }
 
+    /// Names of the processes that use io_uring, which CRIU can't carry over.
+    pub fn using_io_uring(&self) -> Vec<&str> {
+        let uses = |pid: i32| {
+            let files = std::fs::read_dir(proc_file(pid, "fd")).into_iter().flatten().flatten();
+            files
+                .filter_map(|file| std::fs::read_link(file.path()).ok())
+                .any(|target| target.as_os_str() == "anon_inode:[io_uring]")
+        };
+        self.seen.iter().filter(|one| uses(one.pid)).map(|one| one.process.name.as_str()).collect()
+    }
+
     /// Resident memory, shared pages counted once per process.
     pub fn resident(&self) -> Bytes {
         Bytes(self.seen.iter().map(|one| one.resident.0).sum())

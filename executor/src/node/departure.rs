@@ -112,7 +112,14 @@ impl Leaving {
 
     async fn check(&mut self) -> Result<Bytes, StepError> {
         self.look().await?;
-        let own = precheck::container(self.seen()?);
+        let mut own = precheck::container(self.seen()?);
+        if own.is_empty() {
+            own.extend(self.processes()?.using_io_uring().iter().map(|name| {
+                format!(
+                    "its process `{name}` uses io_uring, which CRIU can't carry over; turn that off in it"
+                )
+            }));
+        }
         if !own.is_empty() {
             return Err(StepError::Refused(own));
         }

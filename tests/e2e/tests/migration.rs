@@ -73,7 +73,7 @@ fn millis(text: &str) -> f64 {
 async fn migrate(sterna: &Sterna, continuum: &Continuum, service: &str, to: &str) -> Report {
     let (file, state) = (continuum.file().display().to_string(), continuum.state().display().to_string());
     let arguments = ["migrate", service, "--to", to, "--json", "--inventory", &file, "--state", &state];
-    let finished = sterna.run(&arguments).await.unwrap();
+    let finished = sterna.run_in(continuum.folder(), &[], &arguments).await.unwrap();
     let report: Report = serde_json::from_str(&finished.stdout)
         .unwrap_or_else(|error| panic!("no report ({error}): {} {}", finished.stdout, finished.stderr));
     assert_eq!(finished.status.success(), matches!(report.outcome, Outcome::Moved));
