@@ -1,4 +1,4 @@
-//! The machine: walks the [table](super::table) for one order.
+//! The machine: walks the [`table`] for one order.
 //!
 //! It runs in the source's agent, which owns the service until the commit. What a step does stands behind [`Steps`]; what
 //! was reached and decided is made durable through [`Register`] before anything depends on it.
