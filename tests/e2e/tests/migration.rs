@@ -223,6 +223,12 @@ async fn a_move_that_can_t_be_made_leaves_the_same_process_running() {
     let left = docker::docker(&["exec", &b1, "sh", "-c", "docker ps -aq; ls /dev/shm/sterna"]).await.unwrap();
     assert_eq!(left, "", "the destination keeps nothing");
 
+    // Nothing on a node listens but the agent, behind TLS, and the engine's own name server on the services' loopback.
+    let listening = docker::docker(&["exec", &b1, "ss", "-ltnH"]).await.unwrap();
+    let open: Vec<&str> = listening.lines().filter_map(|line| line.split_whitespace().nth(3)).collect();
+    assert!(open.iter().any(|address| address.ends_with(":7420")), "{open:?}");
+    assert!(open.iter().all(|address| address.ends_with(":7420") || address.starts_with("127.")), "{open:?}");
+
     // Found before anything is touched.
     docker::docker(&["exec", &b1, "docker", "create", "--name", "redis", "sterna-services:latest", "true"])
         .await

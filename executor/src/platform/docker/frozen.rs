@@ -1,10 +1,12 @@
-//! Letting frozen services go on. On cgroup v1 a frozen process can't be killed, nor can the node that it runs on, so this
-//! comes before every removal.
+//! Ending frozen services. On cgroup v1 a frozen process can't be killed, nor can the node that it runs on, so they are thawed
+//! before every removal; and killed before that, for a source that has been moved away must not run for another instant.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bollard::Docker;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::engine::exec;
 use super::image;
@@ -13,7 +15,7 @@ const FREEZER: &str = "/sys/fs/cgroup/freezer";
 /// A node that does not answer is thawed from outside.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Thaws everything on a node: from inside, which works for whoever may use the engine, and from outside, which works for
+/// Ends everything that is frozen on a node: from inside, which works for whoever may use the engine, and from outside, which works for
 /// root even when the node itself is dead.
 pub async fn thaw(docker: &Docker, container: &str, id: &str) {
     let _not_paused = docker.unpause_container(container).await;
@@ -27,11 +29,11 @@ pub async fn thaw(docker: &Docker, container: &str, id: &str) {
     thaw_below(Path::new(FREEZER), id);
 }
 
-/// Thaws the cgroups below the one that is named by the container's id, outermost first.
+/// Ends what is frozen in the cgroups below the one that is named by the container's id, outermost first.
 fn thaw_below(freezer: &Path, id: &str) {
     let mut waiting = vec![(freezer.to_owned(), false)];
     while let Some((folder, within)) = waiting.pop() {
-        if within && let Err(error) = std::fs::write(folder.join("freezer.state"), "THAWED") {
+        if within && let Err(error) = end(&folder) {
             tracing::debug!(folder = %folder.display(), %error, "could not thaw");
         }
         for child in subfolders(&folder) {
@@ -39,6 +41,19 @@ fn thaw_below(freezer: &Path, id: &str) {
             waiting.push((child, within));
         }
     }
+}
+
+/// The kill waits in each frozen process, and is the first thing that it meets.
+fn end(cgroup: &Path) -> std::io::Result<()> {
+    let state = cgroup.join("freezer.state");
+    if std::fs::read_to_string(&state)?.trim() == "THAWED" {
+        return Ok(());
+    }
+    let processes = std::fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    for process in processes.lines().filter_map(|line| line.parse().ok()) {
+        let _gone_already = kill(Pid::from_raw(process), Signal::SIGKILL);
+    }
+    std::fs::write(state, "THAWED")
 }
 
 fn subfolders(folder: &Path) -> Vec<PathBuf> {

@@ -31,7 +31,7 @@ pub fn boot() -> Vec<String> {
     ["/usr/bin/tini", "--", &format!("/{BOOT}")].map(str::to_owned).to_vec()
 }
 
-/// The command that lets every frozen service on a node go on.
+/// The command that ends every frozen service on a node.
 pub fn thaw() -> [String; 2] {
     [format!("/{BOOT}"), "thaw".to_owned()]
 }
