@@ -17,7 +17,7 @@ use sterna_executor::migration::report::{Event, Outcome, Report};
 use sterna_policies::policy::Method;
 use sterna_policies::quantity::Millis;
 
-use crate::wiring::{self, StateArgs};
+use crate::wiring::{self, Output, StateArgs};
 
 /// Arguments of `sterna migrate`.
 #[derive(Debug, clap::Args)]
@@ -38,9 +38,9 @@ pub struct Args {
     /// Longest time that the service may stand frozen before it goes on at its source.
     #[arg(long, default_value = "30s")]
     freeze_lease: Millis,
-    /// Print the report as JSON.
-    #[arg(long)]
-    json: bool,
+    /// How to print the report.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
 }
 
 /// Runs the command.
@@ -78,7 +78,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let report = fleet.migrate(&order, &mut |event| show(&bar, event)).await;
         bar.finish_and_clear();
         let report = report?;
-        print(&report, args.json)?;
+        print(&report, args.output)?;
         Ok(match report.outcome {
             Outcome::Moved => ExitCode::SUCCESS,
             Outcome::RolledBack { .. } | Outcome::Refused { .. } => ExitCode::FAILURE,
@@ -109,8 +109,8 @@ fn show(bar: &ProgressBar, event: &Event) {
 }
 
 #[expect(clippy::print_stdout, reason = "the report is the command's result")]
-fn print(report: &Report, json: bool) -> anyhow::Result<()> {
-    if json {
+fn print(report: &Report, output: Output) -> anyhow::Result<()> {
+    if output == Output::Json {
         println!("{}", serde_json::to_string_pretty(report)?);
     } else {
         println!("{}", table(report));

@@ -10,7 +10,8 @@ use sterna_daemon::control::world::{Clock, SystemClock, World};
 use sterna_daemon::control::{Considered, Engine, consider};
 
 use crate::exit;
-use crate::run::{Opened, runtime, say};
+use crate::run::{Opened, say};
+use crate::wiring::{Output, runtime};
 
 /// Arguments of `sterna plan`.
 ///
@@ -26,14 +27,6 @@ pub struct Args {
     /// Write the plan to this file, as JSON, with the hash of the state that it was made from.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    /// For people.
-    Table,
-    /// The whole decision: plan and report.
-    Json,
 }
 
 /// Runs the command.

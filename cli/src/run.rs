@@ -28,6 +28,7 @@ use sterna_policies::quantity::Millis;
 
 use crate::exit::Invalid;
 use crate::migrate;
+use crate::wiring::runtime;
 
 /// Arguments of `sterna run`.
 #[derive(Debug, clap::Args)]
@@ -115,11 +116,6 @@ fn warn(warnings: &diagnose::Report) {
     for line in warnings.lines().lines() {
         tracing::warn!("{line}");
     }
-}
-
-/// The runtime of a command.
-pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")
 }
 
 /// Prints lines; a reader that went away is no reason to stop.

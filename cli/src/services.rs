@@ -1,6 +1,5 @@
 //! `sterna services`: start and show services.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -13,7 +12,7 @@ use sterna_executor::fleet::Fleet;
 use sterna_executor::node::api::{ServiceFacts, StartService};
 use sterna_executor::node::client::AgentClient;
 
-use crate::wiring::{self, StateArgs};
+use crate::wiring::{self, Output, Which};
 
 /// Arguments of `sterna services`.
 #[derive(Debug, clap::Args)]
@@ -28,17 +27,6 @@ enum Command {
     Up(Which),
     /// Show the services of every node; exit code 2 if one of the inventory runs nowhere.
     Status(Which),
-}
-
-#[derive(Debug, clap::Args)]
-struct Which {
-    /// The inventory file.
-    inventory: PathBuf,
-    #[command(flatten)]
-    state: StateArgs,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// A service and the node that owns it.
@@ -117,7 +105,7 @@ async fn status(which: &Which, continuum: &Continuum, fleet: &Fleet) -> anyhow::
         }
     }
     rows.sort_by(|a, b| a.facts.service.cmp(&b.facts.service));
-    if which.json {
+    if which.output == Output::Json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else if rows.is_empty() {
         println!("no services");

@@ -15,6 +15,7 @@ use sterna_simulator::scenario::{self, Scenario};
 use sterna_simulator::{clock::SimTime, run};
 
 use crate::exit::Invalid;
+use crate::wiring::Output;
 
 mod text;
 
@@ -35,14 +36,6 @@ pub struct Args {
     /// Tell everything that happened, in order.
     #[arg(long)]
     timeline: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    /// For people.
-    Table,
-    /// For programs.
-    Json,
 }
 
 /// The report as it is printed for programs. The hash is that of the report with its timelines.

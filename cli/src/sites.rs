@@ -1,7 +1,6 @@
 //! `sterna sites`: make, show and remove the local nodes of a continuum.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use sterna_executor::platform::docker::{LocalNodes, NodeStatus, Settings, State,
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::wiring::{self, StateArgs};
+use crate::wiring::{self, Output, Which};
 
 /// Arguments of `sterna sites`.
 #[derive(Debug, clap::Args)]
@@ -31,25 +30,6 @@ enum Command {
     Down(Which),
     /// Show them; exit code 2 if one is not ready.
     Status(Which),
-}
-
-#[derive(Debug, clap::Args)]
-struct Which {
-    /// The inventory file.
-    inventory: PathBuf,
-    #[command(flatten)]
-    state: StateArgs,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Output::Table)]
-    output: Output,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    /// For people.
-    Table,
-    /// For programs.
-    Json,
 }
 
 /// Runs the command.

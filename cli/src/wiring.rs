@@ -36,6 +36,27 @@ impl StateArgs {
     }
 }
 
+/// How a command prints its result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For programs: all there is, as JSON.
+    Json,
+}
+
+/// What commands about the continuum of an inventory are asked with.
+#[derive(Debug, clap::Args)]
+pub struct Which {
+    /// The inventory file.
+    pub inventory: PathBuf,
+    #[command(flatten)]
+    pub state: StateArgs,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
 /// Reads an inventory file, and prints the warnings about it.
 #[expect(clippy::print_stderr, reason = "warnings about a file are for whoever wrote it")]
 pub fn inventory(path: &Path) -> anyhow::Result<Continuum> {

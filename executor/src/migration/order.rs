@@ -55,3 +55,20 @@ pub struct Order {
     /// Longest time that the source stands frozen before it is thawed again.
     pub freeze_lease: Millis,
 }
+
+#[cfg(test)]
+impl Order {
+    /// An order for tests.
+    pub(crate) fn example() -> Self {
+        Self {
+            id: MigrationId::new(),
+            service: "redis".into(),
+            from: "a".into(),
+            to: "b".into(),
+            to_address: "127.0.0.1:1".into(),
+            method: Method::Checkpoint,
+            deadline: Millis::from_micros(600_000_000_000),
+            freeze_lease: Millis::from_micros(30_000_000_000),
+        }
+    }
+}

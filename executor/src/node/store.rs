@@ -364,28 +364,13 @@ fn parse<T: serde::de::DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
 
 #[cfg(test)]
 mod tests {
-    use sterna_policies::policy::Method;
-    use sterna_policies::quantity::Millis;
 
     use super::*;
-
-    fn order() -> Order {
-        Order {
-            id: MigrationId::new(),
-            service: "redis".into(),
-            from: "a".into(),
-            to: "b".into(),
-            to_address: "127.0.0.1:1".into(),
-            method: Method::Checkpoint,
-            deadline: Millis::ZERO,
-            freeze_lease: Millis::ZERO,
-        }
-    }
 
     #[test]
     fn the_register_decides_once_and_survives() {
         let folder = tempfile::tempdir().unwrap();
-        let order = order();
+        let order = Order::example();
         {
             let store = Store::open(folder.path()).unwrap();
             assert!(store.plan(&order, "c1", 3, None).unwrap());
@@ -409,7 +394,7 @@ mod tests {
     fn an_arrival_owns_its_service_only_with_a_certificate() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let order = order();
+        let order = Order::example();
         let reservation = Reservation {
             order: order.clone(),
             epoch: 1,

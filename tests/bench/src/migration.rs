@@ -77,7 +77,8 @@ async fn one(
     let (file, state) = (continuum.file().display().to_string(), continuum.state().display().to_string());
     let from = if to == "a1" { "b1" } else { "a1" };
     ticker::longest_gap(continuum, from, service).await?;
-    let arguments = ["migrate", service, "--to", to, "--json", "--inventory", &file, "--state", &state];
+    let arguments =
+        ["migrate", service, "--to", to, "--output", "json", "--inventory", &file, "--state", &state];
     let printed = sterna.must(&arguments).await?;
     let report: Report = serde_json::from_str(&printed).context("the report of sterna migrate")?;
     tokio::time::sleep(Duration::from_millis(300)).await;

@@ -72,7 +72,8 @@ fn millis(text: &str) -> f64 {
 /// Asks for a move and gives the report, whatever came of it.
 async fn migrate(sterna: &Sterna, continuum: &Continuum, service: &str, to: &str) -> Report {
     let (file, state) = (continuum.file().display().to_string(), continuum.state().display().to_string());
-    let arguments = ["migrate", service, "--to", to, "--json", "--inventory", &file, "--state", &state];
+    let arguments =
+        ["migrate", service, "--to", to, "--output", "json", "--inventory", &file, "--state", &state];
     let finished = sterna.run_in(continuum.folder(), &[], &arguments).await.unwrap();
     let report: Report = serde_json::from_str(&finished.stdout)
         .unwrap_or_else(|error| panic!("no report ({error}): {} {}", finished.stdout, finished.stderr));

@@ -1,7 +1,5 @@
-use sterna_policies::policy::Method;
-
 use super::*;
-use crate::migration::order::MigrationId;
+
 use crate::migration::table::{AtSource, Owner};
 
 /// Two nodes in memory, with the one rule that matters: who runs.
@@ -70,23 +68,10 @@ impl Register for Memory {
     }
 }
 
-fn order() -> Order {
-    Order {
-        id: MigrationId::new(),
-        service: "redis".into(),
-        from: "a".into(),
-        to: "b".into(),
-        to_address: "127.0.0.1:1".into(),
-        method: Method::Checkpoint,
-        deadline: "10m".parse().unwrap(),
-        freeze_lease: "30s".parse().unwrap(),
-    }
-}
-
 async fn walk(world: &mut World, memory: &mut Memory) -> Report {
     world.source_runs = true;
     let mut events = Vec::new();
-    let report = run(&order(), world, memory, |event| events.push(event)).await;
+    let report = run(&Order::example(), world, memory, |event| events.push(event)).await;
     assert!(matches!(events.last(), Some(Event::Ended(last)) if *last == report));
     assert_eq!(memory.ended, 1);
     report
@@ -170,7 +155,7 @@ async fn a_restarted_agent_goes_forward_after_the_commit_and_back_before_it() {
                 ..World::default()
             };
             let mut memory = Memory { decision, ..Memory::default() };
-            let report = recover(&order(), reached, &mut world, &mut memory, |_| ()).await;
+            let report = recover(&Order::example(), reached, &mut world, &mut memory, |_| ()).await;
             assert_eq!(report.outcome == Outcome::Moved, committed, "{reached:?} {decision:?}");
             assert_eq!(
                 (world.source_runs, world.destination_runs),
@@ -197,7 +182,7 @@ async fn a_refusal_touches_nothing() {
         }
     }
     let mut steps = Refusing(vec![]);
-    let report = run(&order(), &mut steps, &mut Memory::default(), |_| ()).await;
+    let report = run(&Order::example(), &mut steps, &mut Memory::default(), |_| ()).await;
     assert_eq!(report.outcome, Outcome::Refused { reasons: vec!["another kernel".into()] });
     assert!(steps.0.is_empty());
 }
