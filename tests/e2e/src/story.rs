@@ -102,10 +102,9 @@ fn table(
     }
 }
 
-/// Whether the report of a migration that moved the service was printed, with all of its phase table.
+/// Whether the report of a migration that moved the service was printed: its phase table, and this line below it.
 pub fn reported(printed: &str) -> bool {
-    let report = printed.split_once(&format!("{} moved from", stage::SERVICE));
-    report.is_some_and(|(_, report)| report.lines().any(|line| line.trim_start().starts_with("all ")))
+    printed.lines().any(|line| line.trim_start().starts_with(&format!("`{}` moved from", stage::SERVICE)))
 }
 
 /// Waits until the client is served from `site` and the scheduler has nothing under way.
