@@ -67,12 +67,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let order = Order {
             id: MigrationId::new(),
             service,
+            from_address: fleet.address(&from)?.to_owned(),
             to_address: fleet.address(&to)?.to_owned(),
             from,
             to,
             method: Method::Checkpoint,
             deadline: args.deadline,
             freeze_lease: args.freeze_lease,
+            predicted: None,
         };
         let bar = progress_bar()?;
         let report = fleet.migrate(&order, &mut |event| show(&bar, event)).await;

@@ -11,8 +11,9 @@ use thiserror::Error;
 
 use crate::identity::{Authority, Credentials, IdentityError, Role};
 use crate::migration::order::{MigrationId, Order};
+use crate::migration::phase::Phase;
 use crate::migration::report::{Event, Report};
-use crate::node::api::ServiceFacts;
+use crate::node::api::{ServiceFacts, Standing};
 use crate::node::client::{AgentClient, ClientError};
 use crate::platform::docker::local_addresses;
 
@@ -29,6 +30,8 @@ pub struct FleetView {
     pub memory: BTreeMap<ServiceName, Bytes>,
     /// Migrations under way.
     pub under_way: Vec<UnderWay>,
+    /// Those of them that are committed, with the nodes that they leave and go to.
+    pub committed: Vec<(MigrationId, NodeName, NodeName)>,
 }
 
 /// An agent that could not be asked, or that answered with an error.
@@ -130,7 +133,7 @@ impl Fleet {
             match answer {
                 Ok(services) => {
                     view.reachable.push(node.clone());
-                    for service in services.into_iter().filter(|service| service.running) {
+                    for service in services {
                         view.add(&node, service);
                     }
                 }
@@ -151,21 +154,46 @@ impl Fleet {
     ) -> Result<Report, FleetError> {
         let source = self.agent(&order.from)?;
         source.migrate(order).await?;
-        let lost = |reason: String| FleetError::LostSight { id: order.id, reason };
+        self.follow(order.id, &order.from, &order.to, on_event).await
+    }
+
+    /// Follows a migration to its end.
+    ///
+    /// # Errors
+    /// When the source agent can't be reached or is lost sight of.
+    pub async fn follow(
+        &self,
+        id: MigrationId,
+        from: &NodeName,
+        to: &NodeName,
+        on_event: &mut (dyn FnMut(&Event) + Send),
+    ) -> Result<Report, FleetError> {
+        let source = self.agent(from)?;
+        let lost = |reason: String| FleetError::LostSight { id, reason };
         let mut seen = 0;
         let mut tries = 0;
+        let mut between = false;
         loop {
-            let reason = match source.events(order.id).await {
+            let reason = match source.events(id).await {
                 Ok(events) => {
                     let mut events = std::pin::pin!(events.skip(seen));
                     loop {
-                        match events.next().await {
+                        // The two agents may not see each other when the certificate is to be delivered.
+                        let Ok(event) = tokio::time::timeout(CARRY_AFTER, events.next()).await else {
+                            if between {
+                                self.carry_certificate(id, from, to).await;
+                            }
+                            continue;
+                        };
+                        match event {
                             Some(Ok(event)) => {
                                 seen += 1;
                                 tries = 0;
                                 on_event(&event);
-                                if let Event::Ended(report) = event {
-                                    return Ok(report);
+                                match event {
+                                    Event::Ended(report) => return Ok(report),
+                                    Event::Reached(record) => between = record.phase == Phase::Committed,
+                                    Event::Progress { .. } => {}
                                 }
                             }
                             Some(Err(error)) => break error.to_string(),
@@ -180,7 +208,7 @@ impl Fleet {
             if tries > LOOKS {
                 return Err(lost(reason));
             }
-            tracing::warn!(migration = %order.id, reason, "lost sight, looking again");
+            tracing::warn!(migration = %id, reason, "lost sight, looking again");
             tokio::time::sleep(LOOK_PAUSE).await;
             if tries > 1 {
                 seen = 0;
@@ -189,6 +217,55 @@ impl Fleet {
     }
 }
 
+impl Fleet {
+    /// Carries the certificate of a committed migration from its source to its destination. Either may be out of reach; the
+    /// source goes on trying by itself.
+    pub async fn carry_certificate(&self, id: MigrationId, from: &NodeName, to: &NodeName) {
+        let carry = async {
+            let standing = self.agent(from)?.standing(id).await?;
+            if let Some(certificate) = standing.and_then(|standing| standing.certificate) {
+                let answer = self.agent(to)?.release(id, &certificate).await?;
+                tracing::info!(migration = %id, %from, %to, ?answer, "carried the certificate");
+            }
+            Ok::<_, FleetError>(())
+        };
+        if let Err(error) = carry.await {
+            tracing::debug!(migration = %id, %error, "the certificate can't be carried now");
+        }
+    }
+
+    /// Has a migration undone that leaves `from`.
+    ///
+    /// # Errors
+    /// When the source agent can't be reached, or the migration is committed or has ended.
+    pub async fn cancel(&self, id: MigrationId, from: &NodeName, why: &str) -> Result<(), FleetError> {
+        Ok(self.agent(from)?.cancel(id, why).await?)
+    }
+
+    /// All that the agent of a node knows of migrations that left it or are leaving it, oldest first.
+    ///
+    /// # Errors
+    /// When it can't be reached.
+    pub async fn standings(&self, node: &NodeName) -> Result<Vec<Standing>, FleetError> {
+        let agent = self.agent(node)?;
+        let mut all: Vec<Standing> = Vec::new();
+        loop {
+            let page = agent.standings(all.last().map(|last| last.order.id)).await?;
+            if page.is_empty() {
+                return Ok(all);
+            }
+            all.extend(page);
+        }
+    }
+
+    /// The agents of all nodes, with what is known instead of those that have no address.
+    pub fn agents(&self) -> impl Iterator<Item = (&NodeName, Result<&AgentClient, &str>)> {
+        self.agents.iter().map(|(node, agent)| (node, agent.as_ref().map_err(String::as_str)))
+    }
+}
+
+/// How long a commit may stay undelivered until the certificate is carried to the destination from here.
+const CARRY_AFTER: std::time::Duration = std::time::Duration::from_secs(2);
 /// How often a migration is looked for again after the connection broke.
 const LOOKS: u32 = 20;
 const LOOK_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
@@ -199,9 +276,15 @@ async fn client(credentials: &Credentials, node: &NodeName, address: &str) -> Re
 
 impl FleetView {
     fn add(&mut self, node: &NodeName, service: ServiceFacts) {
+        if let (Some(id), Some(to)) = (service.committed, &service.leaving_for) {
+            self.committed.push((id, node.clone(), to.clone()));
+        }
         if let Some(to) = service.leaving_for {
             let under_way = UnderWay { service: service.service.clone(), from: node.clone(), to };
             self.under_way.push(under_way);
+        }
+        if !service.running {
+            return;
         }
         self.memory.insert(service.service.clone(), service.memory);
         if let Some(other) = self.placement.insert(service.service.clone(), node.clone()) {

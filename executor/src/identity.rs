@@ -5,6 +5,7 @@
 //! | [`role`] | who a certificate speaks for |
 //! | [`authority`] | makes certificates |
 //! | [`credentials`] | what one party holds, and the TLS that follows from it |
+//! | [`seal`] | signed statements, which anyone may carry |
 
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
@@ -16,10 +17,12 @@ use thiserror::Error;
 pub mod authority;
 pub mod credentials;
 pub mod role;
+pub mod seal;
 
 pub use authority::Authority;
 pub use credentials::Credentials;
 pub use role::Role;
+pub use seal::Sealed;
 
 /// The authority or the credentials can't be used.
 #[derive(Debug, Error)]
@@ -54,6 +57,9 @@ pub enum IdentityError {
     /// A certificate could not be made.
     #[error("the certificate could not be made")]
     Issue(#[from] rcgen::Error),
+    /// A signed statement that can't be made or trusted.
+    #[error("the signed statement can't be used: {0}")]
+    Seal(String),
     /// Certificates or keys that TLS does not accept.
     #[error("the credentials do not suit TLS: {0}")]
     Unsuitable(String),

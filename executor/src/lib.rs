@@ -11,8 +11,10 @@
 //! | [`identity`] | certificate authority, mutual TLS |
 //! | [`fleet`] | all agents of a continuum, seen from the scheduler |
 //! | [`platform`] | where nodes live: making, showing and removing them |
+//! | `error_chain` | an error in words, with what caused it |
 
 pub mod engine;
+mod error_chain;
 pub mod fleet;
 pub mod identity;
 pub mod migration;

@@ -1,7 +1,23 @@
-//! One migration: its phases and their table, the machine that walks it, the order that starts it, and what comes out of it.
+//! One migration: what it is made of, and the machine that carries it out. All of it pure but for the machine's waiting.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`phase`] | the phases, in order |
+//! | [`table`] | who owns the service in each phase, and what a failure calls for |
+//! | [`register`] | the decision, which is made once |
+//! | [`certificate`] | the right to run the service at the destination |
+//! | [`holding`] | the destination's rules |
+//! | [`recovery`] | what an agent does with a migration that it finds at its start |
+//! | [`order`] | what the source's agent is told |
+//! | [`machine`] | walks the table for one order |
+//! | [`report`] | what a migration says while it runs, and when it has ended |
 
+pub mod certificate;
+pub mod holding;
 pub mod machine;
 pub mod order;
 pub mod phase;
+pub mod recovery;
+pub mod register;
 pub mod report;
 pub mod table;

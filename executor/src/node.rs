@@ -8,12 +8,14 @@
 //! | [`api`] | what goes over the wire, as types |
 //! | [`facts`] | what the node is |
 //! | [`running`] | migrations under way, their events, and those found at the start |
+//! | [`admission`] | how many migrations may be under way at once |
 //! | [`server`] | the API's routes and who may call which |
 //! | [`precheck`] | what speaks against a migration, before anything is touched |
 //! | [`departure`] | the source's side of a migration, and the machine that drives it |
 //! | [`arrival`] | the destination's side |
 //! | [`client`] | how the scheduler and other agents speak to an agent |
 
+pub mod admission;
 pub mod api;
 pub mod arrival;
 pub mod client;

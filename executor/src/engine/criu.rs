@@ -23,6 +23,15 @@ pub fn settings_path(name: &str) -> PathBuf {
     Path::new(SETTINGS).join(format!("{name}.conf"))
 }
 
+/// Writes the settings of one container.
+///
+/// # Errors
+/// When the file can't be written.
+pub fn write_settings(name: &str, settings: &str) -> io::Result<()> {
+    std::fs::create_dir_all(SETTINGS)?;
+    std::fs::write(settings_path(name), settings)
+}
+
 /// Writes the settings that hold for all containers without a file of their own.
 ///
 /// # Errors

@@ -24,6 +24,9 @@ use super::processes::Processes;
 /// The label that makes a container a service. Its value is the service's name.
 pub const SERVICE_LABEL: &str = "sterna.service";
 
+/// The label of a container that a migration made. Its value is the migration's id.
+pub const MIGRATION_LABEL: &str = "sterna.migration";
+
 /// The runtime that containers made by Sterna use.
 pub const RUNTIME: &str = "sterna";
 
@@ -132,6 +135,11 @@ impl Container {
         self.body.labels.as_ref()?.get(SERVICE_LABEL).map(|name| ServiceName(name.clone()))
     }
 
+    /// The migration that made it; `None` for a container that did not come by one.
+    pub fn migration(&self) -> Option<&str> {
+        Some(self.body.labels.as_ref()?.get(MIGRATION_LABEL)?.as_str())
+    }
+
     /// Its host configuration.
     pub fn host(&self) -> HostConfig {
         self.body.host_config.clone().unwrap_or_default()
@@ -181,6 +189,20 @@ impl Engine {
         match self.inspect(name).await {
             Ok(_) => Ok(true),
             Err(EngineError::Engine { source, .. }) if is_not_found(&source) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The container of a name that a migration made; `None` where there is none, or one that it did not make.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn made_for(&self, name: &str, migration: &str) -> Result<Option<String>, EngineError> {
+        match self.inspect(name).await {
+            Ok(container) => {
+                Ok(Some(container).filter(|one| one.migration() == Some(migration)).map(|one| one.id))
+            }
+            Err(EngineError::Engine { source, .. }) if is_not_found(&source) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -368,12 +390,18 @@ fn is_not_found(error: &BollardError) -> bool {
     matches!(error, BollardError::DockerResponseServerError { status_code: 404, .. })
 }
 
-/// What a service of the inventory is created from.
+/// Whether a container of this policy is started again when it goes down with its node.
+pub fn restarts(policy: Option<&RestartPolicy>) -> bool {
+    use bollard::models::RestartPolicyNameEnum::{ALWAYS, UNLESS_STOPPED};
+    matches!(policy.and_then(|policy| policy.name), Some(ALWAYS | UNLESS_STOPPED))
+}
+
+/// What a service of the inventory is created from. It is started again when it ends, and with its node.
 ///
 /// # Errors
 /// When a port or volume is malformed.
 pub fn service_body(service: &ServiceName, run: &Run) -> Result<ContainerCreateBody, EngineError> {
-    use bollard::models::PortBinding;
+    use bollard::models::{PortBinding, RestartPolicyNameEnum};
     let mut exposed = Vec::new();
     let mut bindings = HashMap::new();
     for port in &run.ports {
@@ -398,19 +426,24 @@ pub fn service_body(service: &ServiceName, run: &Run) -> Result<ContainerCreateB
             runtime: Some(RUNTIME.to_owned()),
             port_bindings: (!bindings.is_empty()).then_some(bindings),
             binds: non_empty(&run.volumes),
+            restart_policy: Some(RestartPolicy {
+                name: Some(RestartPolicyNameEnum::ALWAYS),
+                maximum_retry_count: None,
+            }),
             ..HostConfig::default()
         }),
         ..ContainerCreateBody::default()
     })
 }
 
-/// What the destination of a migration is created from: the source's own description, held by CRIU's settings file `held`,
-/// and without a restart policy until the migration has ended.
-pub fn destination_body(mut body: ContainerCreateBody, held: &str) -> ContainerCreateBody {
+/// What the destination of a migration is created from: the source's own description, marked as made by it, held by CRIU's
+/// settings file of its name, and without a restart policy until the migration has ended.
+pub fn destination_body(mut body: ContainerCreateBody, migration: &str) -> ContainerCreateBody {
+    body.labels.get_or_insert_default().insert(MIGRATION_LABEL.to_owned(), migration.to_owned());
     let host = body.host_config.get_or_insert_default();
     host.restart_policy = None;
     host.runtime = Some(RUNTIME.to_owned());
-    let settings = criu::settings_path(held).to_string_lossy().into_owned();
+    let settings = criu::settings_path(migration).to_string_lossy().into_owned();
     host.annotations.get_or_insert_default().insert(criu::ANNOTATION.to_owned(), settings);
     body
 }
@@ -448,7 +481,12 @@ mod tests {
     fn the_destination_is_held_and_not_restarted() {
         let mut body = service_body(&"redis".into(), &run()).unwrap();
         body.host_config.as_mut().unwrap().restart_policy = Some(RestartPolicy::default());
-        let host = destination_body(body, "m1").host_config.unwrap();
+        assert!(restarts(
+            service_body(&"redis".into(), &run()).unwrap().host_config.unwrap().restart_policy.as_ref()
+        ));
+        let body = destination_body(body, "m1");
+        assert_eq!(body.labels.unwrap()[MIGRATION_LABEL], "m1");
+        let host = body.host_config.unwrap();
         assert_eq!(host.restart_policy, None);
         assert_eq!(host.annotations.unwrap()[criu::ANNOTATION], "/run/sterna/criu/m1.conf");
     }

@@ -93,6 +93,18 @@ impl Processes {
         Bytes(self.seen.iter().map(|one| one.resident.0).sum())
     }
 
+    /// Whether another process, such as CRIU at a dump, holds any thread of them by ptrace.
+    pub fn traced(&self) -> bool {
+        let traced = |status: &Path| {
+            let status = std::fs::read_to_string(status).unwrap_or_default();
+            status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|by| by.trim() != "0"))
+        };
+        self.seen.iter().any(|one| {
+            let threads = std::fs::read_dir(proc_file(one.pid, "task")).into_iter().flatten().flatten();
+            threads.into_iter().any(|thread| traced(&thread.path().join("status")))
+        })
+    }
+
     /// Lets every stopped process run. Doing it twice is the same as doing it once.
     ///
     /// # Errors

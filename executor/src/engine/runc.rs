@@ -1,6 +1,7 @@
 //! Dumps of a frozen container by `runc`, under the engine's own runtime state.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use thiserror::Error;
 use tokio::process::Command;
@@ -44,10 +45,11 @@ pub fn root_of(container: &str) -> Result<PathBuf, RuncError> {
 /// Writes memory and state of a frozen container to `image`. The container stays frozen and whole.
 ///
 /// # Errors
-/// When the container is unknown or CRIU refuses; the container is as it was.
+/// When the container is unknown or CRIU refuses; the container is as it was. Given up while it runs, the dump goes on: see
+/// [`Processes::traced`](super::processes::Processes::traced).
 pub async fn checkpoint(container: &str, image: &Path) -> Result<(), RuncError> {
     let root = root_of(container)?;
-    let output = Command::new("runc")
+    let child = Command::new("runc")
         .arg("--root")
         .arg(root)
         .args(["checkpoint", "--leave-running", "--file-locks", "--ext-unix-sk", "--image-path"])
@@ -55,9 +57,13 @@ pub async fn checkpoint(container: &str, image: &Path) -> Result<(), RuncError> 
         .arg("--work-path")
         .arg(image)
         .arg(container)
-        .kill_on_drop(true)
-        .output()
-        .await?;
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    // On a task of its own, so that it goes on when nobody waits any more: CRIU ended in the middle would leave its own code
+    // in the processes. Who thaws them waits until it has let go.
+    let output = tokio::spawn(child.wait_with_output()).await.map_err(std::io::Error::other)??;
     if output.status.success() {
         return Ok(());
     }

@@ -123,7 +123,7 @@ impl Credentials {
         PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).map_err(unsuitable)
     }
 
-    fn roots(&self) -> Result<RootCertStore, IdentityError> {
+    pub(super) fn roots(&self) -> Result<RootCertStore, IdentityError> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(self.ca_pem.as_bytes()) {
             roots.add(certificate.map_err(unsuitable)?).map_err(unsuitable)?;
@@ -133,7 +133,7 @@ impl Credentials {
 }
 
 /// Named explicitly, so that it does not matter which provider the process installed.
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 

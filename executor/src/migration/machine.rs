@@ -4,14 +4,19 @@
 //! was reached and decided is made durable through [`Register`] before anything depends on it.
 
 use std::future::Future;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use sterna_policies::quantity::{Bytes, Millis};
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::error_chain::chain;
+
 use super::order::Order;
 use super::phase::Phase;
+use super::recovery::{Way, way};
+use super::register::Decision;
 use super::report::{Event, Outcome, PhaseRecord, Report};
 use super::table::{self, OnFailure, Undo};
 
@@ -29,30 +34,8 @@ pub enum StepError {
 impl StepError {
     /// From any error, with all its causes.
     pub fn from_error(error: &dyn std::error::Error) -> Self {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(inner) = cause {
-            let inner_text = inner.to_string();
-            // Many errors print their cause themselves.
-            if !text.contains(&inner_text) {
-                text.push_str(": ");
-                text.push_str(&inner_text);
-            }
-            cause = inner.source();
-        }
-        Self::Failed(text)
+        Self::Failed(chain(error))
     }
-}
-
-/// What stands in the decision register. It changes once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// The source may still be thawed, or the destination become the owner.
-    Undecided,
-    /// The destination owns the service; the source never runs again.
-    Commit,
-    /// The source keeps the service.
-    Abort,
 }
 
 /// What is done in each phase. Each step may be repeated after a crash and then has the same effect as once.
@@ -61,6 +44,10 @@ pub trait Steps: Send {
     fn enter(&mut self, phase: Phase) -> impl Future<Output = Result<Bytes, StepError>> + Send;
     /// Undoes one thing; it need not have been done.
     fn undo(&mut self, undo: Undo) -> impl Future<Output = Result<(), StepError>> + Send;
+    /// Why the service had to be started anew, once it was.
+    fn started_anew(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The durable memory of the source's agent. A call returns when the disk has it.
@@ -70,6 +57,14 @@ pub trait Register: Send {
     /// # Errors
     /// When it can't be made durable; the migration goes no further then.
     fn reached(&mut self, phase: Phase) -> Result<(), StepError>;
+    /// Notes that the source is about to be frozen.
+    ///
+    /// # Errors
+    /// When it can't be made durable; then it is not frozen.
+    fn freezing(&mut self) -> Result<(), StepError>;
+    /// Time since [`freezing`](Self::freezing), also across a restart of the agent; `None` where it was not called or the
+    /// node was restarted since.
+    fn frozen_for(&self) -> Option<Millis>;
     /// Decides, if nothing is decided yet; returns what stands.
     ///
     /// # Errors
@@ -85,7 +80,8 @@ pub trait Register: Send {
 /// First pause between two tries of a step that must succeed in the end; doubles up to [`LAST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
-/// Tries to discard the destination before it is left to itself: without a certificate it never runs.
+/// Tries to discard the destination before that is left to it: without a certificate it never runs, and it asks for the
+/// decision when it hears no more.
 const DISCARD_TRIES: u32 = 5;
 
 /// One migration under way.
@@ -99,17 +95,21 @@ struct Walk<'a, S, R, E> {
     frozen: Option<Instant>,
     downtime: Option<Millis>,
     frozen_in_vain: Millis,
+    undone: Vec<Undo>,
 }
 
-/// Carries out an order from its first phase to its end.
+/// Carries out an order from its first phase to its end. `cancelled` ends when somebody wants it undone, and says why;
+/// after the commit it is not listened to.
 pub async fn run<S: Steps, R: Register, E: FnMut(Event) + Send>(
     order: &Order,
     steps: &mut S,
     register: &mut R,
     on_event: E,
+    cancelled: impl Future<Output = String> + Send,
 ) -> Report {
     let mut walk = Walk::new(order, steps, register, on_event);
-    let outcome = match walk.until_commit().await {
+    let cancelled = pin!(cancelled);
+    let outcome = match walk.until_commit(cancelled).await {
         Ok(()) => {
             walk.forward(Phase::Released).await;
             Outcome::Moved
@@ -129,13 +129,19 @@ pub async fn recover<S: Steps, R: Register, E: FnMut(Event) + Send>(
 ) -> Report {
     let mut walk = Walk::new(order, steps, register, on_event);
     let stands = walk.insist(|walk| walk.register.decide(Decision::Abort)).await;
-    let outcome = if stands == Decision::Commit {
-        let next = if reached >= Some(Phase::Released) { Phase::Cleaned } else { Phase::Released };
-        walk.forward(next).await;
-        Outcome::Moved
-    } else {
-        let next = Phase::ALL.into_iter().find(|phase| Some(*phase) > reached).unwrap_or(Phase::Committed);
-        walk.back(next, StepError::Failed("the agent was restarted before the commit".to_owned())).await
+    let outcome = match way(stands, reached) {
+        Way::Forward(next) => {
+            walk.forward(next).await;
+            Outcome::Moved
+        }
+        Way::Back(next) => {
+            let error = StepError::Failed("the agent was restarted before the commit".to_owned());
+            let after = reached.unwrap_or(Phase::Planned);
+            match walk.back(next, error).await {
+                Outcome::RolledBack { reason, .. } => Outcome::RolledBack { after, reason },
+                other => other,
+            }
+        }
     };
     walk.end(outcome)
 }
@@ -152,16 +158,21 @@ impl<'a, S: Steps, R: Register, E: FnMut(Event) + Send> Walk<'a, S, R, E> {
             frozen: None,
             downtime: None,
             frozen_in_vain: Millis::ZERO,
+            undone: Vec::new(),
         }
     }
 
     /// All phases up to the commit. The error names the phase that was not reached.
-    async fn until_commit(&mut self) -> Result<(), (Phase, StepError)> {
+    async fn until_commit<C: Future<Output = String> + Send>(
+        &mut self,
+        mut cancelled: Pin<&mut C>,
+    ) -> Result<(), (Phase, StepError)> {
         let deadline = Instant::now() + self.order.deadline.to_duration();
         let mut until = deadline;
         let mut limit = format!("the deadline of {} ran out", self.order.deadline);
         for phase in Phase::ALL.into_iter().take_while(|phase| *phase < Phase::Committed) {
             if phase == Phase::Frozen {
+                self.register.freezing().map_err(|error| (phase, error))?;
                 let now = Instant::now();
                 self.frozen = Some(now);
                 let lease = now + self.order.freeze_lease.to_duration();
@@ -170,10 +181,14 @@ impl<'a, S: Steps, R: Register, E: FnMut(Event) + Send> Walk<'a, S, R, E> {
                     limit = format!("the freeze lease of {} ran out", self.order.freeze_lease);
                 }
             }
-            let entered = timeout_at(until, self.steps.enter(phase)).await;
-            let bytes = entered
-                .unwrap_or_else(|_| Err(StepError::Failed(limit.clone())))
-                .map_err(|error| (phase, error))?;
+            let entered = tokio::select! {
+                biased;
+                why = &mut cancelled => Err(StepError::Failed(format!("cancelled: {why}"))),
+                entered = timeout_at(until, self.steps.enter(phase)) => {
+                    entered.unwrap_or_else(|_| Err(StepError::Failed(limit.clone())))
+                }
+            };
+            let bytes = entered.map_err(|error| (phase, error))?;
             self.register.reached(phase).map_err(|error| (phase, error))?;
             self.note(phase, bytes);
         }
@@ -205,7 +220,7 @@ impl<'a, S: Steps, R: Register, E: FnMut(Event) + Send> Walk<'a, S, R, E> {
                 }
             };
             if phase == Phase::Released {
-                self.downtime = self.frozen.map(|frozen| Millis::from_duration(frozen.elapsed()));
+                self.downtime = self.frozen_for();
             }
             self.insist(|walk| walk.register.reached(phase)).await;
             self.note(phase, bytes);
@@ -227,18 +242,21 @@ impl<'a, S: Steps, R: Register, E: FnMut(Event) + Send> Walk<'a, S, R, E> {
         for undo in steps {
             let mut pause = FIRST_PAUSE;
             let mut tries = 0;
-            while let Err(error) = self.steps.undo(*undo).await {
+            let undone = loop {
+                let Err(error) = self.steps.undo(*undo).await else { break true };
                 tries += 1;
                 tracing::error!(migration = %self.order.id, ?undo, %error, "can't be undone; trying again");
                 if *undo != Undo::ThawSource && tries >= DISCARD_TRIES {
-                    break;
+                    break false;
                 }
                 sleep(pause).await;
                 pause = (pause * 2).min(LAST_PAUSE);
+            };
+            if undone {
+                self.undone.push(*undo);
             }
             if *undo == Undo::ThawSource {
-                self.frozen_in_vain =
-                    self.frozen.map_or(Millis::ZERO, |frozen| Millis::from_duration(frozen.elapsed()));
+                self.frozen_in_vain = self.frozen_for().unwrap_or(Millis::ZERO);
             }
         }
         match error {
@@ -248,6 +266,12 @@ impl<'a, S: Steps, R: Register, E: FnMut(Event) + Send> Walk<'a, S, R, E> {
                 Outcome::RolledBack { after, reason }
             }
         }
+    }
+
+    /// How long the source has stood frozen.
+    fn frozen_for(&self) -> Option<Millis> {
+        let known = self.frozen.map(|frozen| Millis::from_duration(frozen.elapsed()));
+        known.or_else(|| self.register.frozen_for())
     }
 
     /// Tries for ever to make something durable: a full disk is waited out.
@@ -284,6 +308,8 @@ impl<'a, S: Steps, R: Register, E: FnMut(Event) + Send> Walk<'a, S, R, E> {
             phases: self.phases,
             downtime: self.downtime,
             frozen_in_vain: self.frozen_in_vain,
+            undone: self.undone,
+            started_anew: self.steps.started_anew(),
         };
         if let Err(error) = self.register.ended(&report) {
             // Found again, and ended again, at the next start.

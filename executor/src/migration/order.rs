@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sterna_core::continuum::{NodeName, ServiceName};
+use sterna_core::plan::MoveCost;
 use sterna_policies::policy::Method;
 use sterna_policies::quantity::Millis;
 use uuid::Uuid;
@@ -46,6 +47,8 @@ pub struct Order {
     pub from: NodeName,
     /// The node it goes to.
     pub to: NodeName,
+    /// Where the source's agent listens, `host:port`: the destination asks there what was decided if it hears no more.
+    pub from_address: String,
     /// Where the destination's agent listens, `host:port`.
     pub to_address: String,
     /// How.
@@ -54,6 +57,9 @@ pub struct Order {
     pub deadline: Millis,
     /// Longest time that the source stands frozen before it is thawed again.
     pub freeze_lease: Millis,
+    /// What was predicted by whoever gave the order; kept beside the report, so that a lost history can be made anew.
+    #[serde(default)]
+    pub predicted: Option<MoveCost>,
 }
 
 #[cfg(test)]
@@ -65,10 +71,12 @@ impl Order {
             service: "redis".into(),
             from: "a".into(),
             to: "b".into(),
+            from_address: "127.0.0.1:2".into(),
             to_address: "127.0.0.1:1".into(),
             method: Method::Checkpoint,
             deadline: Millis::from_micros(600_000_000_000),
             freeze_lease: Millis::from_micros(30_000_000_000),
+            predicted: None,
         }
     }
 }

@@ -7,6 +7,7 @@ use sterna_policies::quantity::{Bytes, Millis};
 
 use super::order::MigrationId;
 use super::phase::Phase;
+use super::table::Undo;
 
 /// A sign of life from a running migration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,6 +57,13 @@ pub struct Report {
     pub downtime: Option<Millis>,
     /// How long the source stood frozen before it was thawed again; zero where it was not.
     pub frozen_in_vain: Millis,
+    /// What was undone, in order; what could not be undone within some tries is left to the agents and not in it.
+    #[serde(default)]
+    pub undone: Vec<Undo>,
+    /// Why the service was started anew from its image and files, where it was: its processes, and with them its memory,
+    /// were lost with the node that held them. `None` for a service that goes on where it stopped.
+    #[serde(default)]
+    pub started_anew: Option<String>,
 }
 
 impl Report {

@@ -2,6 +2,8 @@
 //!
 //! The [machine](super::machine) walks this table; nothing about the order of a migration stands anywhere else.
 
+use serde::{Deserialize, Serialize};
+
 use super::phase::Phase;
 
 /// Who may run the service.
@@ -27,7 +29,8 @@ pub enum AtSource {
 }
 
 /// One thing to be undone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Undo {
     /// Let the source go on, with its restart policy as it was. Comes first: every moment of it is downtime.
     ThawSource,

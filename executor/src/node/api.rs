@@ -1,11 +1,20 @@
 //! What goes over the wire between scheduler and agents, and between agents.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sterna_core::continuum::{NodeName, Run, ServiceName};
 use sterna_policies::quantity::{Bytes, Cores};
 
 use crate::engine::processes::Tree;
+use crate::identity::Sealed;
+use crate::migration::holding::Holding;
 use crate::migration::order::{MigrationId, Order};
+use crate::migration::phase::Phase;
+use crate::migration::register::Decision;
+use crate::migration::report::Report;
+
+/// Header with a migration's token.
+pub const TOKEN_HEADER: &str = "sterna-token";
 
 /// What a node is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,6 +66,8 @@ pub struct ServiceFacts {
     pub epoch: u64,
     /// Where it is being moved to.
     pub leaving_for: Option<NodeName>,
+    /// The migration that has been committed and is not finished: the service is no longer this node's.
+    pub committed: Option<MigrationId>,
 }
 
 /// Starts a service.
@@ -83,6 +94,8 @@ pub struct Reservation {
     pub volumes: Vec<String>,
     /// Its memory now.
     pub memory: Bytes,
+    /// Must come with every later call about this migration: it is of this id and epoch, and of this source.
+    pub token: String,
 }
 
 /// What speaks against a migration; nothing if empty.
@@ -128,19 +141,48 @@ pub struct Restored {
     pub by_restore: bool,
 }
 
-/// The right to run a service: issued by the source's agent with its commit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Certificate {
-    /// The migration.
-    pub migration: MigrationId,
-    /// The service.
-    pub service: ServiceName,
-    /// The epoch that begins with it.
+/// What a source's agent says of a migration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    /// What was ordered.
+    pub order: Order,
+    /// The last phase that was reached.
+    pub phase: Option<Phase>,
+    /// What stands in the register.
+    pub decision: Decision,
+    /// The certificate, where the register says `commit`.
+    pub certificate: Option<Sealed>,
+    /// How it ended, once it has.
+    pub report: Option<Report>,
+    /// When the order was taken and, once it has, when it ended; by the source's clock.
+    pub taken: Timestamp,
+    /// As above.
+    pub ended: Option<Timestamp>,
+}
+
+/// What a destination's agent says of a migration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Arriving {
+    /// What was ordered.
+    pub order: Order,
+    /// The service's epoch at the source.
     pub epoch: u64,
-    /// Who may run it.
-    pub destination: NodeName,
-    /// Digest of the image that it must have.
+    /// Digest of its image.
     pub image: String,
+    /// How far it has come in.
+    pub holding: Holding,
+    /// Whether restored processes stand here, stopped.
+    pub standing: bool,
+}
+
+/// What came of a call to release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReleaseAnswer {
+    /// The service runs here.
+    Runs,
+    /// Nothing is held that could run: it must be sent and restored again.
+    Lost,
 }
 
 /// The last word to a destination.

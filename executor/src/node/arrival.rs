@@ -1,24 +1,34 @@
 //! The destination's side of a migration: takes a service in, holds it, and runs it when the certificate has come.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bollard::models::{ContainerCreateBody, RestartPolicy};
+use sterna_core::continuum::NodeName;
 use thiserror::Error;
 use tokio::io::AsyncRead;
+use tokio::sync::OwnedMutexGuard;
 use tokio_util::io::SyncIoBridge;
 
 use crate::engine::criu;
-use crate::engine::docker::{Engine, EngineError, destination_body};
+use crate::engine::docker::{Engine, EngineError, destination_body, restarts};
 use crate::engine::processes::Processes;
 use crate::engine::shim::{NOTES, Note};
+use crate::identity::{Credentials, IdentityError, Role, Sealed};
+use crate::migration::certificate::{Certificate, Grounds};
+use crate::migration::holding::{Answer, Call, Holding, Refusal, answer};
 use crate::migration::order::MigrationId;
+use crate::migration::register::Decision;
 use crate::transfer::receive::receive;
 
-use super::api::{Certificate, Finish, NodeFacts, Part, Reservation, Restored, Verdict};
+use super::api::{Arriving, Finish, NodeFacts, Part, ReleaseAnswer, Reservation, Restored, Verdict};
+use super::client::{AgentClient, ClientError};
 use super::precheck;
-use super::store::{Arrival, ArrivalState, Store, StoreError};
+use super::store::{Arrival, Store, StoreError};
 
 /// The destination can't do what it is asked.
 #[derive(Debug, Error)]
@@ -37,9 +47,23 @@ pub enum ArrivalError {
         /// What happened.
         source: io::Error,
     },
-    /// The order of the calls, or what they say, is not right.
+    /// What was said does not make sense.
     #[error("{0}")]
     Wrong(String),
+    /// The rules forbid it.
+    #[error("migration {id}: {refusal}")]
+    Refused {
+        /// The migration.
+        id: MigrationId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// A certificate that can't be trusted.
+    #[error(transparent)]
+    Certificate(#[from] IdentityError),
+    /// As many services as may are on their way in.
+    #[error("{0} services are on their way in already, as many as may be: try again later")]
+    Busy(usize),
     /// CRIU could not restore.
     #[error("the restore failed: {engine}; CRIU says: {criu}")]
     Restore {
@@ -50,10 +74,28 @@ pub enum ArrivalError {
     },
 }
 
+/// What is held can't be settled now.
+#[derive(Debug, Error)]
+pub enum SettleError {
+    /// The source's agent does not answer.
+    #[error(transparent)]
+    Source(#[from] ClientError),
+    /// The source's register was lost: what is held is kept, for it may be all that is left.
+    #[error(
+        "node `{0}` knows nothing of the migration; if its state was lost, `sterna fence` takes over what is held here"
+    )]
+    Unknown(NodeName),
+    /// What follows from the decision can't be done.
+    #[error(transparent)]
+    Here(#[from] ArrivalError),
+}
+
 fn file(what: impl Into<String>) -> impl FnOnce(io::Error) -> ArrivalError {
     let what = what.into();
     move |source| ArrivalError::File { what, source }
 }
+
+type Turns = HashMap<String, Arc<tokio::sync::Mutex<()>>>;
 
 /// Takes services in.
 #[derive(Debug, Clone)]
@@ -64,9 +106,75 @@ pub struct Arrivals {
     pub store: Store,
     /// Folder for memory images.
     pub staging: PathBuf,
+    credentials: Credentials,
+    /// Most services on their way in at once.
+    limit: usize,
+    /// Calls about one migration wait for each other, and so do reservations.
+    turns: Arc<Mutex<Turns>>,
+    /// When something was last heard about a migration.
+    heard: Arc<Mutex<HashMap<MigrationId, Instant>>>,
 }
 
 impl Arrivals {
+    /// Nothing on its way in yet but what the store knows; at most `limit` services at once.
+    pub fn new(
+        engine: Engine,
+        store: Store,
+        staging: PathBuf,
+        credentials: Credentials,
+        limit: usize,
+    ) -> Self {
+        let (turns, heard) = (Arc::default(), Arc::default());
+        Self { engine, store, staging, credentials, limit, turns, heard }
+    }
+
+    fn turn_of(&self, what: String) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(turns.entry(what).or_default())
+    }
+
+    /// Waits until no other call about this migration is being carried out.
+    async fn turn(&self, id: MigrationId) -> OwnedMutexGuard<()> {
+        self.turn_of(id.to_string()).lock_owned().await
+    }
+
+    /// Notes that something was heard about a migration.
+    pub fn hear(&self, id: MigrationId) {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Instant::now());
+    }
+
+    /// What is held and was not heard of for so long.
+    ///
+    /// # Errors
+    /// When the register refuses.
+    pub fn silent_for(&self, time: Duration) -> Result<Vec<Arrival>, StoreError> {
+        let held = self.store.arrivals(Holding::Held)?;
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.retain(|id, _| held.iter().any(|arrival| arrival.reservation.order.id == *id));
+        let silent = |arrival: &Arrival| {
+            heard.get(&arrival.reservation.order.id).is_none_or(|last| last.elapsed() >= time)
+        };
+        Ok(held.iter().filter(|arrival| silent(arrival)).cloned().collect())
+    }
+
+    /// What the rules say to a call.
+    fn rule(&self, id: MigrationId, call: Call) -> Result<(Option<Arrival>, Answer), ArrivalError> {
+        let arrival = self.store.arrival(id)?;
+        match answer(arrival.as_ref().map(|arrival| arrival.state), call) {
+            Answer::Refuse(refusal) => Err(ArrivalError::Refused { id, refusal }),
+            other => Ok((arrival, other)),
+        }
+    }
+
+    /// What the rules say to a call about something that is known here.
+    fn known(&self, id: MigrationId, call: Call) -> Result<(Arrival, Answer), ArrivalError> {
+        match self.rule(id, call)? {
+            (Some(arrival), answer) => Ok((arrival, answer)),
+            (None, _) => Err(ArrivalError::Refused { id, refusal: Refusal::Unknown }),
+        }
+    }
+
     /// What speaks against taking in a service.
     ///
     /// # Errors
@@ -106,22 +214,24 @@ impl Arrivals {
     /// Creates the container, not started. Doing it twice is the same as doing it once.
     ///
     /// # Errors
-    /// When the engine refuses or the image is another.
+    /// When the engine refuses, the image is another, or as many services as may are on their way in.
     pub async fn reserve(&self, reservation: &Reservation) -> Result<(), ArrivalError> {
         let id = reservation.order.id;
-        if let Some(known) = self.store.arrival(id)? {
-            return if known.state == ArrivalState::Held {
-                Ok(())
-            } else {
-                Err(ArrivalError::Wrong(format!("migration {id} was here before and has ended")))
-            };
+        // One at a time, so that the limit holds.
+        let _admission = self.turn_of("reserve".to_owned()).lock_owned().await;
+        let _turn = self.turn(id).await;
+        let (known, _) = self.rule(id, Call::Reserve)?;
+        if known.as_ref().is_some_and(|arrival| !arrival.container.is_empty()) {
+            return Ok(());
         }
-        let name = id.to_string();
-        let settings = criu::settings_path(&name);
-        std::fs::create_dir_all(criu::SETTINGS)
-            .and_then(|()| std::fs::write(&settings, criu::HELD))
-            .map_err(file("the settings for CRIU can't be written"))?;
+        if known.is_none() && self.store.arrivals(Holding::Held)?.len() >= self.limit {
+            return Err(ArrivalError::Busy(self.limit));
+        }
+        // What is made from here on is known to belong to this migration, whatever happens.
+        self.store.reserve(reservation, "")?;
         private_folder(&self.image(id))?;
+        let name = id.to_string();
+        hold(&name)?;
         let mut body = destination_body(body_of(reservation)?, &name);
         if self.engine.image_digest(body.image.as_deref().unwrap_or_default()).await?.as_deref()
             != Some(reservation.image.as_str())
@@ -129,9 +239,12 @@ impl Arrivals {
             // The name is missing here or means another image: the digest never does.
             body.image = Some(reservation.image.clone());
         }
-        let container = self.engine.create(reservation.order.service.as_str(), body).await?;
-        self.store.reserve(reservation, &container)?;
-        Ok(())
+        let service = reservation.order.service.as_str();
+        let container = match self.engine.made_for(service, &name).await? {
+            Some(container) => container,
+            None => self.engine.create(service, body).await?,
+        };
+        Ok(self.store.reserve(reservation, &container)?)
     }
 
     /// Takes in a part of the service.
@@ -144,7 +257,11 @@ impl Arrivals {
         part: &Part,
         input: impl AsyncRead + Send + Unpin + 'static,
     ) -> Result<(), ArrivalError> {
-        let arrival = self.held(id)?;
+        let (arrival, _) = self.known(id, Call::Receive)?;
+        // Two streams into the same files would spoil each other.
+        let busy =
+            || ArrivalError::Wrong(format!("{} of migration {id} is being received already", part.path()));
+        let turn = self.turn_of(format!("{id}/{}", part.path())).try_lock_owned().map_err(|_| busy())?;
         let root = match part {
             Part::Memory => self.image(id),
             Part::Layer => {
@@ -161,8 +278,11 @@ impl Arrivals {
             }
         };
         let input = SyncIoBridge::new(input);
-        let received =
-            tokio::task::spawn_blocking(move || receive(std::io::BufReader::new(input), &root)).await;
+        let received = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            receive(std::io::BufReader::new(input), &root)
+        })
+        .await;
         received
             .map_err(|error| {
                 ArrivalError::Wrong(format!("taking in {} was cut short: {error}", part.path()))
@@ -171,29 +291,33 @@ impl Arrivals {
         Ok(())
     }
 
-    /// Restores the service. Every process of it stays stopped.
+    /// Restores the service. Every process of it stays stopped. Doing it twice is the same as doing it once.
     ///
     /// # Errors
     /// When CRIU or the engine refuses.
     pub async fn restore(&self, id: MigrationId) -> Result<(), ArrivalError> {
-        let arrival = self.held(id)?;
+        let _turn = self.turn(id).await;
+        let (arrival, _) = self.known(id, Call::Restore)?;
+        if self.standing(&arrival).await? {
+            return Ok(());
+        }
         let image = self.image(id);
-        let notes = Path::new(NOTES);
         let seen = self.engine.inspect(&arrival.container).await?;
         let layer = seen
             .layer
             .ok_or_else(|| ArrivalError::Wrong("the container has no writable layer".to_owned()))?;
         hand_over(&image, &layer).map_err(file("the memory image can't be opened to the service's root"))?;
+        hold(&id.to_string())?;
         Note { image: image.clone(), restored: false }
-            .leave(notes, &arrival.container)
+            .leave(Path::new(NOTES), &arrival.container)
             .map_err(file("the note for the runtime can't be written"))?;
-        if let Err(error) = self.engine.start(&arrival.container).await {
-            let criu = criu::diagnosis(&image.join("restore.log"));
-            return Err(ArrivalError::Restore { engine: error.to_string(), criu });
-        }
+        let started = self.engine.start(&arrival.container).await;
         // Later dumps of this container read the same settings: only this restore is held.
-        std::fs::write(criu::settings_path(&id.to_string()), criu::ALWAYS)
-            .map_err(file("the settings for CRIU can't be written"))
+        let_go(&id.to_string())?;
+        started.map_err(|error| ArrivalError::Restore {
+            engine: error.to_string(),
+            criu: criu::diagnosis(&image.join("restore.log")),
+        })
     }
 
     /// Shows what was restored.
@@ -201,61 +325,171 @@ impl Arrivals {
     /// # Errors
     /// When it does not stand.
     pub async fn restored(&self, id: MigrationId) -> Result<Restored, ArrivalError> {
-        let arrival = self.held(id)?;
+        let (arrival, _) = self.known(id, Call::Restore)?;
         let processes = self.processes(&arrival).await?;
-        let note = Note::read(Path::new(NOTES), &arrival.container)
-            .map_err(file("the runtime's note can't be read"))?;
         Ok(Restored {
             tree: processes.tree(),
             held: processes.all_stopped(),
-            by_restore: note.is_some_and(|note| note.restored),
+            by_restore: by_restore(&arrival)?,
         })
+    }
+
+    /// Whether what was restored stands here, every process of it stopped.
+    async fn standing(&self, arrival: &Arrival) -> Result<bool, ArrivalError> {
+        if arrival.container.is_empty() || !by_restore(arrival)? {
+            return Ok(false);
+        }
+        let seen = self.engine.inspect(&arrival.container).await?;
+        Ok(seen.pid.is_some_and(|pid| Processes::of(pid).is_ok_and(|all| all.all_stopped())))
+    }
+
+    /// What is known here of a migration.
+    ///
+    /// # Errors
+    /// When nothing is.
+    pub async fn arriving(&self, id: MigrationId) -> Result<Arriving, ArrivalError> {
+        let arrival = self.store.arrival(id)?;
+        let arrival = arrival.ok_or(ArrivalError::Refused { id, refusal: Refusal::Unknown })?;
+        let standing = arrival.state == Holding::Held && self.standing(&arrival).await?;
+        let Arrival { reservation, state: holding, .. } = arrival;
+        let Reservation { order, epoch, image, .. } = reservation;
+        Ok(Arriving { order, epoch, image, holding, standing })
+    }
+
+    /// The certificate, if it may be trusted: the source's agent issues a commit, nobody but a scheduler tells of a source
+    /// that is gone.
+    fn certificate(&self, arrival: &Arrival, sealed: &Sealed) -> Result<Option<Certificate>, ArrivalError> {
+        let Reservation { order, epoch, image, .. } = &arrival.reservation;
+        let (issuer, certificate): (Role, Certificate) = self.credentials.unseal(sealed)?;
+        let may = match certificate.grounds {
+            Grounds::Commit => issuer == Role::Agent(arrival.source.clone()),
+            Grounds::Fenced { .. } => issuer == Role::Scheduler,
+        };
+        Ok(Some(certificate).filter(|one| may && one.fits(order, *epoch, image)))
     }
 
     /// Takes over the service with its certificate and lets it run. Doing it twice is the same as doing it once.
     ///
     /// # Errors
     /// When the certificate is not for what is held here, or the processes can't be released.
-    pub async fn release(&self, id: MigrationId, certificate: &Certificate) -> Result<(), ArrivalError> {
-        let arrival = self.arrival(id)?;
-        let reservation = &arrival.reservation;
-        let due = Certificate {
-            migration: id,
-            service: reservation.order.service.clone(),
-            epoch: reservation.epoch + 1,
-            destination: reservation.order.to.clone(),
-            image: reservation.image.clone(),
-        };
-        if *certificate != due {
-            return Err(ArrivalError::Wrong("the certificate is not for what is held here".to_owned()));
-        }
-        match arrival.state {
-            ArrivalState::Discarded => {
-                return Err(ArrivalError::Wrong("what was held here has been discarded".to_owned()));
+    pub async fn release(&self, id: MigrationId, sealed: &Sealed) -> Result<ReleaseAnswer, ArrivalError> {
+        let _turn = self.turn(id).await;
+        let arrival = self.store.arrival(id)?;
+        let arrival = arrival.ok_or(ArrivalError::Refused { id, refusal: Refusal::Unknown })?;
+        let certificate = self.certificate(&arrival, sealed)?;
+        let standing = arrival.state == Holding::Held && self.standing(&arrival).await?;
+        let (arrival, answer) = self.known(id, Call::Release { valid: certificate.is_some(), standing })?;
+        match (answer, certificate) {
+            (Answer::Lost, _) => return Ok(ReleaseAnswer::Lost),
+            (Answer::Do(_), Some(certificate)) => {
+                self.store.take_over(id, &certificate)?;
+                if let Grounds::Fenced { by, reason } = &certificate.grounds {
+                    tracing::warn!(migration = %id, by, reason, "taken over: the source is said to be gone");
+                }
+                self.processes(&arrival).await?.resume().map_err(file("the processes can't be released"))?;
             }
-            ArrivalState::Finished => return Ok(()),
-            ArrivalState::Held => self.store.take_over(id, certificate)?,
-            ArrivalState::Released => {}
+            // Taken over before, but perhaps the agent ended before it let go.
+            _ if arrival.state == Holding::Released => {
+                if let Ok(processes) = self.processes(&arrival).await {
+                    processes.resume().map_err(file("the processes can't be released"))?;
+                }
+            }
+            _ => {}
         }
-        self.processes(&arrival).await?.resume().map_err(file("the processes can't be released"))
+        Ok(ReleaseAnswer::Runs)
     }
 
-    /// Tidies up after the source is gone. Doing it twice is the same as doing it once.
+    /// Takes over the service with its certificate and starts it from its image and files: its memory is gone. Doing it
+    /// twice is the same as doing it once.
     ///
     /// # Errors
-    /// When the engine refuses.
-    pub async fn finish(&self, id: MigrationId, finish: &Finish) -> Result<(), ArrivalError> {
-        let arrival = self.arrival(id)?;
-        if !matches!(arrival.state, ArrivalState::Released | ArrivalState::Finished) {
-            return Err(ArrivalError::Wrong("the service does not run here yet".to_owned()));
+    /// When the certificate is not for what is held here, or the engine refuses.
+    pub async fn start_anew(&self, id: MigrationId, sealed: &Sealed) -> Result<(), ArrivalError> {
+        let _turn = self.turn(id).await;
+        let arrival = self.store.arrival(id)?;
+        let arrival = arrival.ok_or(ArrivalError::Refused { id, refusal: Refusal::Unknown })?;
+        let certificate = self.certificate(&arrival, sealed)?;
+        let (arrival, answer) = self.known(id, Call::StartAnew { valid: certificate.is_some() })?;
+        if let (Answer::Do(_), Some(certificate)) = (answer, certificate) {
+            // A restore that failed half-way must not stand in the way.
+            Note::remove(Path::new(NOTES), &arrival.container)
+                .map_err(file("the note for the runtime can't be removed"))?;
+            self.store.take_over(id, &certificate)?;
         }
+        self.run(&arrival).await
+    }
+
+    /// Starts the container of a service that this node owns, if it does not run.
+    async fn run(&self, arrival: &Arrival) -> Result<(), ArrivalError> {
+        if self.engine.inspect(&arrival.container).await?.pid.is_some() {
+            return Ok(());
+        }
+        Note::remove(Path::new(NOTES), &arrival.container)
+            .map_err(file("the note for the runtime can't be removed"))?;
+        let_go(&arrival.reservation.order.id.to_string())?;
+        tracing::warn!(service = %arrival.reservation.order.service, "started anew: its processes were lost with this node");
+        Ok(self.engine.start(&arrival.container).await?)
+    }
+
+    /// Lets run what this node owns and an earlier life of its agent did not come to let go, and starts what went down with
+    /// the node before its restart policy was put back.
+    ///
+    /// # Errors
+    /// When the register refuses. A service that can't be started is told of and left.
+    pub async fn revive(&self) -> Result<(), ArrivalError> {
+        for arrival in self.store.arrivals(Holding::Released)? {
+            if by_restore(&arrival)?
+                && let Ok(processes) = self.processes(&arrival).await
+            {
+                processes.resume().map_err(file("the processes can't be released"))?;
+            }
+            let body = body_of(&arrival.reservation)?;
+            let policy = body.host_config.and_then(|host| host.restart_policy);
+            if restarts(policy.as_ref())
+                && let Err(error) = self.run(&arrival).await
+            {
+                tracing::error!(service = %arrival.reservation.order.service, %error, "can't be started again");
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts back what the migration changed, and makes all that came durable: after this the source may let go of it. Doing
+    /// it twice is the same as doing it once.
+    ///
+    /// # Errors
+    /// When the engine refuses or the disk can't be synchronised.
+    pub async fn finish(&self, id: MigrationId, finish: &Finish) -> Result<(), ArrivalError> {
+        let _turn = self.turn(id).await;
+        let (arrival, _) = self.known(id, Call::Finish)?;
+        self.synchronise(&arrival).await?;
         if let Some(restart) = &finish.restart {
             let policy: RestartPolicy = serde_json::from_value(restart.clone())
                 .map_err(|error| ArrivalError::Wrong(format!("the restart policy can't be read: {error}")))?;
+            let restarts = restarts(Some(&policy));
             self.engine.set_restart(&arrival.container, Some(policy)).await?;
+            if restarts {
+                self.run(&arrival).await?;
+            }
         }
         self.tidy(id, &arrival)?;
-        Ok(self.store.set_arrival(id, ArrivalState::Finished)?)
+        Ok(self.store.set_arrival(id, Holding::Finished)?)
+    }
+
+    async fn synchronise(&self, arrival: &Arrival) -> Result<(), ArrivalError> {
+        let seen = self.engine.inspect(&arrival.container).await?;
+        let folders: Vec<PathBuf> =
+            seen.layer.into_iter().chain(seen.volumes.into_iter().map(|volume| volume.folder)).collect();
+        tokio::task::spawn_blocking(move || {
+            for folder in folders {
+                let open = std::fs::File::open(&folder);
+                open.and_then(|open| nix::unistd::syncfs(open).map_err(io::Error::from))
+                    .map_err(file(format!("{} can't be made durable", folder.display())))?;
+            }
+            Ok(())
+        })
+        .await
+        .map_err(|error| ArrivalError::Wrong(format!("making the files durable was cut short: {error}")))?
     }
 
     /// Gives up what is held; there need not be anything.
@@ -263,25 +497,49 @@ impl Arrivals {
     /// # Errors
     /// When the service runs here already, or the engine refuses.
     pub async fn discard(&self, id: MigrationId) -> Result<(), ArrivalError> {
-        let Some(arrival) = self.store.arrival(id)? else {
-            self.remove_image(id)?;
-            return Ok(());
+        let _turn = self.turn(id).await;
+        let (arrival, answer) = self.rule(id, Call::Discard)?;
+        let Some(arrival) = arrival.filter(|_| matches!(answer, Answer::Do(_))) else {
+            return self.remove_image(id);
         };
-        match arrival.state {
-            ArrivalState::Released | ArrivalState::Finished => {
-                return Err(ArrivalError::Wrong("the service runs here with a certificate".to_owned()));
+        let service = arrival.reservation.order.service.as_str();
+        let container = match arrival.container.as_str() {
+            // The agent ended between making it and noting its id.
+            "" => self.engine.made_for(service, &id.to_string()).await?,
+            known => Some(known.to_owned()),
+        };
+        if let Some(container) = container {
+            self.engine.remove(&container).await?;
+            for volume in &arrival.reservation.volumes {
+                // It was made for this migration: the check refuses volumes that exist.
+                self.engine.remove_volume(volume).await?;
             }
-            ArrivalState::Discarded => return Ok(()),
-            ArrivalState::Held => {}
-        }
-        self.engine.remove(&arrival.container).await?;
-        for volume in &arrival.reservation.volumes {
-            // It was made for this migration: the check refuses volumes that exist.
-            self.engine.remove_volume(volume).await?;
         }
         self.tidy(id, &arrival)?;
         std::fs::remove_file(criu::settings_path(&id.to_string())).ok();
-        Ok(self.store.set_arrival(id, ArrivalState::Discarded)?)
+        Ok(self.store.set_arrival(id, Holding::Discarded)?)
+    }
+
+    /// Asks the source what was decided about what is held here, and does what follows from it.
+    ///
+    /// # Errors
+    /// When the source does not answer, or what follows can't be done now.
+    pub async fn settle(&self, arrival: &Arrival, credentials: &Credentials) -> Result<(), SettleError> {
+        let order = &arrival.reservation.order;
+        let source = AgentClient::new(credentials, &order.from, &order.from_address).await?;
+        let Some(standing) = source.standing(order.id).await? else {
+            return Err(SettleError::Unknown(order.from.clone()));
+        };
+        match (standing.decision, &standing.certificate) {
+            (Decision::Abort, _) => {
+                tracing::info!(migration = %order.id, "given up at its source; discarding what is held");
+                self.discard(order.id).await?;
+            }
+            // Where it was lost here, the source sends it again by itself.
+            (Decision::Commit, Some(certificate)) => drop(self.release(order.id, certificate).await?),
+            (Decision::Commit, None) | (Decision::Undecided, _) => {}
+        }
+        Ok(())
     }
 
     fn tidy(&self, id: MigrationId, arrival: &Arrival) -> Result<(), ArrivalError> {
@@ -298,20 +556,6 @@ impl Arrivals {
         self.staging.join(format!("in-{id}"))
     }
 
-    fn arrival(&self, id: MigrationId) -> Result<Arrival, ArrivalError> {
-        let arrival = self.store.arrival(id)?;
-        arrival.ok_or_else(|| ArrivalError::Wrong(format!("nothing is known of migration {id} here")))
-    }
-
-    fn held(&self, id: MigrationId) -> Result<Arrival, ArrivalError> {
-        let arrival = self.arrival(id)?;
-        if arrival.state == ArrivalState::Held {
-            Ok(arrival)
-        } else {
-            Err(ArrivalError::Wrong(format!("migration {id} has ended here")))
-        }
-    }
-
     async fn processes(&self, arrival: &Arrival) -> Result<Processes, ArrivalError> {
         let seen = self.engine.inspect(&arrival.container).await?;
         let pid = seen
@@ -319,14 +563,21 @@ impl Arrivals {
             .ok_or_else(|| ArrivalError::Wrong("the restored container does not stand".to_owned()))?;
         Processes::of(pid).map_err(file("the restored processes can't be read"))
     }
+}
 
-    /// Whether a migration comes from this node.
-    ///
-    /// # Errors
-    /// When the register refuses.
-    pub fn source_of(&self, id: MigrationId) -> Result<Option<sterna_core::continuum::NodeName>, StoreError> {
-        Ok(self.store.arrival(id)?.map(|arrival| arrival.source))
-    }
+fn by_restore(arrival: &Arrival) -> Result<bool, ArrivalError> {
+    let note = Note::read(Path::new(NOTES), &arrival.container);
+    Ok(note.map_err(file("the runtime's note can't be read"))?.is_some_and(|note| note.restored))
+}
+
+/// Has restores of a migration's container held.
+fn hold(name: &str) -> Result<(), ArrivalError> {
+    criu::write_settings(name, criu::HELD).map_err(file("the settings for CRIU can't be written"))
+}
+
+/// Has nothing held any more.
+fn let_go(name: &str) -> Result<(), ArrivalError> {
+    criu::write_settings(name, criu::ALWAYS).map_err(file("the settings for CRIU can't be written"))
 }
 
 /// Makes a folder that only its owner can look into: memory images hold secrets.

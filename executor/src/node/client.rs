@@ -2,7 +2,7 @@
 
 use bytes::Bytes as Data;
 use futures_util::{Stream, TryStreamExt as _};
-use reqwest::{Body, Method, RequestBuilder, Response};
+use reqwest::{Body, Method, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -11,12 +11,14 @@ use thiserror::Error;
 use tokio::io::AsyncBufReadExt as _;
 use tokio_util::io::StreamReader;
 
-use crate::identity::{Credentials, IdentityError, Role};
+use crate::error_chain::chain;
+use crate::identity::{Credentials, IdentityError, Role, Sealed};
 use crate::migration::order::{MigrationId, Order};
 use crate::migration::report::Event;
 
 use super::api::{
-    Certificate, Finish, NodeFacts, Part, Problem, Reservation, Restored, ServiceFacts, StartService, Verdict,
+    Arriving, Finish, NodeFacts, Part, Problem, ReleaseAnswer, Reservation, Restored, ServiceFacts, Standing,
+    StartService, TOKEN_HEADER, Verdict,
 };
 
 /// An agent did not answer, or answered with an error.
@@ -43,6 +45,14 @@ pub enum ClientError {
         /// What happened.
         reason: String,
     },
+    /// It has no room now.
+    #[error("the agent of node `{node}` says: {reason}")]
+    Busy {
+        /// The node.
+        node: NodeName,
+        /// What it said.
+        reason: String,
+    },
     /// It answered with an error.
     #[error("the agent of node `{node}` says: {reason}")]
     Refused {
@@ -63,6 +73,7 @@ pub struct AgentClient {
     address: String,
     base: String,
     http: reqwest::Client,
+    token: Option<String>,
 }
 
 impl AgentClient {
@@ -86,7 +97,14 @@ impl AgentClient {
             address: address.to_owned(),
             base: format!("https://{host}:{}/v1", resolved.port()),
             http,
+            token: None,
         })
+    }
+
+    /// The same, with the token of one migration in every call.
+    #[must_use]
+    pub fn with_token(self, token: String) -> Self {
+        Self { token: Some(token), ..self }
     }
 
     /// The node.
@@ -100,7 +118,11 @@ impl AgentClient {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base))
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.token {
+            Some(token) => request.header(TOKEN_HEADER, token),
+            None => request,
+        }
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
@@ -117,7 +139,11 @@ impl AgentClient {
             Ok(problem) => problem.error,
             Err(_) => format!("HTTP status {status}"),
         };
-        Err(ClientError::Refused { node: self.node.clone(), reason })
+        let node = self.node.clone();
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(ClientError::Busy { node, reason });
+        }
+        Err(ClientError::Refused { node, reason })
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
@@ -185,6 +211,49 @@ impl AgentClient {
         self.post("/migrations", order).await
     }
 
+    /// Has a migration undone that leaves the agent's node. What came of it is its last event.
+    ///
+    /// # Errors
+    /// As above, and when it is committed or has ended.
+    pub async fn cancel(&self, id: MigrationId, why: &str) -> Result<(), ClientError> {
+        let request = self.request(Method::DELETE, &format!("/migrations/{id}"));
+        self.answer(request.query(&[("why", why)]).timeout(ANSWER)).await
+    }
+
+    /// What the agent says of a migration that leaves its node; `None` for one that it never drove.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn standing(&self, id: MigrationId) -> Result<Option<Standing>, ClientError> {
+        self.answer(self.request(Method::GET, &format!("/migrations/{id}")).timeout(ANSWER)).await
+    }
+
+    /// What the agent says of the migrations after one, oldest first; empty when there are no more.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn standings(&self, after: Option<MigrationId>) -> Result<Vec<Standing>, ClientError> {
+        let request = self.request(Method::GET, "/migrations");
+        let after = after.map(|id| [("after", id.to_string())]);
+        self.answer(request.query(after.as_ref().map_or(&[][..], |after| after)).timeout(ANSWER)).await
+    }
+
+    /// What the agent says of a migration that comes to its node.
+    ///
+    /// # Errors
+    /// As above, and when nothing is known of it.
+    pub async fn arriving(&self, id: MigrationId) -> Result<Arriving, ClientError> {
+        self.answer(self.request(Method::GET, &format!("/arrivals/{id}")).timeout(ANSWER)).await
+    }
+
+    /// What the agent holds of migrations that come to its node.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn held(&self) -> Result<Vec<Arriving>, ClientError> {
+        self.answer(self.request(Method::GET, "/arrivals").timeout(ANSWER)).await
+    }
+
     /// The events of a migration from its beginning, as they come, until it has ended.
     ///
     /// # Errors
@@ -248,11 +317,19 @@ impl AgentClient {
     ///
     /// # Errors
     /// As above.
-    pub async fn release(&self, id: MigrationId, certificate: &Certificate) -> Result<(), ClientError> {
+    pub async fn release(&self, id: MigrationId, certificate: &Sealed) -> Result<ReleaseAnswer, ClientError> {
         self.post(&format!("/arrivals/{id}/release"), certificate).await
     }
 
-    /// Tells a destination that the source is gone.
+    /// Has a destination start the service from its image and files.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn start_anew(&self, id: MigrationId, certificate: &Sealed) -> Result<(), ClientError> {
+        self.post(&format!("/arrivals/{id}/start-anew"), certificate).await
+    }
+
+    /// Tells a destination that the source never runs again.
     ///
     /// # Errors
     /// As above.
@@ -267,16 +344,4 @@ impl AgentClient {
     pub async fn discard(&self, id: MigrationId) -> Result<(), ClientError> {
         self.answer(self.request(Method::DELETE, &format!("/arrivals/{id}")).timeout(ANSWER)).await
     }
-}
-
-/// An error with all its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

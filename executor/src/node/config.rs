@@ -25,6 +25,28 @@ pub struct AgentConfig {
     pub cpu: Cores,
     /// Memory that services may use.
     pub memory: Bytes,
+    /// How many migrations may be under way at once.
+    #[serde(default)]
+    pub admission: AdmissionConfig,
+}
+
+/// How many migrations may be under way at once; each further one waits for its turn until its deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdmissionConfig {
+    /// That leave this node. At least 1.
+    pub leaving: usize,
+    /// That leave this node for the same other node. At least 1.
+    pub per_peer: usize,
+    /// That arrive at this node. At least 1.
+    pub arriving: usize,
+}
+
+impl Default for AdmissionConfig {
+    // KubeVirt's defaults for virtual machines are two that leave a node and five in a cluster.
+    fn default() -> Self {
+        Self { leaving: 2, per_peer: 2, arriving: 2 }
+    }
 }
 
 impl AgentConfig {

@@ -1,14 +1,19 @@
 //! The source's side of a migration: what is done in each phase, at both ends.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bollard::models::RestartPolicy;
 use sterna_policies::quantity::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::io::{ReaderStream, SyncIoBridge};
 
-use crate::engine::docker::{Container, Engine};
+use crate::engine::docker::{Container, Engine, restarts};
 use crate::engine::processes::{Processes, Tree};
 use crate::engine::runc;
+use crate::identity::{Credentials, Sealed};
+use crate::migration::certificate::{Certificate, Grounds};
 use crate::migration::machine::{StepError, Steps};
 use crate::migration::order::Order;
 use crate::migration::phase::Phase;
@@ -16,9 +21,10 @@ use crate::migration::table::Undo;
 use crate::transfer::stream::Writer;
 use crate::transfer::tree::Sent;
 
-use super::api::{Certificate, Finish, NodeFacts, Part, Reservation};
+use super::admission::Admission;
+use super::api::{Finish, NodeFacts, Part, ReleaseAnswer, Reservation};
 use super::arrival::{private_folder, remove_folder};
-use super::client::AgentClient;
+use super::client::{AgentClient, ClientError};
 use super::precheck;
 use super::store::Departure;
 
@@ -29,10 +35,19 @@ const SMALL: Bytes = Bytes::from_mib(4);
 /// What is buffered between reading files and the link.
 const PIPE: usize = 4 << 20;
 
+/// Pause between two tries where the destination has no room or something is waited for.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Longest wait for CRIU to let go of the processes before that is told as a failure, and tried again.
+const LET_GO: Duration = Duration::from_secs(5);
+
 /// The steps of one departure.
 pub struct Leaving {
     engine: Engine,
-    destination: AgentClient,
+    credentials: Credentials,
+    admission: Admission,
+    /// Held from the reservation to the end.
+    tokens: Vec<OwnedSemaphorePermit>,
+    destination: Option<AgentClient>,
     order: Order,
     container: String,
     epoch: u64,
@@ -44,6 +59,7 @@ pub struct Leaving {
     trees: Vec<(Part, PathBuf, Sent)>,
     /// Filled when frozen.
     frozen: Tree,
+    started_anew: Option<String>,
 }
 
 fn failed(error: impl std::error::Error) -> StepError {
@@ -54,14 +70,18 @@ impl Leaving {
     /// Prepares the steps of a departure that is in the register.
     pub fn new(
         engine: Engine,
-        destination: AgentClient,
+        credentials: Credentials,
+        admission: Admission,
         departure: &Departure,
         own: NodeFacts,
         staging: &Path,
     ) -> Self {
         Self {
             engine,
-            destination,
+            credentials,
+            admission,
+            tokens: Vec::new(),
+            destination: None,
             container: departure.container.clone(),
             epoch: departure.epoch,
             restart: departure.restart.as_deref().and_then(|text| serde_json::from_str(text).ok()),
@@ -71,7 +91,24 @@ impl Leaving {
             seen: None,
             trees: Vec::new(),
             frozen: Tree::new(),
+            started_anew: None,
         }
+    }
+
+    /// The destination's agent. Its name may not be known for a while; that must not keep the source frozen.
+    async fn destination(&mut self) -> Result<AgentClient, StepError> {
+        if let Some(known) = &self.destination {
+            return Ok(known.clone());
+        }
+        let client = AgentClient::new(&self.credentials, &self.order.to, &self.order.to_address).await;
+        let client = client.map_err(failed)?.with_token(self.token());
+        self.destination = Some(client.clone());
+        Ok(client)
+    }
+
+    /// What proves to the destination that a call is about this migration at this epoch: only this node can make it.
+    fn token(&self) -> String {
+        self.credentials.derive("sterna migration token 1", &format!("{} {}", self.order.id, self.epoch))
     }
 
     fn seen(&self) -> Result<&Container, StepError> {
@@ -92,17 +129,15 @@ impl Leaving {
             image: seen.image.clone(),
             volumes: seen.volumes.iter().map(|volume| volume.name.clone()).collect(),
             memory: self.processes()?.resident(),
+            token: self.token(),
         })
     }
 
-    fn certificate(&self) -> Result<Certificate, StepError> {
-        Ok(Certificate {
-            migration: self.order.id,
-            service: self.order.service.clone(),
-            epoch: self.epoch + 1,
-            destination: self.order.to.clone(),
-            image: self.seen()?.image.clone(),
-        })
+    async fn certificate(&mut self) -> Result<Sealed, StepError> {
+        if self.seen.is_none() {
+            self.look().await?;
+        }
+        certificate(&self.credentials, &self.order, self.epoch, &self.seen()?.image).map_err(failed)
     }
 
     async fn look(&mut self) -> Result<(), StepError> {
@@ -124,19 +159,34 @@ impl Leaving {
             return Err(StepError::Refused(own));
         }
         let reservation = self.reservation()?;
-        let verdict = self.destination.check(&reservation, &self.own).await.map_err(failed)?;
+        let verdict = self.destination().await?.check(&reservation, &self.own).await.map_err(failed)?;
         let mut reasons = verdict.reasons;
         reasons.extend(precheck::room(reservation.memory, self.own.staging_free));
         if reasons.is_empty() { Ok(Bytes::ZERO) } else { Err(StepError::Refused(reasons)) }
     }
 
     async fn reserve(&mut self) -> Result<Bytes, StepError> {
+        self.tokens = self.admission.admit(&self.order.to).await;
         let reservation = self.reservation()?;
+        let destination = self.destination().await?;
         let mut sent = Bytes::ZERO;
-        if self.destination.image_digest(&reservation.image).await.map_err(failed)?.is_none() {
-            sent = self.send_image(&reservation).await?;
+        if destination.image_digest(&reservation.image).await.map_err(failed)?.is_none() {
+            sent = self.send_image(&destination, &reservation).await?;
         }
-        self.destination.reserve(&reservation).await.map_err(failed)?;
+        // The deadline ends the waiting.
+        while let Err(error) = destination.reserve(&reservation).await {
+            if !matches!(error, ClientError::Busy { .. }) {
+                return Err(failed(error));
+            }
+            tracing::debug!(migration = %self.order.id, %error, "waiting for a turn");
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.list_trees()?;
+        Ok(sent)
+    }
+
+    /// The trees that go with the service, nothing of them sent yet.
+    fn list_trees(&mut self) -> Result<(), StepError> {
         let seen = self.seen()?;
         let mut trees: Vec<(Part, PathBuf, Sent)> =
             seen.layer.iter().map(|layer| (Part::Layer, layer.clone(), Sent::default())).collect();
@@ -144,12 +194,15 @@ impl Leaving {
             trees.push((Part::Volume(volume.name.clone()), volume.folder.clone(), Sent::default()));
         }
         self.trees = trees;
-        Ok(sent)
+        Ok(())
     }
 
-    async fn send_image(&self, reservation: &Reservation) -> Result<Bytes, StepError> {
+    async fn send_image(
+        &self,
+        destination: &AgentClient,
+        reservation: &Reservation,
+    ) -> Result<Bytes, StepError> {
         use futures_util::StreamExt as _;
-        use std::sync::Arc;
         use std::sync::atomic::{AtomicU64, Ordering};
         let name = self.seen()?.body.image.clone().unwrap_or_default();
         // By its name where that still means this image, so that the name arrives too.
@@ -161,17 +214,18 @@ impl Leaving {
         let stream = self.engine.save_image(&image).inspect(move |piece| {
             counter.fetch_add(piece.as_ref().map_or(0, |piece| piece.len() as u64), Ordering::Relaxed);
         });
-        self.destination.load_image(stream).await.map_err(failed)?;
+        destination.load_image(stream).await.map_err(failed)?;
         Ok(Bytes(count.load(Ordering::Relaxed)))
     }
 
     /// One pass over every tree; returns what crossed the link.
     async fn pass(&mut self) -> Result<Bytes, StepError> {
+        let destination = self.destination().await?;
         let mut total = 0;
         for at in 0..self.trees.len() {
             let (part, root, sent) = &mut self.trees[at];
             let (part, root, mut tracker) = (part.clone(), root.clone(), std::mem::take(sent));
-            let (bytes, tracker) = send(&self.destination, self.order.id, part, move |writer| {
+            let (bytes, tracker) = send(&destination, self.order.id, part, move |writer| {
                 let pass = tracker.pass(&root)?;
                 if !pass.entries.is_empty() || !pass.removed.is_empty() {
                     writer.pass(&root, &pass)?;
@@ -210,7 +264,7 @@ impl Leaving {
 
     async fn transfer(&mut self) -> Result<Bytes, StepError> {
         let image = self.image.clone();
-        let client = self.destination.clone();
+        let client = self.destination().await?;
         let id = self.order.id;
         let memory = send(&client, id, Part::Memory, move |writer| {
             let pass = Sent::default().pass(&image)?;
@@ -222,7 +276,7 @@ impl Leaving {
 
     /// Compares what was restored with what was frozen.
     async fn verify(&mut self) -> Result<Bytes, StepError> {
-        let restored = self.destination.restored(self.order.id).await.map_err(failed)?;
+        let restored = self.destination().await?.restored(self.order.id).await.map_err(failed)?;
         let wrong =
             |what: &str| Err(StepError::Failed(format!("the restore is not what was frozen: {what}")));
         if !restored.by_restore {
@@ -231,16 +285,49 @@ impl Leaving {
         if !restored.held {
             return wrong("it runs before it may");
         }
-        if restored.tree != self.frozen {
+        // After a restart of this node nothing is left to compare with; what was committed had been compared.
+        if !self.frozen.is_empty() && restored.tree != self.frozen {
             return wrong(&differences(&self.frozen, &restored.tree));
         }
         Ok(Bytes::ZERO)
+    }
+
+    /// Lets the destination run the service, and brings it there once more where the destination lost what it held.
+    async fn release(&mut self) -> Result<Bytes, StepError> {
+        let certificate = self.certificate().await?;
+        let destination = self.destination().await?;
+        let id = self.order.id;
+        if destination.release(id, &certificate).await.map_err(failed)? == ReleaseAnswer::Runs {
+            return Ok(Bytes::ZERO);
+        }
+        tracing::warn!(migration = %id, "the destination lost what it held; sending it again");
+        self.look().await?;
+        self.list_trees()?;
+        if !self.image.join("inventory.img").exists() {
+            // Both nodes went down: files are all that is left, and they are as the service left them.
+            let bytes = self.pass().await?;
+            destination.start_anew(id, &certificate).await.map_err(failed)?;
+            let why = "both nodes lost its memory before it ran at the destination";
+            self.started_anew = Some(why.to_owned());
+            return Ok(bytes);
+        }
+        self.frozen = self.processes().map(|processes| processes.tree()).unwrap_or_default();
+        let bytes = self.transfer().await?;
+        destination.restore(id).await.map_err(failed)?;
+        self.verify().await?;
+        match destination.release(id, &certificate).await.map_err(failed)? {
+            ReleaseAnswer::Runs => Ok(bytes),
+            ReleaseAnswer::Lost => Err(StepError::Failed("the destination lost it again".to_owned())),
+        }
     }
 
     async fn clean(&mut self) -> Result<Bytes, StepError> {
         if self.seen.is_none() && self.look().await.is_err() {
             tracing::debug!(migration = %self.order.id, "the source container is gone already");
         }
+        // First the destination: it makes durable what is removed here.
+        let restart = self.restart.as_ref().map(serde_json::to_value).transpose().map_err(failed)?;
+        self.destination().await?.finish(self.order.id, &Finish { restart }).await.map_err(failed)?;
         let volumes = self.seen.as_ref().map(|seen| seen.volumes.clone()).unwrap_or_default();
         self.engine.remove(&self.container).await.map_err(failed)?;
         for volume in volumes {
@@ -249,10 +336,49 @@ impl Leaving {
             }
         }
         remove_folder(&self.image).map_err(failed)?;
-        let restart = self.restart.as_ref().map(serde_json::to_value).transpose().map_err(failed)?;
-        self.destination.finish(self.order.id, &Finish { restart }).await.map_err(failed)?;
         Ok(Bytes::ZERO)
     }
+
+    /// Lets the source go on, and starts it anew where its node went down meanwhile.
+    async fn thaw(&mut self) -> Result<(), StepError> {
+        self.look().await?;
+        // While CRIU is at work in the processes they must stay frozen: thawed now, they would run its code.
+        let waited = tokio::time::Instant::now();
+        while self.processes().is_ok_and(|processes| processes.traced()) {
+            if waited.elapsed() > LET_GO {
+                return Err(StepError::Failed("CRIU still holds the processes".to_owned()));
+            }
+            tokio::time::sleep(PAUSE / 10).await;
+        }
+        self.engine.unpause(&self.container).await.map_err(failed)?;
+        if let Some(policy) = &self.restart {
+            self.engine.set_restart(&self.container, Some(policy.clone())).await.map_err(failed)?;
+        }
+        if self.engine.inspect(&self.container).await.map_err(failed)?.pid.is_none() {
+            let down = "its processes were lost with its node";
+            if restarts(self.restart.as_ref()) {
+                self.engine.start(&self.container).await.map_err(failed)?;
+                self.started_anew = Some(down.to_owned());
+            } else {
+                let why = format!("{down}, and its restart policy leaves it down");
+                self.started_anew = Some(why);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The certificate that a source's agent issues with the commit.
+///
+/// # Errors
+/// When its key is unusable.
+pub(super) fn certificate(
+    credentials: &Credentials,
+    order: &Order,
+    epoch: u64,
+    image: &str,
+) -> Result<Sealed, crate::identity::IdentityError> {
+    credentials.seal(&Certificate::due(order, epoch, image, Grounds::Commit))
 }
 
 fn differences(frozen: &Tree, restored: &Tree) -> String {
@@ -318,36 +444,29 @@ impl Steps for Leaving {
             }
             Phase::Transferred => self.transfer().await,
             Phase::Restored => {
-                self.destination.restore(self.order.id).await.map_err(failed)?;
+                self.destination().await?.restore(self.order.id).await.map_err(failed)?;
                 Ok(Bytes::ZERO)
             }
             Phase::Verified => self.verify().await,
             Phase::Committed => Ok(Bytes::ZERO),
-            Phase::Released => {
-                if self.seen.is_none() {
-                    self.look().await?;
-                }
-                let certificate = self.certificate()?;
-                self.destination.release(self.order.id, &certificate).await.map_err(failed)?;
-                Ok(Bytes::ZERO)
-            }
+            Phase::Released => self.release().await,
             Phase::Cleaned => self.clean().await,
         }
     }
 
     async fn undo(&mut self, undo: Undo) -> Result<(), StepError> {
         match undo {
-            Undo::ThawSource => {
-                self.engine.unpause(&self.container).await.map_err(failed)?;
-                match &self.restart {
-                    Some(policy) => {
-                        self.engine.set_restart(&self.container, Some(policy.clone())).await.map_err(failed)
-                    }
-                    None => Ok(()),
-                }
-            }
+            Undo::ThawSource => self.thaw().await,
             Undo::DeleteImage => remove_folder(&self.image).map_err(failed),
-            Undo::DiscardDestination => self.destination.discard(self.order.id).await.map_err(failed),
+            Undo::DiscardDestination => {
+                self.destination().await?.discard(self.order.id).await.map_err(failed)?;
+                self.tokens.clear();
+                Ok(())
+            }
         }
+    }
+
+    fn started_anew(&self) -> Option<String> {
+        self.started_anew.clone()
     }
 }

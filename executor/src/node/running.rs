@@ -2,21 +2,26 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use sterna_core::continuum::ServiceName;
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::engine::docker::{Container, Engine, EngineError};
-use crate::identity::Credentials;
-use crate::migration::machine;
+use crate::identity::{Credentials, IdentityError};
+use crate::migration::machine::{self, Register as _};
 use crate::migration::order::{MigrationId, Order};
+use crate::migration::phase::Phase;
+use crate::migration::register::Decision;
 use crate::migration::report::Event;
 
-use super::api::NodeFacts;
-use super::client::{AgentClient, ClientError};
-use super::departure::Leaving;
+use super::admission::Admission;
+use super::api::{NodeFacts, Standing};
+use super::client::AgentClient;
+use super::config::AdmissionConfig;
+use super::departure::{self, Leaving};
 use super::store::{Departure, Store, StoreError};
 
 /// An order that is not carried out.
@@ -28,13 +33,18 @@ pub enum OrderError {
     /// The register refused.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The destination can't be addressed.
+    /// The certificate can't be made.
     #[error(transparent)]
-    Destination(#[from] ClientError),
+    Certificate(#[from] IdentityError),
     /// It can't be carried out now.
     #[error("{0}")]
     Refused(String),
 }
+
+/// Time for a destination to say whether it was told to take over.
+const ASK: Duration = Duration::from_secs(3);
+/// From this many on, the events of migrations that have ended are forgotten.
+const LOGS: usize = 64;
 
 /// Migrations that leave this node.
 #[derive(Debug, Clone)]
@@ -44,15 +54,30 @@ pub struct Running {
     credentials: Credentials,
     staging: PathBuf,
     logs: Arc<Mutex<HashMap<MigrationId, watch::Sender<Vec<Event>>>>>,
+    /// For each migration that may still be undone, how to say so.
+    cancels: Arc<Mutex<HashMap<MigrationId, oneshot::Sender<String>>>>,
+    tokens: Admission,
     /// Held from looking whether a service is being moved until its departure is in the register.
     admission: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Running {
     /// Nothing under way yet.
-    pub fn new(engine: Engine, store: Store, credentials: Credentials, staging: PathBuf) -> Self {
-        let (logs, admission) = (Arc::default(), Arc::default());
-        Self { engine, store, credentials, staging, logs, admission }
+    pub fn new(
+        engine: Engine,
+        store: Store,
+        credentials: Credentials,
+        staging: PathBuf,
+        limits: AdmissionConfig,
+    ) -> Self {
+        let (logs, cancels, admission) = (Arc::default(), Arc::default(), Arc::default());
+        let tokens = Admission::new(limits.leaving, limits.per_peer);
+        Self { engine, store, credentials, staging, logs, cancels, tokens, admission }
+    }
+
+    fn steps(&self, departure: &Departure, own: NodeFacts) -> Leaving {
+        let (engine, credentials) = (self.engine.clone(), self.credentials.clone());
+        Leaving::new(engine, credentials, self.tokens.clone(), departure, own, &self.staging)
     }
 
     /// Starts to carry out an order. One that was given before is left alone.
@@ -60,7 +85,6 @@ impl Running {
     /// # Errors
     /// When the service is not here, is being moved already, or the register refuses.
     pub async fn start(&self, order: Order, container: &Container, own: NodeFacts) -> Result<(), OrderError> {
-        let destination = AgentClient::new(&self.credentials, &order.to, &order.to_address).await?;
         let _admission = self.admission.lock().await;
         if self.store.departure(order.id)?.is_some() {
             return Ok(());
@@ -78,14 +102,25 @@ impl Running {
         let Some(departure) = self.store.departure(order.id)? else {
             return Err(OrderError::Refused("the register did not keep the order".to_owned()));
         };
-        let mut steps = Leaving::new(self.engine.clone(), destination, &departure, own, &self.staging);
+        let mut steps = self.steps(&departure, own);
         let mut register = self.store.register(order.id);
         let log = self.log(order.id);
+        let (cancel, cancelled) = oneshot::channel();
+        self.cancels().insert(order.id, cancel);
+        let running = self.clone();
         let span = tracing::info_span!("migration", id = %order.id, service = %order.service, to = %order.to);
         tokio::spawn(tracing::Instrument::instrument(
             async move {
                 let note = |event| log.send_modify(|events| events.push(event));
-                machine::run(&order, &mut steps, &mut register, note).await;
+                let cancelled = async {
+                    match cancelled.await {
+                        Ok(why) => why,
+                        // Nobody can ask any more.
+                        Err(_) => std::future::pending().await,
+                    }
+                };
+                machine::run(&order, &mut steps, &mut register, note, cancelled).await;
+                running.cancels().remove(&order.id);
             },
             span,
         ));
@@ -95,23 +130,98 @@ impl Running {
     /// Finishes or undoes what an earlier life of this agent left under way.
     ///
     /// # Errors
-    /// When the register can't be read or a destination can't be addressed.
-    pub async fn recover(&self, own: &NodeFacts) -> Result<(), OrderError> {
+    /// When the register can't be read.
+    pub fn recover(&self, own: &NodeFacts) -> Result<(), OrderError> {
         for departure in self.store.departures_under_way()? {
             let order = departure.order.clone();
             tracing::warn!(migration = %order.id, service = %order.service, phase = ?departure.phase,
                 decision = ?departure.decision, "found under way at the start");
-            let destination = AgentClient::new(&self.credentials, &order.to, &order.to_address).await?;
-            let mut steps =
-                Leaving::new(self.engine.clone(), destination, &departure, own.clone(), &self.staging);
+            let mut steps = self.steps(&departure, own.clone());
             let mut register = self.store.register(order.id);
             let log = self.log(order.id);
+            let running = self.clone();
             tokio::spawn(async move {
                 let note = |event| log.send_modify(|events| events.push(event));
+                if running.was_fenced(&departure).await
+                    && let Err(error) = register.decide(Decision::Commit)
+                {
+                    tracing::error!(migration = %order.id, %error, "the fencing can't be noted");
+                }
                 machine::recover(&order, departure.phase, &mut steps, &mut register, note).await;
             });
         }
         Ok(())
+    }
+
+    /// Whether somebody took this node for gone, and the service runs at the destination for that reason. The source must not
+    /// run it again then. A destination that does not answer holds nobody up: fencing is for nodes that never come back.
+    async fn was_fenced(&self, departure: &Departure) -> bool {
+        let order = &departure.order;
+        if departure.decision != Decision::Undecided || departure.phase < Some(Phase::Synced) {
+            return false;
+        }
+        let ask = async {
+            let client = AgentClient::new(&self.credentials, &order.to, &order.to_address).await.ok()?;
+            client.arriving(order.id).await.ok()
+        };
+        let answer = tokio::time::timeout(ASK, ask).await.ok().flatten();
+        answer.is_some_and(|arriving| arriving.holding.owns())
+    }
+
+    /// Has a migration undone, if it is not committed yet. What came of it is its last event.
+    ///
+    /// # Errors
+    /// When it is not under way, or can only go forward.
+    pub fn cancel(&self, id: MigrationId, why: String) -> Result<(), OrderError> {
+        let departure = self.store.departure(id)?;
+        let departure = departure
+            .ok_or_else(|| OrderError::Refused(format!("nothing is known of migration {id} here")))?;
+        let refuse = |why: &str| Err(OrderError::Refused(format!("migration {id} {why}")));
+        if departure.report.is_some() {
+            return refuse("has ended already");
+        }
+        if departure.decision == Decision::Commit {
+            return refuse("is committed: it can only go forward");
+        }
+        // Where nobody listens it is being undone already.
+        if let Some(cancel) = self.cancels().remove(&id) {
+            let _ = cancel.send(why);
+        }
+        Ok(())
+    }
+
+    /// What this node says of a migration that leaves it; `None` for one that it never drove.
+    ///
+    /// # Errors
+    /// When the register can't be read or the certificate can't be made.
+    pub async fn standing(&self, id: MigrationId) -> Result<Option<Standing>, OrderError> {
+        match self.store.departure(id)? {
+            Some(departure) => Ok(Some(self.describe(departure).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// As above, for all migrations after one, oldest first, a limited number of them.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn standings(&self, after: Option<MigrationId>) -> Result<Vec<Standing>, OrderError> {
+        let mut all = Vec::new();
+        for departure in self.store.departures_after(after)? {
+            all.push(self.describe(departure).await?);
+        }
+        Ok(all)
+    }
+
+    async fn describe(&self, departure: Departure) -> Result<Standing, OrderError> {
+        let Departure { order, container, epoch, phase, decision, report, taken, ended, .. } = departure;
+        let certificate = if decision == Decision::Commit && report.is_none() {
+            let image = self.engine.inspect(&container).await?.image;
+            Some(departure::certificate(&self.credentials, &order, epoch, &image)?)
+        } else {
+            None
+        };
+        Ok(Standing { order, phase, decision, certificate, report, taken, ended })
     }
 
     /// The departure under way of a service.
@@ -137,8 +247,16 @@ impl Running {
         Ok(report.map(|report| watch::channel(vec![Event::Ended(report)]).1))
     }
 
+    fn cancels(&self) -> MutexGuard<'_, HashMap<MigrationId, oneshot::Sender<String>>> {
+        self.cancels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn log(&self, id: MigrationId) -> watch::Sender<Vec<Event>> {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        if logs.len() >= LOGS {
+            // The register has the reports of those that have ended.
+            logs.retain(|_, log| !matches!(log.borrow().last(), Some(Event::Ended(_))));
+        }
         logs.entry(id).or_insert_with(|| watch::channel(Vec::new()).0).clone()
     }
 }

@@ -3,6 +3,7 @@
 //! The scheduler asks, starts services and gives orders. Only another agent may send a service in, and only the one that the
 //! migration leaves may say more about it.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use axum::extract::{ConnectInfo, FromRequestParts, Path as Segment, Query, State
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::Deserialize;
@@ -22,13 +23,16 @@ use tokio_util::io::StreamReader;
 use crate::engine::criu;
 use crate::engine::docker::{Container, Engine, EngineError, service_body};
 use crate::engine::processes::Processes;
-use crate::identity::{Credentials, IdentityError, Role};
-use crate::migration::machine::Decision;
+use crate::error_chain::chain;
+use crate::identity::{Credentials, IdentityError, Role, Sealed};
+use crate::migration::holding::Holding;
 use crate::migration::order::{MigrationId, Order};
+use crate::migration::register::Decision;
 use crate::migration::report::Event;
 
 use super::api::{
-    Certificate, Finish, NodeFacts, Part, Problem, Reservation, Restored, ServiceFacts, StartService, Verdict,
+    Arriving, Finish, NodeFacts, Part, Problem, ReleaseAnswer, Reservation, Restored, ServiceFacts, Standing,
+    StartService, TOKEN_HEADER, Verdict,
 };
 use super::arrival::{ArrivalError, Arrivals, private_folder, staging_folder};
 use super::config::AgentConfig;
@@ -86,12 +90,23 @@ pub async fn serve(
     criu::write_node_settings().map_err(system("the settings for CRIU can't be written".to_owned()))?;
     let engine = wait_for_engine().await;
     let own = wait_for_facts(&config, &engine).await;
-    let arrivals = Arrivals { engine: engine.clone(), store: store.clone(), staging: config.staging.clone() };
-    let running = Running::new(engine.clone(), store.clone(), credentials, config.staging.clone());
-    if let Err(error) = running.recover(&own).await {
+    let (limits, staging) = (config.admission, config.staging.clone());
+    let arrivals = Arrivals::new(
+        engine.clone(),
+        store.clone(),
+        staging.clone(),
+        credentials.clone(),
+        limits.arriving.max(1),
+    );
+    let running = Running::new(engine.clone(), store.clone(), credentials.clone(), staging, limits);
+    if let Err(error) = running.recover(&own) {
         // It is tried again at the next start; until then the services stay as they are, safe.
         tracing::error!(%error, "migrations left under way can't be taken up");
     }
+    if let Err(error) = arrivals.revive().await {
+        tracing::error!(%error, "services that came to this node can't be looked after");
+    }
+    tokio::spawn(inquire(arrivals.clone(), credentials));
     let listener = TlsListener::bind(&config.listen, tls)
         .await
         .map_err(system(format!("{} can't be listened on", config.listen)))?;
@@ -130,24 +145,53 @@ async fn wait_for_facts(config: &AgentConfig, engine: &Engine) -> NodeFacts {
     }
 }
 
+/// How long nothing may be heard of a held service until its source is asked what was decided.
+const SILENCE: Duration = Duration::from_secs(4);
+
+/// Asks the sources of held services what was decided, whenever nothing was heard for a while: a call that was lost, or a
+/// source that was restarted, leaves nothing held for longer than it must be.
+async fn inquire(arrivals: Arrivals, credentials: Credentials) {
+    let mut time = Duration::ZERO;
+    loop {
+        match arrivals.silent_for(time) {
+            Ok(silent) => {
+                for arrival in silent {
+                    let order = &arrival.reservation.order;
+                    arrivals.hear(order.id);
+                    if let Err(error) = arrivals.settle(&arrival, &credentials).await {
+                        tracing::warn!(migration = %order.id, source = %order.from, %error,
+                            "held, and its source can't be asked what was decided");
+                    }
+                }
+            }
+            Err(error) => tracing::error!(%error, "what is held here can't be looked up"),
+        }
+        time = SILENCE;
+        tokio::time::sleep(SILENCE / 2).await;
+    }
+}
+
 fn routes() -> Router<Agent> {
     let from_scheduler = Router::new()
         .route("/v1/services", get(services).post(start_service))
-        .route("/v1/migrations", post(migrate))
+        .route("/v1/migrations", get(standings).post(migrate))
         .route("/v1/migrations/{id}/events", get(events));
     let from_agents = Router::new()
         .route("/v1/arrivals/check", post(check))
-        .route("/v1/arrivals", post(reserve))
+        .route("/v1/arrivals", get(held).post(reserve))
         .route("/v1/arrivals/{id}/parts/memory", put(receive_memory))
         .route("/v1/arrivals/{id}/parts/layer", put(receive_layer))
         .route("/v1/arrivals/{id}/parts/volume/{name}", put(receive_volume))
         .route("/v1/arrivals/{id}/restore", post(restore))
         .route("/v1/arrivals/{id}/restored", get(restored))
         .route("/v1/arrivals/{id}/release", post(release))
+        .route("/v1/arrivals/{id}/start-anew", post(start_anew))
         .route("/v1/arrivals/{id}/finish", post(finish))
-        .route("/v1/arrivals/{id}", delete(discard));
-    let from_both =
-        Router::new().route("/v1/node", get(node)).route("/v1/images", get(image).put(load_image));
+        .route("/v1/arrivals/{id}", get(arriving).delete(discard));
+    let from_both = Router::new()
+        .route("/v1/node", get(node))
+        .route("/v1/images", get(image).put(load_image))
+        .route("/v1/migrations/{id}", get(standing).delete(cancel));
     from_scheduler.merge(from_agents).merge(from_both)
 }
 
@@ -165,11 +209,7 @@ macro_rules! refusal_from {
     ($($error:ty => $status:expr),+ $(,)?) => {$(
         impl From<$error> for Refusal {
             fn from(error: $error) -> Self {
-                let text = match crate::migration::machine::StepError::from_error(&error) {
-                    crate::migration::machine::StepError::Failed(text) => text,
-                    refused => refused.to_string(),
-                };
-                Self($status, text)
+                Self($status, chain(&error))
             }
         }
     )+};
@@ -178,8 +218,18 @@ macro_rules! refusal_from {
 refusal_from! {
     EngineError => StatusCode::INTERNAL_SERVER_ERROR,
     StoreError => StatusCode::INTERNAL_SERVER_ERROR,
-    ArrivalError => StatusCode::CONFLICT,
     OrderError => StatusCode::CONFLICT,
+}
+
+impl From<ArrivalError> for Refusal {
+    fn from(error: ArrivalError) -> Self {
+        let status = match &error {
+            ArrivalError::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
+            ArrivalError::Certificate(_) => StatusCode::FORBIDDEN,
+            _ => StatusCode::CONFLICT,
+        };
+        Self(status, chain(&error))
+    }
 }
 
 /// A caller that is the scheduler.
@@ -211,6 +261,17 @@ impl<S: Sync> FromRequestParts<S> for FromAgent {
     }
 }
 
+/// A caller of either role.
+struct Caller(Role);
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let unknown = || Refusal(StatusCode::FORBIDDEN, "nobody is known by this certificate".to_owned());
+        role(parts).cloned().map(Self).ok_or_else(unknown)
+    }
+}
+
 async fn node(State(agent): State<Agent>) -> Result<Json<NodeFacts>, Refusal> {
     Ok(Json(facts::gather(&agent.config, &agent.engine).await?))
 }
@@ -235,18 +296,32 @@ async fn load_image(State(agent): State<Agent>, body: Body) -> Result<Json<()>, 
 impl Agent {
     /// The containers whose service this node owns, each with where it is being moved to.
     async fn owned(&self) -> Result<Vec<(Container, Option<NodeName>)>, Refusal> {
-        let held = self.store.held_containers()?;
         let leaving = self.store.departures_under_way()?;
         let mut owned = Vec::new();
         for container in self.engine.services().await? {
             let departure = leaving.iter().find(|one| one.container == container.id);
             let gone = departure.is_some_and(|one| one.decision == Decision::Commit);
-            if !gone && !held.contains(&container.id) {
+            if !gone && self.came_by_right(&container)? {
                 let to = departure.map(|one| one.order.to.clone());
                 owned.push((container, to));
             }
         }
         Ok(owned)
+    }
+
+    /// Whether a container is not one that a migration made and that has no certificate yet.
+    fn came_by_right(&self, container: &Container) -> Result<bool, Refusal> {
+        let Some(migration) = container.migration().and_then(|id| id.parse::<MigrationId>().ok()) else {
+            return Ok(true);
+        };
+        match self.store.arrival(migration)? {
+            Some(arrival) => Ok(arrival.state.owns()),
+            // The register was lost. What runs has run by right, for what is held stands stopped.
+            None => Ok(container
+                .pid
+                .and_then(|pid| Processes::of(pid).ok())
+                .is_some_and(|processes| !processes.all_stopped())),
+        }
     }
 
     fn describe(
@@ -266,6 +341,7 @@ impl Agent {
             frozen: container.paused,
             memory: processes.map(|all| all.resident()).unwrap_or_default(),
             leaving_for,
+            committed: None,
         }))
     }
 }
@@ -274,6 +350,21 @@ async fn services(_: FromScheduler, State(agent): State<Agent>) -> Result<Json<V
     let mut all = Vec::new();
     for (container, leaving_for) in agent.owned().await? {
         all.extend(agent.describe(&container, leaving_for)?);
+    }
+    for departure in agent.store.departures_under_way()? {
+        if departure.decision == Decision::Commit {
+            all.push(ServiceFacts {
+                service: departure.order.service,
+                container: departure.container,
+                image: String::new(),
+                running: false,
+                frozen: true,
+                memory: sterna_policies::quantity::Bytes::ZERO,
+                epoch: departure.epoch,
+                leaving_for: Some(departure.order.to),
+                committed: Some(departure.order.id),
+            });
+        }
     }
     Ok(Json(all))
 }
@@ -362,6 +453,50 @@ async fn events(
     Ok(Body::from_stream(lines.map(Ok::<_, std::convert::Infallible>)).into_response())
 }
 
+#[derive(Debug, Deserialize)]
+struct AfterQuery {
+    after: Option<MigrationId>,
+}
+
+async fn standings(
+    _: FromScheduler,
+    State(agent): State<Agent>,
+    Query(query): Query<AfterQuery>,
+) -> Result<Json<Vec<Standing>>, Refusal> {
+    Ok(Json(agent.running.standings(query.after).await?))
+}
+
+/// Told to the scheduler, and to the agent that the service goes to.
+async fn standing(
+    caller: Caller,
+    State(agent): State<Agent>,
+    Segment(id): Segment<MigrationId>,
+) -> Result<Json<Option<Standing>>, Refusal> {
+    let standing = agent.running.standing(id).await?;
+    match (&caller.0, &standing) {
+        (Role::Agent(node), Some(standing)) if standing.order.to != *node => {
+            Err(Refusal(StatusCode::FORBIDDEN, format!("migration {id} does not go to `{node}`")))
+        }
+        _ => Ok(Json(standing)),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct CancelQuery {
+    why: String,
+}
+
+async fn cancel(
+    _: FromScheduler,
+    State(agent): State<Agent>,
+    Segment(id): Segment<MigrationId>,
+    Query(query): Query<CancelQuery>,
+) -> Result<Json<()>, Refusal> {
+    // It stands in reports and logs.
+    let why: String = query.why.chars().filter(|one| !one.is_control()).take(200).collect();
+    Ok(Json(agent.running.cancel(id, why)?))
+}
+
 async fn check(
     FromAgent(caller): FromAgent,
     State(agent): State<Agent>,
@@ -391,99 +526,131 @@ fn addressed(agent: &Agent, caller: &NodeName, reservation: &Reservation) -> Res
     Err(Refusal(StatusCode::FORBIDDEN, text))
 }
 
-/// Refuses a caller that the migration does not leave.
-fn owns(agent: &Agent, caller: &NodeName, id: MigrationId) -> Result<(), Refusal> {
-    match agent.arrivals.source_of(id)? {
-        Some(source) if source != *caller => {
-            Err(Refusal(StatusCode::FORBIDDEN, format!("migration {id} does not leave `{caller}`")))
+/// The node that a call about an arrival comes from, if the migration leaves it and the call has the migration's token.
+struct Sender {
+    id: MigrationId,
+}
+
+impl FromRequestParts<Agent> for Sender {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, agent: &Agent) -> Result<Self, Refusal> {
+        let FromAgent(caller) = FromAgent::from_request_parts(parts, agent).await?;
+        let id = migration_of(parts, agent).await?;
+        let forbidden = |text: String| Err(Refusal(StatusCode::FORBIDDEN, text));
+        if let Some(arrival) = agent.store.arrival(id)? {
+            if arrival.source != caller {
+                return forbidden(format!("migration {id} does not leave `{caller}`"));
+            }
+            let token = parts.headers.get(TOKEN_HEADER).map(|token| blake3::hash(token.as_bytes()));
+            // Compared as hashes: that takes the same time wherever they differ.
+            if token != Some(blake3::hash(arrival.reservation.token.as_bytes())) {
+                return forbidden(format!("the call does not carry the token of migration {id}"));
+            }
         }
-        _ => Ok(()),
+        agent.arrivals.hear(id);
+        Ok(Self { id })
     }
 }
 
-async fn receive(
-    agent: Agent,
-    caller: NodeName,
-    id: MigrationId,
-    part: Part,
-    body: Body,
-) -> Result<Json<()>, Refusal> {
-    owns(&agent, &caller, id)?;
+/// The migration that a path names.
+async fn migration_of(parts: &mut Parts, agent: &Agent) -> Result<MigrationId, Refusal> {
+    let bad = |text: String| Refusal(StatusCode::BAD_REQUEST, text);
+    let Segment(names) = Segment::<HashMap<String, String>>::from_request_parts(parts, agent)
+        .await
+        .map_err(|error| bad(error.to_string()))?;
+    let id = names.get("id").map(String::as_str).unwrap_or_default();
+    id.parse().map_err(|error| bad(format!("`{id}` is not the id of a migration: {error}")))
+}
+
+async fn receive(agent: Agent, id: MigrationId, part: Part, body: Body) -> Result<Json<()>, Refusal> {
     let input = StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
     Ok(Json(agent.arrivals.receive(id, &part, input).await?))
 }
 
 async fn receive_memory(
-    FromAgent(caller): FromAgent,
+    Sender { id }: Sender,
     State(agent): State<Agent>,
-    Segment(id): Segment<MigrationId>,
     body: Body,
 ) -> Result<Json<()>, Refusal> {
-    receive(agent, caller, id, Part::Memory, body).await
+    receive(agent, id, Part::Memory, body).await
 }
 
 async fn receive_layer(
-    FromAgent(caller): FromAgent,
+    Sender { id }: Sender,
     State(agent): State<Agent>,
-    Segment(id): Segment<MigrationId>,
     body: Body,
 ) -> Result<Json<()>, Refusal> {
-    receive(agent, caller, id, Part::Layer, body).await
+    receive(agent, id, Part::Layer, body).await
 }
 
 async fn receive_volume(
-    FromAgent(caller): FromAgent,
+    Sender { id }: Sender,
     State(agent): State<Agent>,
-    Segment((id, name)): Segment<(MigrationId, String)>,
+    Segment((_, name)): Segment<(MigrationId, String)>,
     body: Body,
 ) -> Result<Json<()>, Refusal> {
-    receive(agent, caller, id, Part::Volume(name), body).await
+    receive(agent, id, Part::Volume(name), body).await
 }
 
-async fn restore(
-    FromAgent(caller): FromAgent,
-    State(agent): State<Agent>,
-    Segment(id): Segment<MigrationId>,
-) -> Result<Json<()>, Refusal> {
-    owns(&agent, &caller, id)?;
+async fn restore(Sender { id }: Sender, State(agent): State<Agent>) -> Result<Json<()>, Refusal> {
     Ok(Json(agent.arrivals.restore(id).await?))
 }
 
-async fn restored(
-    FromAgent(caller): FromAgent,
-    State(agent): State<Agent>,
-    Segment(id): Segment<MigrationId>,
-) -> Result<Json<Restored>, Refusal> {
-    owns(&agent, &caller, id)?;
+async fn restored(Sender { id }: Sender, State(agent): State<Agent>) -> Result<Json<Restored>, Refusal> {
     Ok(Json(agent.arrivals.restored(id).await?))
 }
 
-async fn release(
-    FromAgent(caller): FromAgent,
+async fn held(_: FromScheduler, State(agent): State<Agent>) -> Result<Json<Vec<Arriving>>, Refusal> {
+    let mut all = Vec::new();
+    for arrival in agent.store.arrivals(Holding::Held)? {
+        all.push(agent.arrivals.arriving(arrival.reservation.order.id).await?);
+    }
+    Ok(Json(all))
+}
+
+/// Told to the scheduler, and to the agent that the service comes from.
+async fn arriving(
+    caller: Caller,
     State(agent): State<Agent>,
     Segment(id): Segment<MigrationId>,
-    Json(certificate): Json<Certificate>,
-) -> Result<Json<()>, Refusal> {
-    owns(&agent, &caller, id)?;
+) -> Result<Json<Arriving>, Refusal> {
+    let arriving = agent.arrivals.arriving(id).await?;
+    match &caller.0 {
+        Role::Agent(node) if arriving.order.from != *node => {
+            Err(Refusal(StatusCode::FORBIDDEN, format!("migration {id} does not leave `{node}`")))
+        }
+        _ => Ok(Json(arriving)),
+    }
+}
+
+/// Anyone may carry a certificate: who issued it is proved by its signature.
+async fn release(
+    _: Caller,
+    State(agent): State<Agent>,
+    Segment(id): Segment<MigrationId>,
+    Json(certificate): Json<Sealed>,
+) -> Result<Json<ReleaseAnswer>, Refusal> {
+    agent.arrivals.hear(id);
     Ok(Json(agent.arrivals.release(id, &certificate).await?))
 }
 
-async fn finish(
-    FromAgent(caller): FromAgent,
+async fn start_anew(
+    Sender { id }: Sender,
     State(agent): State<Agent>,
-    Segment(id): Segment<MigrationId>,
+    Json(certificate): Json<Sealed>,
+) -> Result<Json<()>, Refusal> {
+    Ok(Json(agent.arrivals.start_anew(id, &certificate).await?))
+}
+
+async fn finish(
+    Sender { id }: Sender,
+    State(agent): State<Agent>,
     Json(finish): Json<Finish>,
 ) -> Result<Json<()>, Refusal> {
-    owns(&agent, &caller, id)?;
     Ok(Json(agent.arrivals.finish(id, &finish).await?))
 }
 
-async fn discard(
-    FromAgent(caller): FromAgent,
-    State(agent): State<Agent>,
-    Segment(id): Segment<MigrationId>,
-) -> Result<Json<()>, Refusal> {
-    owns(&agent, &caller, id)?;
+async fn discard(Sender { id }: Sender, State(agent): State<Agent>) -> Result<Json<()>, Refusal> {
     Ok(Json(agent.arrivals.discard(id).await?))
 }
 

@@ -2,17 +2,26 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use jiff::Timestamp;
+use nix::sys::time::TimeValLike as _;
+use nix::time::{ClockId, clock_gettime};
 use rusqlite::{Connection, OptionalExtension as _, params};
+use serde::{Deserialize, Serialize};
 use sterna_core::continuum::{NodeName, ServiceName};
+use sterna_policies::quantity::Millis;
 use thiserror::Error;
 
-use crate::migration::machine::{Decision, Register, StepError};
+use crate::migration::certificate::Certificate;
+use crate::migration::holding::Holding;
+use crate::migration::machine::{Register, StepError};
 use crate::migration::order::{MigrationId, Order};
 use crate::migration::phase::Phase;
+use crate::migration::register::Decision;
 use crate::migration::report::Report;
 
-use super::api::{Certificate, Reservation};
+use super::api::Reservation;
 
 /// The store can't be read or written.
 #[derive(Debug, Error)]
@@ -29,6 +38,7 @@ fn failed(what: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
 const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
+    PRAGMA busy_timeout = 5000;
     CREATE TABLE IF NOT EXISTS departures (
         id TEXT PRIMARY KEY,
         service TEXT NOT NULL,
@@ -38,7 +48,10 @@ const SCHEMA: &str = "
         phase TEXT,
         decision TEXT NOT NULL DEFAULT 'undecided',
         restart TEXT,
-        report TEXT
+        report TEXT,
+        taken TEXT NOT NULL DEFAULT '1970-01-01T00:00:00Z',
+        ended TEXT,
+        froze TEXT
     ) STRICT;
     CREATE TABLE IF NOT EXISTS arrivals (
         id TEXT PRIMARY KEY,
@@ -53,39 +66,20 @@ const SCHEMA: &str = "
         service TEXT PRIMARY KEY,
         epoch INTEGER NOT NULL
     ) STRICT;
-    PRAGMA user_version = 1;
 ";
 
-/// How far a service has come in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ArrivalState {
-    /// Its container exists and does not run as the service: created, or restored and held.
-    Held,
-    /// It runs here, with the certificate.
-    Released,
-    /// The source is gone too.
-    Finished,
-    /// It was given up before the commit.
-    Discarded,
-}
+/// Written to `user_version`.
+const VERSION: i64 = 2;
 
-impl ArrivalState {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Held => "held",
-            Self::Released => "released",
-            Self::Finished => "finished",
-            Self::Discarded => "discarded",
-        }
-    }
+/// What version 1 lacks.
+const FROM_1: &str = "
+    ALTER TABLE departures ADD COLUMN taken TEXT NOT NULL DEFAULT '1970-01-01T00:00:00Z';
+    ALTER TABLE departures ADD COLUMN ended TEXT;
+    ALTER TABLE departures ADD COLUMN froze TEXT;
+";
 
-    fn from_name(name: &str) -> Self {
-        [Self::Released, Self::Finished, Self::Discarded]
-            .into_iter()
-            .find(|state| state.name() == name)
-            .unwrap_or(Self::Held)
-    }
-}
+/// Most departures that one question is answered with.
+const PAGE: u32 = 500;
 
 /// A service on its way in, or that has come in.
 #[derive(Debug, Clone)]
@@ -97,7 +91,7 @@ pub struct Arrival {
     /// What was agreed.
     pub reservation: Reservation,
     /// How far it has come.
-    pub state: ArrivalState,
+    pub state: Holding,
     /// The certificate it was released with.
     pub certificate: Option<Certificate>,
 }
@@ -119,6 +113,10 @@ pub struct Departure {
     pub restart: Option<String>,
     /// How it ended; `None` while it is under way.
     pub report: Option<Report>,
+    /// When the order was taken.
+    pub taken: Timestamp,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
 }
 
 /// The store.
@@ -137,7 +135,13 @@ impl Store {
         std::fs::create_dir_all(folder)
             .map_err(|_| failed(rusqlite::Error::InvalidPath(folder.to_owned())))?;
         let connection = Connection::open(folder.join("agent.db")).map_err(&failed)?;
+        let found: i64 =
+            connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(&failed)?;
+        if found == 1 {
+            connection.execute_batch(FROM_1).map_err(&failed)?;
+        }
         connection.execute_batch(SCHEMA).map_err(&failed)?;
+        connection.pragma_update(None, "user_version", VERSION).map_err(&failed)?;
         Ok(Self { connection: Arc::new(Mutex::new(connection)) })
     }
 
@@ -158,8 +162,17 @@ impl Store {
         restart: Option<&str>,
     ) -> Result<bool, StoreError> {
         let rows = self.lock().execute(
-            "INSERT OR IGNORE INTO departures (id, service, container, epoch, migration, restart) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![order.id.to_string(), order.service.as_str(), container, epoch as i64, json(order), restart],
+            "INSERT OR IGNORE INTO departures (id, service, container, epoch, migration, restart, taken)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![
+                order.id.to_string(),
+                order.service.as_str(),
+                container,
+                epoch as i64,
+                json(order),
+                restart,
+                Timestamp::now().to_string()
+            ],
         );
         Ok(rows.map_err(failed("written"))? == 1)
     }
@@ -180,11 +193,20 @@ impl Store {
         self.departures("report IS NULL AND ?1 = ''", "")
     }
 
+    /// Departures whose id is greater than `after`, oldest first, a limited number of them.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn departures_after(&self, after: Option<MigrationId>) -> Result<Vec<Departure>, StoreError> {
+        self.departures("id > ?1", &after.map(|id| id.to_string()).unwrap_or_default())
+    }
+
     fn departures(&self, filter: &str, value: &str) -> Result<Vec<Departure>, StoreError> {
         let failed = failed("read");
         let connection = self.lock();
         let sql = format!(
-            "SELECT migration, container, epoch, phase, decision, restart, report FROM departures WHERE {filter} ORDER BY id"
+            "SELECT migration, container, epoch, phase, decision, restart, report, taken, ended
+             FROM departures WHERE {filter} ORDER BY id LIMIT {PAGE}"
         );
         let mut statement = connection.prepare(&sql).map_err(&failed)?;
         let rows = statement.query_map([value], |row| {
@@ -195,13 +217,11 @@ impl Store {
                 phase: row
                     .get::<_, Option<String>>(3)?
                     .and_then(|name| Phase::ALL.into_iter().find(|phase| phase.name() == name)),
-                decision: match row.get::<_, String>(4)?.as_str() {
-                    "commit" => Decision::Commit,
-                    "abort" => Decision::Abort,
-                    _ => Decision::Undecided,
-                },
+                decision: word(4, &row.get::<_, String>(4)?, Decision::from_name)?,
                 restart: row.get(5)?,
                 report: row.get::<_, Option<String>>(6)?.map(|text| parse(&text)).transpose()?,
+                taken: instant(7, &row.get::<_, String>(7)?)?,
+                ended: row.get::<_, Option<String>>(8)?.map(|text| instant(8, &text)).transpose()?,
             })
         });
         rows.and_then(Iterator::collect).map_err(&failed)
@@ -232,32 +252,33 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn arrival(&self, id: MigrationId) -> Result<Option<Arrival>, StoreError> {
-        let row = self.lock().query_row(
-            "SELECT source, container, reservation, state, certificate FROM arrivals WHERE id = ?1",
-            [id.to_string()],
-            |row| {
-                Ok(Arrival {
-                    source: NodeName(row.get(0)?),
-                    container: row.get(1)?,
-                    reservation: parse(row.get::<_, String>(2)?.as_str())?,
-                    state: ArrivalState::from_name(row.get::<_, String>(3)?.as_str()),
-                    certificate: row.get::<_, Option<String>>(4)?.map(|text| parse(&text)).transpose()?,
-                })
-            },
-        );
-        row.optional().map_err(failed("read"))
+        Ok(self.arrivals_where("id = ?1", &id.to_string())?.pop())
     }
 
-    /// Containers of arrivals that do not own their service.
+    /// Arrivals that are in a state, oldest first.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn held_containers(&self) -> Result<Vec<String>, StoreError> {
+    pub fn arrivals(&self, state: Holding) -> Result<Vec<Arrival>, StoreError> {
+        self.arrivals_where("state = ?1", state.name())
+    }
+
+    fn arrivals_where(&self, filter: &str, value: &str) -> Result<Vec<Arrival>, StoreError> {
         let failed = failed("read");
         let connection = self.lock();
-        let mut statement =
-            connection.prepare("SELECT container FROM arrivals WHERE state = 'held'").map_err(&failed)?;
-        let rows = statement.query_map([], |row| row.get(0));
+        let sql = format!(
+            "SELECT source, container, reservation, state, certificate FROM arrivals WHERE {filter} ORDER BY id"
+        );
+        let mut statement = connection.prepare(&sql).map_err(&failed)?;
+        let rows = statement.query_map([value], |row| {
+            Ok(Arrival {
+                source: NodeName(row.get(0)?),
+                container: row.get(1)?,
+                reservation: parse(row.get::<_, String>(2)?.as_str())?,
+                state: word(3, &row.get::<_, String>(3)?, Holding::from_name)?,
+                certificate: row.get::<_, Option<String>>(4)?.map(|text| parse(&text)).transpose()?,
+            })
+        });
         rows.and_then(Iterator::collect).map_err(&failed)
     }
 
@@ -289,7 +310,7 @@ impl Store {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn set_arrival(&self, id: MigrationId, state: ArrivalState) -> Result<(), StoreError> {
+    pub fn set_arrival(&self, id: MigrationId, state: Holding) -> Result<(), StoreError> {
         let rows = self
             .lock()
             .execute("UPDATE arrivals SET state = ?2 WHERE id = ?1", params![id.to_string(), state.name()]);
@@ -334,21 +355,76 @@ impl Register for DepartureRegister {
     }
 
     fn decide(&mut self, decision: Decision) -> Result<Decision, StepError> {
-        let name = match decision {
-            Decision::Commit => "commit",
-            Decision::Abort => "abort",
-            Decision::Undecided => return Err(StepError::Failed("undecided is no decision".to_owned())),
-        };
-        self.write("UPDATE departures SET decision = ?2 WHERE id = ?1 AND decision = 'undecided'", name)?;
+        // The rule of `Decision::settle`, as compare-and-set.
+        self.write(
+            "UPDATE departures SET decision = ?2 WHERE id = ?1 AND decision = 'undecided'",
+            decision.name(),
+        )?;
         let stands = self.store.departure(self.id).map_err(|error| StepError::from_error(&error))?;
         let stands =
             stands.ok_or_else(|| StepError::Failed("the departure is not in the register".to_owned()))?;
         Ok(stands.decision)
     }
 
-    fn ended(&mut self, report: &Report) -> Result<(), StepError> {
-        self.write("UPDATE departures SET report = ?2 WHERE id = ?1", &json(report)).map(drop)
+    fn freezing(&mut self) -> Result<(), StepError> {
+        self.write("UPDATE departures SET froze = ?2 WHERE id = ?1", &json(&Uptime::now()?)).map(drop)
     }
+
+    fn frozen_for(&self) -> Option<Millis> {
+        let froze = self.store.lock().query_row(
+            "SELECT froze FROM departures WHERE id = ?1",
+            [self.id.to_string()],
+            |row| row.get::<_, Option<String>>(0),
+        );
+        let froze: Uptime = serde_json::from_str(&froze.ok()??).ok()?;
+        Uptime::now().ok()?.since(&froze)
+    }
+
+    fn ended(&mut self, report: &Report) -> Result<(), StepError> {
+        let sql = format!(
+            "UPDATE departures SET report = ?2, ended = '{}' WHERE id = ?1 AND report IS NULL",
+            Timestamp::now()
+        );
+        self.write(&sql, &json(report)).map(drop)
+    }
+}
+
+/// A moment that can be compared across a restart of the agent, whatever is done to the clock, but not of the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Uptime {
+    boot: String,
+    micros: i64,
+}
+
+impl Uptime {
+    fn now() -> Result<Self, StepError> {
+        let failed = |error: &dyn std::error::Error| StepError::from_error(error);
+        let time = clock_gettime(ClockId::CLOCK_BOOTTIME).map_err(|error| failed(&error))?;
+        let boot =
+            std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(|error| failed(&error))?;
+        Ok(Self { boot: boot.trim().to_owned(), micros: time.num_microseconds() })
+    }
+
+    fn since(&self, earlier: &Self) -> Option<Millis> {
+        let micros =
+            u64::try_from(self.micros - earlier.micros).ok().filter(|_| self.boot == earlier.boot)?;
+        Some(Millis::from_duration(Duration::from_micros(micros)))
+    }
+}
+
+/// The value of a word in a column; a word that is none means that another program wrote there.
+fn word<T>(column: usize, text: &str, of: impl Fn(&str) -> Option<T>) -> rusqlite::Result<T> {
+    of(text).ok_or_else(|| {
+        rusqlite::Error::FromSqlConversionFailure(
+            column,
+            rusqlite::types::Type::Text,
+            format!("`{text}` is not known here").into(),
+        )
+    })
+}
+
+fn instant(column: usize, text: &str) -> rusqlite::Result<Timestamp> {
+    word(column, text, |text| text.parse().ok())
 }
 
 fn json(value: &impl serde::Serialize) -> String {
@@ -364,8 +440,8 @@ fn parse<T: serde::de::DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
+    use crate::migration::certificate::Grounds;
 
     #[test]
     fn the_register_decides_once_and_survives() {
@@ -376,6 +452,8 @@ mod tests {
             assert!(store.plan(&order, "c1", 3, None).unwrap());
             assert!(!store.plan(&order, "c1", 3, None).unwrap(), "an order given twice is one order");
             let mut register = store.register(order.id);
+            assert_eq!(register.frozen_for(), None);
+            register.freezing().unwrap();
             register.reached(Phase::Verified).unwrap();
             assert_eq!(register.decide(Decision::Commit).unwrap(), Decision::Commit);
             assert_eq!(register.decide(Decision::Abort).unwrap(), Decision::Commit);
@@ -388,6 +466,27 @@ mod tests {
             (Some(Phase::Verified), Decision::Commit, 3)
         );
         assert_eq!(found[0].order, order);
+        assert!(store.register(order.id).frozen_for().unwrap() < Millis::from_micros(60_000_000_000));
+        assert_eq!(store.departures_after(None).unwrap().len(), 1);
+        assert_eq!(store.departures_after(Some(order.id)).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn the_register_of_an_earlier_version_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = Connection::open(folder.path().join("agent.db")).unwrap();
+        old.execute_batch(
+            "CREATE TABLE departures (id TEXT PRIMARY KEY, service TEXT NOT NULL, container TEXT NOT NULL,
+                 epoch INTEGER NOT NULL, migration TEXT NOT NULL, phase TEXT,
+                 decision TEXT NOT NULL DEFAULT 'undecided', restart TEXT, report TEXT) STRICT;
+             PRAGMA user_version = 1;",
+        )
+        .unwrap();
+        drop(old);
+        for _ in 0..2 {
+            let store = Store::open(folder.path()).unwrap();
+            assert!(store.departures_after(None).unwrap().is_empty());
+        }
     }
 
     #[test]
@@ -402,19 +501,15 @@ mod tests {
             image: "sha256:0".into(),
             volumes: vec![],
             memory: sterna_policies::quantity::Bytes::ZERO,
+            token: String::new(),
         };
         store.reserve(&reservation, "c2").unwrap();
-        assert_eq!(store.held_containers().unwrap(), ["c2"]);
+        assert_eq!(store.arrivals(Holding::Held).unwrap()[0].container, "c2");
         assert_eq!(store.epoch(&order.service).unwrap(), 0);
-        let certificate = Certificate {
-            migration: order.id,
-            service: order.service.clone(),
-            epoch: 2,
-            destination: "b".into(),
-            image: "sha256:0".into(),
-        };
+        let certificate = Certificate::due(&order, 1, "sha256:0", Grounds::Commit);
         store.take_over(order.id, &certificate).unwrap();
-        assert!(store.held_containers().unwrap().is_empty());
+        assert!(store.arrivals(Holding::Held).unwrap().is_empty());
+        assert!(store.arrivals(Holding::Released).unwrap().len() == 1);
         assert_eq!(store.epoch(&order.service).unwrap(), 2);
         assert_eq!(store.arrival(order.id).unwrap().unwrap().certificate, Some(certificate));
     }

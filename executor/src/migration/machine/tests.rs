@@ -1,5 +1,7 @@
 use super::*;
 
+use std::future::pending;
+
 use crate::migration::table::{AtSource, Owner};
 
 /// Two nodes in memory, with the one rule that matters: who runs.
@@ -20,6 +22,7 @@ struct Memory {
     decision: Option<Decision>,
     refuse_commit: bool,
     ended: u32,
+    froze: Option<Instant>,
 }
 
 impl Steps for World {
@@ -56,6 +59,13 @@ impl Register for Memory {
         self.reached.push(phase);
         Ok(())
     }
+    fn freezing(&mut self) -> Result<(), StepError> {
+        self.froze = Some(Instant::now());
+        Ok(())
+    }
+    fn frozen_for(&self) -> Option<Millis> {
+        self.froze.map(|at| Millis::from_duration(at.elapsed()))
+    }
     fn decide(&mut self, decision: Decision) -> Result<Decision, StepError> {
         if self.refuse_commit && decision == Decision::Commit {
             return Err(StepError::Failed("disk full".into()));
@@ -71,7 +81,7 @@ impl Register for Memory {
 async fn walk(world: &mut World, memory: &mut Memory) -> Report {
     world.source_runs = true;
     let mut events = Vec::new();
-    let report = run(&Order::example(), world, memory, |event| events.push(event)).await;
+    let report = run(&Order::example(), world, memory, |event| events.push(event), pending()).await;
     assert!(matches!(events.last(), Some(Event::Ended(last)) if *last == report));
     assert_eq!(memory.ended, 1);
     report
@@ -182,7 +192,52 @@ async fn a_refusal_touches_nothing() {
         }
     }
     let mut steps = Refusing(vec![]);
-    let report = run(&Order::example(), &mut steps, &mut Memory::default(), |_| ()).await;
+    let report = run(&Order::example(), &mut steps, &mut Memory::default(), |_| (), pending()).await;
     assert_eq!(report.outcome, Outcome::Refused { reasons: vec!["another kernel".into()] });
     assert!(steps.0.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_migration_is_undone_before_the_commit_and_not_after_it() {
+    for phase in Phase::ALL {
+        // It hangs where it is cancelled; after the commit it fails a while instead and must go on.
+        let late = phase > Phase::Committed;
+        let mut world = World { source_runs: true, ..World::default() };
+        if late {
+            (world.fail_at, world.failures_left) = (Some(phase), 3);
+        } else {
+            world.hang_at = Some(phase);
+        }
+        let cancel = async {
+            sleep(Duration::from_millis(20)).await;
+            "enough".to_owned()
+        };
+        let report = run(&Order::example(), &mut world, &mut Memory::default(), |_| (), cancel).await;
+        if phase >= Phase::Committed {
+            assert_eq!(report.outcome, Outcome::Moved, "{phase}");
+            continue;
+        }
+        let Outcome::RolledBack { reason, .. } = &report.outcome else { panic!("{phase}: {report:?}") };
+        assert_eq!(reason, "cancelled: enough");
+        let OnFailure::Undo(expected) = table::of(phase).on_failure else { panic!("{phase}") };
+        assert_eq!(report.undone, expected, "{phase}");
+        assert!(world.source_runs && !world.destination_runs);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_frozen_is_known_across_a_restart() {
+    let froze = Some(Instant::now());
+    sleep(Duration::from_secs(3)).await;
+    let mut memory = Memory { froze, ..Memory::default() };
+    let mut world = World::default();
+    let report = recover(&Order::example(), Some(Phase::Dumped), &mut world, &mut memory, |_| ()).await;
+    assert!(report.frozen_in_vain.as_f64() >= 3000.0, "{report:?}");
+    assert_eq!(
+        report.outcome,
+        Outcome::RolledBack {
+            after: Phase::Dumped,
+            reason: "the agent was restarted before the commit".into()
+        }
+    );
 }

@@ -81,8 +81,10 @@ impl<M: Mover, C: Clock> Carrier<'_, M, C> {
         if self.stop.urgency() > Urgency::No {
             return Ok(Went::Otherwise);
         }
-        let to_address = match self.mover.address(&planned.to) {
-            Ok(address) => address,
+        let addresses =
+            self.mover.address(&planned.from).and_then(|from| Ok((from, self.mover.address(&planned.to)?)));
+        let (from_address, to_address) = match addresses {
+            Ok(addresses) => addresses,
             Err(error) => {
                 (self.tell)(&Notice::NotSeen(planned, &error.to_string()));
                 self.telemetry.migrated(MigrationEnd::NotTaken);
@@ -94,10 +96,12 @@ impl<M: Mover, C: Clock> Carrier<'_, M, C> {
             service: planned.service.clone(),
             from: planned.from.clone(),
             to: planned.to.clone(),
+            from_address,
             to_address,
             method: planned.method,
             deadline: policy.migration.deadline,
             freeze_lease: policy.migration.freeze_lease,
+            predicted: Some(planned.predicted),
         };
         let intent = Intent { id: order.id, decision: Some(self.decision), order: planned.clone() };
         self.history.intend(intent, self.clock.now()).await?;

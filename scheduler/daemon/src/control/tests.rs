@@ -96,6 +96,8 @@ impl Mover for FakeWorld {
             phases: vec![synced],
             downtime: (fate == Fate::Moves).then_some(Millis::from_micros(350_000_000)),
             frozen_in_vain: Millis::ZERO,
+            undone: vec![],
+            started_anew: None,
         })
     }
 }

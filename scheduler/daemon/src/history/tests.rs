@@ -74,6 +74,8 @@ fn ended(id: MigrationId, service: &str, outcome: report::Outcome) -> report::Re
         phases,
         downtime,
         frozen_in_vain: Default::default(),
+        undone: vec![],
+        started_anew: None,
     }
 }
 
