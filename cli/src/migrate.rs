@@ -148,10 +148,10 @@ pub fn table(report: &Report) -> String {
             "`{service}` stays on `{from}`, the same process as before: undone after `{after}`, frozen for {:.0}: {reason}",
             report.frozen_in_vain
         ),
-        Outcome::Refused { reasons } => {
+        Outcome::Refused { findings } => {
             format!(
                 "`{service}` stays on `{from}`, untouched: refused, because\n  - {}",
-                reasons.join("\n  - ")
+                findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  - ")
             )
         }
     };

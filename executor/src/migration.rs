@@ -8,11 +8,13 @@
 //! | [`certificate`] | the right to run the service at the destination |
 //! | [`holding`] | the destination's rules |
 //! | [`recovery`] | what an agent does with a migration that it finds at its start |
+//! | [`finding`] | what can speak against one |
 //! | [`order`] | what the source's agent is told |
 //! | [`machine`] | walks the table for one order |
 //! | [`report`] | what a migration says while it runs, and when it has ended |
 
 pub mod certificate;
+pub mod finding;
 pub mod holding;
 pub mod machine;
 pub mod order;

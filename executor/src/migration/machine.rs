@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::error_chain::chain;
 
+use super::finding::{self, Finding};
 use super::order::Order;
 use super::phase::Phase;
 use super::recovery::{Way, way};
@@ -24,8 +25,8 @@ use super::table::{self, OnFailure, Undo};
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum StepError {
     /// The two ends can't do it; each thing that speaks against it.
-    #[error("refused: {}", .0.join("; "))]
-    Refused(Vec<String>),
+    #[error("refused: {}", finding::line(.0))]
+    Refused(Vec<Finding>),
     /// It went wrong.
     #[error("{0}")]
     Failed(String),
@@ -260,7 +261,7 @@ impl<'a, S: Steps, R: Register, E: FnMut(Event) + Send> Walk<'a, S, R, E> {
             }
         }
         match error {
-            StepError::Refused(reasons) => Outcome::Refused { reasons },
+            StepError::Refused(findings) => Outcome::Refused { findings },
             StepError::Failed(reason) => {
                 let after = self.phases.last().map_or(Phase::Planned, |one| one.phase);
                 Outcome::RolledBack { after, reason }

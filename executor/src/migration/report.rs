@@ -5,6 +5,7 @@ use sterna_core::continuum::{NodeName, ServiceName};
 use sterna_core::history;
 use sterna_policies::quantity::{Bytes, Millis};
 
+use super::finding::Finding;
 use super::order::MigrationId;
 use super::phase::Phase;
 use super::table::Undo;
@@ -103,6 +104,6 @@ pub enum Outcome {
     /// Refused before anything was touched.
     Refused {
         /// Each thing that speaks against it.
-        reasons: Vec<String>,
+        findings: Vec<Finding>,
     },
 }

@@ -7,6 +7,7 @@ use sterna_policies::quantity::{Bytes, Cores};
 
 use crate::engine::processes::Tree;
 use crate::identity::Sealed;
+use crate::migration::finding::Finding;
 use crate::migration::holding::Holding;
 use crate::migration::order::{MigrationId, Order};
 use crate::migration::phase::Phase;
@@ -101,8 +102,8 @@ pub struct Reservation {
 /// What speaks against a migration; nothing if empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Each thing, for people.
-    pub reasons: Vec<String>,
+    /// Each thing.
+    pub findings: Vec<Finding>,
     /// Whether the image is there already.
     pub has_image: bool,
 }

@@ -20,6 +20,7 @@ use crate::engine::processes::Processes;
 use crate::engine::shim::{NOTES, Note};
 use crate::identity::{Credentials, IdentityError, Role, Sealed};
 use crate::migration::certificate::{Certificate, Grounds};
+use crate::migration::finding::{Code, Finding, Subject};
 use crate::migration::holding::{Answer, Call, Holding, Refusal, answer};
 use crate::migration::order::MigrationId;
 use crate::migration::register::Decision;
@@ -185,30 +186,29 @@ impl Arrivals {
         source: &NodeFacts,
         own: &NodeFacts,
     ) -> Result<Verdict, ArrivalError> {
-        let mut reasons = precheck::pair(source, own);
-        reasons.extend(precheck::room(reservation.memory, own.staging_free));
+        let mut findings = precheck::pair(source, own);
+        let mut clash = |code, what| findings.push(Finding::new(code, Subject::Destination, what));
         let body = body_of(reservation)?;
         let name = &reservation.order.service;
         let wanted = published(&body);
         if self.engine.has_container(name.as_str()).await? {
-            reasons.push(format!("a container named `{name}` is on the destination already; remove it"));
+            clash(Code::NameTaken, format!("a container named `{name}` is there already"));
         }
         for other in self.engine.services().await? {
             if other.pid.is_some() && other.name != name.as_str() {
                 for port in published(&other.body).into_iter().filter(|port| wanted.contains(port)) {
-                    reasons.push(format!("port {port} is published by `{}` on the destination", other.name));
+                    clash(Code::PortTaken, format!("port {port} is published by `{}`", other.name));
                 }
             }
         }
         for volume in &reservation.volumes {
             if self.engine.has_volume(volume).await {
-                reasons.push(format!(
-                    "a volume named `{volume}` is on the destination already; remove or rename it"
-                ));
+                clash(Code::VolumeTaken, format!("a volume named `{volume}` is there already"));
             }
         }
+        findings.extend(precheck::room(Subject::Destination, reservation.memory, own.staging_free));
         let there = self.engine.image_digest(&reservation.image).await?;
-        Ok(Verdict { reasons, has_image: there.is_some() })
+        Ok(Verdict { findings, has_image: there.is_some() })
     }
 
     /// Creates the container, not started. Doing it twice is the same as doing it once.

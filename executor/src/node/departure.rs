@@ -14,6 +14,7 @@ use crate::engine::processes::{Processes, Tree};
 use crate::engine::runc;
 use crate::identity::{Credentials, Sealed};
 use crate::migration::certificate::{Certificate, Grounds};
+use crate::migration::finding::{Code, Finding, Subject};
 use crate::migration::machine::{StepError, Steps};
 use crate::migration::order::Order;
 use crate::migration::phase::Phase;
@@ -150,9 +151,7 @@ impl Leaving {
         let mut own = precheck::container(self.seen()?);
         if own.is_empty() {
             own.extend(self.processes()?.using_io_uring().iter().map(|name| {
-                format!(
-                    "its process `{name}` uses io_uring, which CRIU can't carry over; turn that off in it"
-                )
+                Finding::new(Code::IoUring, Subject::Service, format!("its process `{name}` uses io_uring"))
             }));
         }
         if !own.is_empty() {
@@ -160,9 +159,9 @@ impl Leaving {
         }
         let reservation = self.reservation()?;
         let verdict = self.destination().await?.check(&reservation, &self.own).await.map_err(failed)?;
-        let mut reasons = verdict.reasons;
-        reasons.extend(precheck::room(reservation.memory, self.own.staging_free));
-        if reasons.is_empty() { Ok(Bytes::ZERO) } else { Err(StepError::Refused(reasons)) }
+        let mut findings = verdict.findings;
+        findings.extend(precheck::room(Subject::Source, reservation.memory, self.own.staging_free));
+        if findings.is_empty() { Ok(Bytes::ZERO) } else { Err(StepError::Refused(findings)) }
     }
 
     async fn reserve(&mut self) -> Result<Bytes, StepError> {

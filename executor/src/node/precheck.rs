@@ -4,51 +4,45 @@ use bollard::models::HostConfig;
 use sterna_policies::quantity::Bytes;
 
 use crate::engine::docker::Container;
+use crate::migration::finding::{Code, Finding, Subject};
 
 use super::api::NodeFacts;
 
 /// What speaks against a container as such: things that CRIU or this method can't carry over.
-pub fn container(container: &Container) -> Vec<String> {
+pub fn container(container: &Container) -> Vec<Finding> {
     let host = container.host();
     let body = &container.body;
-    let mut reasons = Vec::new();
-    let mut refuse = |applies: bool, reason: &str| {
+    let mut findings = Vec::new();
+    let mut refuse = |applies: bool, code: Code, what: &str| {
         if applies {
-            reasons.push(reason.to_owned());
+            findings.push(Finding::new(code, Subject::Service, what));
         }
     };
-    refuse(container.pid.is_none(), "it does not run");
-    refuse(container.paused, "it is paused already: somebody else holds it");
-    refuse(body.tty == Some(true), "it has a terminal (-t): CRIU can't carry that over; start it without");
-    refuse(
-        host.auto_remove == Some(true),
-        "it removes itself when it ends (--rm): a failed move could lose it; start it without",
-    );
-    refuse(
-        host.privileged == Some(true),
-        "it is privileged: what it holds of the node can't be carried over",
-    );
+    refuse(container.pid.is_none(), Code::NotRunning, "it does not run");
+    refuse(container.paused, Code::Paused, "it is paused already");
+    refuse(body.tty == Some(true), Code::Terminal, "it has a terminal");
+    refuse(host.auto_remove == Some(true), Code::RemovesItself, "it removes itself when it ends (`--rm`)");
+    refuse(host.privileged == Some(true), Code::Privileged, "it is privileged");
     refuse(
         host.devices.as_ref().is_some_and(|all| !all.is_empty())
             || host.device_requests.as_ref().is_some_and(|all| !all.is_empty()),
+        Code::Devices,
         "it uses devices of the node",
     );
     for (what, mode) in shared_namespaces(&host) {
-        refuse(true, &format!("it shares its {what} with {mode}"));
+        refuse(true, Code::SharedNamespace, &format!("it shares its {what} with {mode}"));
     }
     let network = host.network_mode.as_deref().unwrap_or("default");
     refuse(
         !matches!(network, "default" | "bridge" | "none"),
-        &format!("it is on the network `{network}`: only the engine's default bridge is supported"),
+        Code::Network,
+        &format!("it is on the network `{network}`"),
     );
     for mount in &container.other_mounts {
-        refuse(true, &format!("{mount} is mounted from the node: use a named volume"));
+        refuse(true, Code::Mount, &format!("{mount} is mounted from the node"));
     }
-    refuse(
-        container.layer.is_none(),
-        "its writable layer can't be found: the engine must use the overlay2 storage driver",
-    );
-    reasons
+    refuse(container.layer.is_none(), Code::WritableLayer, "its writable layer can't be found");
+    findings
 }
 
 fn shared_namespaces(host: &HostConfig) -> Vec<(&'static str, String)> {
@@ -68,21 +62,21 @@ fn shared_namespaces(host: &HostConfig) -> Vec<(&'static str, String)> {
 }
 
 /// What speaks against two nodes as a pair.
-pub fn pair(source: &NodeFacts, destination: &NodeFacts) -> Vec<String> {
-    let mut reasons = Vec::new();
-    let mut same = |what: &str, a: &str, b: &str| {
+pub fn pair(source: &NodeFacts, destination: &NodeFacts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut same = |code, what: &str, a: &str, b: &str| {
         if a != b {
-            reasons
-                .push(format!("the nodes differ in {what}: `{a}` at the source, `{b}` at the destination"));
+            let what = format!("they differ in {what}: `{a}` at the source, `{b}` at the destination");
+            findings.push(Finding::new(code, Subject::Pair, what));
         }
     };
-    same("architecture", &source.arch, &destination.arch);
-    same("kernel", &source.kernel, &destination.kernel);
-    same("cgroup version", &source.cgroup.to_string(), &destination.cgroup.to_string());
-    same("mapping of user numbers", &source.user_map, &destination.user_map);
-    same("version of CRIU", &source.criu, &destination.criu);
-    same("version of runc", &source.runc, &destination.runc);
-    same("version of sterna", &source.sterna, &destination.sterna);
+    same(Code::Architecture, "architecture", &source.arch, &destination.arch);
+    same(Code::Kernel, "kernel", &source.kernel, &destination.kernel);
+    same(Code::CgroupVersion, "cgroup version", &source.cgroup.to_string(), &destination.cgroup.to_string());
+    same(Code::UserMap, "mapping of user numbers", &source.user_map, &destination.user_map);
+    same(Code::CriuVersion, "version of CRIU", &source.criu, &destination.criu);
+    same(Code::RuncVersion, "version of runc", &source.runc, &destination.runc);
+    same(Code::SternaVersion, "version of sterna", &source.sterna, &destination.sterna);
     let missing: Vec<&str> = source
         .cpu_features
         .iter()
@@ -90,17 +84,19 @@ pub fn pair(source: &NodeFacts, destination: &NodeFacts) -> Vec<String> {
         .map(String::as_str)
         .collect();
     if !missing.is_empty() {
-        reasons.push(format!("the destination's processor lacks {}", missing.join(", ")));
+        let what = format!("its processor lacks {}", missing.join(", "));
+        findings.push(Finding::new(Code::CpuFeatures, Subject::Destination, what));
     }
-    reasons
+    findings
 }
 
-/// What speaks against a destination that has this much room for a memory image.
-pub fn room(memory: Bytes, staging_free: Bytes) -> Option<String> {
+/// What speaks against an end that has this much room for a memory image.
+pub fn room(end: Subject, memory: Bytes, staging_free: Bytes) -> Option<Finding> {
     // CRIU's other images are small; a tenth more covers them.
     let needed = Bytes(memory.0 + memory.0 / 10 + (16 << 20));
     (needed > staging_free).then(|| {
-        format!("the memory image needs about {needed}, and {staging_free} are free where images are staged")
+        let what = format!("the memory image needs about {needed}, and {staging_free} are free");
+        Finding::new(Code::Staging, end, what)
     })
 }
 
@@ -145,8 +141,8 @@ mod tests {
 
     #[test]
     fn a_plain_container_on_a_like_node_passes() {
-        assert_eq!(container(&plain()), [] as [&str; 0]);
-        assert_eq!(pair(&facts(), &facts()), [] as [&str; 0]);
+        assert_eq!(container(&plain()), []);
+        assert_eq!(pair(&facts(), &facts()), []);
     }
 
     #[test]
@@ -162,10 +158,18 @@ mod tests {
             network_mode: Some("mine".into()),
             ..HostConfig::default()
         });
-        let reasons = container(&bad);
-        for word in ["does not run", "terminal", "--rm", "privileged", "process numbers", "`mine`", "/etc/x"]
-        {
-            assert!(reasons.iter().any(|reason| reason.contains(word)), "{word}: {reasons:?}");
+        let findings = container(&bad);
+        for (code, word) in [
+            (Code::NotRunning, "does not run"),
+            (Code::Terminal, "terminal"),
+            (Code::RemovesItself, "--rm"),
+            (Code::Privileged, "privileged"),
+            (Code::SharedNamespace, "process numbers"),
+            (Code::Network, "`mine`"),
+            (Code::Mount, "/etc/x"),
+        ] {
+            let found = findings.iter().any(|one| one.code == code && one.what.contains(word));
+            assert!(found, "{code} {word}: {findings:?}");
         }
     }
 
@@ -173,15 +177,18 @@ mod tests {
     fn unlike_nodes_are_refused_but_a_better_processor_is_not() {
         let better =
             NodeFacts { cpu_features: vec!["avx2".into(), "avx512f".into(), "sse2".into()], ..facts() };
-        assert_eq!(pair(&facts(), &better), [] as [&str; 0]);
-        assert_eq!(pair(&better, &facts()), ["the destination's processor lacks avx512f"]);
+        assert_eq!(pair(&facts(), &better), []);
+        let lacking = Finding::new(Code::CpuFeatures, Subject::Destination, "its processor lacks avx512f");
+        assert_eq!(pair(&better, &facts()), [lacking]);
         let other = NodeFacts { kernel: "6.18".into(), cgroup: 1, ..facts() };
         assert_eq!(pair(&facts(), &other).len(), 2);
     }
 
     #[test]
     fn room_is_counted_with_a_margin() {
-        assert_eq!(room(Bytes::from_mib(100), Bytes::from_mib(200)), None);
-        assert!(room(Bytes::from_mib(100), Bytes::from_mib(100)).is_some());
+        let end = Subject::Source;
+        assert_eq!(room(end, Bytes::from_mib(100), Bytes::from_mib(200)), None);
+        let short = room(end, Bytes::from_mib(100), Bytes::from_mib(100)).unwrap();
+        assert_eq!((short.code, short.subject), (Code::Staging, Subject::Source));
     }
 }

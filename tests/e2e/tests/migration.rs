@@ -58,11 +58,18 @@ struct Report {
 }
 
 #[derive(Debug, Deserialize)]
+struct Finding {
+    code: String,
+    subject: String,
+    what: String,
+}
+
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 enum Outcome {
     Moved,
     RolledBack { reason: String },
-    Refused { reasons: Vec<String> },
+    Refused { findings: Vec<Finding> },
 }
 
 fn millis(text: &str) -> f64 {
@@ -235,8 +242,10 @@ async fn a_move_that_can_t_be_made_leaves_the_same_process_running() {
         .await
         .unwrap();
     let report = migrate(&sterna, &continuum, "redis", "b1").await;
-    let Outcome::Refused { reasons } = &report.outcome else { panic!("{report:?}") };
-    assert_eq!(reasons, &["a container named `redis` is on the destination already; remove it"]);
+    let Outcome::Refused { findings } = &report.outcome else { panic!("{report:?}") };
+    let [finding] = findings.as_slice() else { panic!("{findings:?}") };
+    assert_eq!((finding.code.as_str(), finding.subject.as_str()), ("C301", "destination"));
+    assert!(finding.what.contains("`redis`"), "{finding:?}");
     assert_eq!(millis(&report.frozen_in_vain), 0.0);
 
     // And the same service still moves where it can.

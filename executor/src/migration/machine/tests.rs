@@ -2,6 +2,7 @@ use super::*;
 
 use std::future::pending;
 
+use crate::migration::finding::{Code, Subject};
 use crate::migration::table::{AtSource, Owner};
 
 /// Two nodes in memory, with the one rule that matters: who runs.
@@ -178,11 +179,14 @@ async fn a_restarted_agent_goes_forward_after_the_commit_and_back_before_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_touches_nothing() {
+    fn finding() -> Finding {
+        Finding::new(Code::Kernel, Subject::Pair, "another kernel")
+    }
     struct Refusing(Vec<Undo>);
     impl Steps for Refusing {
         async fn enter(&mut self, phase: Phase) -> Result<Bytes, StepError> {
             match phase {
-                Phase::Checked => Err(StepError::Refused(vec!["another kernel".into()])),
+                Phase::Checked => Err(StepError::Refused(vec![finding()])),
                 _ => Ok(Bytes::ZERO),
             }
         }
@@ -193,7 +197,7 @@ async fn a_refusal_touches_nothing() {
     }
     let mut steps = Refusing(vec![]);
     let report = run(&Order::example(), &mut steps, &mut Memory::default(), |_| (), pending()).await;
-    assert_eq!(report.outcome, Outcome::Refused { reasons: vec!["another kernel".into()] });
+    assert_eq!(report.outcome, Outcome::Refused { findings: vec![finding()] });
     assert!(steps.0.is_empty());
 }
 

@@ -5,6 +5,7 @@ use rusqlite::params;
 use sterna_core::continuum::{NodeName, ServiceName};
 use sterna_core::history::{History, Outcome, PastMigration};
 use sterna_core::plan::{Move, MoveCost};
+use sterna_executor::migration::finding;
 use sterna_executor::migration::order::MigrationId;
 use sterna_executor::migration::report::{self, Report};
 use sterna_policies::quantity::{Bytes, Millis};
@@ -83,7 +84,7 @@ impl HistoryStore {
             let reason = match &report.outcome {
                 report::Outcome::Moved => None,
                 report::Outcome::RolledBack { after, reason } => Some(format!("after {after}: {reason}")),
-                report::Outcome::Refused { reasons } => Some(reasons.join("; ")),
+                report::Outcome::Refused { findings } => Some(finding::line(findings)),
             };
             connection
                 .execute(

@@ -5,6 +5,7 @@ use sterna_core::history::Outcome;
 use sterna_core::plan::{Move, MoveCost, Plan};
 use sterna_core::record::Recorded;
 use sterna_core::report::{Decision, Report, Verdict};
+use sterna_executor::migration::finding::{Code, Finding, Subject};
 use sterna_executor::migration::order::MigrationId;
 use sterna_executor::migration::phase::Phase;
 use sterna_executor::migration::report::{self, PhaseRecord};
@@ -150,7 +151,13 @@ async fn a_decision_remembers_the_newest_and_the_last_arrival() {
         let outcome = report::Outcome::RolledBack { after: Phase::Dumped, reason: "link".to_owned() };
         migrate(&store, "shop", outcome, second).await;
     }
-    migrate(&store, "other", report::Outcome::Refused { reasons: vec!["tty".to_owned()] }, 3).await;
+    migrate(
+        &store,
+        "other",
+        report::Outcome::Refused { findings: vec![Finding::new(Code::Terminal, Subject::Service, "tty")] },
+        3,
+    )
+    .await;
     let history = store.for_decision().await.unwrap();
     let shop = &history.migrations[&"shop".into()];
     assert_eq!(shop.len(), 33);

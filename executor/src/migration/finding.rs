@@ -1,0 +1,156 @@
+//! What speaks against a migration, as data: a stable code, whom it concerns, what was found, and what to do about it.
+//!
+//! The table of codes is here and nowhere else; `docs/precheck.md` is tested against it. A code keeps its meaning for ever; one
+//! that is no longer used is not given away again.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Whom a finding concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Subject {
+    /// The service, wherever it is to go.
+    Service,
+    /// The node that it leaves.
+    Source,
+    /// The node that it goes to.
+    Destination,
+    /// The two nodes together.
+    Pair,
+}
+
+impl Subject {
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Source => "source",
+            Self::Destination => "destination",
+            Self::Pair => "pair",
+        }
+    }
+}
+
+macro_rules! codes {
+    ($($name:ident $code:literal $meaning:literal $remedy:literal;)+) => {
+        /// What kind of thing speaks against a migration. Programs read it as `C001` and so on.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Code {
+            $(
+                #[doc = $meaning]
+                #[serde(rename = $code)]
+                $name,
+            )+
+        }
+
+        impl Code {
+            /// All codes, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The code as programs read it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $code),+ }
+            }
+
+            /// What it means.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning),+ }
+            }
+
+            /// What to do about it.
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$name => $remedy),+ }
+            }
+        }
+    };
+}
+
+codes! {
+    NotRunning "C001" "The service does not run." "start it";
+    Paused "C002" "The service is paused already: somebody else holds it." "unpause it, or wait for whoever paused it";
+    Terminal "C003" "The service has a terminal, which CRIU can't carry over." "create it without a terminal (`-t`)";
+    RemovesItself "C004" "The service removes itself when it ends, and a failed move could lose it." "create it without `--rm`";
+    Privileged "C005" "The service is privileged: what it holds of the node can't be carried over." "create it with the capabilities that it needs in place of `--privileged`";
+    Devices "C006" "The service uses devices of the node." "create it without devices";
+    SharedNamespace "C007" "The service shares a namespace with the node or another container." "give it namespaces of its own";
+    Network "C008" "The service is on a network other than the engine's default bridge." "put it on the default bridge, or on none";
+    Mount "C009" "The service has a mount that is not a named volume of the engine." "use a named volume";
+    WritableLayer "C010" "The service's writable layer can't be found." "have the engine use the storage driver overlay2";
+    IoUring "C011" "The service uses io_uring, which CRIU can't carry over." "turn io_uring off in the service";
+    Architecture "C101" "The nodes differ in processor architecture." "move it to a node of the same architecture";
+    Kernel "C102" "The nodes differ in kernel." "run the same kernel on both";
+    CgroupVersion "C103" "The nodes differ in cgroup version." "run both with the same cgroup version";
+    UserMap "C104" "The nodes map the user numbers of services differently." "give both engines the same `userns-remap` ranges";
+    CriuVersion "C105" "The nodes differ in version of CRIU." "make both from the same node image";
+    RuncVersion "C106" "The nodes differ in version of runc." "make both from the same node image";
+    SternaVersion "C107" "The nodes differ in version of sterna." "make both from the same node image";
+    CpuFeatures "C108" "The destination's processor lacks features that the source's has." "move it to a node whose processor has them";
+    Staging "C201" "There is too little room for the memory image." "give the staging folder more room, or make room in it";
+    NameTaken "C301" "The destination has a container of the same name." "remove or rename that container";
+    PortTaken "C302" "A port that the service publishes is taken at the destination." "free the port, or move it elsewhere";
+    VolumeTaken "C303" "The destination has a volume of the same name." "remove or rename that volume";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One thing that speaks against a migration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What kind of thing it is.
+    pub code: Code,
+    /// Whom it concerns.
+    pub subject: Subject,
+    /// What was found, for people.
+    pub what: String,
+    /// What to do about it, for people.
+    pub remedy: String,
+}
+
+impl Finding {
+    /// A finding whose remedy is that of its code.
+    pub fn new(code: Code, subject: Subject, what: impl Into<String>) -> Self {
+        Self { code, subject, what: what.into(), remedy: code.remedy().to_owned() }
+    }
+}
+
+/// One line: `C301 destination: what was found; what to do about it`.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}; {}", self.code, self.subject.name(), self.what, self.remedy)
+    }
+}
+
+/// Findings one after the other, for a log line or a table's cell.
+pub fn line(findings: &[Finding]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_and_in_order() {
+        for pair in Code::ALL.windows(2) {
+            assert!(pair[0].name() < pair[1].name(), "{} before {}", pair[0], pair[1]);
+        }
+    }
+
+    #[test]
+    fn programs_read_the_code_and_people_the_line() {
+        let finding = Finding::new(Code::PortTaken, Subject::Destination, "port 80/tcp is taken by `web`");
+        let json = serde_json::to_value(&finding).unwrap();
+        assert_eq!((json["code"].as_str(), json["subject"].as_str()), (Some("C302"), Some("destination")));
+        assert_eq!(serde_json::from_value::<Finding>(json).unwrap(), finding);
+        assert_eq!(
+            finding.to_string(),
+            "C302 destination: port 80/tcp is taken by `web`; free the port, or move it elsewhere"
+        );
+    }
+}
