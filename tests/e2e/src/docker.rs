@@ -58,8 +58,20 @@ pub async fn left_over(prefix: &str) -> anyhow::Result<Vec<String>> {
 /// # Errors
 /// When it can't be built: not root, no Debian mirror, no engine.
 pub async fn service_image() -> anyhow::Result<String> {
+    image(&[]).await
+}
+
+/// The same for the image of the workload zoo.
+///
+/// # Errors
+/// As [`service_image`].
+pub async fn zoo_image() -> anyhow::Result<String> {
+    image(&["zoo"]).await
+}
+
+async fn image(which: &[&str]) -> anyhow::Result<String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/service/image");
-    let finished = process::run(process::bound(&script).stdout(Stdio::piped()))
+    let finished = process::run(process::bound(&script).args(which).stdout(Stdio::piped()))
         .await
         .with_context(|| format!("can't start {}", script.display()))?;
     if !finished.status.success() {

@@ -10,6 +10,7 @@
 //! | [`sterna`] | the `sterna` binary |
 //! | [`continuum`] | local nodes, brought up and taken down by it |
 //! | [`guardian`] | cleaning up, whatever happens to us |
+//! | [`inventory`] | inventories of three sites, and services to put into them |
 //! | [`delay`] | the way between users and a site: a proxy that holds bytes back |
 //! | [`monitoring`] | Prometheus, blackbox exporter, node exporters |
 //! | [`process`] | programs that end with the test that started them |
@@ -19,6 +20,7 @@
 //! | [`writer`] | the client that writes all the time and measures the gap |
 //! | [`ticker`] | a service that can tell its own downtime |
 //! | [`digest`] | what a Redis that holds a dataset must answer to `DEBUG DIGEST` |
+//! | [`zoo`] | real programs whose state a cold start would lose, and how to tell |
 
 pub mod continuum;
 pub mod dataset;
@@ -26,6 +28,7 @@ pub mod delay;
 pub mod digest;
 pub mod docker;
 pub mod guardian;
+pub mod inventory;
 pub mod monitoring;
 pub mod policy;
 pub mod process;
@@ -36,3 +39,4 @@ pub mod sterna;
 pub mod story;
 pub mod ticker;
 pub mod writer;
+pub mod zoo;
