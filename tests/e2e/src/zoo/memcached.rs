@@ -49,7 +49,7 @@ async fn command(address: SocketAddr, text: &str) -> anyhow::Result<Vec<String>>
 }
 
 fn value(index: usize) -> String {
-    format!("value {index} {}", "x".repeat(index % 97))
+    format!("value {index}{}", "x".repeat(index % 97))
 }
 
 async fn statistics(address: SocketAddr) -> anyhow::Result<BTreeMap<String, String>> {
