@@ -65,7 +65,9 @@ fn number(statistics: &BTreeMap<String, String>, name: &str) -> anyhow::Result<u
 
 impl Workload for Memcached {
     fn service(&self) -> Service {
-        Service::new("memcached", IMAGE, &["memcached", "-u", "nobody", "-m", "64"]).port(PORT)
+        // Not `-u nobody`: a first process that gives up its privileges by itself can be moved only once.
+        let nobody = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"];
+        Service::new("memcached", IMAGE, &[&nobody[..], &["memcached", "-m", "64"]].concat()).port(PORT)
     }
 
     async fn drive<G: Ground>(&mut self, place: Place<'_, G>) -> anyhow::Result<()> {
