@@ -1,7 +1,31 @@
 //! What an agent does with a migration that it finds under way when it starts.
 
+use super::holding::Holding;
 use super::phase::Phase;
 use super::register::Decision;
+
+/// What the destination says when it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct There {
+    /// How far the service has come in.
+    pub holding: Holding,
+    /// Whether it stands there restored, proved to be a restore, every process of it stopped.
+    pub standing: bool,
+}
+
+/// What an agent that starts again decides about a migration that nothing was decided about. `alive` tells whether the
+/// source's processes are still there; `there` is `None` where the destination does not answer or knows nothing of it.
+///
+/// Two things make it a commit. Somebody took this node for gone and had the destination take over: then the service runs
+/// there. Or this node went down and took the source's processes with it, while the destination holds them whole: then what is
+/// held there is the service, and thawing would start it anew from its files.
+pub fn decision(alive: bool, there: Option<There>) -> Decision {
+    match there {
+        Some(there) if there.holding.owns() => Decision::Commit,
+        Some(There { holding: Holding::Held, standing: true }) if !alive => Decision::Commit,
+        _ => Decision::Abort,
+    }
+}
 
 /// The way out of a migration that was cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +49,17 @@ pub fn way(decision: Decision, reached: Option<Phase>) -> Way {
 mod tests {
     use super::*;
     use crate::migration::table::{self, OnFailure, Undo};
+
+    #[test]
+    fn the_last_copy_of_the_memory_is_not_given_up() {
+        let held = |standing| Some(There { holding: Holding::Held, standing });
+        assert_eq!(decision(false, held(true)), Decision::Commit);
+        assert_eq!(decision(true, held(true)), Decision::Abort, "the same process goes on");
+        assert_eq!(decision(false, held(false)), Decision::Abort);
+        assert_eq!(decision(false, None), Decision::Abort);
+        let owned = Some(There { holding: Holding::Finished, standing: false });
+        assert_eq!(decision(true, owned), Decision::Commit, "it was told to take over");
+    }
 
     #[test]
     fn whatever_was_reached_there_is_a_way_that_the_table_knows() {

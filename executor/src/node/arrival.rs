@@ -379,13 +379,10 @@ impl Arrivals {
         let certificate = self.certificate(&arrival, sealed)?;
         let standing = arrival.state == Holding::Held && self.standing(&arrival).await?;
         let (arrival, answer) = self.known(id, Call::Release { valid: certificate.is_some(), standing })?;
-        match (answer, certificate) {
+        match (answer, &certificate) {
             (Answer::Lost, _) => return Ok(ReleaseAnswer::Lost),
             (Answer::Do(_), Some(certificate)) => {
-                self.store.take_over(id, &certificate)?;
-                if let Grounds::Fenced { by, reason } = &certificate.grounds {
-                    tracing::warn!(migration = %id, by, reason, "taken over: the source is said to be gone");
-                }
+                self.store.take_over(id, certificate)?;
                 self.processes(&arrival).await?.resume().map_err(file("the processes can't be released"))?;
             }
             // Taken over before, but perhaps the agent ended before it let go.
@@ -395,6 +392,13 @@ impl Arrivals {
                 }
             }
             _ => {}
+        }
+        if let Some(Grounds::Fenced { by, reason }) = certificate.map(|one| one.grounds)
+            && arrival.state != Holding::Finished
+        {
+            tracing::warn!(migration = %id, by, reason, "the source is said to be gone; nothing more is expected of it");
+            let body = body_of(&arrival.reservation)?;
+            self.put_back(id, &arrival, body.host_config.and_then(|host| host.restart_policy)).await?;
         }
         Ok(ReleaseAnswer::Runs)
     }
@@ -419,9 +423,14 @@ impl Arrivals {
         self.run(&arrival).await
     }
 
-    /// Starts the container of a service that this node owns, if it does not run.
+    /// Has a service run that this node owns: lets it go, or starts its container where nothing stands.
     async fn run(&self, arrival: &Arrival) -> Result<(), ArrivalError> {
-        if self.engine.inspect(&arrival.container).await?.pid.is_some() {
+        if let Some(pid) = self.engine.inspect(&arrival.container).await?.pid {
+            // Restored and taken over, but perhaps the agent ended before it let go.
+            if by_restore(arrival)? {
+                let resumed = Processes::of(pid).and_then(|processes| processes.resume());
+                resumed.map_err(file("the processes can't be released"))?;
+            }
             return Ok(());
         }
         Note::remove(Path::new(NOTES), &arrival.container)
@@ -438,14 +447,10 @@ impl Arrivals {
     /// When the register refuses. A service that can't be started is told of and left.
     pub async fn revive(&self) -> Result<(), ArrivalError> {
         for arrival in self.store.arrivals(Holding::Released)? {
-            if by_restore(&arrival)?
-                && let Ok(processes) = self.processes(&arrival).await
-            {
-                processes.resume().map_err(file("the processes can't be released"))?;
-            }
             let body = body_of(&arrival.reservation)?;
             let policy = body.host_config.and_then(|host| host.restart_policy);
-            if restarts(policy.as_ref())
+            let stands = self.processes(&arrival).await.is_ok();
+            if (stands || restarts(policy.as_ref()))
                 && let Err(error) = self.run(&arrival).await
             {
                 tracing::error!(service = %arrival.reservation.order.service, %error, "can't be started again");
@@ -462,17 +467,27 @@ impl Arrivals {
     pub async fn finish(&self, id: MigrationId, finish: &Finish) -> Result<(), ArrivalError> {
         let _turn = self.turn(id).await;
         let (arrival, _) = self.known(id, Call::Finish)?;
-        self.synchronise(&arrival).await?;
-        if let Some(restart) = &finish.restart {
-            let policy: RestartPolicy = serde_json::from_value(restart.clone())
-                .map_err(|error| ArrivalError::Wrong(format!("the restart policy can't be read: {error}")))?;
+        let restart = finish.restart.clone().map(serde_json::from_value).transpose();
+        let restart = restart
+            .map_err(|error| ArrivalError::Wrong(format!("the restart policy can't be read: {error}")))?;
+        self.put_back(id, &arrival, restart).await
+    }
+
+    async fn put_back(
+        &self,
+        id: MigrationId,
+        arrival: &Arrival,
+        restart: Option<RestartPolicy>,
+    ) -> Result<(), ArrivalError> {
+        self.synchronise(arrival).await?;
+        if let Some(policy) = restart {
             let restarts = restarts(Some(&policy));
             self.engine.set_restart(&arrival.container, Some(policy)).await?;
-            if restarts {
-                self.run(&arrival).await?;
+            if restarts && arrival.state != Holding::Finished {
+                self.run(arrival).await?;
             }
         }
-        self.tidy(id, &arrival)?;
+        self.tidy(id, arrival)?;
         Ok(self.store.set_arrival(id, Holding::Finished)?)
     }
 

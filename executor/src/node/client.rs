@@ -246,11 +246,11 @@ impl AgentClient {
         self.answer(self.request(Method::GET, &format!("/arrivals/{id}")).timeout(ANSWER)).await
     }
 
-    /// What the agent holds of migrations that come to its node.
+    /// What the agent says of all migrations that come to its node and are not finished.
     ///
     /// # Errors
     /// As above.
-    pub async fn held(&self) -> Result<Vec<Arriving>, ClientError> {
+    pub async fn coming_in(&self) -> Result<Vec<Arriving>, ClientError> {
         self.answer(self.request(Method::GET, "/arrivals").timeout(ANSWER)).await
     }
 

@@ -14,12 +14,13 @@ use crate::identity::{Credentials, IdentityError};
 use crate::migration::machine::{self, Register as _};
 use crate::migration::order::{MigrationId, Order};
 use crate::migration::phase::Phase;
+use crate::migration::recovery::{self, There};
 use crate::migration::register::Decision;
 use crate::migration::report::Event;
 
 use super::admission::Admission;
 use super::api::{NodeFacts, Standing};
-use super::client::AgentClient;
+use super::client::{AgentClient, ClientError};
 use super::config::AdmissionConfig;
 use super::departure::{self, Leaving};
 use super::store::{Departure, Store, StoreError};
@@ -41,8 +42,11 @@ pub enum OrderError {
     Refused(String),
 }
 
-/// Time for a destination to say whether it was told to take over.
+/// Time for a destination to say what it holds, while the source stands frozen.
 const ASK: Duration = Duration::from_secs(3);
+/// As above, where the source's processes are gone.
+const ASK_FOR_THE_LAST_COPY: Duration = Duration::from_secs(60);
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// From this many on, the events of migrations that have ended are forgotten.
 const LOGS: usize = 64;
 
@@ -142,10 +146,11 @@ impl Running {
             let running = self.clone();
             tokio::spawn(async move {
                 let note = |event| log.send_modify(|events| events.push(event));
-                if running.was_fenced(&departure).await
+                if departure.decision == Decision::Undecided
+                    && running.recovered(&departure).await == Decision::Commit
                     && let Err(error) = register.decide(Decision::Commit)
                 {
-                    tracing::error!(migration = %order.id, %error, "the fencing can't be noted");
+                    tracing::error!(migration = %order.id, %error, "what the destination says can't be noted");
                 }
                 machine::recover(&order, departure.phase, &mut steps, &mut register, note).await;
             });
@@ -153,19 +158,31 @@ impl Running {
         Ok(())
     }
 
-    /// Whether somebody took this node for gone, and the service runs at the destination for that reason. The source must not
-    /// run it again then. A destination that does not answer holds nobody up: fencing is for nodes that never come back.
-    async fn was_fenced(&self, departure: &Departure) -> bool {
+    /// What is decided about a departure that was cut off undecided. A destination that does not answer keeps nobody frozen;
+    /// but where this node went down with the source's processes, it may hold all that is left of them and is asked for longer.
+    async fn recovered(&self, departure: &Departure) -> Decision {
         let order = &departure.order;
-        if departure.decision != Decision::Undecided || departure.phase < Some(Phase::Synced) {
-            return false;
+        if departure.phase < Some(Phase::Synced) {
+            return Decision::Abort;
         }
+        let alive = self.engine.inspect(&departure.container).await.is_ok_and(|one| one.pid.is_some());
         let ask = async {
-            let client = AgentClient::new(&self.credentials, &order.to, &order.to_address).await.ok()?;
-            client.arriving(order.id).await.ok()
+            loop {
+                if let Ok(client) = AgentClient::new(&self.credentials, &order.to, &order.to_address).await {
+                    match client.arriving(order.id).await {
+                        Ok(arriving) => {
+                            return Some(There { holding: arriving.holding, standing: arriving.standing });
+                        }
+                        // It answers, and knows nothing of it.
+                        Err(ClientError::Refused { .. }) => return None,
+                        Err(error) => tracing::warn!(migration = %order.id, %error, "asking the destination"),
+                    }
+                }
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
         };
-        let answer = tokio::time::timeout(ASK, ask).await.ok().flatten();
-        answer.is_some_and(|arriving| arriving.holding.owns())
+        let time = if alive { ASK } else { ASK_FOR_THE_LAST_COPY };
+        recovery::decision(alive, tokio::time::timeout(time, ask).await.ok().flatten())
     }
 
     /// Has a migration undone, if it is not committed yet. What came of it is its last event.

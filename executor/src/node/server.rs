@@ -178,7 +178,7 @@ fn routes() -> Router<Agent> {
         .route("/v1/migrations/{id}/events", get(events));
     let from_agents = Router::new()
         .route("/v1/arrivals/check", post(check))
-        .route("/v1/arrivals", get(held).post(reserve))
+        .route("/v1/arrivals", get(coming_in).post(reserve))
         .route("/v1/arrivals/{id}/parts/memory", put(receive_memory))
         .route("/v1/arrivals/{id}/parts/layer", put(receive_layer))
         .route("/v1/arrivals/{id}/parts/volume/{name}", put(receive_volume))
@@ -411,6 +411,17 @@ async fn migrate(
     if agent.store.departure(order.id)?.is_some() {
         return Ok(Json(()));
     }
+    if let Some(arrival) = agent.store.arrivals(Holding::Released)?.into_iter().find(|one| {
+        // Its first source may still speak to it; what that says must not meet the next migration.
+        one.reservation.order.service == order.service
+    }) {
+        let text = format!(
+            "`{}` has come from `{}`, which has not let go of it yet: try again when that node answers, or tell that it is \
+             gone for good with `sterna fence`",
+            order.service, arrival.source
+        );
+        return Err(Refusal(StatusCode::CONFLICT, text));
+    }
     let owned = agent.owned().await?;
     let container = owned
         .into_iter()
@@ -600,10 +611,13 @@ async fn restored(Sender { id }: Sender, State(agent): State<Agent>) -> Result<J
     Ok(Json(agent.arrivals.restored(id).await?))
 }
 
-async fn held(_: FromScheduler, State(agent): State<Agent>) -> Result<Json<Vec<Arriving>>, Refusal> {
+/// All that has not finished coming in.
+async fn coming_in(_: FromScheduler, State(agent): State<Agent>) -> Result<Json<Vec<Arriving>>, Refusal> {
     let mut all = Vec::new();
-    for arrival in agent.store.arrivals(Holding::Held)? {
-        all.push(agent.arrivals.arriving(arrival.reservation.order.id).await?);
+    for state in [Holding::Held, Holding::Released] {
+        for arrival in agent.store.arrivals(state)? {
+            all.push(agent.arrivals.arriving(arrival.reservation.order.id).await?);
+        }
     }
     Ok(Json(all))
 }
