@@ -12,9 +12,11 @@
 //! | [`fleet`] | all agents of a continuum, seen from the scheduler |
 //! | [`platform`] | where nodes live: making, showing and removing them |
 //! | `error_chain` | an error in words, with what caused it |
+//! | [`fault`] | points at which a test can have a fault strike; empty without the feature `faults` |
 
 pub mod engine;
 mod error_chain;
+pub mod fault;
 pub mod fleet;
 pub mod identity;
 pub mod migration;

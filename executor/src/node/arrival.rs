@@ -18,6 +18,7 @@ use crate::engine::criu;
 use crate::engine::docker::{Engine, EngineError, destination_body, restarts};
 use crate::engine::processes::Processes;
 use crate::engine::shim::{NOTES, Note};
+use crate::fault::{self, AtArrival, Point};
 use crate::identity::{Credentials, IdentityError, Role, Sealed};
 use crate::migration::certificate::{Certificate, Grounds};
 use crate::migration::finding::{Code, Finding, Subject};
@@ -229,6 +230,7 @@ impl Arrivals {
         }
         // What is made from here on is known to belong to this migration, whatever happens.
         self.store.reserve(reservation, "")?;
+        fault::gate(Point::Arrival(AtArrival::Reserve)).await;
         private_folder(&self.image(id))?;
         let name = id.to_string();
         hold(&name)?;
@@ -311,7 +313,9 @@ impl Arrivals {
         Note { image: image.clone(), restored: false }
             .leave(Path::new(NOTES), &arrival.container)
             .map_err(file("the note for the runtime can't be written"))?;
+        fault::gate(Point::Arrival(AtArrival::Restore)).await;
         let started = self.engine.start(&arrival.container).await;
+        fault::gate(Point::Arrival(AtArrival::Restored)).await;
         // Later dumps of this container read the same settings: only this restore is held.
         let_go(&id.to_string())?;
         started.map_err(|error| ArrivalError::Restore {
@@ -382,7 +386,9 @@ impl Arrivals {
         match (answer, &certificate) {
             (Answer::Lost, _) => return Ok(ReleaseAnswer::Lost),
             (Answer::Do(_), Some(certificate)) => {
+                fault::gate(Point::Arrival(AtArrival::TakeOver)).await;
                 self.store.take_over(id, certificate)?;
+                fault::gate(Point::Arrival(AtArrival::Released)).await;
                 self.processes(&arrival).await?.resume().map_err(file("the processes can't be released"))?;
             }
             // Taken over before, but perhaps the agent ended before it let go.
@@ -467,6 +473,7 @@ impl Arrivals {
     pub async fn finish(&self, id: MigrationId, finish: &Finish) -> Result<(), ArrivalError> {
         let _turn = self.turn(id).await;
         let (arrival, _) = self.known(id, Call::Finish)?;
+        fault::gate(Point::Arrival(AtArrival::Finish)).await;
         let restart = finish.restart.clone().map(serde_json::from_value).transpose();
         let restart = restart
             .map_err(|error| ArrivalError::Wrong(format!("the restart policy can't be read: {error}")))?;
@@ -517,6 +524,7 @@ impl Arrivals {
         let Some(arrival) = arrival.filter(|_| matches!(answer, Answer::Do(_))) else {
             return self.remove_image(id);
         };
+        fault::gate(Point::Arrival(AtArrival::Discard)).await;
         let service = arrival.reservation.order.service.as_str();
         let container = match arrival.container.as_str() {
             // The agent ended between making it and noting its id.

@@ -126,11 +126,11 @@ impl AgentClient {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let response = request.send().await.map_err(|error| ClientError::Silent {
-            node: self.node.clone(),
-            address: self.address.clone(),
-            reason: chain(&error),
-        })?;
+        let silent =
+            |reason| ClientError::Silent { node: self.node.clone(), address: self.address.clone(), reason };
+        let answer =
+            crate::fault::call(request).await.ok_or_else(|| silent("the answer was lost".to_owned()))?;
+        let response = answer.map_err(|error| silent(chain(&error)))?;
         if response.status().is_success() {
             return Ok(response);
         }

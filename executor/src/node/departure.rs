@@ -415,7 +415,8 @@ async fn send<T: Send + 'static>(
         let value = write(&mut writer)?;
         Ok::<_, std::io::Error>((writer.end()?, value))
     });
-    let sending = destination.send_part(id, &part, ReaderStream::with_capacity(far, 1 << 18));
+    let stream = crate::fault::spoil(&part, ReaderStream::with_capacity(far, 1 << 18));
+    let sending = destination.send_part(id, &part, stream);
     let (written, sent) = tokio::join!(writing, sending);
     let written = written.map_err(failed)?;
     match (written, sent) {

@@ -10,6 +10,7 @@ use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 
 use crate::engine::docker::{Container, Engine, EngineError};
+use crate::fault::pointed;
 use crate::identity::{Credentials, IdentityError};
 use crate::migration::machine::{self, Register as _};
 use crate::migration::order::{MigrationId, Order};
@@ -106,8 +107,8 @@ impl Running {
         let Some(departure) = self.store.departure(order.id)? else {
             return Err(OrderError::Refused("the register did not keep the order".to_owned()));
         };
-        let mut steps = self.steps(&departure, own);
-        let mut register = self.store.register(order.id);
+        let mut steps = pointed(self.steps(&departure, own));
+        let mut register = pointed(self.store.register(order.id));
         let log = self.log(order.id);
         let (cancel, cancelled) = oneshot::channel();
         self.cancels().insert(order.id, cancel);
@@ -140,8 +141,8 @@ impl Running {
             let order = departure.order.clone();
             tracing::warn!(migration = %order.id, service = %order.service, phase = ?departure.phase,
                 decision = ?departure.decision, "found under way at the start");
-            let mut steps = self.steps(&departure, own.clone());
-            let mut register = self.store.register(order.id);
+            let mut steps = pointed(self.steps(&departure, own.clone()));
+            let mut register = pointed(self.store.register(order.id));
             let log = self.log(order.id);
             let running = self.clone();
             tokio::spawn(async move {
