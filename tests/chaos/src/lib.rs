@@ -4,34 +4,221 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`binary`] | the `sterna` binary with fault points |
+//! | [`injection`] | which fault strikes at which point, in which order |
+//! | [`world`] | the nodes, the services, and those who watch them |
+//! | [`node`] | a node seen from the host: processes, files, network |
+//! | [`disk`] | the nodes' disks, small enough to be filled |
+//! | [`register`] | the agents' registers, read from outside |
+//! | [`token`] | the service that can't run twice unseen, and the log of its tokens |
+//! | [`strike`] | letting a fault strike, and healing |
+//! | [`trial`] | one run |
+//! | [`judge`] | the referee |
+//! | [`results`] | the table |
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 pub mod binary;
+pub mod disk;
+pub mod injection;
+pub mod judge;
+pub mod node;
+pub mod register;
+pub mod results;
+pub mod strike;
+pub mod token;
+pub mod trial;
+pub mod world;
+
+use judge::{Before, Found};
+use results::Counts;
+use trial::{Ended, Trial};
+use world::World;
 
 /// What is asked for.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// How many faults strike.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    /// How many faults strike. The first two dozen cover every kind; there are about 900.
+    #[arg(long, default_value_t = 22, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
     /// Decides the order of the faults; the same number gives the same order.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Runs of that order to leave out at its beginning.
+    #[arg(long, default_value_t = 0)]
+    pub skip: u32,
+    /// Only faults whose kind, or point, contains this text.
+    #[arg(long, value_name = "TEXT")]
+    pub only: Option<String>,
     /// Where every run's result goes, as JSON.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Where logs and registers go after a run that went wrong.
+    #[arg(long, value_name = "FOLDER", default_value = "target/chaos")]
+    pub evidence: PathBuf,
+    /// Name of the nodes' continuum.
+    #[arg(long, default_value = "chaos")]
+    pub name: String,
     /// A `sterna` binary built with the feature `faults`; built here unless given.
     #[arg(long, value_name = "FILE")]
     pub binary: Option<PathBuf>,
 }
 
-/// Runs.
+/// All results, for programs.
+#[derive(Debug, Serialize)]
+struct Results<'a> {
+    seed: u64,
+    counts: Counts,
+    tokens: u64,
+    tokens_missing: u64,
+    writes: u64,
+    trials: &'a [Trial],
+}
+
+/// Has the faults strike, prints the table, and fails if anything was lost, doubled, left or unknown.
 ///
 /// # Errors
 /// When the nodes can't be had.
+#[expect(clippy::print_stdout, reason = "the table is what is asked for")]
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    world::must_be_root()?;
+    // An error says that it is set already.
+    let _already = rustls::crypto::ring::default_provider().install_default();
     let binary = binary::find(args.binary.as_deref()).await?;
-    anyhow::bail!("nothing strikes yet; the binary would be {}", binary.display())
+    let wanted = |one: &injection::Injection| {
+        args.only.as_deref().is_none_or(|text| format!("{} @ {}", one.fault, one.point).contains(text))
+    };
+    let all = injection::schedule(args.seed).into_iter().filter(wanted);
+    let all: Vec<_> = all.skip(usize::try_from(args.skip)?).take(usize::try_from(args.runs)?).collect();
+    let bar = bar(all.len())?;
+    say(&bar, "bringing up the nodes");
+    let mut world = World::up(&binary, &args.name).await?;
+    let mut before = judge::stand(&mut world).await?;
+    let mut trials: Vec<Trial> = Vec::new();
+    let (mut tokens, mut missing) = (0, 0);
+    let began = Instant::now();
+    for (at, injection) in all.iter().enumerate() {
+        bar.set_message(format!("{} at {}", injection.fault, injection.point));
+        let start = Instant::now();
+        let trial = trial::run(&mut world, at + 1, *injection, &before).await;
+        let trial = trial.unwrap_or_else(|error| broken(at + 1, *injection, &error, start));
+        say(&bar, &line(&trial, all.len()));
+        let clean = trial.found.is_empty();
+        if !clean {
+            let folder = world::evidence_folder(&args.evidence, trial.number);
+            let kept = world.evidence(&folder, start.elapsed()).await;
+            kept.and_then(|()| {
+                Ok(std::fs::write(folder.join("run.json"), serde_json::to_string_pretty(&trial)?)?)
+            })
+            .unwrap_or_else(|error| say(&bar, &format!("no evidence could be kept: {error:#}")));
+        }
+        trials.push(trial);
+        bar.inc(1);
+        // How things stand for the next run; where they do not stand well, everything is made anew.
+        match next(&mut world, clean).await {
+            Ok(stands) => before = stands,
+            Err(error) => {
+                say(&bar, &format!("making everything anew: {error:#}"));
+                tokens += world.tokens.log().count;
+                missing += world.tokens.log().missing;
+                world.down().await?;
+                world = World::up(&binary, &args.name).await?;
+                before = judge::stand(&mut world).await?;
+            }
+        }
+    }
+    bar.finish_and_clear();
+    tokens += world.tokens.log().count;
+    missing += world.tokens.log().missing;
+    world.down().await?;
+
+    let counts = Counts::of(&trials);
+    let writes = trials.iter().map(|one| one.writes).sum();
+    if let Some(out) = &args.out {
+        write_results(
+            out,
+            &Results { seed: args.seed, counts, tokens, tokens_missing: missing, writes, trials: &trials },
+        )?;
+    }
+    println!("{}", results::table(&trials));
+    let (count, middle, most) = results::frozen_in_vain(&trials);
+    println!(
+        "seed {}, {:.0} s; {tokens} tokens ({missing} datagrams lost), {writes} writes acknowledged; {count} times frozen in \
+         vain: median {middle:.0} ms, at most {most:.0} ms",
+        args.seed,
+        began.elapsed().as_secs_f64()
+    );
+    Ok(if counts.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// How things stand after a run.
+async fn next(world: &mut World, clean: bool) -> anyhow::Result<Before> {
+    anyhow::ensure!(clean, "something was found");
+    judge::stand(world).await
+}
+
+/// A run that could not be carried out.
+fn broken(number: usize, injection: injection::Injection, error: &anyhow::Error, start: Instant) -> Trial {
+    Trial {
+        number,
+        injection,
+        from: String::new(),
+        to: String::new(),
+        reached: false,
+        committed: injection::is_committed(injection.point),
+        ended: Ended::Unknown,
+        said: None,
+        frozen_in_vain: None,
+        longest_gap_ms: 0,
+        writes: 0,
+        found: vec![Found::Unknown { what: format!("the run could not be carried out: {error:#}") }],
+        seconds: start.elapsed().as_secs_f64(),
+    }
+}
+
+fn write_results(out: &Path, results: &Results<'_>) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(results)?;
+    std::fs::write(out, text).with_context(|| format!("can't write {}", out.display()))
+}
+
+fn line(trial: &Trial, all: usize) -> String {
+    let Trial { number, injection, from, to, .. } = trial;
+    let mut text = format!(
+        "{number:>3}/{all} {} at {}, {} {from} to {to}: {:?}{} in {:.1} s, {} ms without a token",
+        injection.fault,
+        injection.point,
+        injection.service.name(),
+        trial.ended,
+        if trial.reached { "" } else { ", NOT REACHED" },
+        trial.seconds,
+        trial.longest_gap_ms,
+    );
+    if let Some(said) = &trial.said {
+        text.push_str(&format!(" ({said})"));
+    }
+    for found in &trial.found {
+        text.push_str(&format!("\n        FOUND {found:?}"));
+    }
+    text
+}
+
+fn bar(all: usize) -> anyhow::Result<ProgressBar> {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}, {eta} to go: {msg}")?;
+    let bar = ProgressBar::new(u64::try_from(all)?).with_style(style);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    Ok(bar)
+}
+
+#[expect(clippy::print_stderr, reason = "progress is for whoever watches, be it in a log")]
+fn say(bar: &ProgressBar, text: &str) {
+    if bar.is_hidden() {
+        eprintln!("{text}");
+    } else {
+        bar.println(text);
+    }
 }

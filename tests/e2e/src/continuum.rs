@@ -46,6 +46,19 @@ impl Continuum {
     /// # Errors
     /// When the inventory can't be read or `sterna sites up` fails.
     pub async fn up(sterna: &Sterna, inventory: &str) -> anyhow::Result<Self> {
+        Self::up_on(sterna, inventory, async |_name| Ok(())).await
+    }
+
+    /// As [`Continuum::up`]. `prepare` is given the continuum's name when nothing is left of an earlier life and nothing is
+    /// made yet: volumes that it makes under the names of a node's are the node's then.
+    ///
+    /// # Errors
+    /// As [`Continuum::up`], and when `prepare` fails.
+    pub async fn up_on(
+        sterna: &Sterna,
+        inventory: &str,
+        prepare: impl AsyncFnOnce(&str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let parsed: Inventory = toml::from_str(inventory).context("the inventory")?;
         let folder = tempfile::Builder::new().prefix(&format!("sterna-{}-", parsed.name)).tempdir()?.keep();
         let file = folder.join("inventory.toml");
@@ -53,6 +66,7 @@ impl Continuum {
         let guardian = Guardian::over(sterna.path(), &file, &folder.join("state"), &folder)?;
         let continuum = Self { sterna: sterna.clone(), inventory: parsed, file, folder, guardian };
         continuum.sites("down").await?;
+        prepare(&continuum.inventory.name).await?;
         continuum.sites("up").await?;
         Ok(continuum)
     }

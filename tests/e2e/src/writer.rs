@@ -48,9 +48,14 @@ pub struct Writer {
 impl Writer {
     /// Starts writing into the keys of `dataset`, round and round, to whichever of `addresses` answers.
     pub fn start(addresses: &[SocketAddr], dataset: Dataset) -> Self {
+        Self::go_on(addresses, dataset, 1)
+    }
+
+    /// Goes on where another client stopped: `first` is the number of the first write, above all that came before.
+    pub fn go_on(addresses: &[SocketAddr], dataset: Dataset, first: u64) -> Self {
         let (publish, seen) = watch::channel(Seen::default());
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(write(addresses.into(), dataset, publish, stopped));
+        let task = tokio::spawn(write(addresses.into(), dataset, first, publish, stopped));
         Self { seen, stop, task }
     }
 
@@ -99,6 +104,7 @@ impl Drop for Writer {
 async fn write(
     addresses: Arc<[SocketAddr]>,
     mut dataset: Dataset,
+    first: u64,
     publish: watch::Sender<Seen>,
     stopped: watch::Receiver<bool>,
 ) -> Dataset {
@@ -106,7 +112,7 @@ async fn write(
     let mut last: Option<(Instant, usize)> = None;
     let mut connection: Option<(usize, Connection)> = None;
     let keys = dataset.len();
-    for write in 1_u64.. {
+    for write in first.. {
         if *stopped.borrow() || keys == 0 {
             break;
         }

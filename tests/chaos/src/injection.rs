@@ -1,0 +1,335 @@
+//! Which fault strikes at which point, and in which order they are tried.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use sterna_executor::fault::{AtArrival, Call, Carried, Point};
+use sterna_executor::migration::phase::Phase;
+
+/// An end of a migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum End {
+    /// The node that the service leaves.
+    Source,
+    /// The node that it goes to.
+    Destination,
+}
+
+/// Which packets between two nodes are lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lost {
+    /// All.
+    Both,
+    /// Those to the destination.
+    ToDestination,
+    /// Those to the source.
+    ToSource,
+}
+
+/// A program of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Program {
+    /// Sterna's agent.
+    Agent,
+    /// The nested engine.
+    Engine,
+    /// What the engine runs containers with.
+    Containerd,
+}
+
+impl Program {
+    /// Its name as the kernel has it.
+    pub const fn process(self) -> &'static str {
+        match self {
+            Self::Agent => "sterna",
+            Self::Engine => "dockerd",
+            Self::Containerd => "containerd",
+        }
+    }
+}
+
+/// What strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// `sterna migrate`, which gave the order, is killed, and started again.
+    SchedulerKilled,
+    /// A program of a node is killed; the node starts it again.
+    Killed(Program, End),
+    /// Every process of a node is killed at once; then the node is started again.
+    NodeKilled(End),
+    /// Packets between the two nodes are lost for a while, without a word.
+    Cut(Lost),
+    /// Packets between the scheduler and the source's agent are lost for a while.
+    SchedulerCut,
+    /// The disk with the destination's containers and register is full for a while.
+    DiskFull,
+    /// The destination's memory for images on their way is full for a while.
+    StagingFull,
+    /// The same order, one from before and one made from what was true before the move are given.
+    Stale,
+    /// The agent stands still for longer than the freeze lease.
+    LeaseExpired,
+    /// The migration is cancelled.
+    Cancelled,
+    /// A byte of a stream arrives wrong.
+    Corrupted,
+    /// A stream ends early.
+    Truncated,
+    /// A call is made again, after the first or at once with it.
+    Duplicated,
+    /// The answer to a call never comes.
+    AnswerLost,
+}
+
+impl Fault {
+    /// All.
+    pub const ALL: [Self; 21] = [
+        Self::SchedulerKilled,
+        Self::Killed(Program::Agent, End::Source),
+        Self::Killed(Program::Agent, End::Destination),
+        Self::Killed(Program::Engine, End::Source),
+        Self::Killed(Program::Engine, End::Destination),
+        Self::Killed(Program::Containerd, End::Source),
+        Self::Killed(Program::Containerd, End::Destination),
+        Self::NodeKilled(End::Source),
+        Self::NodeKilled(End::Destination),
+        Self::Cut(Lost::Both),
+        Self::Cut(Lost::ToDestination),
+        Self::Cut(Lost::ToSource),
+        Self::SchedulerCut,
+        Self::DiskFull,
+        Self::StagingFull,
+        Self::Stale,
+        Self::LeaseExpired,
+        Self::Cancelled,
+        Self::Corrupted,
+        Self::Truncated,
+        Self::Duplicated,
+    ];
+
+    /// Where it can strike with any effect, in the order of a migration.
+    fn points(self) -> Vec<Point> {
+        let all = Point::all().into_iter();
+        match self {
+            Self::Corrupted => Carried::ALL.map(Point::Corrupt).to_vec(),
+            Self::Truncated => Carried::ALL.map(Point::Truncate).to_vec(),
+            Self::Duplicated => {
+                Call::ALL.into_iter().flat_map(|it| [Point::Duplicate(it), Point::Race(it)]).collect()
+            }
+            Self::AnswerLost => Call::ALL.map(Point::DropAnswer).to_vec(),
+            // The lease is running.
+            Self::LeaseExpired => all
+                .filter(|point| match point {
+                    Point::Done(phase) | Point::Before(phase) => {
+                        (Phase::Dumped..=Phase::Verified).contains(phase)
+                            || *point == Point::Done(Phase::Frozen)
+                    }
+                    Point::After(phase) => (Phase::Frozen..=Phase::Verified).contains(phase),
+                    Point::BeforeCommit => true,
+                    Point::Arrival(at) => matches!(at, AtArrival::Restore | AtArrival::Restored),
+                    _ => false,
+                })
+                .collect(),
+            _ => all.filter(|point| is_gate(*point)).collect(),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::SchedulerKilled => "scheduler killed",
+            Self::Killed(Program::Agent, End::Source) => "source agent killed",
+            Self::Killed(Program::Agent, End::Destination) => "destination agent killed",
+            Self::Killed(Program::Engine, End::Source) => "source dockerd killed",
+            Self::Killed(Program::Engine, End::Destination) => "destination dockerd killed",
+            Self::Killed(Program::Containerd, End::Source) => "source containerd killed",
+            Self::Killed(Program::Containerd, End::Destination) => "destination containerd killed",
+            Self::NodeKilled(End::Source) => "source node killed",
+            Self::NodeKilled(End::Destination) => "destination node killed",
+            Self::Cut(Lost::Both) => "nodes cut off from each other",
+            Self::Cut(Lost::ToDestination) => "half cut, to the destination",
+            Self::Cut(Lost::ToSource) => "half cut, to the source",
+            Self::SchedulerCut => "scheduler cut off from source",
+            Self::DiskFull => "disk full at the destination",
+            Self::StagingFull => "RAM full at the destination",
+            Self::Stale => "stale orders",
+            Self::LeaseExpired => "freeze lease expired",
+            Self::Cancelled => "cancelled",
+            Self::Corrupted => "corrupted chunk",
+            Self::Truncated => "truncated stream",
+            Self::Duplicated => "duplicated call",
+            Self::AnswerLost => "lost answer",
+        })
+    }
+}
+
+/// Whether an agent stands still at this point until it is let go.
+pub fn is_gate(point: Point) -> bool {
+    !matches!(
+        point,
+        Point::Corrupt(_) | Point::Truncate(_) | Point::Duplicate(_) | Point::Race(_) | Point::DropAnswer(_)
+    )
+}
+
+/// The end whose agent comes to this point.
+pub fn end_of(point: Point) -> End {
+    if matches!(point, Point::Arrival(_)) { End::Destination } else { End::Source }
+}
+
+/// Whether only a migration that is undone comes to this point.
+pub fn needs_failure(point: Point) -> bool {
+    matches!(
+        point,
+        Point::BeforeUndo(_)
+            | Point::DoneUndo(_)
+            | Point::Arrival(AtArrival::Discard)
+            | Point::Duplicate(Call::Discard)
+            | Point::Race(Call::Discard)
+            | Point::DropAnswer(Call::Discard)
+    )
+}
+
+/// Whether the register says `commit` when the point is reached.
+pub fn is_committed(point: Point) -> bool {
+    match point {
+        Point::Before(phase) | Point::Done(phase) | Point::After(phase) => phase > Phase::Committed,
+        Point::DoneCommit => true,
+        Point::Arrival(at) => matches!(at, AtArrival::TakeOver | AtArrival::Released | AtArrival::Finish),
+        Point::Duplicate(call) | Point::Race(call) | Point::DropAnswer(call) => {
+            matches!(call, Call::Release | Call::Finish)
+        }
+        _ => false,
+    }
+}
+
+/// Whether the service runs at the destination when the point is reached.
+pub fn runs_there(point: Point) -> bool {
+    match point {
+        Point::Done(phase) | Point::After(phase) => phase >= Phase::Released,
+        Point::Before(phase) => phase > Phase::Released,
+        Point::Arrival(at) => matches!(at, AtArrival::Released | AtArrival::Finish),
+        _ => false,
+    }
+}
+
+/// What is moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    /// Sends its tokens.
+    Token,
+    /// Holds what the client writes.
+    Redis,
+}
+
+impl Service {
+    /// All.
+    pub const ALL: [Self; 2] = [Self::Token, Self::Redis];
+
+    /// As the inventory calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Redis => "redis",
+        }
+    }
+}
+
+/// One fault at one point while one service moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Injection {
+    /// What strikes.
+    pub fault: Fault,
+    /// Where.
+    pub point: Point,
+    /// What is being moved.
+    pub service: Service,
+    /// What passes by itself lasts longer than the freeze lease.
+    pub long: bool,
+    /// The service goes to the second of the other nodes, not the first.
+    pub second: bool,
+}
+
+impl Serialize for Injection {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct as _;
+        let mut it = serializer.serialize_struct("Injection", 4)?;
+        it.serialize_field("fault", &self.fault.to_string())?;
+        it.serialize_field("point", &self.point.to_string())?;
+        it.serialize_field("service", &self.service)?;
+        it.serialize_field("long", &self.long)?;
+        it.end()
+    }
+}
+
+/// Every fault at every point where it can strike, in an order that follows from the seed: all kinds take turns, and each
+/// begins somewhere else among the points, so that the first few runs cover every kind, and some hundreds every pair of
+/// neighbours.
+pub fn schedule(seed: u64) -> Vec<Injection> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let kinds: Vec<Fault> = Fault::ALL.into_iter().chain([Fault::AnswerLost]).collect();
+    let mut rows: Vec<Vec<Injection>> = Vec::new();
+    let mut order: Vec<Point> = Point::all();
+    random.shuffle(&mut order);
+    for (at, fault) in kinds.iter().enumerate() {
+        let allowed = fault.points();
+        let mut points: Vec<Point> = order.iter().copied().filter(|point| allowed.contains(point)).collect();
+        let shift = at * points.len() / kinds.len();
+        points.rotate_left(shift);
+        let row = points.into_iter().map(|point| {
+            let volume = matches!(point, Point::Corrupt(Carried::Volume) | Point::Truncate(Carried::Volume));
+            let service = if volume || random.bool() { Service::Redis } else { Service::Token };
+            Injection { fault: *fault, point, service, long: random.u8(..3) == 0, second: random.bool() }
+        });
+        rows.push(row.collect());
+    }
+    let mut all = Vec::new();
+    while !rows.is_empty() {
+        random.shuffle(&mut rows);
+        // From the end of each row, which is as good as its beginning.
+        all.extend(rows.iter_mut().filter_map(Vec::pop));
+        rows.retain(|row| !row.is_empty());
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_order_and_another_seed_another() {
+        assert_eq!(schedule(7), schedule(7));
+        assert_ne!(schedule(7), schedule(8));
+    }
+
+    #[test]
+    fn every_kind_comes_before_any_comes_twice_and_no_pair_comes_twice() {
+        for seed in 0..20 {
+            let all = schedule(seed);
+            let kinds: HashSet<Fault> = all.iter().map(|one| one.fault).collect();
+            let first: HashSet<Fault> = all.iter().take(kinds.len()).map(|one| one.fault).collect();
+            assert_eq!(first, kinds);
+            let pairs: HashSet<(Fault, Point)> = all.iter().map(|one| (one.fault, one.point)).collect();
+            assert_eq!(pairs.len(), all.len());
+            assert!(all.len() > 300, "{}", all.len());
+        }
+    }
+
+    #[test]
+    fn three_hundred_reach_every_point_and_strike_on_both_sides_of_the_commit() {
+        for seed in 0..20 {
+            let all: Vec<Injection> = schedule(seed).into_iter().take(300).collect();
+            let points: HashSet<Point> = all.iter().map(|one| one.point).collect();
+            assert_eq!(points.len(), Point::all().len(), "seed {seed}");
+            for fault in [Fault::NodeKilled(End::Source), Fault::Cut(Lost::Both), Fault::SchedulerKilled] {
+                let sides: HashSet<bool> =
+                    all.iter().filter(|one| one.fault == fault).map(|one| is_committed(one.point)).collect();
+                assert_eq!(sides.len(), 2, "{fault}, seed {seed}");
+            }
+        }
+    }
+}

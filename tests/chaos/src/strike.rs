@@ -1,0 +1,185 @@
+//! Letting a fault strike, and healing what does not heal by itself.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use sterna_executor::migration::order::{MigrationId, Order};
+use tokio::time::{sleep, timeout};
+
+use crate::disk::Full;
+use crate::injection::{End, Fault, Injection, Lost};
+use crate::register::Register;
+use crate::world::{NODES, RECENT, World};
+
+/// The two ends of the move that is struck.
+#[derive(Debug, Clone)]
+pub struct Ends {
+    /// The node that the service leaves.
+    pub from: String,
+    /// The node that it goes to.
+    pub to: String,
+}
+
+impl Ends {
+    /// The node at one end.
+    pub fn at(&self, end: End) -> &str {
+        match end {
+            End::Source => &self.from,
+            End::Destination => &self.to,
+        }
+    }
+}
+
+/// What remains to be done after a fault has struck.
+#[derive(Debug)]
+pub enum Heal {
+    /// Nothing.
+    Nothing,
+    /// Take packet filter rules away again: the node, and the rules.
+    Filter(String, Vec<Vec<String>>),
+    /// Make room again.
+    Room(Full),
+    /// Start a node again.
+    Start(String),
+}
+
+/// How long what passes by itself lasts: short is over before anyone gives up, long outlasts the freeze lease.
+const SHORT: Duration = Duration::from_millis(1200);
+const LONG: Duration = Duration::from_millis(6500);
+/// Time that a node is down.
+const DOWN: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Lets the fault strike. The scheduler itself is killed by whoever started it.
+///
+/// # Errors
+/// When it could not strike.
+pub async fn strike(world: &mut World, injection: Injection, ends: &Ends) -> anyhow::Result<Heal> {
+    Ok(match injection.fault {
+        Fault::Killed(program, end) => {
+            world.node(ends.at(end)).kill(program.process()).await?;
+            Heal::Nothing
+        }
+        Fault::NodeKilled(end) => {
+            let name = ends.at(end).to_owned();
+            world.node_mut(&name).kill_all().await?;
+            Heal::Start(name)
+        }
+        Fault::Cut(lost) => {
+            let peer = world.node(&ends.from).address.to_string();
+            let mut rules = Vec::new();
+            if lost != Lost::ToSource {
+                rules.push(["INPUT", "--source", &peer, "--jump", "DROP"].map(str::to_owned).to_vec());
+            }
+            if lost != Lost::ToDestination {
+                rules.push(["OUTPUT", "--destination", &peer, "--jump", "DROP"].map(str::to_owned).to_vec());
+            }
+            filter(world, &ends.to, rules).await?
+        }
+        Fault::SchedulerCut => {
+            let host = world.tokens.address().ip().to_string();
+            let input =
+                ["INPUT", "--source", &host, "--protocol", "tcp", "--dport", "7420", "--jump", "DROP"];
+            let output =
+                ["OUTPUT", "--destination", &host, "--protocol", "tcp", "--sport", "7420", "--jump", "DROP"];
+            let rules = vec![input.map(str::to_owned).to_vec(), output.map(str::to_owned).to_vec()];
+            filter(world, &ends.from, rules).await?
+        }
+        Fault::DiskFull => {
+            let node = world.node(&ends.to);
+            Heal::Room(Full::fill(&["var/lib/docker", "var/lib/sterna"].map(|path| node.path(path)))?)
+        }
+        Fault::StagingFull => Heal::Room(Full::fill(&[world.node(&ends.to).path("dev/shm")])?),
+        Fault::Stale => {
+            stale_orders(world, injection, ends).await?;
+            Heal::Nothing
+        }
+        Fault::Cancelled => {
+            let register = Register::read(world.node(&ends.from), RECENT)?;
+            let last = register.departures.last().context("nothing leaves")?;
+            let agent = world.agent(&ends.from).await?;
+            // After the commit it is refused, and must be.
+            let _: (sterna_executor::migration::order::MigrationId, _) = (last.id.parse()?, agent);
+            Heal::Nothing
+        }
+        Fault::SchedulerKilled
+        | Fault::LeaseExpired
+        | Fault::Corrupted
+        | Fault::Truncated
+        | Fault::Duplicated
+        | Fault::AnswerLost => Heal::Nothing,
+    })
+}
+
+async fn filter(world: &World, node: &str, rules: Vec<Vec<String>>) -> anyhow::Result<Heal> {
+    for rule in &rules {
+        let rule: Vec<&str> = ["--insert"].into_iter().chain(rule.iter().map(String::as_str)).collect();
+        world.node(node).filter(&rule).await?;
+    }
+    Ok(Heal::Filter(node.to_owned(), rules))
+}
+
+/// Gives orders that are no longer true: the one under way once more, each older one of these nodes' registers that moved
+/// this service, and a new one from what was true before the move. None may have any effect of its own.
+///
+/// # Errors
+/// When a register can't be read.
+pub async fn stale_orders(world: &World, injection: Injection, ends: &Ends) -> anyhow::Result<()> {
+    for node in NODES {
+        let register = Register::read(world.node(node), RECENT)?;
+        let mut orders: Vec<Order> = Vec::new();
+        for one in register.departures.iter().filter(|one| one.service == injection.service.name()) {
+            orders.push(serde_json::from_value(one.order.clone()).context("an order in the register")?);
+        }
+        // The newest few suffice.
+        let skipped = orders.len().saturating_sub(3);
+        let mut orders = orders.split_off(skipped);
+        if node == ends.from
+            && let Some(last) = orders.last()
+        {
+            let third =
+                NODES.iter().find(|one| **one != ends.from && **one != ends.to).copied().unwrap_or(NODES[0]);
+            let address = format!("{}:7420", world.node(third).address);
+            orders.push(Order {
+                id: MigrationId::new(),
+                to: third.into(),
+                to_address: address,
+                ..last.clone()
+            });
+        }
+        let agent = world.agent(node).await?;
+        for order in orders {
+            // Refused, or taken for what it is: known.
+            let _refused = timeout(PATIENCE, agent.migrate(&order)).await;
+        }
+    }
+    Ok(())
+}
+
+/// Lasts as long as the fault is to last, and heals it.
+///
+/// # Errors
+/// When a node can't be started or a rule not be taken away.
+pub async fn heal(world: &mut World, heal: Heal, injection: Injection) -> anyhow::Result<()> {
+    let lasts = if injection.long { LONG } else { SHORT };
+    match heal {
+        Heal::Nothing => {}
+        Heal::Filter(node, rules) => {
+            sleep(lasts).await;
+            for rule in &rules {
+                let rule: Vec<&str> =
+                    ["--delete"].into_iter().chain(rule.iter().map(String::as_str)).collect();
+                world.node(&node).filter(&rule).await?;
+            }
+        }
+        Heal::Room(full) => {
+            sleep(lasts).await;
+            drop(full);
+        }
+        Heal::Start(name) => {
+            sleep(DOWN).await;
+            world.node_mut(&name).start().await?;
+        }
+    }
+    Ok(())
+}

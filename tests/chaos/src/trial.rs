@@ -1,0 +1,213 @@
+//! One run: a move is ordered, a fault strikes at its point, what must heal is healed, all settles, and the referee looks.
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::Serialize;
+use tokio::process::Child;
+use tokio::time::{sleep, timeout};
+
+use crate::injection::{self, End, Fault, Injection, Service};
+use crate::judge::{self, Before, Found};
+use crate::strike::{self, Ends};
+use crate::world::{NODES, World};
+
+/// Time from the order to the commit.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// Longest time frozen: above what a move on a busy machine takes, and below what a long fault lasts.
+const LEASE: Duration = Duration::from_secs(5);
+/// The lease where it is to expire.
+const SHORT_LEASE: Duration = Duration::from_secs(2);
+/// The lease of a migration that is to be undone whatever happens: no dump takes less.
+const NO_LEASE: Duration = Duration::from_millis(20);
+/// Time for the agent to come to the point.
+const TO_REACH: Duration = Duration::from_secs(15);
+/// Time for the agents to settle after the fault has healed: a few of their longest pauses, and the start of a node.
+const TO_SETTLE: Duration = Duration::from_secs(60);
+/// Time for the scheduler to say its last word once all is settled.
+const LAST_WORD: Duration = Duration::from_secs(3);
+/// What a cut may take away from the scheduler.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// How a run ended, as far as that is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ended {
+    /// The service goes on at the destination.
+    Moved,
+    /// The same process goes on at the source.
+    RolledBack,
+    /// Nothing was touched.
+    Refused,
+    /// The fault destroyed the node that owned the service, and its processes; it was started anew on its owner.
+    NodeLost,
+    /// None of these.
+    Unknown,
+}
+
+/// What a run showed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Trial {
+    /// Which, from 1.
+    pub number: usize,
+    /// What struck.
+    pub injection: Injection,
+    /// Where the service was.
+    pub from: String,
+    /// Where it was to go.
+    pub to: String,
+    /// Whether the migration came to the point at all.
+    pub reached: bool,
+    /// Whether the register said `commit` by then.
+    pub committed: bool,
+    /// How it ended.
+    pub ended: Ended,
+    /// What the migration itself says of its end.
+    pub said: Option<String>,
+    /// How long the source stood frozen before it went on, by the agent's own account; of runs that were rolled back.
+    pub frozen_in_vain: Option<String>,
+    /// The longest time without a token.
+    pub longest_gap_ms: u64,
+    /// Writes that were acknowledged during the run.
+    pub writes: u64,
+    /// What must not be.
+    pub found: Vec<Found>,
+    /// Seconds that the run took.
+    pub seconds: f64,
+}
+
+/// Carries out one run.
+///
+/// # Errors
+/// When the run itself can't be carried out; what the fault did is in the answer.
+pub async fn run(
+    world: &mut World,
+    number: usize,
+    injection: Injection,
+    before: &Before,
+) -> anyhow::Result<Trial> {
+    let began = Instant::now();
+    let from = before.owner(injection.service).to_owned();
+    let others: Vec<&str> = NODES.into_iter().filter(|node| *node != from).collect();
+    let ends = Ends { to: others[usize::from(injection.second)].to_owned(), from };
+    world.tokens.log().begin();
+    let known = known(world)?;
+
+    let at = ends.at(injection::end_of(injection.point)).to_owned();
+    world.node(&at).arm(injection.point)?;
+    let mut scheduler = order(world, injection, &ends)?;
+    let mut reached = wait_for(world, &at, &mut scheduler).await;
+    if reached {
+        if injection.fault == Fault::SchedulerKilled
+            && let Some(pid) = scheduler.id()
+        {
+            kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGKILL).context("killing the scheduler")?;
+        }
+        if injection.fault == Fault::LeaseExpired {
+            sleep(SHORT_LEASE + Duration::from_millis(300)).await;
+        }
+        let heal = strike::strike(world, injection, &ends).await;
+        world.node(&at).let_go();
+        strike::heal(world, heal?, injection).await?;
+        if injection.fault == Fault::SchedulerKilled {
+            let _ended = scheduler.wait().await;
+            scheduler = order(world, injection, &ends)?;
+        }
+    } else {
+        world.node(&at).let_go();
+    }
+
+    let settled = settle(world).await;
+    // It follows the migration to its end, or has lost it.
+    if timeout(LAST_WORD, scheduler.wait()).await.is_err() {
+        scheduler.start_kill()?;
+        let _ended = scheduler.wait().await;
+    }
+    reached &= !world.node(&at).is_up() || !world.node(&at).path("run/sterna/faults/armed").exists();
+    let judged = judge::judge(world, before, injection, &ends, &known, settled).await;
+    let log = world.tokens.log();
+    Ok(Trial {
+        number,
+        injection,
+        from: ends.from.clone(),
+        to: ends.to.clone(),
+        reached,
+        committed: injection::is_committed(injection.point),
+        ended: judged.ended,
+        said: judged.said,
+        frozen_in_vain: judged.frozen_in_vain,
+        longest_gap_ms: u64::try_from(log.longest_gap().as_millis()).unwrap_or(u64::MAX),
+        writes: judged.writes,
+        found: judged.found,
+        seconds: began.elapsed().as_secs_f64(),
+    })
+}
+
+/// Migrations that were there before.
+fn known(world: &World) -> anyhow::Result<BTreeSet<String>> {
+    let registers = world.registers()?;
+    Ok(registers.into_iter().flat_map(|one| one.departures).map(|one| one.id).collect())
+}
+
+fn order(world: &World, injection: Injection, ends: &Ends) -> anyhow::Result<Child> {
+    let lease = if injection::needs_failure(injection.point) {
+        NO_LEASE
+    } else if injection.fault == Fault::LeaseExpired {
+        SHORT_LEASE
+    } else {
+        LEASE
+    };
+    let mut command = world.migrate(injection.service, &ends.to, DEADLINE, lease);
+    // What it says is in the registers too, and nobody reads a pipe while it may be killed.
+    command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    command.spawn().context("can't start `sterna migrate`")
+}
+
+/// Waits until the agent stands at the point, or the migration is over.
+async fn wait_for(world: &World, node: &str, scheduler: &mut Child) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < TO_REACH {
+        if world.node(node).has_reached() {
+            return true;
+        }
+        if !matches!(scheduler.try_wait(), Ok(None)) {
+            // The last points lie behind the last word.
+            sleep(Duration::from_millis(200)).await;
+            return world.node(node).has_reached();
+        }
+        sleep(LOOK).await;
+    }
+    false
+}
+
+/// Waits until no agent has anything left to do. What is left if they do not get there.
+pub async fn settle(world: &World) -> Result<(), Vec<String>> {
+    let start = Instant::now();
+    loop {
+        let open = world.open_ends();
+        if open.is_empty() {
+            return Ok(());
+        }
+        if start.elapsed() > TO_SETTLE {
+            return Err(open);
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Whether the fault took the node, with all its processes, that owned the service then.
+pub fn took_owner(injection: Injection, ends: &Ends, service: Service, before: &Before) -> bool {
+    let Fault::NodeKilled(end) = injection.fault else { return false };
+    let killed = ends.at(end);
+    if service != injection.service {
+        return before.owner(service) == killed;
+    }
+    match end {
+        End::Source => !injection::is_committed(injection.point),
+        End::Destination => injection::runs_there(injection.point),
+    }
+}
