@@ -99,7 +99,7 @@ pub async fn strike(world: &mut World, injection: Injection, ends: &Ends) -> any
             let last = register.departures.last().context("nothing leaves")?;
             let agent = world.agent(&ends.from).await?;
             // After the commit it is refused, and must be.
-            let _: (sterna_executor::migration::order::MigrationId, _) = (last.id.parse()?, agent);
+            let _refused = timeout(PATIENCE, agent.cancel(last.id.parse()?, "a fault")).await;
             Heal::Nothing
         }
         Fault::SchedulerKilled
