@@ -36,6 +36,7 @@ has_libclang() {
     compgen -G '/usr/lib/*/libclang*.so*' >/dev/null
 }
 has_file() { [[ -e $1 ]]; }
+has_faketime() { compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; }
 
 # One line per need: group, how to see that it is met, package, what for.
 needs='
@@ -52,6 +53,10 @@ images     | has_program xz                         | xz-utils                  
 monitoring | has_program prometheus                 | prometheus                   | scrapes and answers the queries of the scheduler
 monitoring | has_program prometheus-blackbox-exporter | prometheus-blackbox-exporter | measures the latency between users and sites
 monitoring | has_program prometheus-node-exporter   | prometheus-node-exporter     | measures the processors of the sites
+faults     | has_program mkfs.ext4                  | e2fsprogs                    | small disks of the nodes, to be filled
+faults     | has_program losetup                    | mount                        | small disks of the nodes, to be filled
+faults     | has_program nsenter                    | util-linux                   | cuts the networks of nodes
+faults     | has_faketime                           | libfaketime                  | clocks of the agents' own
 shell      | has_program shellcheck                 | shellcheck                   | checks the shell scripts
 '
 

@@ -71,6 +71,8 @@ pub enum Fault {
     LeaseExpired,
     /// The migration is cancelled.
     Cancelled,
+    /// The agent's clock is set an hour forward, or back, and a while later right again.
+    ClockStep(End),
     /// A byte of a stream arrives wrong.
     Corrupted,
     /// A stream ends early.
@@ -83,7 +85,7 @@ pub enum Fault {
 
 impl Fault {
     /// All.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::SchedulerKilled,
         Self::Killed(Program::Agent, End::Source),
         Self::Killed(Program::Agent, End::Destination),
@@ -102,9 +104,12 @@ impl Fault {
         Self::Stale,
         Self::LeaseExpired,
         Self::Cancelled,
+        Self::ClockStep(End::Source),
+        Self::ClockStep(End::Destination),
         Self::Corrupted,
         Self::Truncated,
         Self::Duplicated,
+        Self::AnswerLost,
     ];
 
     /// Where it can strike with any effect, in the order of a migration.
@@ -156,6 +161,8 @@ impl fmt::Display for Fault {
             Self::Stale => "stale orders",
             Self::LeaseExpired => "freeze lease expired",
             Self::Cancelled => "cancelled",
+            Self::ClockStep(End::Source) => "source clock steps",
+            Self::ClockStep(End::Destination) => "destination clock steps",
             Self::Corrupted => "corrupted chunk",
             Self::Truncated => "truncated stream",
             Self::Duplicated => "duplicated call",
@@ -268,7 +275,7 @@ impl Serialize for Injection {
 /// neighbours.
 pub fn schedule(seed: u64) -> Vec<Injection> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let kinds: Vec<Fault> = Fault::ALL.into_iter().chain([Fault::AnswerLost]).collect();
+    let kinds = Fault::ALL;
     let mut rows: Vec<Vec<Injection>> = Vec::new();
     let mut order: Vec<Point> = Point::all();
     random.shuffle(&mut order);

@@ -7,6 +7,7 @@
 //! | [`injection`] | which fault strikes at which point, in which order |
 //! | [`world`] | the nodes, the services, and those who watch them |
 //! | [`node`] | a node seen from the host: processes, files, network |
+//! | [`clock`] | clocks of the agents' own |
 //! | [`disk`] | the nodes' disks, small enough to be filled |
 //! | [`register`] | the agents' registers, read from outside |
 //! | [`token`] | the service that can't run twice unseen, and the log of its tokens |
@@ -24,6 +25,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 pub mod binary;
+pub mod clock;
 pub mod disk;
 pub mod injection;
 pub mod judge;

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use sterna_executor::migration::order::{MigrationId, Order};
 use tokio::time::{sleep, timeout};
 
+use crate::clock;
 use crate::disk::Full;
 use crate::injection::{End, Fault, Injection, Lost};
 use crate::register::Register;
@@ -41,6 +42,8 @@ pub enum Heal {
     Room(Full),
     /// Start a node again.
     Start(String),
+    /// Set an agent's clock right.
+    Clock(String),
 }
 
 /// How long what passes by itself lasts: short is over before anyone gives up, long outlasts the freeze lease.
@@ -48,6 +51,8 @@ const SHORT: Duration = Duration::from_millis(1200);
 const LONG: Duration = Duration::from_millis(6500);
 /// Time that a node is down.
 const DOWN: Duration = Duration::from_millis(500);
+/// How far a clock steps, in seconds.
+const HOUR: i32 = 3600;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Lets the fault strike. The scheduler itself is killed by whoever started it.
@@ -101,6 +106,11 @@ pub async fn strike(world: &mut World, injection: Injection, ends: &Ends) -> any
             // After the commit it is refused, and must be.
             let _refused = timeout(PATIENCE, agent.cancel(last.id.parse()?, "a fault")).await;
             Heal::Nothing
+        }
+        Fault::ClockStep(end) => {
+            let name = ends.at(end).to_owned();
+            clock::set(world.node(&name), if injection.second { HOUR } else { -HOUR })?;
+            Heal::Clock(name)
         }
         Fault::SchedulerKilled
         | Fault::LeaseExpired
@@ -175,6 +185,10 @@ pub async fn heal(world: &mut World, heal: Heal, injection: Injection) -> anyhow
         Heal::Room(full) => {
             sleep(lasts).await;
             drop(full);
+        }
+        Heal::Clock(name) => {
+            sleep(lasts).await;
+            clock::set(world.node(&name), 0)?;
         }
         Heal::Start(name) => {
             sleep(DOWN).await;

@@ -16,6 +16,7 @@ use sterna_executor::identity::{Authority, Credentials, Role};
 use sterna_executor::node::client::AgentClient;
 use tokio::time::sleep;
 
+use crate::clock;
 use crate::disk::Disks;
 use crate::injection::Service;
 use crate::node::{Holds, Node};
@@ -72,7 +73,9 @@ impl World {
         let disks = disks.context("the nodes have no disks")?;
         let mut nodes = Vec::new();
         for node in NODES {
-            nodes.push(Node::find(node, &continuum.container(node)).await?);
+            let node = Node::find(node, &continuum.container(node)).await?;
+            clock::give(&node).await?;
+            nodes.push(node);
         }
         let format = "{{range .IPAM.Config}}{{.Gateway}}{{end}}";
         let gateway = docker(&["network", "inspect", "--format", format, &format!("sterna-{name}")]).await?;
@@ -80,6 +83,9 @@ impl World {
         let tokens = Receiver::open(gateway).await?;
         let services = [token::service(tokens.address(), NODES[0]), redis(NODES[0])].concat();
         std::fs::write(continuum.file(), bare + &services)?;
+        let agents = async || nodes.iter().all(|node| !node.processes("sterna").is_empty());
+        until(Duration::from_secs(10), "the agents run again", agents).await?;
+        sleep(Duration::from_secs(1)).await;
         continuum.services_up().await?;
         let authority = Authority::open(&continuum.state().join(name).join("authority"))?;
         let scheduler = authority.issue(&Role::Scheduler)?;
