@@ -31,6 +31,8 @@ pub struct Node {
     pid: i32,
     /// Its address.
     pub address: IpAddr,
+    /// Where the host sees the disk with the agent's register, while the node runs.
+    pub state: PathBuf,
 }
 
 /// What a node's engine and folders hold.
@@ -75,10 +77,12 @@ impl Node {
     /// When it does not run.
     pub async fn find(name: &str, container: &str) -> anyhow::Result<Self> {
         let address = docker::address(container).await?;
-        let mut node =
-            Self { name: name.into(), container: container.into(), id: String::new(), pid: 0, address };
+        let volume = format!("{container}-state");
+        let state = docker(&["volume", "inspect", "--format", "{{.Mountpoint}}", &volume]).await?.into();
+        let (name, container) = (name.to_owned(), container.to_owned());
+        let mut node = Self { name, container, id: String::new(), pid: 0, address, state };
         node.look().await?;
-        ensure!(node.pid > 0, "node {name} does not run");
+        ensure!(node.pid > 0, "node {} does not run", node.name);
         Ok(node)
     }
 

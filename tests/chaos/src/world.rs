@@ -98,7 +98,16 @@ impl World {
         world.client.dataset.load(first).await?;
         for to in [NODES[1], NODES[2], NODES[0]] {
             for service in Service::ALL {
-                world.continuum.migrate(service.name(), to).await?;
+                let mut command =
+                    world.migrate(service, to, Duration::from_secs(120), Duration::from_secs(30));
+                let output = command.output().await?;
+                let said = String::from_utf8_lossy(&output.stderr);
+                ensure!(
+                    output.status.success(),
+                    "{} can't be moved to {to}: {}",
+                    service.name(),
+                    said.trim()
+                );
             }
         }
         world.write();
