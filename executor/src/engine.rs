@@ -6,6 +6,7 @@
 
 pub mod criu;
 pub mod docker;
+pub mod privileges;
 pub mod processes;
 pub mod runc;
 pub mod shim;

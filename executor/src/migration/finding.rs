@@ -79,6 +79,7 @@ codes! {
     Mount "C009" "The service has a mount that is not a named volume of the engine." "use a named volume";
     WritableLayer "C010" "The service's writable layer can't be found." "have the engine use the storage driver overlay2";
     IoUring "C011" "The service uses io_uring, which CRIU can't carry over." "turn io_uring off in the service";
+    Privileges "C024" "The service's first process gave up its privileges by itself, so CRIU could move it once and never again." "start it as its user: `--user`, `USER` in the image, or `setpriv`";
     Architecture "C101" "The nodes differ in processor architecture." "move it to a node of the same architecture";
     Kernel "C102" "The nodes differ in kernel." "run the same kernel on both";
     CgroupVersion "C103" "The nodes differ in cgroup version." "run both with the same cgroup version";

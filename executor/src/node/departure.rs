@@ -153,6 +153,7 @@ impl Leaving {
             own.extend(self.processes()?.using_io_uring().iter().map(|name| {
                 Finding::new(Code::IoUring, Subject::Service, format!("its process `{name}` uses io_uring"))
             }));
+            own.extend(self.seen()?.pid.and_then(precheck::privileges));
         }
         if !own.is_empty() {
             return Err(StepError::Refused(own));

@@ -4,6 +4,7 @@ use bollard::models::HostConfig;
 use sterna_policies::quantity::Bytes;
 
 use crate::engine::docker::Container;
+use crate::engine::privileges;
 use crate::migration::finding::{Code, Finding, Subject};
 
 use super::api::NodeFacts;
@@ -43,6 +44,14 @@ pub fn container(container: &Container) -> Vec<Finding> {
     }
     refuse(container.layer.is_none(), Code::WritableLayer, "its writable layer can't be found");
     findings
+}
+
+/// What speaks against a service with this first process, a number on the node, for the way in which that was started.
+pub fn privileges(first: i32) -> Option<Finding> {
+    // One that has ended meanwhile is found out by the next step.
+    let given_up = privileges::given_up(first).unwrap_or(false);
+    let what = "its first process gave up its privileges by itself";
+    given_up.then(|| Finding::new(Code::Privileges, Subject::Service, what))
 }
 
 fn shared_namespaces(host: &HostConfig) -> Vec<(&'static str, String)> {
