@@ -16,12 +16,13 @@ pub const ANNOTATION: &str = "org.criu.config";
 /// Connections that the service has not accepted yet are left behind in the same way; without that word one client that
 /// connects at the wrong moment makes the dump fail.
 ///
-/// Files that are open but deleted go with the memory image, up to 1 GiB each instead of CRIU's 1 MiB; one that still has
-/// another name is linked under a third one for the time of the move.
-pub const ALWAYS: &str = "tcp-close\nskip-in-flight\nghost-limit 1G\nlink-remap\n";
+/// Files that are open but deleted go with the memory image, up to 1 GiB each instead of CRIU's 1 MiB. One that still has
+/// another name can't be moved: CRIU's `link-remap` gives it a third name, but takes that away again at the end of the dump,
+/// before the files are sent, because the source is to stay whole.
+pub const ALWAYS: &str = "tcp-close\nskip-in-flight\nghost-limit 1G\n";
 
 /// Settings of a restore: every process is left stopped, so that nothing runs before the commit.
-pub const HELD: &str = "tcp-close\nskip-in-flight\nghost-limit 1G\nlink-remap\nleave-stopped\n";
+pub const HELD: &str = "tcp-close\nskip-in-flight\nghost-limit 1G\nleave-stopped\n";
 
 /// What CRIU calls an error and then does without: it asks for more open files than it is allowed, in case it needs them.
 const HARMLESS: &str = "rlimit: Can't setup RLIMIT_NOFILE for self";

@@ -1,4 +1,4 @@
-//! A process with 10,000 open files, each read up to its own place, two that are open but deleted, and locks of three kinds.
+//! A process with 10,000 open files, each read up to its own place, one that is open but deleted, and locks of three kinds.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ impl Workload for Files {
     async fn check<G: Ground>(&mut self, place: Place<'_, G>) -> anyhow::Result<String> {
         let said = look(place).await?;
         ensure!(
-            said.ends_with(" 10000 files as they were, ghost and linked whole"),
+            said.ends_with(" 10000 files as they were, the deleted one whole"),
             "the process says of its files: {said}"
         );
         ensure!(said == self.said, "another process: it says `{said}`, it said `{}`", self.said);
