@@ -270,6 +270,21 @@ impl Serialize for Injection {
     }
 }
 
+/// The one service that a fault at a point can be tried with.
+fn only_service(fault: Fault, point: Point) -> Option<Service> {
+    match (fault, point) {
+        (_, Point::Corrupt(Carried::Volume) | Point::Truncate(Carried::Volume)) => Some(Service::Redis),
+        // A Redis that must make every write durable ends by itself when the disk that it runs on is full, so that it may only
+        // be on its way there; the tokens need no disk.
+        (
+            Fault::DiskFull,
+            Point::Done(Phase::Reserved) | Point::After(Phase::Reserved) | Point::Before(Phase::Synced),
+        ) => Some(Service::Redis),
+        (Fault::DiskFull, _) => Some(Service::Token),
+        _ => None,
+    }
+}
+
 /// Every fault at every point where it can strike, in an order that follows from the seed: all kinds take turns, and each
 /// begins somewhere else among the points, so that the first few runs cover every kind, and some hundreds every pair of
 /// neighbours.
@@ -285,8 +300,11 @@ pub fn schedule(seed: u64) -> Vec<Injection> {
         let shift = at * points.len() / kinds.len();
         points.rotate_left(shift);
         let row = points.into_iter().map(|point| {
-            let volume = matches!(point, Point::Corrupt(Carried::Volume) | Point::Truncate(Carried::Volume));
-            let service = if volume || random.bool() { Service::Redis } else { Service::Token };
+            let service = match only_service(*fault, point) {
+                Some(service) => service,
+                None if random.bool() => Service::Redis,
+                None => Service::Token,
+            };
             Injection { fault: *fault, point, service, long: random.u8(..3) == 0, second: random.bool() }
         });
         rows.push(row.collect());

@@ -116,6 +116,7 @@ async fn look(world: &World) -> anyhow::Result<Vec<Holds>> {
 /// # Errors
 /// What is wrong.
 pub async fn stand(world: &mut World) -> anyhow::Result<Before> {
+    world.ready().await?;
     let holds = look(world).await?;
     let mut before = Before::default();
     for service in Service::ALL {

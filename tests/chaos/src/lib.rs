@@ -18,6 +18,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -66,6 +68,9 @@ pub struct Args {
     /// Name of the nodes' continuum.
     #[arg(long, default_value = "chaos")]
     pub name: String,
+    /// Sets of nodes on which runs are made side by side.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4))]
+    pub lanes: u32,
     /// A `sterna` binary built with the feature `faults`; built here unless given.
     #[arg(long, value_name = "FILE")]
     pub binary: Option<PathBuf>,
@@ -98,46 +103,24 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let all = injection::schedule(args.seed).into_iter().filter(wanted);
     let all: Vec<_> = all.skip(usize::try_from(args.skip)?).take(usize::try_from(args.runs)?).collect();
     let bar = bar(all.len())?;
-    say(&bar, "bringing up the nodes");
-    let mut world = World::up(&binary, &args.name).await?;
-    let mut before = judge::stand(&mut world).await?;
-    let mut trials: Vec<Trial> = Vec::new();
-    let (mut tokens, mut missing) = (0, 0);
+    let queue = Queue { all, next: AtomicUsize::new(0), done: Mutex::default() };
     let began = Instant::now();
-    for (at, injection) in all.iter().enumerate() {
-        bar.set_message(format!("{} at {}", injection.fault, injection.point));
-        let start = Instant::now();
-        let trial = trial::run(&mut world, at + 1, *injection, &before).await;
-        let trial = trial.unwrap_or_else(|error| broken(at + 1, *injection, &error, start));
-        say(&bar, &line(&trial, all.len()));
-        let clean = trial.found.is_empty();
-        if !clean {
-            let folder = world::evidence_folder(&args.evidence, trial.number);
-            let kept = world.evidence(&folder, start.elapsed()).await;
-            kept.and_then(|()| {
-                Ok(std::fs::write(folder.join("run.json"), serde_json::to_string_pretty(&trial)?)?)
-            })
-            .unwrap_or_else(|error| say(&bar, &format!("no evidence could be kept: {error:#}")));
-        }
-        trials.push(trial);
-        bar.inc(1);
-        // How things stand for the next run; where they do not stand well, everything is made anew.
-        match next(&mut world, clean).await {
-            Ok(stands) => before = stands,
-            Err(error) => {
-                say(&bar, &format!("making everything anew: {error:#}"));
-                tokens += world.tokens.log().count;
-                missing += world.tokens.log().missing;
-                world.down().await?;
-                world = World::up(&binary, &args.name).await?;
-                before = judge::stand(&mut world).await?;
-            }
+    // Side by side in this one task: what starts programs here must live as long as they.
+    let lanes = (0..args.lanes).map(|lane| {
+        let name = if lane == 0 { args.name.clone() } else { format!("{}-{lane}", args.name) };
+        run_lane(&binary, name, &args.evidence, &queue, &bar)
+    });
+    let (mut sums, mut failed) = (Sums::default(), None);
+    for lane in futures_util::future::join_all(lanes).await {
+        match lane {
+            Ok(lane) => sums.add(lane.tokens, lane.missing),
+            Err(error) => failed = Some(error),
         }
     }
+    let mut trials = queue.done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    trials.sort_by_key(|trial| trial.number);
     bar.finish_and_clear();
-    tokens += world.tokens.log().count;
-    missing += world.tokens.log().missing;
-    world.down().await?;
+    let Sums { tokens, missing } = sums;
 
     let counts = Counts::of(&trials);
     let writes = trials.iter().map(|one| one.writes).sum();
@@ -155,7 +138,83 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         args.seed,
         began.elapsed().as_secs_f64()
     );
+    // What was found until then stands above.
+    failed.map_or(Ok(()), Err)?;
     Ok(if counts.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is to be tried, and what came of it.
+#[derive(Debug)]
+struct Queue {
+    all: Vec<injection::Injection>,
+    next: AtomicUsize,
+    done: Mutex<Vec<Trial>>,
+}
+
+/// Tokens of all runs, and those that never arrived.
+#[derive(Debug, Default)]
+struct Sums {
+    tokens: u64,
+    missing: u64,
+}
+
+impl Sums {
+    fn add(&mut self, tokens: u64, missing: u64) {
+        self.tokens += tokens;
+        self.missing += missing;
+    }
+
+    fn take(&mut self, world: &World) {
+        let log = world.tokens.log();
+        self.add(log.count, log.missing);
+    }
+}
+
+/// Brings up nodes and carries out runs on them, one after the other, until none is left to be begun.
+async fn run_lane(
+    binary: &Path,
+    name: String,
+    evidence: &Path,
+    queue: &Queue,
+    bar: &ProgressBar,
+) -> anyhow::Result<Sums> {
+    let mut sums = Sums::default();
+    say(bar, &format!("bringing up the nodes of {name}"));
+    let mut world = World::up(binary, &name).await?;
+    let mut before = judge::stand(&mut world).await?;
+    loop {
+        let at = queue.next.fetch_add(1, Ordering::Relaxed);
+        let Some(injection) = queue.all.get(at) else { break };
+        bar.set_message(format!("{} at {}", injection.fault, injection.point));
+        let start = Instant::now();
+        let trial = trial::run(&mut world, at + 1, *injection, &before).await;
+        let trial = trial.unwrap_or_else(|error| broken(at + 1, *injection, &error, start));
+        say(bar, &line(&trial, queue.all.len()));
+        let clean = trial.found.is_empty();
+        if !clean {
+            let folder = world::evidence_folder(evidence, trial.number);
+            let kept = world.evidence(&folder, start.elapsed()).await;
+            let told = serde_json::to_string_pretty(&trial)?;
+            kept.and_then(|()| Ok(std::fs::write(folder.join("run.json"), told)?))
+                .unwrap_or_else(|error| say(bar, &format!("no evidence could be kept: {error:#}")));
+        }
+        queue.done.lock().unwrap_or_else(PoisonError::into_inner).push(trial);
+        bar.inc(1);
+        // How things stand for the next run; where they do not stand well, everything is made anew.
+        match next(&mut world, clean).await {
+            Ok(stands) => before = stands,
+            Err(error) => {
+                say(bar, &format!("making everything anew: {error:#}"));
+                sums.take(&world);
+                world.down().await?;
+                world = World::up(binary, &name).await?;
+                before = judge::stand(&mut world).await?;
+            }
+        }
+    }
+    sums.take(&world);
+    world.down().await?;
+    Ok(sums)
 }
 
 /// How things stand after a run.

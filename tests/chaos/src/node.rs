@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sterna_e2e::docker::{self, docker};
 use sterna_executor::fault::Point;
+use sterna_executor::platform::docker::node::AGENT_PORT;
 use tokio::process::Command;
 use tokio::time::sleep;
 
@@ -173,6 +175,15 @@ impl Node {
     /// Whether it runs.
     pub fn is_up(&self) -> bool {
         self.pid > 0
+    }
+
+    /// Whether its engine, what that runs containers with, and its agent accept calls.
+    pub fn is_ready(&self) -> bool {
+        let agent = SocketAddr::new(self.address, AGENT_PORT);
+        let sockets = ["run/docker.sock", "run/docker/containerd/containerd.sock"];
+        self.is_up()
+            && sockets.iter().all(|socket| UnixStream::connect(self.path(socket)).is_ok())
+            && TcpStream::connect_timeout(&agent, Duration::from_millis(200)).is_ok()
     }
 
     /// Changes the node's packet filter.

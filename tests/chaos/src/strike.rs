@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use sterna_executor::migration::order::{MigrationId, Order};
+use sterna_executor::platform::docker::node::AGENT_PORT;
 use tokio::time::{sleep, timeout};
 
 use crate::clock;
@@ -82,11 +83,10 @@ pub async fn strike(world: &mut World, injection: Injection, ends: &Ends) -> any
             filter(world, &ends.to, rules).await?
         }
         Fault::SchedulerCut => {
-            let host = world.tokens.address().ip().to_string();
-            let input =
-                ["INPUT", "--source", &host, "--protocol", "tcp", "--dport", "7420", "--jump", "DROP"];
+            let (host, port) = (world.tokens.address().ip().to_string(), AGENT_PORT.to_string());
+            let input = ["INPUT", "--source", &host, "--protocol", "tcp", "--dport", &port, "--jump", "DROP"];
             let output =
-                ["OUTPUT", "--destination", &host, "--protocol", "tcp", "--sport", "7420", "--jump", "DROP"];
+                ["OUTPUT", "--destination", &host, "--protocol", "tcp", "--sport", &port, "--jump", "DROP"];
             let rules = vec![input.map(str::to_owned).to_vec(), output.map(str::to_owned).to_vec()];
             filter(world, &ends.from, rules).await?
         }
@@ -149,7 +149,7 @@ pub async fn stale_orders(world: &World, injection: Injection, ends: &Ends) -> a
         {
             let third =
                 NODES.iter().find(|one| **one != ends.from && **one != ends.to).copied().unwrap_or(NODES[0]);
-            let address = format!("{}:7420", world.node(third).address);
+            let address = format!("{}:{AGENT_PORT}", world.node(third).address);
             orders.push(Order {
                 id: MigrationId::new(),
                 to: third.into(),

@@ -93,7 +93,12 @@ pub async fn run(
     let began = Instant::now();
     let from = before.owner(injection.service).to_owned();
     let others: Vec<&str> = NODES.into_iter().filter(|node| *node != from).collect();
-    let ends = Ends { to: others[usize::from(injection.second)].to_owned(), from };
+    let mut to = others[usize::from(injection.second)];
+    if injection.fault == Fault::DiskFull && to == before.owner(Service::Redis) {
+        // It would end there by itself.
+        to = others[usize::from(!injection.second)];
+    }
+    let ends = Ends { to: to.to_owned(), from };
     world.tokens.log().begin();
     let known = known(world)?;
 

@@ -14,6 +14,7 @@ use sterna_e2e::sterna::Sterna;
 use sterna_e2e::writer::Writer;
 use sterna_executor::identity::{Authority, Credentials, Role};
 use sterna_executor::node::client::AgentClient;
+use sterna_executor::platform::docker::node::AGENT_PORT;
 use tokio::time::sleep;
 
 use crate::clock;
@@ -27,10 +28,10 @@ use crate::token::{self, Receiver};
 pub const NODES: [&str; 3] = ["a", "b", "c"];
 /// Keys of the Redis.
 const KEYS: usize = 500;
+/// Time for engines and agents to accept calls again after they were killed.
+const TO_BE_READY: Duration = Duration::from_secs(30);
 /// Migrations that are read back from a register.
 pub const RECENT: u32 = 12;
-/// Where agents listen.
-const AGENT: u16 = 7420;
 
 /// The client of the Redis, and what it was told is safe.
 #[derive(Debug)]
@@ -83,9 +84,8 @@ impl World {
         let tokens = Receiver::open(gateway).await?;
         let services = [token::service(tokens.address(), NODES[0]), redis(NODES[0])].concat();
         std::fs::write(continuum.file(), bare + &services)?;
-        let agents = async || nodes.iter().all(|node| !node.processes("sterna").is_empty());
-        until(Duration::from_secs(10), "the agents run again", agents).await?;
-        sleep(Duration::from_secs(1)).await;
+        let ready = async || nodes.iter().all(Node::is_ready);
+        until(TO_BE_READY, "the agents run again", ready).await?;
         continuum.services_up().await?;
         let authority = Authority::open(&continuum.state().join(name).join("authority"))?;
         let scheduler = authority.issue(&Role::Scheduler)?;
@@ -138,8 +138,19 @@ impl World {
     /// # Errors
     /// When there is no such address.
     pub async fn agent(&self, node: &str) -> anyhow::Result<AgentClient> {
-        let address = SocketAddr::new(self.node(node).address, AGENT).to_string();
+        let address = SocketAddr::new(self.node(node).address, AGENT_PORT).to_string();
         Ok(AgentClient::new(&self.scheduler, &node.into(), &address).await?)
+    }
+
+    /// Waits until every node's engine and agent accept calls.
+    ///
+    /// # Errors
+    /// When one does not within half a minute.
+    pub async fn ready(&self) -> anyhow::Result<()> {
+        until(TO_BE_READY, "all engines and agents accept calls", async || {
+            self.nodes.iter().all(Node::is_ready)
+        })
+        .await
     }
 
     /// The command that has a service moved.
