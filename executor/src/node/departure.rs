@@ -9,6 +9,7 @@ use sterna_policies::quantity::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::io::{ReaderStream, SyncIoBridge};
 
+use crate::engine::criu;
 use crate::engine::docker::{Container, Engine, restarts};
 use crate::engine::processes::{Processes, Tree};
 use crate::engine::runc;
@@ -262,6 +263,16 @@ impl Leaving {
         Ok(Bytes::ZERO)
     }
 
+    /// The settings that CRIU reads for a container that came here by a migration lie where no restart of the node leaves them.
+    fn write_settings(&self) -> Result<(), StepError> {
+        let annotations = self.seen()?.host().annotations.unwrap_or_default();
+        let path = annotations.get(criu::ANNOTATION).map(Path::new);
+        match path.and_then(|path| path.file_stem()?.to_str()) {
+            Some(name) => criu::write_settings(name, criu::ALWAYS).map_err(failed),
+            None => Ok(()),
+        }
+    }
+
     async fn transfer(&mut self) -> Result<Bytes, StepError> {
         let image = self.image.clone();
         let client = self.destination().await?;
@@ -440,6 +451,7 @@ impl Steps for Leaving {
             Phase::Synced => self.sync().await,
             Phase::Frozen => self.freeze().await,
             Phase::Dumped => {
+                self.write_settings()?;
                 runc::checkpoint(&self.container, &self.image).await.map_err(failed)?;
                 Ok(Bytes::ZERO)
             }
