@@ -1,4 +1,6 @@
-//! `sterna migrate`: move one service now.
+//! `sterna migrate`: move one service now, or say what would come of it.
+//!
+//! A dry run ends with 0 where the service is there already, with 2 where it would be moved, and with 1 where it can't be.
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -19,6 +21,8 @@ use sterna_policies::quantity::Millis;
 
 use crate::wiring::{self, Output, StateArgs};
 
+mod dry_run;
+
 /// Arguments of `sterna migrate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -38,6 +42,10 @@ pub struct Args {
     /// Longest time that the service may stand frozen before it goes on at its source.
     #[arg(long, default_value = "30s")]
     freeze_lease: Millis,
+    /// Only ask both ends what speaks against it, and predict what it would cost. Exit code: 2 if it would be moved, 0 if it is
+    /// there already, 1 if it can't be moved.
+    #[arg(long)]
+    dry_run: bool,
     /// How to print the report.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -61,6 +69,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 silent.join("; ")
             );
         };
+        if from == to && args.dry_run {
+            return dry_run::already_there(&service, &to, args.output);
+        }
         if from == to {
             bail!("`{service}` runs on `{to}` already");
         }
@@ -76,6 +87,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             freeze_lease: args.freeze_lease,
             predicted: None,
         };
+        if args.dry_run {
+            return dry_run::show(&order, &fleet.assess(&order).await?, args.output);
+        }
         let bar = progress_bar()?;
         let report = fleet.migrate(&order, &mut |event| show(&bar, event)).await;
         bar.finish_and_clear();

@@ -14,6 +14,7 @@ use crate::migration::order::{MigrationId, Order};
 use crate::migration::phase::Phase;
 use crate::migration::report::{Event, Report};
 use crate::node::api::{ServiceFacts, Standing};
+use crate::node::assessment::Assessment;
 use crate::node::client::{AgentClient, ClientError};
 use crate::platform::docker::local_addresses;
 
@@ -141,6 +142,14 @@ impl Fleet {
             }
         }
         view
+    }
+
+    /// Asks both ends of a move what speaks against it, and what it would cost. The service is not touched.
+    ///
+    /// # Errors
+    /// When the source agent can't be reached, or can't ask the destination.
+    pub async fn assess(&self, order: &Order) -> Result<Assessment, FleetError> {
+        Ok(self.agent(&order.from)?.assess(order).await?)
     }
 
     /// Has a move carried out and follows it to its end.

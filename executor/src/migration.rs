@@ -9,12 +9,14 @@
 //! | [`holding`] | the destination's rules |
 //! | [`recovery`] | what an agent does with a migration that it finds at its start |
 //! | [`finding`] | what can speak against one |
+//! | [`forecast`] | what one is going to cost |
 //! | [`order`] | what the source's agent is told |
 //! | [`machine`] | walks the table for one order |
 //! | [`report`] | what a migration says while it runs, and when it has ended |
 
 pub mod certificate;
 pub mod finding;
+pub mod forecast;
 pub mod holding;
 pub mod machine;
 pub mod order;

@@ -11,6 +11,8 @@
 //! | [`admission`] | how many migrations may be under way at once |
 //! | [`server`] | the API's routes and who may call which |
 //! | [`precheck`] | what speaks against a migration, before anything is touched |
+//! | [`assessment`] | the answer to: may it go there, and what would that cost? |
+//! | [`canary`] | a trial between two nodes, before the first service is frozen |
 //! | [`departure`] | the source's side of a migration, and the machine that drives it |
 //! | [`arrival`] | the destination's side |
 //! | [`client`] | how the scheduler and other agents speak to an agent |
@@ -18,6 +20,8 @@
 pub mod admission;
 pub mod api;
 pub mod arrival;
+pub mod assessment;
+pub mod canary;
 pub mod client;
 pub mod config;
 pub mod departure;

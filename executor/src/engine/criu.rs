@@ -1,7 +1,17 @@
 //! CRIU's settings for a restore that stays held, and what its logs say.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`diagnosis`](mod@diagnosis) | errors of CRIU's logs, with cause and remedy |
 
 use std::io;
 use std::path::{Path, PathBuf};
+
+use sterna_policies::quantity::Bytes;
+
+use self::diagnosis::Diagnosis;
+
+pub mod diagnosis;
 
 /// Folder of the per-container settings. `runc` hands the file that the annotation names to CRIU.
 pub const SETTINGS: &str = "/run/sterna/criu";
@@ -23,9 +33,6 @@ pub const ALWAYS: &str = "tcp-close\nskip-in-flight\nghost-limit 1G\n";
 
 /// Settings of a restore: every process is left stopped, so that nothing runs before the commit.
 pub const HELD: &str = "tcp-close\nskip-in-flight\nghost-limit 1G\nleave-stopped\n";
-
-/// What CRIU calls an error and then does without: it asks for more open files than it is allowed, in case it needs them.
-const HARMLESS: &str = "rlimit: Can't setup RLIMIT_NOFILE for self";
 
 /// The settings file of one container.
 pub fn settings_path(name: &str) -> PathBuf {
@@ -51,20 +58,26 @@ pub fn write_node_settings() -> io::Result<()> {
     std::fs::write("/etc/criu/runc.conf", ALWAYS)
 }
 
-/// The lines of a CRIU log that tell what went wrong: its errors, else its last lines.
+/// What a log of CRIU tells of a dump or restore that failed: cause, remedy and its own words.
 pub fn diagnosis(log: &Path) -> String {
-    let Ok(text) = std::fs::read(log) else {
-        return format!("no CRIU log at {}", log.display());
+    Diagnosis::of_file(log).to_string()
+}
+
+/// The largest file, open but deleted, that CRIU takes along: `ghost-limit` of the settings, else CRIU's own 1 MiB.
+pub fn ghost_limit() -> Bytes {
+    let set = ALWAYS.lines().find_map(|line| line.strip_prefix("ghost-limit "));
+    let (number, unit) = set.map_or(("1", "M"), |set| set.split_at(set.len() - 1));
+    let shift = match unit {
+        "K" => 10,
+        "M" => 20,
+        _ => 30,
     };
-    let text = String::from_utf8_lossy(&text);
-    let errors: Vec<&str> =
-        text.lines().filter(|line| line.contains("Error") && !line.contains(HARMLESS)).collect();
-    let lines: Vec<&str> = if errors.is_empty() {
-        text.lines().rev().take(3).collect::<Vec<_>>().into_iter().rev().collect()
-    } else {
-        errors.into_iter().take(5).collect()
-    };
-    lines.join(" | ")
+    Bytes(number.parse::<u64>().unwrap_or(1) << shift)
+}
+
+/// Whether a file that is open under a deleted name, while another name is left, is carried over.
+pub fn links_remapped() -> bool {
+    ALWAYS.lines().any(|line| line == "link-remap")
 }
 
 #[cfg(test)]
@@ -77,18 +90,8 @@ mod tests {
     }
 
     #[test]
-    fn the_errors_of_a_log_are_its_diagnosis() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = folder.path().join("dump.log");
-        std::fs::write(
-            &log,
-            "(00.1) fine\n(00.1) Error (criu/util.c:1534): rlimit: Can't setup RLIMIT_NOFILE for self: \
-            Operation not permitted\n(00.2) Error (criu/tty.c:1): tty: broken\n(00.3) bye\n",
-        )
-        .unwrap();
-        assert_eq!(diagnosis(&log), "(00.2) Error (criu/tty.c:1): tty: broken");
-        std::fs::write(&log, "a\nb\nc\nd\n").unwrap();
-        assert_eq!(diagnosis(&log), "b | c | d");
-        assert!(diagnosis(&folder.path().join("none")).contains("no CRIU log"));
+    fn the_precheck_knows_the_settings() {
+        assert_eq!(ghost_limit(), Bytes::from_mib(1024));
+        assert!(!links_remapped());
     }
 }

@@ -16,6 +16,7 @@ use bytes::Bytes as Data;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 use sterna_core::continuum::{Run, ServiceName};
+use sterna_policies::quantity::Bytes;
 use thiserror::Error;
 
 use super::criu;
@@ -69,6 +70,9 @@ pub struct Volume {
     pub name: String,
     /// Its folder on this node.
     pub folder: PathBuf,
+    /// The driver that made it.
+    #[serde(default)]
+    pub driver: String,
 }
 
 /// A container as the migration needs to know it.
@@ -110,11 +114,18 @@ impl Container {
         let mut volumes = Vec::new();
         let mut other_mounts = Vec::new();
         for mount in seen.mounts.unwrap_or_default() {
+            let place = mount.destination.unwrap_or_default();
             match (mount.typ.as_deref(), mount.name, mount.source) {
                 (Some("volume"), Some(name), Some(source)) => {
-                    volumes.push(Volume { name, folder: source.into() });
+                    if !is_named(body.host_config.as_ref(), &name) {
+                        // The engine gave it a name of its own; an equal container is created with that name.
+                        let host = body.host_config.get_or_insert_default();
+                        host.binds.get_or_insert_default().push(format!("{name}:{place}"));
+                    }
+                    let driver = mount.driver.unwrap_or_default();
+                    volumes.push(Volume { name, folder: source.into(), driver });
                 }
-                _ => other_mounts.push(mount.destination.unwrap_or_default()),
+                _ => other_mounts.push(place),
             }
         }
         Ok(Self {
@@ -144,6 +155,17 @@ impl Container {
     pub fn host(&self) -> HostConfig {
         self.body.host_config.clone().unwrap_or_default()
     }
+}
+
+/// How an engine is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineMake {
+    /// Its storage driver.
+    pub storage: String,
+    /// How it confines services, sorted as it says it.
+    pub security: Vec<String>,
+    /// The folder of its images, layers and volumes.
+    pub root: PathBuf,
 }
 
 /// A nested engine.
@@ -315,6 +337,58 @@ impl Engine {
         }
     }
 
+    /// Names of the containers that use a named volume, other than one of them.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn other_users_of(&self, volume: &str, container: &str) -> Result<Vec<String>, EngineError> {
+        let filters = HashMap::from([("volume", vec![volume])]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let listed = self.docker.list_containers(Some(options)).await;
+        let listed = listed.map_err(failed("list the containers of a volume"))?;
+        let others = listed.into_iter().filter(|one| one.id.as_deref() != Some(container));
+        // The filter takes every volume whose name begins so.
+        let uses = |one: &bollard::models::ContainerSummary| {
+            one.mounts.iter().flatten().any(|mount| mount.name.as_deref() == Some(volume))
+        };
+        Ok(others.filter(uses).flat_map(|one| one.names.unwrap_or_default()).collect())
+    }
+
+    /// Size of an image with all its layers.
+    ///
+    /// # Errors
+    /// When there is none or the engine does not answer.
+    pub async fn image_size(&self, image: &str) -> Result<Bytes, EngineError> {
+        let seen =
+            self.docker.inspect_image(image).await.map_err(failed(format!("inspect image {image}")))?;
+        Ok(Bytes(seen.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0)))
+    }
+
+    /// Containers with a label, by id, running or not.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn labelled(&self, label: &str) -> Result<Vec<String>, EngineError> {
+        let filters = HashMap::from([("label", vec![label])]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let listed =
+            self.docker.list_containers(Some(options)).await.map_err(failed("list its containers"))?;
+        Ok(listed.into_iter().filter_map(|one| one.id).collect())
+    }
+
+    /// Its storage driver, how it confines services, and the folder of its data.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn make(&self) -> Result<EngineMake, EngineError> {
+        let info = self.docker.info().await.map_err(failed("tell how it is made"))?;
+        Ok(EngineMake {
+            storage: info.driver.unwrap_or_default(),
+            security: info.security_options.unwrap_or_default(),
+            root: info.docker_root_dir.unwrap_or_default().into(),
+        })
+    }
+
     /// The named volume's existence.
     pub async fn has_volume(&self, name: &str) -> bool {
         self.docker.inspect_volume(name).await.is_ok()
@@ -384,6 +458,14 @@ impl Engine {
             .await
             .map_err(failed("load the image"))
     }
+}
+
+/// Whether a container's own description names this volume.
+fn is_named(host: Option<&HostConfig>, volume: &str) -> bool {
+    let binds = host.and_then(|host| host.binds.as_ref()).into_iter().flatten();
+    let mounts = host.and_then(|host| host.mounts.as_ref()).into_iter().flatten();
+    binds.into_iter().any(|bind| bind.split(':').next() == Some(volume))
+        || mounts.into_iter().any(|mount| mount.source.as_deref() == Some(volume))
 }
 
 fn is_not_found(error: &BollardError) -> bool {
@@ -475,6 +557,17 @@ mod tests {
         assert_eq!(host.binds.unwrap(), ["data:/data"]);
         let bad = Run { ports: vec!["many".into()], ..run() };
         assert!(service_body(&"redis".into(), &bad).is_err());
+    }
+
+    #[test]
+    fn volumes_without_a_name_are_told_from_those_with_one() {
+        let host = HostConfig {
+            binds: Some(vec!["data:/data:ro".into()]),
+            mounts: Some(vec![bollard::models::Mount { source: Some("more".into()), ..Default::default() }]),
+            ..HostConfig::default()
+        };
+        assert!(is_named(Some(&host), "data") && is_named(Some(&host), "more"));
+        assert!(!is_named(Some(&host), "0123") && !is_named(None, "data"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The processes of a service, as the node's `/proc` shows them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,7 @@ pub type Tree = BTreeMap<i32, Process>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     pid: i32,
+    parent: i32,
     inner: i32,
     state: char,
     process: Process,
@@ -37,6 +38,7 @@ struct Seen {
 /// The processes under one container's first process.
 #[derive(Debug, Clone)]
 pub struct Processes {
+    init: i32,
     seen: Vec<Seen>,
 }
 
@@ -64,28 +66,45 @@ impl Processes {
             }
         }
         seen.sort_by_key(|one| one.inner);
-        Ok(Self { seen })
+        Ok(Self { init, seen })
     }
 
-    /// What can be compared across nodes.
+    /// What can be compared across nodes. Processes that were put in from outside, such as a health check's, are not in it: a
+    /// dump leaves them out.
     pub fn tree(&self) -> Tree {
-        self.seen.iter().map(|one| (one.inner, one.process.clone())).collect()
+        let own = self.own();
+        let seen = self.seen.iter().filter(|one| own.contains(&one.pid));
+        seen.map(|one| (one.inner, one.process.clone())).collect()
+    }
+
+    /// Numbers on the node of the first process and of all that descend from it.
+    fn own(&self) -> BTreeSet<i32> {
+        let mut own = BTreeSet::from([self.init]);
+        loop {
+            let more = self.seen.iter().filter(|one| own.contains(&one.parent)).map(|one| one.pid);
+            let before = own.len();
+            own = more.chain(own.iter().copied()).collect();
+            if own.len() == before {
+                return own;
+            }
+        }
+    }
+
+    /// Processes that were put in from outside, as by `docker exec`: number on the node, and name.
+    pub fn put_in(&self) -> Vec<(i32, &str)> {
+        let own = self.own();
+        let others = self.seen.iter().filter(|one| !own.contains(&one.pid));
+        others.map(|one| (one.pid, one.process.name.as_str())).collect()
+    }
+
+    /// All of them: number on the node, and name.
+    pub fn numbers(&self) -> impl Iterator<Item = (i32, &str)> {
+        self.seen.iter().map(|one| (one.pid, one.process.name.as_str()))
     }
 
     /// Whether every process stands stopped.
     pub fn all_stopped(&self) -> bool {
         !self.seen.is_empty() && self.seen.iter().all(|one| matches!(one.state, 'T' | 't' | 'Z'))
-    }
-
-    /// Names of the processes that use io_uring, which CRIU can't carry over.
-    pub fn using_io_uring(&self) -> Vec<&str> {
-        let uses = |pid: i32| {
-            let files = std::fs::read_dir(proc_file(pid, "fd")).into_iter().flatten().flatten();
-            files
-                .filter_map(|file| std::fs::read_link(file.path()).ok())
-                .any(|target| target.as_os_str() == "anon_inode:[io_uring]")
-        };
-        self.seen.iter().filter(|one| uses(one.pid)).map(|one| one.process.name.as_str()).collect()
     }
 
     /// Resident memory, shared pages counted once per process.
@@ -145,12 +164,13 @@ fn parse(pid: i32, stat: &str, status: &str) -> Option<Seen> {
     let name = head.split_once('(')?.1.to_owned();
     let fields: Vec<&str> = tail.split_whitespace().collect();
     let state = fields.first()?.chars().next()?;
+    let parent = fields.get(1)?.parse().ok()?;
     let layout = LAYOUT_FIELDS.iter().map(|at| fields.get(*at)?.parse().ok()).collect::<Option<_>>()?;
     let line = |key: &str| status.lines().find_map(|line| line.strip_prefix(key));
     let inner = line("NSpid:")?.split_whitespace().last()?.parse().ok()?;
     let kib: u64 =
         line("VmRSS:").and_then(|text| text.split_whitespace().next()?.parse().ok()).unwrap_or_default();
-    Some(Seen { pid, inner, state, process: Process { name, layout }, resident: Bytes(kib << 10) })
+    Some(Seen { pid, parent, inner, state, process: Process { name, layout }, resident: Bytes(kib << 10) })
 }
 
 #[cfg(test)]
@@ -165,6 +185,23 @@ mod tests {
         assert!(mine.resident > Bytes::from_mib(1));
         assert!(mine.process.layout.iter().any(|address| *address > 0));
         assert!(!processes.all_stopped());
+    }
+
+    #[test]
+    fn what_does_not_descend_from_the_first_process_was_put_in() {
+        let one = |pid, parent| Seen {
+            pid,
+            parent,
+            inner: pid,
+            state: 'S',
+            process: Process { name: format!("p{pid}"), layout: vec![] },
+            resident: Bytes::ZERO,
+        };
+        // A child may have a smaller number than its parent.
+        let seen = vec![one(3, 9), one(5, 1), one(9, 5), one(12, 2), one(13, 12)];
+        let all = Processes { init: 5, seen };
+        assert_eq!(all.tree().into_keys().collect::<Vec<_>>(), [3, 5, 9]);
+        assert_eq!(all.put_in(), [(12, "p12"), (13, "p13")]);
     }
 
     #[test]
@@ -189,7 +226,8 @@ mod tests {
     fn names_with_brackets_and_spaces_are_read() {
         let stat = format!("7 (a) b (c) T {}", (1..=60).map(|n| n.to_string()).collect::<Vec<_>>().join(" "));
         let seen = parse(7, &stat, "NSpid:\t7\t3\nVmRSS:\t  12 kB\n").unwrap();
-        assert_eq!((seen.inner, seen.state, seen.resident), (3, 'T', Bytes(12 << 10)));
+        assert_eq!((seen.inner, seen.parent, seen.state), (3, 1, 'T'));
+        assert_eq!(seen.resident, Bytes(12 << 10));
         assert_eq!(seen.process.name, "a) b (c");
     }
 }

@@ -88,6 +88,25 @@ impl Report {
     }
 }
 
+#[cfg(test)]
+impl Report {
+    /// One of a service that was moved, for tests.
+    pub(crate) fn example(id: MigrationId) -> Self {
+        Self {
+            id,
+            service: "redis".into(),
+            from: "a".into(),
+            to: "b".into(),
+            outcome: Outcome::Moved,
+            phases: vec![],
+            downtime: None,
+            frozen_in_vain: Millis::ZERO,
+            undone: vec![],
+            started_anew: None,
+        }
+    }
+}
+
 /// What came of a migration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]

@@ -46,6 +46,61 @@ pub struct NodeFacts {
     pub memory: Bytes,
     /// Free space where memory images are staged.
     pub staging_free: Bytes,
+    /// Whether memory images are staged in RAM.
+    pub staging_in_ram: bool,
+    /// Memory of the machine that can be had without swapping.
+    pub memory_free: Bytes,
+    /// Free space where the engine keeps images, layers and volumes.
+    pub engine_free: Bytes,
+    /// The engine's storage driver.
+    pub storage: String,
+    /// How the engine confines services: seccomp, AppArmor, SELinux, each with its profile.
+    pub security: Vec<String>,
+    /// What CRIU's own check of the node says; `None` where it says that all is well.
+    pub criu_trouble: Option<String>,
+}
+
+impl NodeFacts {
+    /// A digest of all that does not change by itself: what was tried between two nodes holds while their digests do.
+    pub fn digest(&self) -> String {
+        let lasting = Self {
+            staging_free: Bytes::ZERO,
+            memory_free: Bytes::ZERO,
+            engine_free: Bytes::ZERO,
+            ..self.clone()
+        };
+        // Plain data: writing it as JSON can't fail.
+        let text = serde_json::to_vec(&lasting).unwrap_or_default();
+        blake3::hash(&text).to_hex().to_string()
+    }
+}
+
+#[cfg(test)]
+impl NodeFacts {
+    /// A node for tests.
+    pub(crate) fn example() -> Self {
+        Self {
+            node: "a".into(),
+            sterna: "1".into(),
+            engine: "28".into(),
+            kernel: "6.1".into(),
+            arch: "x86_64".into(),
+            cpu_features: vec!["avx2".into(), "sse2".into()],
+            criu: "Version: 4.2".into(),
+            runc: "1.3".into(),
+            cgroup: 2,
+            user_map: "0 100000 65536".into(),
+            cpu: Cores::ZERO,
+            memory: Bytes::from_mib(4096),
+            staging_free: Bytes::from_mib(2048),
+            staging_in_ram: true,
+            memory_free: Bytes::from_mib(4096),
+            engine_free: Bytes::from_mib(8192),
+            storage: "overlay2".into(),
+            security: vec!["seccomp".into()],
+            criu_trouble: None,
+        }
+    }
 }
 
 /// What a node runs.
@@ -95,17 +150,25 @@ pub struct Reservation {
     pub volumes: Vec<String>,
     /// Its memory now.
     pub memory: Bytes,
+    /// Size of its writable layer and volumes; zero where it was not measured.
+    #[serde(default)]
+    pub files: Bytes,
+    /// Size of its image; zero where it was not measured.
+    #[serde(default)]
+    pub image_size: Bytes,
     /// Must come with every later call about this migration: it is of this id and epoch, and of this source.
     pub token: String,
 }
 
-/// What speaks against a migration; nothing if empty.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// What a destination says of a migration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Each thing.
+    /// Each thing that speaks against it; nothing if empty.
     pub findings: Vec<Finding>,
     /// Whether the image is there already.
     pub has_image: bool,
+    /// What the destination is.
+    pub node: NodeFacts,
 }
 
 /// What a part of the stream is for.

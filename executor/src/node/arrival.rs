@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bollard::models::{ContainerCreateBody, RestartPolicy};
 use sterna_core::continuum::NodeName;
+use sterna_policies::quantity::Bytes;
 use thiserror::Error;
 use tokio::io::AsyncRead;
 use tokio::sync::OwnedMutexGuard;
@@ -187,7 +188,8 @@ impl Arrivals {
         source: &NodeFacts,
         own: &NodeFacts,
     ) -> Result<Verdict, ArrivalError> {
-        let mut findings = precheck::pair(source, own);
+        let mut findings = precheck::pair::pair(source, own);
+        findings.extend(precheck::pair::node(Subject::Destination, own));
         let mut clash = |code, what| findings.push(Finding::new(code, Subject::Destination, what));
         let body = body_of(reservation)?;
         let name = &reservation.order.service;
@@ -195,7 +197,11 @@ impl Arrivals {
         if self.engine.has_container(name.as_str()).await? {
             clash(Code::NameTaken, format!("a container named `{name}` is there already"));
         }
+        let mut used = Bytes::ZERO;
         for other in self.engine.services().await? {
+            if let Some(processes) = other.pid.and_then(|pid| Processes::of(pid).ok()) {
+                used.0 += processes.resident().0;
+            }
             if other.pid.is_some() && other.name != name.as_str() {
                 for port in published(&other.body).into_iter().filter(|port| wanted.contains(port)) {
                     clash(Code::PortTaken, format!("port {port} is published by `{}`", other.name));
@@ -207,9 +213,9 @@ impl Arrivals {
                 clash(Code::VolumeTaken, format!("a volume named `{volume}` is there already"));
             }
         }
-        findings.extend(precheck::room(Subject::Destination, reservation.memory, own.staging_free));
-        let there = self.engine.image_digest(&reservation.image).await?;
-        Ok(Verdict { findings, has_image: there.is_some() })
+        let has_image = self.engine.image_digest(&reservation.image).await?.is_some();
+        findings.extend(precheck::room::destination(reservation, own, used, has_image));
+        Ok(Verdict { findings, has_image, node: own.clone() })
     }
 
     /// Creates the container, not started. Doing it twice is the same as doing it once.

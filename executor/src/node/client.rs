@@ -20,6 +20,7 @@ use super::api::{
     Arriving, Finish, NodeFacts, Part, Problem, ReleaseAnswer, Reservation, Restored, ServiceFacts, Standing,
     StartService, TOKEN_HEADER, Verdict,
 };
+use super::assessment::Assessment;
 
 /// An agent did not answer, or answered with an error.
 #[derive(Debug, Error)]
@@ -252,6 +253,14 @@ impl AgentClient {
     /// As above.
     pub async fn coming_in(&self) -> Result<Vec<Arriving>, ClientError> {
         self.answer(self.request(Method::GET, "/arrivals").timeout(ANSWER)).await
+    }
+
+    /// Asks a source what both ends say of an order, and what it would cost. Nothing is touched.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn assess(&self, order: &Order) -> Result<Assessment, ClientError> {
+        self.post("/migrations/check", order).await
     }
 
     /// The events of a migration from its beginning, as they come, until it has ended.

@@ -16,6 +16,7 @@ use crate::engine::runc;
 use crate::identity::{Credentials, Sealed};
 use crate::migration::certificate::{Certificate, Grounds};
 use crate::migration::finding::{Code, Finding, Subject};
+use crate::migration::forecast::Load;
 use crate::migration::machine::{StepError, Steps};
 use crate::migration::order::Order;
 use crate::migration::phase::Phase;
@@ -26,6 +27,8 @@ use crate::transfer::tree::Sent;
 use super::admission::Admission;
 use super::api::{Finish, NodeFacts, Part, ReleaseAnswer, Reservation};
 use super::arrival::{private_folder, remove_folder};
+use super::assessment::Assessment;
+use super::canary::Canaries;
 use super::client::{AgentClient, ClientError};
 use super::precheck;
 use super::store::Departure;
@@ -62,6 +65,7 @@ pub struct Leaving {
     /// Filled when frozen.
     frozen: Tree,
     started_anew: Option<String>,
+    canaries: Option<Canaries>,
 }
 
 fn failed(error: impl std::error::Error) -> StepError {
@@ -94,7 +98,14 @@ impl Leaving {
             trees: Vec::new(),
             frozen: Tree::new(),
             started_anew: None,
+            canaries: None,
         }
+    }
+
+    /// Has a canary go first, where none went there yet.
+    pub fn after_a_canary(mut self, canaries: Canaries) -> Self {
+        self.canaries = Some(canaries);
+        self
     }
 
     /// The destination's agent. Its name may not be known for a while; that must not keep the source frozen.
@@ -131,6 +142,8 @@ impl Leaving {
             image: seen.image.clone(),
             volumes: seen.volumes.iter().map(|volume| volume.name.clone()).collect(),
             memory: self.processes()?.resident(),
+            files: Bytes::ZERO,
+            image_size: Bytes::ZERO,
             token: self.token(),
         })
     }
@@ -148,22 +161,62 @@ impl Leaving {
     }
 
     async fn check(&mut self) -> Result<Bytes, StepError> {
-        self.look().await?;
-        let mut own = precheck::container(self.seen()?);
-        if own.is_empty() {
-            own.extend(self.processes()?.using_io_uring().iter().map(|name| {
-                Finding::new(Code::IoUring, Subject::Service, format!("its process `{name}` uses io_uring"))
-            }));
-            own.extend(self.seen()?.pid.and_then(precheck::privileges));
-        }
-        if !own.is_empty() {
-            return Err(StepError::Refused(own));
-        }
-        let reservation = self.reservation()?;
-        let verdict = self.destination().await?.check(&reservation, &self.own).await.map_err(failed)?;
-        let mut findings = verdict.findings;
-        findings.extend(precheck::room(Subject::Source, reservation.memory, self.own.staging_free));
+        let findings = self.assess().await?.findings;
         if findings.is_empty() { Ok(Bytes::ZERO) } else { Err(StepError::Refused(findings)) }
+    }
+
+    /// Asks both ends what speaks against the move, all of it at once. The service is not touched.
+    ///
+    /// # Errors
+    /// When an end can't be asked.
+    pub async fn assess(&mut self) -> Result<Assessment, StepError> {
+        self.look().await?;
+        let seen = self.seen()?.clone();
+        let mut findings = precheck::container(&seen);
+        findings.extend(precheck::pair::node(Subject::Source, &self.own));
+        for volume in &seen.volumes {
+            for other in self.engine.other_users_of(&volume.name, &seen.id).await.map_err(failed)? {
+                let what = format!("its volume `{}` is used by container {other} too", volume.name);
+                findings.push(Finding::new(Code::VolumeShared, Subject::Service, what));
+            }
+        }
+        let Some(pid) = seen.pid else {
+            return Ok(Assessment {
+                findings,
+                load: Load::default(),
+                has_image: None,
+                canary: None,
+                forecast: None,
+            });
+        };
+        findings.extend(precheck::processes::processes(
+            pid,
+            &self.processes()?,
+            seen.body.healthcheck.as_ref(),
+        ));
+        findings.extend(precheck::privileges(pid));
+        let mut wanted = self.reservation()?;
+        let folders = seen.layer.iter().chain(seen.volumes.iter().map(|volume| &volume.folder)).cloned();
+        wanted.files = size_of(folders.collect()).await?;
+        wanted.image_size = self.engine.image_size(&seen.image).await.map_err(failed)?;
+        findings.extend(precheck::room::staging(Subject::Source, wanted.memory, self.own.staging_free));
+        let verdict = self.destination().await?.check(&wanted, &self.own).await.map_err(failed)?;
+        findings.extend(verdict.findings);
+        let image = if verdict.has_image { Bytes::ZERO } else { wanted.image_size };
+        let load = Load { memory: wanted.memory, files: wanted.files, image };
+        let mut canary = None;
+        if let (true, Some(canaries)) = (findings.is_empty(), &self.canaries) {
+            let told = canaries.prove(&self.order, &self.own, &verdict.node).await;
+            if let Some(trouble) = &told.trouble {
+                findings.push(Finding::new(
+                    Code::Canary,
+                    Subject::Pair,
+                    format!("the trial failed {trouble}"),
+                ));
+            }
+            canary = Some(told);
+        }
+        Ok(Assessment { findings, load, has_image: Some(verdict.has_image), canary, forecast: None })
     }
 
     async fn reserve(&mut self) -> Result<Bytes, StepError> {
@@ -390,6 +443,27 @@ pub(super) fn certificate(
     image: &str,
 ) -> Result<Sealed, crate::identity::IdentityError> {
     credentials.seal(&Certificate::due(order, epoch, image, Grounds::Commit))
+}
+
+/// What the files of some folders take on the disk.
+async fn size_of(folders: Vec<PathBuf>) -> Result<Bytes, StepError> {
+    use std::os::unix::fs::MetadataExt as _;
+    let measure = move || {
+        let mut total = 0;
+        let mut left = folders;
+        while let Some(folder) = left.pop() {
+            // The service runs: what is gone a moment later counts for nothing.
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let Ok(seen) = entry.metadata() else { continue };
+                total += seen.blocks() * 512;
+                if seen.is_dir() {
+                    left.push(entry.path());
+                }
+            }
+        }
+        Bytes(total)
+    };
+    tokio::task::spawn_blocking(measure).await.map_err(failed)
 }
 
 fn differences(frozen: &Tree, restored: &Tree) -> String {

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sterna_policies::quantity::Bytes;
 
+use crate::engine::criu::diagnosis::Diagnosis;
 use crate::engine::docker::{Engine, EngineError};
 
 use super::api::NodeFacts;
@@ -22,6 +24,7 @@ pub async fn gather(config: &AgentConfig, engine: &Engine) -> Result<NodeFacts, 
         .map(|line| line.trim_start_matches([' ', '\t', ':']).split_whitespace().map(str::to_owned).collect())
         .unwrap_or_default();
     cpu_features.sort();
+    let make = engine.make().await?;
     Ok(NodeFacts {
         node: config.node.clone(),
         sterna: env!("CARGO_PKG_VERSION").to_owned(),
@@ -36,7 +39,43 @@ pub async fn gather(config: &AgentConfig, engine: &Engine) -> Result<NodeFacts, 
         cpu: config.cpu,
         memory: config.memory,
         staging_free: free(&config.staging),
+        staging_in_ram: in_ram(&config.staging),
+        memory_free: available(&read("/proc/meminfo")),
+        engine_free: free(&make.root),
+        storage: make.storage,
+        security: make.security,
+        criu_trouble: criu_trouble().await,
     })
+}
+
+/// What CRIU's own check of the node says. It takes a tenth of a second and what it looks at changes with the kernel only, so
+/// it is asked once, and again only where it found something wrong.
+async fn criu_trouble() -> Option<String> {
+    static FINE: AtomicBool = AtomicBool::new(false);
+    if FINE.load(Ordering::Relaxed) {
+        return None;
+    }
+    let trouble = match tokio::process::Command::new("criu").arg("check").output().await {
+        Ok(output) if output.status.success() => {
+            FINE.store(true, Ordering::Relaxed);
+            return None;
+        }
+        Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
+        Err(error) => format!("CRIU can't be run: {error}"),
+    };
+    Some(Diagnosis::of(&trouble).to_string())
+}
+
+/// Memory that can be had without swapping, by the kernel's estimate.
+fn available(meminfo: &str) -> Bytes {
+    let kib = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = kib.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    Bytes(kib.unwrap_or(0) << 10)
+}
+
+fn in_ram(folder: &Path) -> bool {
+    let there = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    nix::sys::statfs::statfs(there).is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC)
 }
 
 fn first_line(program: &str, arguments: &[&str]) -> String {
@@ -71,6 +110,12 @@ mod tests {
         let ids = "root:1:2\ndockremap:100000:65536\n";
         assert_eq!(user_map("{\"userns-remap\":\"default\"}", ids, ids), "100000:65536 / 100000:65536");
         assert_eq!(user_map("{}", ids, ids), "none");
+    }
+
+    #[test]
+    fn memory_and_ram_disks_are_told() {
+        assert_eq!(available("MemTotal: 9 kB\nMemAvailable:   2048 kB\n"), Bytes::from_mib(2));
+        assert!(in_ram(Path::new("/dev/shm/not/there")) && !in_ram(Path::new("/proc")));
     }
 
     #[test]

@@ -1,13 +1,23 @@
-//! What speaks against a migration, before anything is touched.
+//! What speaks against a migration, before anything is touched. Everything is named at once.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`pair`](mod@pair) | the two nodes |
+//! | [`processes`](mod@processes) | what the service's processes hold |
+//! | [`room`] | memory and disk |
 
 use bollard::models::HostConfig;
-use sterna_policies::quantity::Bytes;
 
 use crate::engine::docker::Container;
 use crate::engine::privileges;
 use crate::migration::finding::{Code, Finding, Subject};
 
-use super::api::NodeFacts;
+pub mod pair;
+pub mod processes;
+pub mod room;
+
+/// The engine's own volume driver.
+const LOCAL: &str = "local";
 
 /// What speaks against a container as such: things that CRIU or this method can't carry over.
 pub fn container(container: &Container) -> Vec<Finding> {
@@ -42,6 +52,11 @@ pub fn container(container: &Container) -> Vec<Finding> {
     for mount in &container.other_mounts {
         refuse(true, Code::Mount, &format!("{mount} is mounted from the node"));
     }
+    refuse(host.init == Some(true), Code::EngineInit, "it has an init of the engine's (`--init`)");
+    for volume in container.volumes.iter().filter(|volume| volume.driver != LOCAL) {
+        let what = format!("its volume `{}` is of the driver `{}`", volume.name, volume.driver);
+        refuse(true, Code::VolumeDriver, &what);
+    }
     refuse(container.layer.is_none(), Code::WritableLayer, "its writable layer can't be found");
     findings
 }
@@ -70,71 +85,15 @@ fn shared_namespaces(host: &HostConfig) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// What speaks against two nodes as a pair.
-pub fn pair(source: &NodeFacts, destination: &NodeFacts) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let mut same = |code, what: &str, a: &str, b: &str| {
-        if a != b {
-            let what = format!("they differ in {what}: `{a}` at the source, `{b}` at the destination");
-            findings.push(Finding::new(code, Subject::Pair, what));
-        }
-    };
-    same(Code::Architecture, "architecture", &source.arch, &destination.arch);
-    same(Code::Kernel, "kernel", &source.kernel, &destination.kernel);
-    same(Code::CgroupVersion, "cgroup version", &source.cgroup.to_string(), &destination.cgroup.to_string());
-    same(Code::UserMap, "mapping of user numbers", &source.user_map, &destination.user_map);
-    same(Code::CriuVersion, "version of CRIU", &source.criu, &destination.criu);
-    same(Code::RuncVersion, "version of runc", &source.runc, &destination.runc);
-    same(Code::SternaVersion, "version of sterna", &source.sterna, &destination.sterna);
-    let missing: Vec<&str> = source
-        .cpu_features
-        .iter()
-        .filter(|feature| !destination.cpu_features.contains(feature))
-        .map(String::as_str)
-        .collect();
-    if !missing.is_empty() {
-        let what = format!("its processor lacks {}", missing.join(", "));
-        findings.push(Finding::new(Code::CpuFeatures, Subject::Destination, what));
-    }
-    findings
-}
-
-/// What speaks against an end that has this much room for a memory image.
-pub fn room(end: Subject, memory: Bytes, staging_free: Bytes) -> Option<Finding> {
-    // CRIU's other images are small; a tenth more covers them.
-    let needed = Bytes(memory.0 + memory.0 / 10 + (16 << 20));
-    (needed > staging_free).then(|| {
-        let what = format!("the memory image needs about {needed}, and {staging_free} are free");
-        Finding::new(Code::Staging, end, what)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use bollard::models::ContainerCreateBody;
-    use sterna_policies::quantity::Cores;
 
     use super::*;
-
-    fn facts() -> NodeFacts {
-        NodeFacts {
-            node: "a".into(),
-            sterna: "1".into(),
-            engine: "28".into(),
-            kernel: "6.1".into(),
-            arch: "x86_64".into(),
-            cpu_features: vec!["avx2".into(), "sse2".into()],
-            criu: "4.2".into(),
-            runc: "1.3".into(),
-            cgroup: 2,
-            user_map: "0 100000 65536".into(),
-            cpu: Cores::ZERO,
-            memory: Bytes::ZERO,
-            staging_free: Bytes::ZERO,
-        }
-    }
+    use crate::engine::docker::Volume;
 
     fn plain() -> Container {
+        let volume = |name: &str| Volume { name: name.into(), folder: "/v".into(), driver: "local".into() };
         Container {
             id: "c".into(),
             name: "redis".into(),
@@ -143,15 +102,14 @@ mod tests {
             paused: false,
             body: ContainerCreateBody::default(),
             layer: Some("/upper".into()),
-            volumes: vec![],
+            volumes: vec![volume("data")],
             other_mounts: vec![],
         }
     }
 
     #[test]
-    fn a_plain_container_on_a_like_node_passes() {
+    fn a_plain_container_passes() {
         assert_eq!(container(&plain()), []);
-        assert_eq!(pair(&facts(), &facts()), []);
     }
 
     #[test]
@@ -160,11 +118,13 @@ mod tests {
         bad.pid = None;
         bad.body.tty = Some(true);
         bad.other_mounts = vec!["/etc/x".into()];
+        bad.volumes[0].driver = "nfs".into();
         bad.body.host_config = Some(HostConfig {
             auto_remove: Some(true),
             privileged: Some(true),
             pid_mode: Some("host".into()),
             network_mode: Some("mine".into()),
+            init: Some(true),
             ..HostConfig::default()
         });
         let findings = container(&bad);
@@ -176,28 +136,11 @@ mod tests {
             (Code::SharedNamespace, "process numbers"),
             (Code::Network, "`mine`"),
             (Code::Mount, "/etc/x"),
+            (Code::EngineInit, "--init"),
+            (Code::VolumeDriver, "nfs"),
         ] {
             let found = findings.iter().any(|one| one.code == code && one.what.contains(word));
             assert!(found, "{code} {word}: {findings:?}");
         }
-    }
-
-    #[test]
-    fn unlike_nodes_are_refused_but_a_better_processor_is_not() {
-        let better =
-            NodeFacts { cpu_features: vec!["avx2".into(), "avx512f".into(), "sse2".into()], ..facts() };
-        assert_eq!(pair(&facts(), &better), []);
-        let lacking = Finding::new(Code::CpuFeatures, Subject::Destination, "its processor lacks avx512f");
-        assert_eq!(pair(&better, &facts()), [lacking]);
-        let other = NodeFacts { kernel: "6.18".into(), cgroup: 1, ..facts() };
-        assert_eq!(pair(&facts(), &other).len(), 2);
-    }
-
-    #[test]
-    fn room_is_counted_with_a_margin() {
-        let end = Subject::Source;
-        assert_eq!(room(end, Bytes::from_mib(100), Bytes::from_mib(200)), None);
-        let short = room(end, Bytes::from_mib(100), Bytes::from_mib(100)).unwrap();
-        assert_eq!((short.code, short.subject), (Code::Staging, Subject::Source));
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 use crate::engine::docker::{Container, Engine, EngineError};
 use crate::fault::pointed;
 use crate::identity::{Credentials, IdentityError};
+use crate::migration::forecast;
 use crate::migration::machine::{self, Register as _};
 use crate::migration::order::{MigrationId, Order};
 use crate::migration::phase::Phase;
@@ -21,6 +22,8 @@ use crate::migration::report::Event;
 
 use super::admission::Admission;
 use super::api::{NodeFacts, Standing};
+use super::assessment::Assessment;
+use super::canary::{self, Canaries};
 use super::client::{AgentClient, ClientError};
 use super::config::AdmissionConfig;
 use super::departure::{self, Leaving};
@@ -48,6 +51,8 @@ const ASK: Duration = Duration::from_secs(3);
 /// As above, where the source's processes are gone.
 const ASK_FOR_THE_LAST_COPY: Duration = Duration::from_secs(60);
 const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// Time from the start until canaries that an earlier life left are looked for.
+const SWEEP: Duration = Duration::from_secs(15);
 /// From this many on, the events of migrations that have ended are forgotten.
 const LOGS: usize = 64;
 
@@ -62,6 +67,7 @@ pub struct Running {
     /// For each migration that may still be undone, how to say so.
     cancels: Arc<Mutex<HashMap<MigrationId, oneshot::Sender<String>>>>,
     tokens: Admission,
+    canaries: Canaries,
     /// Held from looking whether a service is being moved until its departure is in the register.
     admission: Arc<tokio::sync::Mutex<()>>,
 }
@@ -77,12 +83,14 @@ impl Running {
     ) -> Self {
         let (logs, cancels, admission) = (Arc::default(), Arc::default(), Arc::default());
         let tokens = Admission::new(limits.leaving, limits.per_peer);
-        Self { engine, store, credentials, staging, logs, cancels, tokens, admission }
+        let canaries = Canaries::new(engine.clone(), store.clone(), credentials.clone(), staging.clone());
+        Self { engine, store, credentials, staging, logs, cancels, tokens, canaries, admission }
     }
 
     fn steps(&self, departure: &Departure, own: NodeFacts) -> Leaving {
         let (engine, credentials) = (self.engine.clone(), self.credentials.clone());
         Leaving::new(engine, credentials, self.tokens.clone(), departure, own, &self.staging)
+            .after_a_canary(self.canaries.clone())
     }
 
     /// Starts to carry out an order. One that was given before is left alone.
@@ -132,6 +140,26 @@ impl Running {
         Ok(())
     }
 
+    /// Asks both ends what speaks against an order, and what it would cost. Nothing is touched.
+    ///
+    /// # Errors
+    /// When an end can't be asked, or the register can't be read.
+    pub async fn assess(
+        &self,
+        order: Order,
+        container: &Container,
+        own: NodeFacts,
+    ) -> Result<Assessment, OrderError> {
+        let past = self.store.reports_to(&order.to)?;
+        let epoch = self.store.epoch(&order.service)?;
+        let mut steps = self.steps(&Departure::imagined(order, container.id.clone(), epoch), own);
+        let mut assessment = steps.assess().await.map_err(|error| OrderError::Refused(error.to_string()))?;
+        if assessment.findings.is_empty() {
+            assessment.forecast = Some(forecast::predict(assessment.load, &past));
+        }
+        Ok(assessment)
+    }
+
     /// Finishes or undoes what an earlier life of this agent left under way.
     ///
     /// # Errors
@@ -156,6 +184,12 @@ impl Running {
                 machine::recover(&order, departure.phase, &mut steps, &mut register, note).await;
             });
         }
+        let canaries = self.canaries.clone();
+        tokio::spawn(async move {
+            // By then those found above are undone.
+            tokio::time::sleep(SWEEP).await;
+            canaries.sweep().await;
+        });
         Ok(())
     }
 
@@ -225,7 +259,9 @@ impl Running {
     /// As above.
     pub async fn standings(&self, after: Option<MigrationId>) -> Result<Vec<Standing>, OrderError> {
         let mut all = Vec::new();
-        for departure in self.store.departures_after(after)? {
+        // A canary is nobody's migration.
+        let real = |departure: &Departure| !canary::is_canary(&departure.order.service);
+        for departure in self.store.departures_after(after)?.into_iter().filter(real) {
             all.push(self.describe(departure).await?);
         }
         Ok(all)

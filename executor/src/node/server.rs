@@ -35,6 +35,7 @@ use super::api::{
     StartService, TOKEN_HEADER, Verdict,
 };
 use super::arrival::{ArrivalError, Arrivals, private_folder, staging_folder};
+use super::assessment::Assessment;
 use super::config::AgentConfig;
 use super::facts;
 use super::listener::{Peer, TlsListener};
@@ -175,6 +176,7 @@ fn routes() -> Router<Agent> {
     let from_scheduler = Router::new()
         .route("/v1/services", get(services).post(start_service))
         .route("/v1/migrations", get(standings).post(migrate))
+        .route("/v1/migrations/check", post(assess))
         .route("/v1/migrations/{id}/events", get(events));
     let from_agents = Router::new()
         .route("/v1/arrivals/check", post(check))
@@ -393,21 +395,28 @@ async fn start_service(
         .ok_or_else(|| Refusal(StatusCode::CONFLICT, format!("`{}` is not a service", container.name)))
 }
 
+/// The container that an order is about, if this node owns it and is the one that it leaves.
+async fn ordered(agent: &Agent, order: &Order) -> Result<Container, Refusal> {
+    let conflict = |text: String| Err(Refusal(StatusCode::CONFLICT, text));
+    if order.from != agent.config.node {
+        return conflict(format!(
+            "the order is for node `{}`, and this is `{}`",
+            order.from, agent.config.node
+        ));
+    }
+    if order.to == order.from {
+        return conflict(format!("`{}` is on `{}` already", order.service, order.to));
+    }
+    let mut owned = agent.owned().await?.into_iter().map(|(container, _)| container);
+    let found = owned.find(|one| one.service().as_ref() == Some(&order.service));
+    Ok(found.ok_or_else(|| EngineError::NoService(order.service.clone()))?)
+}
+
 async fn migrate(
     _: FromScheduler,
     State(agent): State<Agent>,
     Json(order): Json<Order>,
 ) -> Result<Json<()>, Refusal> {
-    if order.from != agent.config.node {
-        let text = format!("the order is for node `{}`, and this is `{}`", order.from, agent.config.node);
-        return Err(Refusal(StatusCode::CONFLICT, text));
-    }
-    if order.to == order.from {
-        return Err(Refusal(
-            StatusCode::CONFLICT,
-            format!("`{}` is on `{}` already", order.service, order.to),
-        ));
-    }
     if agent.store.departure(order.id)?.is_some() {
         return Ok(Json(()));
     }
@@ -422,15 +431,20 @@ async fn migrate(
         );
         return Err(Refusal(StatusCode::CONFLICT, text));
     }
-    let owned = agent.owned().await?;
-    let container = owned
-        .into_iter()
-        .find(|(one, _)| one.service().as_ref() == Some(&order.service))
-        .ok_or_else(|| EngineError::NoService(order.service.clone()))?
-        .0;
+    let container = ordered(&agent, &order).await?;
     let own = facts::gather(&agent.config, &agent.engine).await?;
     agent.running.start(order, &container, own).await?;
     Ok(Json(()))
+}
+
+async fn assess(
+    _: FromScheduler,
+    State(agent): State<Agent>,
+    Json(order): Json<Order>,
+) -> Result<Json<Assessment>, Refusal> {
+    let container = ordered(&agent, &order).await?;
+    let own = facts::gather(&agent.config, &agent.engine).await?;
+    Ok(Json(agent.running.assess(order, &container, own).await?))
 }
 
 async fn events(

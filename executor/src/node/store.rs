@@ -68,6 +68,9 @@ const SCHEMA: &str = "
     ) STRICT;
 ";
 
+/// Past migrations that a prediction is made from.
+const REMEMBERED: u32 = 16;
+
 /// Written to `user_version`.
 const VERSION: i64 = 2;
 
@@ -117,6 +120,23 @@ pub struct Departure {
     pub taken: Timestamp,
     /// When it ended.
     pub ended: Option<Timestamp>,
+}
+
+impl Departure {
+    /// One that is only thought of: it is in no register.
+    pub fn imagined(order: Order, container: String, epoch: u64) -> Self {
+        Self {
+            order,
+            container,
+            epoch,
+            phase: None,
+            decision: Decision::Undecided,
+            restart: None,
+            report: None,
+            taken: Timestamp::now(),
+            ended: None,
+        }
+    }
 }
 
 /// The store.
@@ -199,6 +219,22 @@ impl Store {
     /// When the disk refuses.
     pub fn departures_after(&self, after: Option<MigrationId>) -> Result<Vec<Departure>, StoreError> {
         self.departures("id > ?1", &after.map(|id| id.to_string()).unwrap_or_default())
+    }
+
+    /// Reports of the last migrations to a node, newest first, at most [`REMEMBERED`].
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn reports_to(&self, node: &NodeName) -> Result<Vec<Report>, StoreError> {
+        let failed = failed("read");
+        let connection = self.lock();
+        let sql = format!(
+            "SELECT report FROM departures WHERE report IS NOT NULL AND json_extract(migration, '$.to') = ?1
+             ORDER BY id DESC LIMIT {REMEMBERED}"
+        );
+        let mut statement = connection.prepare(&sql).map_err(&failed)?;
+        let rows = statement.query_map([node.as_str()], |row| parse(&row.get::<_, String>(0)?));
+        rows.and_then(Iterator::collect).map_err(&failed)
     }
 
     fn departures(&self, filter: &str, value: &str) -> Result<Vec<Departure>, StoreError> {
@@ -500,6 +536,8 @@ mod tests {
             body: serde_json::Value::Null,
             image: "sha256:0".into(),
             volumes: vec![],
+            files: sterna_policies::quantity::Bytes::ZERO,
+            image_size: sterna_policies::quantity::Bytes::ZERO,
             memory: sterna_policies::quantity::Bytes::ZERO,
             token: String::new(),
         };
