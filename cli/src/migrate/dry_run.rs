@@ -91,8 +91,6 @@ fn text(order: &Order, assessment: &Assessment) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
-
     use sterna_executor::migration::finding::{Code, Finding, Subject};
     use sterna_executor::migration::forecast::{Load, predict};
     use sterna_executor::migration::order::MigrationId;
