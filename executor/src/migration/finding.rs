@@ -154,6 +154,17 @@ pub fn line(findings: &[Finding]) -> String {
 mod tests {
     use super::*;
 
+    /// What people read.
+    const PAGE: &str = include_str!("../../../docs/precheck.md");
+
+    #[test]
+    fn the_page_has_the_table() {
+        let row = |code: &Code| format!("| {code} | {} | {} |", code.meaning(), code.remedy());
+        let rows: Vec<String> = Code::ALL.iter().map(row).collect();
+        let there: Vec<&str> = PAGE.lines().filter(|line| line.starts_with("| C")).collect();
+        assert_eq!(there, rows, "docs/precheck.md must have exactly these rows");
+    }
+
     #[test]
     fn codes_are_distinct_and_in_order() {
         for pair in Code::ALL.windows(2) {

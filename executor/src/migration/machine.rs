@@ -10,6 +10,7 @@ use std::time::Duration;
 use sterna_policies::quantity::{Bytes, Millis};
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout_at};
+use tracing::Instrument as _;
 
 use crate::error_chain::chain;
 
@@ -84,6 +85,11 @@ const LAST_PAUSE: Duration = Duration::from_secs(5);
 /// Tries to discard the destination before that is left to it: without a certificate it never runs, and it asks for the
 /// decision when it hears no more.
 const DISCARD_TRIES: u32 = 5;
+
+/// What is logged on the way to a phase is logged under it.
+fn span(phase: Phase) -> tracing::Span {
+    tracing::info_span!("phase", %phase)
+}
 
 /// One migration under way.
 struct Walk<'a, S, R, E> {
@@ -185,7 +191,7 @@ impl<'a, S: Steps, R: Register, E: FnMut(Event) + Send> Walk<'a, S, R, E> {
             let entered = tokio::select! {
                 biased;
                 why = &mut cancelled => Err(StepError::Failed(format!("cancelled: {why}"))),
-                entered = timeout_at(until, self.steps.enter(phase)) => {
+                entered = timeout_at(until, self.steps.enter(phase).instrument(span(phase))) => {
                     entered.unwrap_or_else(|_| Err(StepError::Failed(limit.clone())))
                 }
             };
@@ -211,7 +217,7 @@ impl<'a, S: Steps, R: Register, E: FnMut(Event) + Send> Walk<'a, S, R, E> {
         for phase in Phase::ALL.into_iter().filter(|phase| *phase >= first) {
             let mut pause = FIRST_PAUSE;
             let bytes = loop {
-                match self.steps.enter(phase).await {
+                match self.steps.enter(phase).instrument(span(phase)).await {
                     Ok(bytes) => break bytes,
                     Err(error) => {
                         tracing::error!(migration = %self.order.id, %phase, %error, "committed but not yet there; trying again");

@@ -173,7 +173,9 @@ impl Running {
             let mut register = pointed(self.store.register(order.id));
             let log = self.log(order.id);
             let running = self.clone();
-            tokio::spawn(async move {
+            let span =
+                tracing::info_span!("migration", id = %order.id, service = %order.service, to = %order.to);
+            let walk = async move {
                 let note = |event| log.send_modify(|events| events.push(event));
                 if departure.decision == Decision::Undecided
                     && running.recovered(&departure).await == Decision::Commit
@@ -182,7 +184,8 @@ impl Running {
                     tracing::error!(migration = %order.id, %error, "what the destination says can't be noted");
                 }
                 machine::recover(&order, departure.phase, &mut steps, &mut register, note).await;
-            });
+            };
+            tokio::spawn(tracing::Instrument::instrument(walk, span));
         }
         let canaries = self.canaries.clone();
         tokio::spawn(async move {

@@ -44,6 +44,11 @@ pub struct Telemetry {
     migrations: Family<ByOne, Counter>,
     downtime: Histogram,
     bytes: Counter,
+    phase_duration: Family<ByOne, Histogram, fn() -> Histogram>,
+    phase_bytes: Family<ByOne, Counter>,
+    frozen_in_vain: Histogram,
+    rollbacks: Family<ByOne, Counter>,
+    refusals: Family<ByOne, Counter>,
     reload_ok: Family<ByOne, Gauge>,
     reload_time: Family<ByOne, Gauge>,
     readiness: Mutex<Readiness>,
@@ -110,6 +115,13 @@ impl Telemetry {
             migrations: Family::default(),
             downtime: Histogram::new(exponential_buckets(0.05, 2.0, 12)),
             bytes: Counter::default(),
+            phase_duration: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.001, 2.0, 18))
+            }),
+            phase_bytes: Family::default(),
+            frozen_in_vain: Histogram::new(exponential_buckets(0.05, 2.0, 12)),
+            rollbacks: Family::default(),
+            refusals: Family::default(),
             reload_ok: Family::default(),
             reload_time: Family::default(),
             readiness: Mutex::default(),
@@ -150,6 +162,34 @@ impl Telemetry {
             "What migrations sent over links",
             Unit::Bytes,
             t.bytes.clone(),
+        );
+        registry.register_with_unit(
+            "migration_phase_duration",
+            "Time that each phase of a migration took",
+            Unit::Seconds,
+            t.phase_duration.clone(),
+        );
+        registry.register_with_unit(
+            "migration_phase",
+            "What migrations sent over links in each phase",
+            Unit::Bytes,
+            t.phase_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "migration_frozen_in_vain",
+            "Time that services stood frozen whose migration was undone",
+            Unit::Seconds,
+            t.frozen_in_vain.clone(),
+        );
+        registry.register(
+            "migration_rollbacks",
+            "Migrations that were undone, by the last phase that they reached",
+            t.rollbacks.clone(),
+        );
+        registry.register(
+            "migration_refusals",
+            "What spoke against migrations that were refused, by code",
+            t.refusals.clone(),
         );
         registry.register(
             "config_last_reload_successful",
@@ -238,6 +278,25 @@ impl Telemetry {
         self.migrations.get_or_create(&[("outcome", outcome)]).inc();
         if let MigrationEnd::Reported(report) = end {
             self.bytes.inc_by(report.bytes().0);
+            for record in &report.phases {
+                let label = [("phase", record.phase.name())];
+                self.phase_duration.get_or_create(&label).observe(record.took.as_f64() / 1e3);
+                self.phase_bytes.get_or_create(&label).inc_by(record.bytes.0);
+            }
+            match &report.outcome {
+                Outcome::Moved => {}
+                Outcome::RolledBack { after, .. } => {
+                    self.rollbacks.get_or_create(&[("after", after.name())]).inc();
+                    if report.frozen_in_vain > Millis::ZERO {
+                        self.frozen_in_vain.observe(report.frozen_in_vain.as_f64() / 1e3);
+                    }
+                }
+                Outcome::Refused { findings } => {
+                    for finding in findings {
+                        self.refusals.get_or_create(&[("code", finding.code.name())]).inc();
+                    }
+                }
+            }
             if let Some(downtime) = report.downtime {
                 self.downtime.observe(downtime.as_f64() / 1e3);
             }
@@ -325,6 +384,8 @@ async fn readyz(State(telemetry): State<Arc<Telemetry>>) -> (StatusCode, String)
 
 #[cfg(test)]
 mod tests {
+    use sterna_policies::quantity::Bytes;
+
     use super::*;
 
     #[test]
@@ -343,6 +404,49 @@ mod tests {
             "sterna_migration_downtime_seconds_count 0",
             "sterna_cycles_total{result=\"complete\"} 1",
             "sterna_last_cycle_timestamp_seconds 5",
+        ] {
+            assert!(text.lines().any(|one| one == line), "no `{line}` in\n{text}");
+        }
+    }
+
+    fn report(outcome: Outcome) -> Report {
+        use sterna_executor::migration::order::MigrationId;
+        use sterna_executor::migration::phase::Phase;
+        use sterna_executor::migration::report::PhaseRecord;
+        let record =
+            PhaseRecord { phase: Phase::Transferred, took: "250ms".parse().unwrap(), bytes: Bytes(1000) };
+        Report {
+            id: MigrationId::new(),
+            service: "redis".into(),
+            from: "a".into(),
+            to: "b".into(),
+            outcome,
+            phases: vec![record],
+            downtime: None,
+            frozen_in_vain: "400ms".parse().unwrap(),
+            undone: vec![],
+            started_anew: None,
+        }
+    }
+
+    #[test]
+    fn phases_and_the_reasons_of_what_did_not_move_are_counted() {
+        use sterna_executor::migration::finding::{Code, Finding, Subject};
+        use sterna_executor::migration::phase::Phase;
+        let telemetry = Telemetry::new();
+        let undone = Outcome::RolledBack { after: Phase::Transferred, reason: "x".to_owned() };
+        telemetry.migrated(MigrationEnd::Reported(&report(undone)));
+        let findings = vec![Finding::new(Code::Terminal, Subject::Service, "tty")];
+        telemetry.migrated(MigrationEnd::Reported(&report(Outcome::Refused { findings })));
+        let text = telemetry.text().unwrap();
+        for line in [
+            "sterna_migration_phase_duration_seconds_count{phase=\"transferred\"} 2",
+            "sterna_migration_phase_duration_seconds_sum{phase=\"transferred\"} 0.5",
+            "sterna_migration_phase_bytes_total{phase=\"transferred\"} 2000",
+            "sterna_migration_rollbacks_total{after=\"transferred\"} 1",
+            "sterna_migration_refusals_total{code=\"C003\"} 1",
+            "sterna_migration_frozen_in_vain_seconds_count 1",
+            "sterna_migration_frozen_in_vain_seconds_sum 0.4",
         ] {
             assert!(text.lines().any(|one| one == line), "no `{line}` in\n{text}");
         }

@@ -214,6 +214,26 @@ async fn a_move_that_can_t_be_made_leaves_the_same_process_running() {
     dataset.load(addresses[0]).await.unwrap();
     let start = started(&continuum, "a1").await;
 
+    // Nothing speaks against it, and a canary has gone the way: what breaks after that is found out only on the way.
+    let (file, state) = (continuum.file().display().to_string(), continuum.state().display().to_string());
+    let dry = ["migrate", "redis", "--to", "b1", "--dry-run", "--inventory", &file, "--state", &state];
+    let dry = sterna.run_in(continuum.folder(), &[], &dry).await.unwrap();
+    assert_eq!(dry.status.code(), Some(2), "{} {}", dry.stdout, dry.stderr);
+    for word in ["nothing speaks against it", "predicted downtime", "canary               restored in"] {
+        assert!(dry.stdout.contains(word), "no `{word}` in\n{}", dry.stdout);
+    }
+    println!("{}", dry.stdout);
+    let seen = docker::docker(&[
+        "exec",
+        &continuum.container("a1"),
+        "docker",
+        "ps",
+        "-aq",
+        "--filter",
+        "label=sterna.canary",
+    ]);
+    assert_eq!(seen.await.unwrap(), "", "the canary leaves no container");
+
     // A CRIU that tells its version and can do nothing else: found out only when the source stands frozen.
     let b1 = continuum.container("b1");
     let broken = "mv /usr/sbin/criu /usr/sbin/criu.real; printf '%s\\n' '#!/bin/sh' \
