@@ -223,16 +223,9 @@ async fn a_move_that_can_t_be_made_leaves_the_same_process_running() {
         assert!(dry.stdout.contains(word), "no `{word}` in\n{}", dry.stdout);
     }
     println!("{}", dry.stdout);
-    let seen = docker::docker(&[
-        "exec",
-        &continuum.container("a1"),
-        "docker",
-        "ps",
-        "-aq",
-        "--filter",
-        "label=sterna.canary",
-    ]);
-    assert_eq!(seen.await.unwrap(), "", "the canary leaves no container");
+    let a1 = continuum.container("a1");
+    let list = ["exec", &a1, "docker", "ps", "-aq", "--filter", "label=sterna.canary"];
+    assert_eq!(docker::docker(&list).await.unwrap(), "", "the canary leaves no container");
 
     // A CRIU that tells its version and can do nothing else: found out only when the source stands frozen.
     let b1 = continuum.container("b1");
