@@ -271,7 +271,12 @@ impl Arrivals {
             || ArrivalError::Wrong(format!("{} of migration {id} is being received already", part.path()));
         let turn = self.turn_of(format!("{id}/{}", part.path())).try_lock_owned().map_err(|_| busy())?;
         let root = match part {
-            Part::Memory => self.image(id),
+            Part::Memory => {
+                // It was made with the reservation, but lies in memory: a restart of the node took it.
+                let image = self.image(id);
+                private_folder(&image)?;
+                image
+            }
             Part::Layer => {
                 let seen = self.engine.inspect(&arrival.container).await?;
                 seen.layer
