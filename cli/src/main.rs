@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod agent;
+mod cancel;
 mod exit;
+mod fence;
 mod migrate;
 mod plan;
 mod policy;
@@ -38,6 +40,10 @@ enum Command {
     Plan(plan::Args),
     /// Move one service now.
     Migrate(migrate::Args),
+    /// Have a migration undone that is under way.
+    Cancel(cancel::Args),
+    /// Tell the other nodes that a node is gone for good, so that they run what they hold of its services.
+    Fence(fence::Args),
     /// Try a policy on a described continuum, offline.
     Simulate(simulate::Args),
     /// Check policy files, list presets, print the schema.
@@ -67,6 +73,8 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Migrate(args) => migrate::run(args),
+        Command::Cancel(args) => cancel::run(args),
+        Command::Fence(args) => fence::run(args),
         Command::Simulate(args) => simulate::run(args),
         Command::Policy(args) => policy::run(args),
         Command::Sites(args) => sites::run(args),

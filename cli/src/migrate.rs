@@ -12,7 +12,7 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressStyle};
 use sterna_core::continuum::{NodeName, ServiceName};
-use sterna_executor::fleet::Fleet;
+use sterna_executor::fleet::{Fleet, FleetError};
 use sterna_executor::migration::order::{MigrationId, Order};
 use sterna_executor::migration::phase::Phase;
 use sterna_executor::migration::report::{Event, Outcome, Report};
@@ -91,7 +91,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             return dry_run::show(&order, &fleet.assess(&order).await?, args.output);
         }
         let bar = progress_bar()?;
-        let report = fleet.migrate(&order, &mut |event| show(&bar, event)).await;
+        let mut on_event = |event: &Event| show(&bar, event);
+        let migrating = fleet.migrate(&order, &mut on_event);
+        let report = until_interrupted(&fleet, &order, migrating).await;
         bar.finish_and_clear();
         let report = report?;
         print(&report, args.output)?;
@@ -100,6 +102,31 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             Outcome::RolledBack { .. } | Outcome::Refused { .. } => ExitCode::FAILURE,
         })
     })
+}
+
+/// An interrupt asks for the migration to be undone, and what came of that is waited for; a second one leaves it to the agents.
+async fn until_interrupted<T>(
+    fleet: &Fleet,
+    order: &Order,
+    migrating: impl Future<Output = Result<T, FleetError>>,
+) -> anyhow::Result<T> {
+    let mut migrating = std::pin::pin!(migrating);
+    for interrupts in 0.. {
+        tokio::select! {
+            report = &mut migrating => return Ok(report?),
+            pressed = tokio::signal::ctrl_c() => pressed?,
+        }
+        if interrupts > 0 {
+            break;
+        }
+        match fleet.cancel(order.id, &order.from, "interrupted at the command line").await {
+            Ok(()) => tracing::warn!(
+                "interrupted: the migration is being undone; interrupt again to leave it to the agents"
+            ),
+            Err(error) => tracing::warn!(%error, "interrupted, but it can't be undone"),
+        }
+    }
+    bail!("left to the agents: migration {} goes on or is undone without this command", order.id)
 }
 
 fn progress_bar() -> anyhow::Result<ProgressBar> {
@@ -124,8 +151,9 @@ fn show(bar: &ProgressBar, event: &Event) {
     }
 }
 
+/// Prints a report.
 #[expect(clippy::print_stdout, reason = "the report is the command's result")]
-fn print(report: &Report, output: Output) -> anyhow::Result<()> {
+pub fn print(report: &Report, output: Output) -> anyhow::Result<()> {
     if output == Output::Json {
         println!("{}", serde_json::to_string_pretty(report)?);
     } else {
@@ -159,7 +187,8 @@ pub fn table(report: &Report) -> String {
             ),
         },
         Outcome::RolledBack { after, reason } => format!(
-            "`{service}` stays on `{from}`, the same process as before: undone after `{after}`, frozen for {:.0}: {reason}",
+            "`{service}` stays on `{from}`{}: undone after `{after}`, frozen for {:.0}: {reason}",
+            if report.started_anew.is_none() { ", the same process as before" } else { "" },
             report.frozen_in_vain
         ),
         Outcome::Refused { findings } => {
@@ -169,5 +198,8 @@ pub fn table(report: &Report) -> String {
             )
         }
     };
-    format!("{table}\n{outcome}")
+    let anew = report.started_anew.as_ref().map(|why| format!("\nIT DID NOT GO ON WHERE IT STOPPED: {why}"));
+    let undone: Vec<&str> = report.undone.iter().map(|one| one.words()).collect();
+    let undone = if undone.is_empty() { String::new() } else { format!("\nundone: {}", undone.join(", ")) };
+    format!("{table}\n{outcome}{undone}{}", anew.unwrap_or_default())
 }

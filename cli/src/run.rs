@@ -11,6 +11,7 @@ use anyhow::Context;
 use sterna_core::continuum::{Continuum, inventory};
 use sterna_core::explain;
 use sterna_daemon::control::notice::{Decided, Notice};
+use sterna_daemon::control::recall::Recall;
 use sterna_daemon::control::stop::{Urgency, stop};
 use sterna_daemon::control::world::{Clock, RealWorld, SystemClock};
 use sterna_daemon::control::{Engine, Files, Scheduler};
@@ -165,6 +166,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         files: opened.files,
         history,
         telemetry,
+        recall: Recall::default(),
         tell: Box::new(move |notice| printer.tell(notice)),
     };
     let cycles = if args.once { Some(1) } else { settings.cycles };

@@ -40,6 +40,17 @@ pub enum Undo {
     DiscardDestination,
 }
 
+impl Undo {
+    /// What was done, once it was, in words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::ThawSource => "the source was let go on",
+            Self::DeleteImage => "its memory image was removed",
+            Self::DiscardDestination => "the destination gave up what it held",
+        }
+    }
+}
+
 /// What is to be done when a phase can't be reached, or when the agent starts again and finds that it was on the way to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnFailure {

@@ -20,8 +20,9 @@ use tracing::Instrument;
 
 use self::carry::Carrier;
 use self::notice::{Decided, Notice, headline};
+use self::recall::Recall;
 use self::stop::{Stop, Urgency};
-use self::world::{Clock, World};
+use self::world::{Clock, Mover as _, World};
 use crate::history::{HistoryError, HistoryStore};
 use crate::observe::store::MetricStore;
 use crate::observe::{Observed, observe};
@@ -30,6 +31,7 @@ use crate::telemetry::{ConfigFile, Telemetry};
 
 mod carry;
 pub mod notice;
+pub mod recall;
 pub mod stop;
 pub mod world;
 
@@ -76,6 +78,8 @@ pub struct Scheduler<S, W, C> {
     pub history: HistoryStore,
     /// Own metrics.
     pub telemetry: Arc<Telemetry>,
+    /// What the agents were asked to remember.
+    pub recall: Recall,
     /// Told of everything that a person may want to see.
     pub tell: Box<dyn Fn(&Notice<'_>) + Send + Sync>,
 }
@@ -140,6 +144,9 @@ pub async fn consider<S: MetricStore>(
     .map_err(|error| CycleError::Engine(error.to_string()))?;
     Ok(Considered { observed, recorded })
 }
+
+/// Longest time that a cycle spends on carrying one certificate.
+const CARRY: Duration = Duration::from_secs(5);
 
 impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
     /// Runs until `stop` is asked for or `cycles` have passed. Gives the number of cycles.
@@ -218,18 +225,24 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
         Ok(())
     }
 
-    async fn look(&self) -> Result<(Considered, W::Mover), CycleError> {
-        let (policy, continuum) = (self.files.policy.value(), self.files.inventory.value());
-        let (view, mover) = self.world.look(continuum).await?;
+    async fn look(&mut self) -> Result<(Considered, W::Mover), CycleError> {
+        let (view, mover) = self.world.look(self.files.inventory.value()).await?;
+        for (id, from, to) in &view.committed {
+            // The agents go on trying without it.
+            let carry = mover.carry_certificate(*id, from, to);
+            let _in_time = tokio::time::timeout(CARRY, carry).await;
+        }
+        self.recall.look(&view, &mover, &self.history, &*self.tell).await?;
         self.settle(&view).await?;
+        let (policy, continuum) = (self.files.policy.value(), self.files.inventory.value());
         let considered =
             consider(&self.store, view, continuum, policy, &self.history, &self.engine, self.clock.now())
                 .await?;
         Ok((considered, mover))
     }
 
-    /// Settles orders whose end was not seen (this process or the one before was cut off, or lost sight) by what the agents
-    /// say: both ends answer, neither speaks of a migration, so the service's place tells.
+    /// Settles orders whose end was not seen (this process or the one before was cut off, or lost sight) and that the source's
+    /// agent does not remember: both ends answer, neither speaks of a migration, so the service's place tells.
     async fn settle(&self, view: &FleetView) -> Result<(), CycleError> {
         for open in self.history.open_intents().await? {
             let both = view.reachable.contains(&open.from) && view.reachable.contains(&open.to);

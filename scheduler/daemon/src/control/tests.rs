@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use sterna_core::continuum::NodeName;
 use sterna_core::plan::{Move, Plan};
 use sterna_core::report::Hold;
-use sterna_executor::migration::order::Order;
+use sterna_executor::migration::order::{MigrationId, Order};
 use sterna_executor::migration::phase::Phase;
+use sterna_executor::migration::register::Decision as Decided;
 use sterna_executor::migration::report::{self, Event, PhaseRecord};
+use sterna_executor::node::api::Standing;
 use sterna_executor::node::client::ClientError;
 use sterna_policies::diagnose::Findings;
 use sterna_policies::policy::Metric;
@@ -37,6 +39,8 @@ struct Place {
     orders: Mutex<Vec<Order>>,
     takes: Duration,
     looks: AtomicUsize,
+    remembered: Mutex<Vec<Standing>>,
+    carried: Mutex<Vec<MigrationId>>,
 }
 
 #[derive(Debug, Clone)]
@@ -51,6 +55,15 @@ impl World for FakeWorld {
 }
 
 impl Mover for FakeWorld {
+    async fn standings(&self, node: &NodeName) -> Result<Vec<Standing>, FleetError> {
+        let remembered = self.0.remembered.lock().unwrap();
+        Ok(remembered.iter().filter(|one| one.order.from == *node).cloned().collect())
+    }
+
+    async fn carry_certificate(&self, id: MigrationId, _: &NodeName, _: &NodeName) {
+        self.0.carried.lock().unwrap().push(id);
+    }
+
     fn address(&self, node: &NodeName) -> Result<String, FleetError> {
         Ok(format!("{node}:7420"))
     }
@@ -155,6 +168,8 @@ fn bench(mode: Mode, fate: Fate, engine: Engine) -> Bench {
         orders: Mutex::default(),
         takes: Duration::from_secs(3),
         looks: AtomicUsize::new(0),
+        remembered: Mutex::default(),
+        carried: Mutex::default(),
     });
     let policy_file = folder.path().join("policy");
     let inventory_file = folder.path().join("inventory");
@@ -186,6 +201,7 @@ fn bench(mode: Mode, fate: Fate, engine: Engine) -> Bench {
         files: Files { policy: policy.unwrap().0, inventory: inventory.unwrap().0 },
         history: HistoryStore::open(&folder.path().join("state")).unwrap(),
         telemetry: Arc::new(Telemetry::new()),
+        recall: Recall::default(),
         tell: Box::new(move |notice| ears.lock().unwrap().push(line(notice))),
     };
     Bench { scheduler, place, store, stopper, stop, told, folder }
@@ -273,6 +289,79 @@ async fn auto_moves_exactly_once_and_remembers_it() {
     assert_eq!(recorded.replay(), recorded.decision);
     assert!(bench.scheduler.history.open_intents().await.unwrap().is_empty());
     assert_eq!(bench.scheduler.telemetry.ready(), Ok(()));
+}
+
+fn remembered(id: MigrationId) -> Standing {
+    let (service, from, to) = ("shop".into(), NodeName::from("a1"), NodeName::from("b1"));
+    let report = report::Report {
+        id,
+        service: "shop".into(),
+        from: from.clone(),
+        to: to.clone(),
+        outcome: report::Outcome::RolledBack { after: Phase::Dumped, reason: "as the agent says".to_owned() },
+        phases: vec![],
+        downtime: None,
+        frozen_in_vain: Millis::ZERO,
+        undone: vec![],
+        started_anew: None,
+    };
+    let time: Millis = "30s".parse().unwrap();
+    let order = Order {
+        id,
+        service,
+        from,
+        to,
+        from_address: "a1:7420".to_owned(),
+        to_address: "b1:7420".to_owned(),
+        method: Default::default(),
+        deadline: time,
+        freeze_lease: time,
+        predicted: None,
+    };
+    let taken = "2026-01-01T00:00:00Z".parse().unwrap();
+    Standing {
+        order,
+        phase: Some(Phase::Dumped),
+        decision: Decided::Abort,
+        certificate: None,
+        report: Some(report),
+        taken,
+        ended: Some(taken),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_history_is_made_anew_from_what_the_agents_remember() {
+    let mut bench = bench(Mode::Observe, Fate::Moves, real());
+    let id = MigrationId::new();
+    bench.place.remembered.lock().unwrap().push(remembered(id));
+    bench.run(2).await;
+    let past = bench.scheduler.history.for_decision().await.unwrap();
+    assert_eq!(past.last(&"shop".into()).unwrap().outcome, Outcome::RolledBack);
+    let told = bench.told();
+    let settled = told.iter().filter(|line| line.starts_with("settled")).count();
+    assert_eq!(settled, 1, "once: {told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_whose_end_was_not_seen_is_settled_by_the_agents_report() {
+    let mut bench = bench(Mode::Auto, Fate::Silent, real());
+    bench.run(1).await;
+    let open = bench.scheduler.history.open_intents().await.unwrap();
+    bench.place.remembered.lock().unwrap().push(remembered(open[0].id));
+    bench.run(1).await;
+    assert!(bench.scheduler.history.open_intents().await.unwrap().is_empty());
+    let past = bench.scheduler.history.for_decision().await.unwrap();
+    assert_eq!(past.last(&"shop".into()).unwrap().outcome, Outcome::RolledBack);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_is_not_delivered_is_carried() {
+    let mut bench = bench(Mode::Observe, Fate::Moves, real());
+    let id = MigrationId::new();
+    bench.place.view.lock().unwrap().committed.push((id, "a1".into(), "b1".into()));
+    bench.run(1).await;
+    assert_eq!(*bench.place.carried.lock().unwrap(), [id]);
 }
 
 #[tokio::test(start_paused = true)]

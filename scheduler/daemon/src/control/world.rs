@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use sterna_core::continuum::{Continuum, NodeName};
 use sterna_executor::fleet::{Fleet, FleetError, FleetView};
 use sterna_executor::identity::Authority;
-use sterna_executor::migration::order::Order;
+use sterna_executor::migration::order::{MigrationId, Order};
 use sterna_executor::migration::report::{Event, Report};
+use sterna_executor::node::api::Standing;
 
 /// Where services run.
 pub trait World: Send + Sync {
@@ -35,6 +36,17 @@ pub trait Mover: Send + Sync {
         order: &Order,
         on_event: &mut (dyn FnMut(&Event) + Send),
     ) -> impl Future<Output = Result<Report, FleetError>> + Send;
+
+    /// All that a node's agent remembers of migrations that left it.
+    fn standings(&self, node: &NodeName) -> impl Future<Output = Result<Vec<Standing>, FleetError>> + Send;
+
+    /// Carries the certificate of a committed migration from its source to its destination, if both can be reached.
+    fn carry_certificate(
+        &self,
+        id: MigrationId,
+        from: &NodeName,
+        to: &NodeName,
+    ) -> impl Future<Output = ()> + Send;
 }
 
 /// Tells the time.
@@ -88,5 +100,13 @@ impl Mover for Fleet {
         on_event: &mut (dyn FnMut(&Event) + Send),
     ) -> Result<Report, FleetError> {
         Self::migrate(self, order, on_event).await
+    }
+
+    async fn standings(&self, node: &NodeName) -> Result<Vec<Standing>, FleetError> {
+        Self::standings(self, node).await
+    }
+
+    async fn carry_certificate(&self, id: MigrationId, from: &NodeName, to: &NodeName) {
+        Self::carry_certificate(self, id, from, to).await;
     }
 }

@@ -1,13 +1,14 @@
 //! Orders before they are given, and what came of them.
 
 use jiff::Timestamp;
-use rusqlite::params;
+use rusqlite::{OptionalExtension as _, params};
 use sterna_core::continuum::{NodeName, ServiceName};
 use sterna_core::history::{History, Outcome, PastMigration};
 use sterna_core::plan::{Move, MoveCost};
 use sterna_executor::migration::finding;
 use sterna_executor::migration::order::MigrationId;
 use sterna_executor::migration::report::{self, Report};
+use sterna_executor::node::api::Standing;
 use sterna_policies::quantity::{Bytes, Millis};
 
 use super::decision::{instant, json, odd};
@@ -106,6 +107,51 @@ impl HistoryStore {
             Ok(())
         })
         .await
+    }
+
+    /// Records a migration that has ended as its source's agent remembers it, with an intent where there is none: the history
+    /// was lost, or the migration was ordered by hand. Gives whether that was news.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub async fn recall(&self, standing: Standing) -> Result<bool, HistoryError> {
+        let Standing { order, report: Some(report), taken, ended, .. } = standing else { return Ok(false) };
+        let id = order.id.to_string();
+        let known = self
+            .work(move |connection, path| {
+                let failed = |error| explain(path, error);
+                let known = connection
+                    .query_row("SELECT 1 FROM migration WHERE id = ?1", [&id], |_| Ok(()))
+                    .optional()
+                    .map_err(failed)?;
+                if known.is_some() {
+                    return Ok(true);
+                }
+                let predicted = order.predicted.unwrap_or_default();
+                connection
+                    .execute(
+                        "INSERT OR IGNORE INTO intent (id, decision, written, service, from_node, to_node,
+                            predicted_downtime_ns, predicted_duration_ns, predicted_bytes)
+                         VALUES (?1, NULL, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                        params![
+                            id,
+                            instant(taken),
+                            order.service.as_str(),
+                            order.from.as_str(),
+                            order.to.as_str(),
+                            predicted.downtime.as_micros(),
+                            predicted.duration.as_micros(),
+                            size(predicted.bytes),
+                        ],
+                    )
+                    .map_err(failed)?;
+                Ok(false)
+            })
+            .await?;
+        if !known {
+            self.record_migration(report, ended.unwrap_or(taken)).await?;
+        }
+        Ok(!known)
     }
 
     /// Settles an intent without a report: the order was never given, or its end was not seen and the agents said
