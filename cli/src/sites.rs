@@ -1,19 +1,20 @@
-//! `sterna sites`: make, show and remove the local nodes of a continuum.
+//! `sterna sites`: make, show and remove the local nodes of a continuum, and pack what makes other hosts nodes.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use indicatif::{ProgressBar, ProgressStyle};
-use sterna_core::continuum::Continuum;
+use sterna_core::continuum::{Continuum, NodeName};
 use sterna_executor::identity::Role;
-use sterna_executor::platform::docker::{LocalNodes, NodeStatus, Settings, State, Step};
+use sterna_executor::platform::docker::{LocalNodes, NodeStatus, Settings, State, Step, host};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::wiring::{self, Output, Which};
+use crate::wiring::{self, Output, StateArgs, Which};
 
 /// Arguments of `sterna sites`.
 #[derive(Debug, clap::Args)]
@@ -30,19 +31,56 @@ enum Command {
     Down(Which),
     /// Show them; exit code 2 if one is not ready.
     Status(Which),
+    /// Pack what makes a host of your own a node that has an agent in the inventory.
+    Pack(Pack),
+    /// Print where the root file system of nodes lies, as a tar file; build it where that was never done.
+    Rootfs,
+}
+
+/// Arguments of `sterna sites pack`.
+#[derive(Debug, clap::Args)]
+struct Pack {
+    /// The inventory file.
+    inventory: PathBuf,
+    /// The node.
+    node: String,
+    /// The tar file to write, to be unpacked at the host's root. It holds the node's private key.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    state: StateArgs,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let (Command::Up(which) | Command::Down(which) | Command::Status(which)) = &args.command;
-    let continuum = wiring::inventory(&which.inventory)?;
+    let inventory = |which: &Which| wiring::inventory(&which.inventory);
     wiring::runtime()?.block_on(async {
         match &args.command {
-            Command::Up(which) => up(which, &continuum).await,
-            Command::Down(which) => down(which, &continuum).await,
-            Command::Status(which) => status(which, &continuum).await,
+            Command::Up(which) => up(which, &inventory(which)?).await,
+            Command::Down(which) => down(which, &inventory(which)?).await,
+            Command::Status(which) => status(which, &inventory(which)?).await,
+            Command::Pack(pack) => self::pack(pack, &wiring::inventory(&pack.inventory)?).await,
+            Command::Rootfs => rootfs().await,
         }
     })
+}
+
+async fn pack(pack: &Pack, continuum: &Continuum) -> anyhow::Result<ExitCode> {
+    let authority = pack.state.authority(continuum)?;
+    let bar = ProgressBar::hidden();
+    let node = NodeName(pack.node.clone());
+    let settings = Settings::from_environment()?;
+    host::pack(continuum, &node, &authority, &settings, &pack.out, &mut |step| say(&bar, &step)).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stdout, reason = "the path is the command's result")]
+async fn rootfs() -> anyhow::Result<ExitCode> {
+    let stop = stop_on_signal()?;
+    let bar = ProgressBar::hidden();
+    let file = host::rootfs(&Settings::from_environment()?, &stop, &mut |step| say(&bar, &step)).await?;
+    println!("{}", file.display());
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn up(which: &Which, continuum: &Continuum) -> anyhow::Result<ExitCode> {

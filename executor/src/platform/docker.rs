@@ -7,6 +7,7 @@
 //! | `image` | the node image in the host's engine |
 //! | [`privilege`] | what a node may do, found by trying |
 //! | [`node`] | one node's container and files |
+//! | [`host`] | making a node of a host that is none of ours |
 //! | [`local`] | making and removing the nodes of a continuum |
 //! | [`status`] | how they are |
 //! | `frozen` | letting frozen services go on, before anything is removed |
@@ -23,6 +24,7 @@ use crate::identity::IdentityError;
 
 mod engine;
 mod frozen;
+pub mod host;
 mod image;
 pub mod local;
 pub mod node;
@@ -165,6 +167,22 @@ pub enum PlatformError {
         "the continuum's name `{0}` can't be part of a container's name: use a-z, A-Z, 0-9, `_`, `.` and `-`, and begin with a letter or digit"
     )]
     Name(String),
+    /// The inventory does not say where a node's agent listens.
+    #[error(
+        "the inventory says no `agent = \"host:port\"` for `{node}`: without one it is a container of this host, which `sterna sites up` makes"
+    )]
+    NoAddress {
+        /// The node.
+        node: NodeName,
+    },
+    /// The inventory has no such node.
+    #[error("the inventory has no node `{node}`; it has: {known}")]
+    UnknownNode {
+        /// The node.
+        node: NodeName,
+        /// Those that there are.
+        known: String,
+    },
     /// Something else has the name of a node's container.
     #[error("another container is named {0}, as this node's would be: remove or rename it")]
     Foreign(String),

@@ -143,7 +143,7 @@ pub async fn remove_others(docker: &Docker, current: &str) -> Result<(), Platfor
 }
 
 /// A copy of the binary without debug information, which is most of a development build; or why there is none.
-async fn strip(binary: &Path) -> (Option<tempfile::NamedTempFile>, Option<String>) {
+pub async fn strip(binary: &Path) -> (Option<tempfile::NamedTempFile>, Option<String>) {
     let Ok(copy) = tempfile::NamedTempFile::new() else { return (None, None) };
     let status = tokio::process::Command::new("strip")
         .arg("--strip-debug")
@@ -168,6 +168,14 @@ async fn strip(binary: &Path) -> (Option<tempfile::NamedTempFile>, Option<String
 /// The layer as a tar file that has no name any more, at its beginning.
 fn layer(binary: &Path) -> std::io::Result<std::fs::File> {
     let mut tar = tar::Builder::new(tempfile::tempfile()?);
+    append_layer(&mut tar, binary)?;
+    let mut file = tar.into_inner()?;
+    std::io::Seek::rewind(&mut file)?;
+    Ok(file)
+}
+
+/// Appends what lies over the root file system of every node: the binary as agent and shim, and what runs it.
+pub fn append_layer<W: std::io::Write>(tar: &mut tar::Builder<W>, binary: &Path) -> std::io::Result<()> {
     let mut file = std::fs::File::open(binary)?;
     let mut header = plain_header(file.metadata()?.len(), 0o755);
     tar.append_data(&mut header, BINARY, &mut file)?;
@@ -176,13 +184,11 @@ fn layer(binary: &Path) -> std::io::Result<std::fs::File> {
     tar.append_link(&mut link, SHIM, "sterna")?;
     for (path, mode, content) in [(BOOT, 0o755, recipe::BOOT), (DAEMON, 0o644, recipe::DAEMON)] {
         for folder in folders(Path::new(path)) {
-            append_folder(&mut tar, &folder, 0o755)?;
+            append_folder(tar, &folder, 0o755)?;
         }
         tar.append_data(&mut plain_header(content.len() as u64, mode), path, content.as_bytes())?;
     }
-    let mut file = tar.into_inner()?;
-    std::io::Seek::rewind(&mut file)?;
-    Ok(file)
+    Ok(())
 }
 
 /// A tar header for root's file.

@@ -131,25 +131,38 @@ impl LocalNode<'_> {
     /// The files of this node, as a tar archive to be unpacked at its root: the agent's configuration, and its identity for
     /// root alone.
     pub fn files(&self, credentials: &Credentials) -> std::io::Result<Vec<u8>> {
-        let config = AgentConfig {
-            node: self.name,
-            listen: format!("0.0.0.0:{AGENT_PORT}"),
-            identity: format!("/{IDENTITY}"),
-            state: STATE,
-            staging: STAGING,
-            cpu: self.node.cpu,
-            memory: self.node.memory,
-        };
-        let config = toml::to_string(&config).map_err(std::io::Error::other)?;
         let mut tar = tar::Builder::new(Vec::new());
-        append_folder(&mut tar, Path::new("etc/sterna"), 0o700)?;
-        append_folder(&mut tar, Path::new(IDENTITY), 0o700)?;
-        let identity = credentials.files().map(|(name, content)| (format!("{IDENTITY}/{name}"), content));
-        for (path, content) in identity.into_iter().chain([(AGENT_CONFIG.to_owned(), config.as_str())]) {
-            tar.append_data(&mut plain_header(content.len() as u64, 0o600), path, content.as_bytes())?;
-        }
+        append_files(&mut tar, self.name, self.node, AGENT_PORT, credentials)?;
         tar.into_inner()
     }
+}
+
+/// Appends the files that make a host this node: the configuration of its agent, which listens on `port`, and its identity
+/// for root alone.
+pub(super) fn append_files<W: std::io::Write>(
+    tar: &mut tar::Builder<W>,
+    name: &NodeName,
+    node: &Node,
+    port: u16,
+    credentials: &Credentials,
+) -> std::io::Result<()> {
+    let config = AgentConfig {
+        node: name,
+        listen: format!("0.0.0.0:{port}"),
+        identity: format!("/{IDENTITY}"),
+        state: STATE,
+        staging: STAGING,
+        cpu: node.cpu,
+        memory: node.memory,
+    };
+    let config = toml::to_string(&config).map_err(std::io::Error::other)?;
+    append_folder(tar, Path::new("etc/sterna"), 0o700)?;
+    append_folder(tar, Path::new(IDENTITY), 0o700)?;
+    let identity = credentials.files().map(|(name, content)| (format!("{IDENTITY}/{name}"), content));
+    for (path, content) in identity.into_iter().chain([(AGENT_CONFIG.to_owned(), config.as_str())]) {
+        tar.append_data(&mut plain_header(content.len() as u64, 0o600), path, content.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// What `sterna agent --config` reads.
