@@ -57,6 +57,11 @@ faults     | has_program mkfs.ext4                  | e2fsprogs                 
 faults     | has_program losetup                    | mount                        | small disks of the nodes, to be filled
 faults     | has_program nsenter                    | util-linux                   | cuts the networks of nodes
 faults     | has_faketime                           | libfaketime                  | clocks of the agents' own
+emulation  | has_program qemu-system-x86_64         | qemu-system-x86              | emulates ordinary hosts, to be nodes and to lose power
+emulation  | has_program qemu-img                   | qemu-utils                   | gives every emulated host a disk of its own
+emulation  | has_program mkfs.ext4                  | e2fsprogs                    | makes the file systems of emulated hosts
+emulation  | has_program busybox                    | busybox-static               | boots emulated hosts
+emulation  | has_program modprobe                   | kmod                         | finds the modules of their kernel
 shell      | has_program shellcheck                 | shellcheck                   | checks the shell scripts
 '
 

@@ -9,6 +9,7 @@
 //! | [`policy`] | presets with a few keys changed |
 //! | [`sterna`] | the `sterna` binary |
 //! | [`continuum`] | local nodes, brought up and taken down by it |
+//! | [`emulated`] | ordinary hosts, emulated, as nodes |
 //! | [`guardian`] | cleaning up, whatever happens to us |
 //! | [`inventory`] | inventories of three sites, and services to put into them |
 //! | [`delay`] | the way between users and a site: a proxy that holds bytes back |
@@ -27,6 +28,7 @@ pub mod dataset;
 pub mod delay;
 pub mod digest;
 pub mod docker;
+pub mod emulated;
 pub mod guardian;
 pub mod inventory;
 pub mod monitoring;
