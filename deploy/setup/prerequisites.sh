@@ -56,7 +56,7 @@ monitoring | has_program prometheus-node-exporter   | prometheus-node-exporter  
 faults     | has_program mkfs.ext4                  | e2fsprogs                    | small disks of the nodes, to be filled
 faults     | has_program losetup                    | mount                        | small disks of the nodes, to be filled
 faults     | has_program nsenter                    | util-linux                   | cuts the networks of nodes
-faults     | has_faketime                           | libfaketime                  | clocks of the agents' own
+faults     | has_faketime                           | libfaketime                  | clocks that agents have for themselves
 emulation  | has_program qemu-system-x86_64         | qemu-system-x86              | emulates ordinary hosts, to be nodes and to lose power
 emulation  | has_program qemu-img                   | qemu-utils                   | gives every emulated host a disk of its own
 emulation  | has_program mkfs.ext4                  | e2fsprogs                    | makes the file systems of emulated hosts

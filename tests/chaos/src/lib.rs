@@ -15,6 +15,7 @@
 //! | [`trial`] | one run |
 //! | [`judge`] | the referee |
 //! | [`results`] | the table |
+//! | [`power`] | power cuts of emulated hosts |
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ pub mod disk;
 pub mod injection;
 pub mod judge;
 pub mod node;
+pub mod power;
 pub mod register;
 pub mod results;
 pub mod strike;

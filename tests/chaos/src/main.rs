@@ -19,6 +19,8 @@ struct Cli {
 enum Command {
     /// The same as plain flags.
     Run(sterna_chaos::Args),
+    /// An emulated host loses power at seeded moments of a migration.
+    PowerCuts(sterna_chaos::power::Args),
 }
 
 #[tokio::main]
@@ -27,5 +29,6 @@ async fn main() -> anyhow::Result<ExitCode> {
     match cli.command {
         None => sterna_chaos::run(cli.chaos).await,
         Some(Command::Run(args)) => sterna_chaos::run(args).await,
+        Some(Command::PowerCuts(args)) => sterna_chaos::power::run(args).await,
     }
 }
