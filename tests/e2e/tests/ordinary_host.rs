@@ -78,9 +78,6 @@ async fn services_move_between_ordinary_hosts_and_to_no_unlike_one() {
     assert!(hosts.run("a1", &["test", "-e", "/sys/fs/cgroup/cgroup.controllers"]).await.is_ok(), "cgroup v2");
     hosts.services_up().await.unwrap();
     println!("services up after {:.1} s", begin.elapsed().as_secs_f64());
-    there_and_back(&hosts, redis).await.unwrap();
-    there_and_back(&hosts, pipeline).await.unwrap();
-    there_and_back(&hosts, postgres).await.unwrap();
 
     let id = hosts
         .run("a1", &["docker", "inspect", "--format", "{{.Id}} {{.State.StartedAt}}", "redis"])
@@ -99,6 +96,10 @@ async fn services_move_between_ordinary_hosts_and_to_no_unlike_one() {
     assert_eq!(hosts.runs_on("redis").await.unwrap(), Some("a1"));
     assert_eq!(hosts.run("c1", &["docker", "ps", "--all", "--quiet"]).await.unwrap(), "");
     assert_eq!(hosts.run("c1", &["docker", "images", "--quiet"]).await.unwrap(), "");
+
+    there_and_back(&hosts, redis).await.unwrap();
+    there_and_back(&hosts, pipeline).await.unwrap();
+    there_and_back(&hosts, postgres).await.unwrap();
     hosts.down().await.unwrap();
     println!("all in {:.1} s", begin.elapsed().as_secs_f64());
 }
