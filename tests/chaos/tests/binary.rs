@@ -1,7 +1,5 @@
 //! Fault points are in the binary that is built for them, and in no other.
 
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
-
 use sterna_chaos::binary::has_fault_points;
 use sterna_e2e::sterna::Sterna;
 
