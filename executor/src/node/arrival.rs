@@ -505,7 +505,7 @@ impl Arrivals {
                 self.run(arrival).await?;
             }
         }
-        self.tidy(id, arrival)?;
+        self.tidy(id, Some(&arrival.container))?;
         Ok(self.store.set_arrival(id, Holding::Finished)?)
     }
 
@@ -542,14 +542,14 @@ impl Arrivals {
             "" => self.engine.made_for(service, &id.to_string()).await?,
             known => Some(known.to_owned()),
         };
-        if let Some(container) = container {
-            self.engine.remove(&container).await?;
+        if let Some(container) = &container {
+            self.engine.remove(container).await?;
             for volume in &arrival.reservation.volumes {
                 // It was made for this migration: the check refuses volumes that exist.
                 self.engine.remove_volume(volume).await?;
             }
         }
-        self.tidy(id, &arrival)?;
+        self.tidy(id, container.as_deref())?;
         std::fs::remove_file(criu::settings_path(&id.to_string())).ok();
         Ok(self.store.set_arrival(id, Holding::Discarded)?)
     }
@@ -576,9 +576,12 @@ impl Arrivals {
         Ok(())
     }
 
-    fn tidy(&self, id: MigrationId, arrival: &Arrival) -> Result<(), ArrivalError> {
-        Note::remove(Path::new(NOTES), &arrival.container)
-            .map_err(file("the note for the runtime can't be removed"))?;
+    /// Removes the image, and the note about the container where one was made.
+    fn tidy(&self, id: MigrationId, container: Option<&str>) -> Result<(), ArrivalError> {
+        if let Some(container) = container {
+            Note::remove(Path::new(NOTES), container)
+                .map_err(file("the note for the runtime can't be removed"))?;
+        }
         self.remove_image(id)
     }
 
