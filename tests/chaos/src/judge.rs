@@ -187,11 +187,10 @@ pub async fn judge(
         place(&holds, service, due, &mut judged.found);
     }
     tokens(world, before, injection, ends, &mut judged);
-    let same_place = injection.service == Service::Redis || !allowed(before, injection, ends, Service::Redis);
     let redis =
         if injection.service == Service::Redis { owner } else { before.owner(Service::Redis).to_owned() };
     redis_memory(world, before, injection, ends, &redis, &mut judged).await;
-    if same_place && matches!(judged.ended, Ended::RolledBack | Ended::Refused) {
+    if matches!(judged.ended, Ended::RolledBack | Ended::Refused) {
         let now = process(&holds, &ends.from, injection.service);
         let then = &before.processes[index(injection.service)];
         if now != *then && !allowed(before, injection, ends, injection.service) {
