@@ -4,7 +4,7 @@
 //! Two copies of it would send the same number twice, one that fell back in time a smaller one, and one that was started
 //! cold has another nonce, which each process draws when it starts.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -208,12 +208,13 @@ fn parse(bytes: &[u8]) -> Option<(String, u64)> {
     Some((nonce.to_owned(), number.parse().ok()?))
 }
 
-/// An address for tests.
-pub const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
     fn log(tokens: &[(&str, u64)]) -> Log {
         let mut log = Log::default();
