@@ -302,7 +302,6 @@ impl Leaving {
                 break;
             }
         }
-        private_folder(&self.image).map_err(failed)?;
         Ok(Bytes(total))
     }
 
@@ -526,6 +525,7 @@ impl Steps for Leaving {
             Phase::Frozen => self.freeze().await,
             Phase::Dumped => {
                 self.write_settings()?;
+                private_folder(&self.image).map_err(failed)?;
                 runc::checkpoint(&self.container, &self.image).await.map_err(failed)?;
                 Ok(Bytes::ZERO)
             }

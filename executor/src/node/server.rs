@@ -532,13 +532,26 @@ async fn check(
     Ok(Json(agent.arrivals.check(&reservation, &source, &own).await?))
 }
 
+/// Carries a call through to its end, also when the caller goes away: a container that is made for a call that nobody waits
+/// for must still be known to belong to its migration.
+async fn whole<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ArrivalError>> + Send + 'static,
+) -> Result<Json<T>, Refusal> {
+    match tokio::spawn(work).await {
+        Ok(done) => Ok(Json(done?)),
+        Err(error) => {
+            Err(Refusal(StatusCode::INTERNAL_SERVER_ERROR, format!("the call was cut short: {error}")))
+        }
+    }
+}
+
 async fn reserve(
     FromAgent(caller): FromAgent,
     State(agent): State<Agent>,
     Json(reservation): Json<Reservation>,
 ) -> Result<Json<()>, Refusal> {
     addressed(&agent, &caller, &reservation)?;
-    Ok(Json(agent.arrivals.reserve(&reservation).await?))
+    whole(async move { agent.arrivals.reserve(&reservation).await }).await
 }
 
 /// Refuses a reservation that is not between the caller and this node.
@@ -618,7 +631,7 @@ async fn receive_volume(
 }
 
 async fn restore(Sender { id }: Sender, State(agent): State<Agent>) -> Result<Json<()>, Refusal> {
-    Ok(Json(agent.arrivals.restore(id).await?))
+    whole(async move { agent.arrivals.restore(id).await }).await
 }
 
 async fn restored(Sender { id }: Sender, State(agent): State<Agent>) -> Result<Json<Restored>, Refusal> {
@@ -659,7 +672,7 @@ async fn release(
     Json(certificate): Json<Sealed>,
 ) -> Result<Json<ReleaseAnswer>, Refusal> {
     agent.arrivals.hear(id);
-    Ok(Json(agent.arrivals.release(id, &certificate).await?))
+    whole(async move { agent.arrivals.release(id, &certificate).await }).await
 }
 
 async fn start_anew(
@@ -667,7 +680,7 @@ async fn start_anew(
     State(agent): State<Agent>,
     Json(certificate): Json<Sealed>,
 ) -> Result<Json<()>, Refusal> {
-    Ok(Json(agent.arrivals.start_anew(id, &certificate).await?))
+    whole(async move { agent.arrivals.start_anew(id, &certificate).await }).await
 }
 
 async fn finish(
@@ -675,11 +688,11 @@ async fn finish(
     State(agent): State<Agent>,
     Json(finish): Json<Finish>,
 ) -> Result<Json<()>, Refusal> {
-    Ok(Json(agent.arrivals.finish(id, &finish).await?))
+    whole(async move { agent.arrivals.finish(id, &finish).await }).await
 }
 
 async fn discard(Sender { id }: Sender, State(agent): State<Agent>) -> Result<Json<()>, Refusal> {
-    Ok(Json(agent.arrivals.discard(id).await?))
+    whole(async move { agent.arrivals.discard(id).await }).await
 }
 
 /// Reads `agent.toml` and serves the node until told to stop.

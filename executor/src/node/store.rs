@@ -221,7 +221,7 @@ impl Store {
         self.departures("id > ?1", &after.map(|id| id.to_string()).unwrap_or_default())
     }
 
-    /// Reports of the last migrations to a node, newest first, at most [`REMEMBERED`].
+    /// Reports of the last migrations to a node, newest first, at most `REMEMBERED`.
     ///
     /// # Errors
     /// When the disk refuses.
