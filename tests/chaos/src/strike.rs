@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use crate::clock;
 use crate::disk::Full;
 use crate::injection::{End, Fault, Injection, Lost};
-use crate::register::Register;
+use crate::register::{Departure, Register};
 use crate::world::{NODES, RECENT, World};
 
 /// The two ends of the move that is struck.
@@ -101,7 +101,9 @@ pub async fn strike(world: &mut World, injection: Injection, ends: &Ends) -> any
         }
         Fault::Cancelled => {
             let register = Register::read(world.node(&ends.from), RECENT)?;
-            let last = register.departures.last().context("nothing leaves")?;
+            // Not the canary that the check of this migration may have sent ahead.
+            let named = |one: &&Departure| one.service == injection.service.name();
+            let last = register.departures.iter().rev().find(named).context("nothing leaves")?;
             let agent = world.agent(&ends.from).await?;
             // After the commit it is refused, and must be.
             let _refused = timeout(PATIENCE, agent.cancel(last.id.parse()?, "a fault")).await;
