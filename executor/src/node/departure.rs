@@ -404,6 +404,11 @@ impl Leaving {
 
     /// Lets the source go on, and starts it anew where its node went down meanwhile.
     async fn thaw(&mut self) -> Result<(), StepError> {
+        if !self.engine.has_container(&self.container).await.map_err(failed)? {
+            // Somebody removed it, and waiting for it would never end.
+            self.started_anew = Some("its container was removed meanwhile".to_owned());
+            return Ok(());
+        }
         self.look().await?;
         // While CRIU is at work in the processes they must stay frozen: thawed now, they would run its code.
         let waited = tokio::time::Instant::now();
