@@ -115,6 +115,32 @@ mod tests {
     }
 
     #[test]
+    fn the_page_has_the_table() {
+        let row = |row: &Row| {
+            let owner = match row.owner {
+                Owner::Source => "source",
+                Owner::Destination => "destination",
+            };
+            let source = match row.at_source {
+                AtSource::Running => "runs",
+                AtSource::Frozen => "stands frozen, whole",
+                AtSource::Fenced => "never runs again",
+                AtSource::Gone => "is gone",
+            };
+            let failure = match row.on_failure {
+                OnFailure::Undo([]) => "nothing to undo".to_owned(),
+                OnFailure::Undo(steps) => steps.iter().map(|one| one.words()).collect::<Vec<_>>().join("; "),
+                OnFailure::Forward => "tried again, for ever".to_owned(),
+            };
+            format!("| {} | {owner} | {source} | {failure} |", row.phase)
+        };
+        let rows: Vec<String> = TABLE.iter().map(row).collect();
+        let page = include_str!("../../../docs/migration.md");
+        let there: Vec<&str> = page.lines().filter(|line| rows.iter().any(|row| row == line)).collect();
+        assert_eq!(there, rows, "docs/migration.md must have exactly these rows");
+    }
+
+    #[test]
     fn whatever_may_be_frozen_is_thawed_first_and_ownership_changes_once() {
         for row in TABLE {
             let before = row.phase as usize;
