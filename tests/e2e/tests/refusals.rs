@@ -40,7 +40,7 @@ const CASES: [Case; 7] = [
         options: &["--security-opt", "seccomp=unconfined"],
         does: "my $p = pack('x120'); syscall(425, 4, $p) >= 0 or die $!;",
         code: "C011",
-        says: "`perl` uses io_uring",
+        says: "`perl` holds an io_uring",
     },
     Case {
         name: "privileges",
