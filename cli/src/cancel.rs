@@ -9,7 +9,7 @@ use sterna_executor::migration::order::MigrationId;
 use sterna_executor::migration::report::Outcome;
 
 use crate::migrate::print;
-use crate::wiring::{self, Output, StateArgs};
+use crate::wiring::{self, Of};
 
 /// Arguments of `sterna cancel`.
 #[derive(Debug, clap::Args)]
@@ -19,25 +19,19 @@ pub struct Args {
     /// Why; it stands in the report.
     #[arg(long, default_value = "by hand")]
     why: String,
-    /// The inventory file.
-    #[arg(long, value_name = "FILE", env = "STERNA_INVENTORY")]
-    inventory: std::path::PathBuf,
     #[command(flatten)]
-    state: StateArgs,
-    /// How to print the report.
-    #[arg(long, value_enum, default_value_t = Output::Table)]
-    output: Output,
+    of: Of,
 }
 
 /// Runs the command: exit code 0 when the service stays where it was.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let continuum = wiring::inventory(&args.inventory)?;
+    let continuum = wiring::inventory(&args.of.inventory)?;
     wiring::runtime()?.block_on(async {
-        let fleet = Fleet::connect(&continuum, &args.state.authority(&continuum)?).await?;
+        let fleet = Fleet::connect(&continuum, &args.of.state.authority(&continuum)?).await?;
         let (id, from, to) = find(&fleet, &args.what).await?;
         fleet.cancel(id, &from, &args.why).await?;
         let report = fleet.follow(id, &from, &to, &mut |_| ()).await?;
-        print(&report, args.output)?;
+        print(&report, args.of.output)?;
         Ok(match report.outcome {
             Outcome::Moved => ExitCode::FAILURE,
             Outcome::RolledBack { .. } | Outcome::Refused { .. } => ExitCode::SUCCESS,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use sterna_core::continuum::{NodeName, ServiceName};
 use sterna_executor::fleet::{Fenced, Fleet};
 
-use crate::wiring::{self, Output, StateArgs};
+use crate::wiring::{self, Of, Output};
 
 /// Arguments of `sterna fence`.
 #[derive(Debug, clap::Args)]
@@ -25,14 +25,8 @@ pub struct Args {
     /// How they know; kept with the certificate.
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// The inventory file.
-    #[arg(long, value_name = "FILE", env = "STERNA_INVENTORY")]
-    inventory: std::path::PathBuf,
     #[command(flatten)]
-    state: StateArgs,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Output::Table)]
-    output: Output,
+    of: Of,
 }
 
 #[derive(Debug, Serialize)]
@@ -44,7 +38,7 @@ struct Line {
 
 /// Runs the command: exit code 0 when everything that was held runs, 1 when something that was on its way is lost.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let continuum = wiring::inventory(&args.inventory)?;
+    let continuum = wiring::inventory(&args.of.inventory)?;
     let gone = NodeName(args.node.clone());
     if !continuum.nodes.contains_key(&gone) {
         bail!("the inventory has no node `{gone}`");
@@ -53,7 +47,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         bail!("--by and --reason must say something: they are kept as the grounds");
     }
     wiring::runtime()?.block_on(async {
-        let authority = args.state.authority(&continuum)?;
+        let authority = args.of.state.authority(&continuum)?;
         let fleet = Fleet::connect(&continuum, &authority).await?;
         if let Ok(agent) = fleet.agent(&gone)
             && agent.facts().await.is_ok()
@@ -64,7 +58,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let found = found.context("not everything could be asked; try again")?;
         let lines: Vec<Line> =
             found.into_iter().map(|(service, node, result)| Line { service, node, result }).collect();
-        print(&gone, &lines, args.output)?;
+        print(&gone, &lines, args.of.output)?;
         let lost = lines.iter().any(|line| line.result != Fenced::Runs);
         Ok(if lost { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     })

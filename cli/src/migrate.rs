@@ -3,7 +3,6 @@
 //! A dry run ends with 0 where the service is there already, with 2 where it would be moved, and with 1 where it can't be.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use sterna_executor::migration::report::{Event, Outcome, Report};
 use sterna_policies::policy::Method;
 use sterna_policies::quantity::Millis;
 
-use crate::wiring::{self, Output, StateArgs};
+use crate::wiring::{self, Of, Output};
 
 mod dry_run;
 
@@ -31,11 +30,8 @@ pub struct Args {
     /// The node it goes to.
     #[arg(long, value_name = "NODE")]
     to: String,
-    /// The inventory file.
-    #[arg(long, value_name = "FILE", env = "STERNA_INVENTORY")]
-    inventory: PathBuf,
     #[command(flatten)]
-    state: StateArgs,
+    of: Of,
     /// Time until the commit; past it the migration is undone.
     #[arg(long, default_value = "10m")]
     deadline: Millis,
@@ -46,18 +42,15 @@ pub struct Args {
     /// there already, 1 if it can't be moved.
     #[arg(long)]
     dry_run: bool,
-    /// How to print the report.
-    #[arg(long, value_enum, default_value_t = Output::Table)]
-    output: Output,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let continuum = wiring::inventory(&args.inventory)?;
+    let continuum = wiring::inventory(&args.of.inventory)?;
     wiring::runtime()?.block_on(async {
         let service = ServiceName(args.service.clone());
         let to = NodeName(args.to.clone());
-        let fleet = Fleet::connect(&continuum, &args.state.authority(&continuum)?).await?;
+        let fleet = Fleet::connect(&continuum, &args.of.state.authority(&continuum)?).await?;
         let view = fleet.view().await;
         let Some(from) = view.placement.get(&service).cloned() else {
             let silent: Vec<String> = view.unreachable.values().cloned().collect();
@@ -70,7 +63,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             );
         };
         if from == to && args.dry_run {
-            return dry_run::already_there(&service, &to, args.output);
+            return dry_run::already_there(&service, &to, args.of.output);
         }
         if from == to {
             bail!("`{service}` runs on `{to}` already");
@@ -88,7 +81,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             predicted: None,
         };
         if args.dry_run {
-            return dry_run::show(&order, &fleet.assess(&order).await?, args.output);
+            return dry_run::show(&order, &fleet.assess(&order).await?, args.of.output);
         }
         let bar = progress_bar()?;
         let mut on_event = |event: &Event| show(&bar, event);
@@ -96,7 +89,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let report = until_interrupted(&fleet, &order, migrating).await;
         bar.finish_and_clear();
         let report = report?;
-        print(&report, args.output)?;
+        print(&report, args.of.output)?;
         Ok(match report.outcome {
             Outcome::Moved => ExitCode::SUCCESS,
             Outcome::RolledBack { .. } | Outcome::Refused { .. } => ExitCode::FAILURE,

@@ -57,6 +57,19 @@ pub struct Which {
     pub output: Output,
 }
 
+/// As above, for commands whose first argument is something else.
+#[derive(Debug, clap::Args)]
+pub struct Of {
+    /// The inventory file.
+    #[arg(long, value_name = "FILE", env = "STERNA_INVENTORY")]
+    pub inventory: PathBuf,
+    #[command(flatten)]
+    pub state: StateArgs,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
 /// Reads an inventory file, and prints the warnings about it.
 #[expect(clippy::print_stderr, reason = "warnings about a file are for whoever wrote it")]
 pub fn inventory(path: &Path) -> anyhow::Result<Continuum> {

@@ -149,8 +149,6 @@ struct Migration {
     answered: Set,
     /// The last release was answered with `lost`.
     lost: bool,
-    /// Somebody gave word that the source is gone.
-    fenced: bool,
 }
 
 /// All of it.
@@ -208,7 +206,6 @@ impl State {
             sent: Set::default(),
             answered: Set::default(),
             lost: false,
-            fenced: false,
         };
         Self {
             containers,
@@ -677,7 +674,7 @@ impl State {
 
     fn fence(mut self, m: usize) -> Option<Self> {
         let standing = self.containers[m + 1].process == Process::Held;
-        if !self.destroyed[m] || self.destroyed[m + 1] || self.migrations[m].fenced {
+        if !self.destroyed[m] || self.destroyed[m + 1] {
             return None;
         }
         let Answer::Do(Holding::Released) =
@@ -685,7 +682,6 @@ impl State {
         else {
             return None;
         };
-        self.migrations[m].fenced = true;
         self.migrations[m].holding = Some(Holding::Finished);
         self.containers[m + 1].process = Process::Running;
         self.containers[m + 1].restart = true;
