@@ -14,7 +14,8 @@
 //! | [`assessment`] | the answer to: may it go there, and what would that cost? |
 //! | [`canary`] | a trial between two nodes, before the first service is frozen |
 //! | [`departure`] | the source's side of a migration, and the machine that drives it |
-//! | [`arrival`] | the destination's side |
+//! | [`arrival`] | the destination's side: taking in and holding, and what is owned by a certificate |
+//! | [`staging`] | memory images on their way |
 //! | [`client`] | how the scheduler and other agents speak to an agent |
 
 pub mod admission;
@@ -30,4 +31,5 @@ pub mod listener;
 pub mod precheck;
 pub mod running;
 pub mod server;
+pub mod staging;
 pub mod store;

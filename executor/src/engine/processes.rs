@@ -141,13 +141,59 @@ impl Processes {
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
-        for one in &self.seen {
-            match kill(Pid::from_raw(one.pid), signal) {
-                Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
-                Err(error) => return Err(error.into()),
+        self.seen.iter().try_for_each(|one| signal_one(one.pid, signal))
+    }
+}
+
+/// A process and all that descend from it, in whatever namespaces.
+#[derive(Debug)]
+pub struct Descendants(BTreeSet<i32>);
+
+impl Descendants {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When `/proc` can't be read.
+    pub fn of(first: i32) -> io::Result<Self> {
+        let mut parents = Vec::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let name = entry?.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+            // A process may end while it is looked at; then it is not one of them.
+            let Ok(stat) = std::fs::read_to_string(proc_file(pid, "stat")) else { continue };
+            let parent =
+                stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+            parents.extend(parent.map(|parent: i32| (pid, parent)));
+        }
+        let mut all = BTreeSet::from([first]);
+        loop {
+            let before = all.len();
+            all.extend(
+                parents
+                    .iter()
+                    .filter(|(_, parent)| all.contains(parent))
+                    .map(|(pid, _)| *pid)
+                    .collect::<Vec<_>>(),
+            );
+            if all.len() == before {
+                return Ok(Self(all));
             }
         }
-        Ok(())
+    }
+
+    /// Ends them all.
+    ///
+    /// # Errors
+    /// When one that is still there can't be signalled.
+    pub fn kill(&self) -> io::Result<()> {
+        self.0.iter().try_for_each(|pid| signal_one(*pid, Signal::SIGKILL))
+    }
+}
+
+fn signal_one(pid: i32, signal: Signal) -> io::Result<()> {
+    match kill(Pid::from_raw(pid), signal) {
+        Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

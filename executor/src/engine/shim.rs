@@ -8,9 +8,13 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use sterna_policies::quantity::Millis;
+
+use super::processes::Descendants;
 
 /// Where notes lie. On a file system that does not survive the node: neither do the processes.
 pub const NOTES: &str = "/run/sterna/restore";
@@ -25,6 +29,9 @@ pub struct Note {
     pub image: PathBuf,
     /// Set by the shim when `create` has restored the container: the proof that it was not started cold.
     pub restored: bool,
+    /// Time for the restore; then it is ended, with all that it has made. CRIU has no limit of its own.
+    #[serde(default)]
+    pub limit: Option<Millis>,
 }
 
 impl Note {
@@ -153,7 +160,8 @@ pub fn run(arguments: &[OsString], notes: &Path) -> io::Result<u8> {
         Call::Pass => Err(Command::new(RUNC).args(arguments).exec()),
         Call::Nothing => Ok(0),
         Call::Restore(rest) => {
-            let status = Command::new(RUNC).args(&rest).status()?;
+            let limit = note.as_ref().and_then(|note| note.limit).map(Millis::to_duration);
+            let status = finish_within(Command::new(RUNC).args(&rest).spawn()?, limit)?;
             if status.success()
                 && let (Some(note), Some((_, container))) = (note, parse(arguments))
             {
@@ -162,6 +170,26 @@ pub fn run(arguments: &[OsString], notes: &Path) -> io::Result<u8> {
             Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
         }
     }
+}
+
+/// How often it is looked whether a restore has ended.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Waits for a program. When its time is over it is ended, with everything that it has started.
+fn finish_within(mut child: Child, limit: Option<Duration>) -> io::Result<ExitStatus> {
+    let Some(limit) = limit else { return child.wait() };
+    let start = Instant::now();
+    while start.elapsed() < limit {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        std::thread::sleep(LOOK);
+    }
+    let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+    Descendants::of(pid)?.kill()?;
+    child.wait()?;
+    let message = format!("the restore did not end within {limit:?}");
+    Err(io::Error::new(io::ErrorKind::TimedOut, message))
 }
 
 #[cfg(test)]
@@ -176,7 +204,7 @@ mod tests {
                           --no-new-keyring abc";
 
     fn note(restored: bool) -> Note {
-        Note { image: "/i".into(), restored }
+        Note { image: "/i".into(), restored, limit: None }
     }
 
     #[test]
@@ -213,5 +241,26 @@ mod tests {
         Note::remove(folder.path(), "abc").unwrap();
         Note::remove(folder.path(), "abc").unwrap();
         assert_eq!(Note::read(folder.path(), "abc").unwrap(), None);
+    }
+
+    #[test]
+    fn a_restore_that_does_not_end_is_ended_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let pids = folder.path().join("pids");
+        // A child, and one that its parent has left behind in a session of its own.
+        let script = "sleep 60 & echo $! >>$0; setsid sh -c 'sleep 61 & echo $! >>$0; wait' $0 & wait";
+        let start = |script: &str| Command::new("sh").arg("-c").arg(script).arg(&pids).spawn().unwrap();
+        let child = start(script);
+        let error = finish_within(child, Some(Duration::from_millis(500))).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let pids = std::fs::read_to_string(&pids).unwrap();
+        assert_eq!(pids.lines().count(), 2);
+        std::thread::sleep(Duration::from_millis(50));
+        for pid in pids.lines() {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+        }
+        let status = finish_within(start("exit 3"), Some(Duration::from_secs(60))).unwrap();
+        assert_eq!(status.code(), Some(3));
     }
 }

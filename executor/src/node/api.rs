@@ -172,7 +172,7 @@ pub struct Verdict {
 }
 
 /// What a part of the stream is for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Part {
     /// CRIU's image.

@@ -2,36 +2,36 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bollard::models::{ContainerCreateBody, RestartPolicy};
-use sterna_core::continuum::NodeName;
-use sterna_policies::quantity::Bytes;
+use bollard::models::ContainerCreateBody;
+use sterna_policies::quantity::{Bytes, Millis};
 use thiserror::Error;
 use tokio::io::AsyncRead;
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::io::SyncIoBridge;
 
 use crate::engine::criu;
-use crate::engine::docker::{Engine, EngineError, destination_body, restarts};
+use crate::engine::docker::{Engine, EngineError, destination_body};
 use crate::engine::processes::Processes;
 use crate::engine::shim::{NOTES, Note};
 use crate::fault::{self, AtArrival, Point};
-use crate::identity::{Credentials, IdentityError, Role, Sealed};
-use crate::migration::certificate::{Certificate, Grounds};
+use crate::identity::{Credentials, IdentityError};
 use crate::migration::finding::{Code, Finding, Subject};
 use crate::migration::holding::{Answer, Call, Holding, Refusal, answer};
 use crate::migration::order::MigrationId;
-use crate::migration::register::Decision;
-use crate::transfer::receive::receive;
+use crate::transfer::manifest::Received;
+use crate::transfer::receive::{Allowance, receive};
 
-use super::api::{Arriving, Finish, NodeFacts, Part, ReleaseAnswer, Reservation, Restored, Verdict};
-use super::client::{AgentClient, ClientError};
+use super::api::{Arriving, NodeFacts, Part, Reservation, Restored, Verdict};
 use super::precheck;
+use super::staging::{self, hand_over, private_folder};
 use super::store::{Arrival, Store, StoreError};
+
+mod ownership;
+pub use ownership::SettleError;
 
 /// The destination can't do what it is asked.
 #[derive(Debug, Error)]
@@ -77,28 +77,19 @@ pub enum ArrivalError {
     },
 }
 
-/// What is held can't be settled now.
-#[derive(Debug, Error)]
-pub enum SettleError {
-    /// The source's agent does not answer.
-    #[error(transparent)]
-    Source(#[from] ClientError),
-    /// The source's register was lost: what is held is kept, for it may be all that is left.
-    #[error(
-        "node `{0}` knows nothing of the migration; if its state was lost, `sterna fence` takes over what is held here"
-    )]
-    Unknown(NodeName),
-    /// What follows from the decision can't be done.
-    #[error(transparent)]
-    Here(#[from] ArrivalError),
-}
-
 fn file(what: impl Into<String>) -> impl FnOnce(io::Error) -> ArrivalError {
     let what = what.into();
     move |source| ArrivalError::File { what, source }
 }
 
 type Turns = HashMap<String, Arc<tokio::sync::Mutex<()>>>;
+
+/// What a part of a service may grow by, beyond twice what it was when room was made for it.
+const GROWTH: Bytes = Bytes::from_mib(1024);
+/// What stays free on every disk, whatever comes in: the register has to be written too.
+const KEEP_FREE: Bytes = Bytes::from_mib(32);
+/// Time for a restore, where the freeze lease is shorter: CRIU has been seen to spin on an image that it can't use.
+const RESTORE: Millis = Millis::from_micros(120_000_000_000);
 
 /// Takes services in.
 #[derive(Debug, Clone)]
@@ -116,6 +107,8 @@ pub struct Arrivals {
     turns: Arc<Mutex<Turns>>,
     /// When something was last heard about a migration.
     heard: Arc<Mutex<HashMap<MigrationId, Instant>>>,
+    /// What is known of the files that were received. Without it they are read again.
+    received: Arc<Mutex<HashMap<(MigrationId, Part), Received>>>,
 }
 
 impl Arrivals {
@@ -127,8 +120,8 @@ impl Arrivals {
         credentials: Credentials,
         limit: usize,
     ) -> Self {
-        let (turns, heard) = (Arc::default(), Arc::default());
-        Self { engine, store, staging, credentials, limit, turns, heard }
+        let (turns, heard, received) = (Arc::default(), Arc::default(), Arc::default());
+        Self { engine, store, staging, credentials, limit, turns, heard, received }
     }
 
     fn turn_of(&self, what: String) -> Arc<tokio::sync::Mutex<()>> {
@@ -161,21 +154,16 @@ impl Arrivals {
         Ok(held.iter().filter(|arrival| silent(arrival)).cloned().collect())
     }
 
-    /// What the rules say to a call.
-    fn rule(&self, id: MigrationId, call: Call) -> Result<(Option<Arrival>, Answer), ArrivalError> {
-        let arrival = self.store.arrival(id)?;
-        match answer(arrival.as_ref().map(|arrival| arrival.state), call) {
-            Answer::Refuse(refusal) => Err(ArrivalError::Refused { id, refusal }),
-            other => Ok((arrival, other)),
-        }
+    /// What is known of a migration.
+    fn find(&self, id: MigrationId) -> Result<Arrival, ArrivalError> {
+        self.store.arrival(id)?.ok_or(ArrivalError::Refused { id, refusal: Refusal::Unknown })
     }
 
-    /// What the rules say to a call about something that is known here.
-    fn known(&self, id: MigrationId, call: Call) -> Result<(Arrival, Answer), ArrivalError> {
-        match self.rule(id, call)? {
-            (Some(arrival), answer) => Ok((arrival, answer)),
-            (None, _) => Err(ArrivalError::Refused { id, refusal: Refusal::Unknown }),
-        }
+    /// What is known of a migration that a call may be made about.
+    fn known(&self, id: MigrationId, call: Call) -> Result<Arrival, ArrivalError> {
+        let arrival = self.find(id)?;
+        rule(id, Some(&arrival), call)?;
+        Ok(arrival)
     }
 
     /// What speaks against taking in a service.
@@ -227,7 +215,8 @@ impl Arrivals {
         // One at a time, so that the limit holds.
         let _admission = self.turn_of("reserve".to_owned()).lock_owned().await;
         let _turn = self.turn(id).await;
-        let (known, _) = self.rule(id, Call::Reserve)?;
+        let known = self.store.arrival(id)?;
+        rule(id, known.as_ref(), Call::Reserve)?;
         if known.as_ref().is_some_and(|arrival| !arrival.container.is_empty()) {
             return Ok(());
         }
@@ -237,7 +226,7 @@ impl Arrivals {
         // What is made from here on is known to belong to this migration, whatever happens.
         self.store.reserve(reservation, "")?;
         fault::gate(Point::Arrival(AtArrival::Reserve)).await;
-        private_folder(&self.image(id))?;
+        private_folder(&self.image(id)).map_err(file("the folder for the memory image can't be made"))?;
         let name = id.to_string();
         hold(&name)?;
         let mut body = destination_body(body_of(reservation)?, &name);
@@ -265,7 +254,7 @@ impl Arrivals {
         part: &Part,
         input: impl AsyncRead + Send + Unpin + 'static,
     ) -> Result<(), ArrivalError> {
-        let (arrival, _) = self.known(id, Call::Receive)?;
+        let arrival = self.known(id, Call::Receive)?;
         // Two streams into the same files would spoil each other.
         let busy =
             || ArrivalError::Wrong(format!("{} of migration {id} is being received already", part.path()));
@@ -274,7 +263,7 @@ impl Arrivals {
             Part::Memory => {
                 // It was made with the reservation, but lies in memory: a restart of the node took it.
                 let image = self.image(id);
-                private_folder(&image)?;
+                private_folder(&image).map_err(file("the folder for the memory image can't be made"))?;
                 image
             }
             Part::Layer => {
@@ -291,16 +280,19 @@ impl Arrivals {
             }
         };
         let input = SyncIoBridge::new(input);
-        let received = tokio::task::spawn_blocking(move || {
+        let allowance = allowance(part, &arrival.reservation);
+        let mut received = self.received().remove(&(id, part.clone())).unwrap_or_default();
+        let taken = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            receive(std::io::BufReader::new(input), &root)
+            receive(std::io::BufReader::new(input), &root, &mut received, allowance).map(|_| received)
         })
         .await;
-        received
+        let received = taken
             .map_err(|error| {
                 ArrivalError::Wrong(format!("taking in {} was cut short: {error}", part.path()))
             })?
             .map_err(file(format!("taking in {}", part.path())))?;
+        self.received().insert((id, part.clone()), received);
         Ok(())
     }
 
@@ -310,7 +302,7 @@ impl Arrivals {
     /// When CRIU or the engine refuses.
     pub async fn restore(&self, id: MigrationId) -> Result<(), ArrivalError> {
         let _turn = self.turn(id).await;
-        let (arrival, _) = self.known(id, Call::Restore)?;
+        let arrival = self.known(id, Call::Restore)?;
         if self.standing(&arrival).await? {
             return Ok(());
         }
@@ -321,7 +313,8 @@ impl Arrivals {
             .ok_or_else(|| ArrivalError::Wrong("the container has no writable layer".to_owned()))?;
         hand_over(&image, &layer).map_err(file("the memory image can't be opened to the service's root"))?;
         hold(&id.to_string())?;
-        Note { image: image.clone(), restored: false }
+        let limit = Some(RESTORE.max(arrival.reservation.order.freeze_lease));
+        Note { image: image.clone(), restored: false, limit }
             .leave(Path::new(NOTES), &arrival.container)
             .map_err(file("the note for the runtime can't be written"))?;
         fault::gate(Point::Arrival(AtArrival::Restore)).await;
@@ -340,7 +333,7 @@ impl Arrivals {
     /// # Errors
     /// When it does not stand.
     pub async fn restored(&self, id: MigrationId) -> Result<Restored, ArrivalError> {
-        let (arrival, _) = self.known(id, Call::Restore)?;
+        let arrival = self.known(id, Call::Restore)?;
         let processes = self.processes(&arrival).await?;
         Ok(Restored {
             tree: processes.tree(),
@@ -363,166 +356,11 @@ impl Arrivals {
     /// # Errors
     /// When nothing is.
     pub async fn arriving(&self, id: MigrationId) -> Result<Arriving, ArrivalError> {
-        let arrival = self.store.arrival(id)?;
-        let arrival = arrival.ok_or(ArrivalError::Refused { id, refusal: Refusal::Unknown })?;
+        let arrival = self.find(id)?;
         let standing = arrival.state == Holding::Held && self.standing(&arrival).await?;
         let Arrival { reservation, state: holding, .. } = arrival;
         let Reservation { order, epoch, image, .. } = reservation;
         Ok(Arriving { order, epoch, image, holding, standing })
-    }
-
-    /// The certificate, if it may be trusted: the source's agent issues a commit, nobody but a scheduler tells of a source
-    /// that is gone.
-    fn certificate(&self, arrival: &Arrival, sealed: &Sealed) -> Result<Option<Certificate>, ArrivalError> {
-        let Reservation { order, epoch, image, .. } = &arrival.reservation;
-        let (issuer, certificate): (Role, Certificate) = self.credentials.unseal(sealed)?;
-        let may = match certificate.grounds {
-            Grounds::Commit => issuer == Role::Agent(arrival.source.clone()),
-            Grounds::Fenced { .. } => issuer == Role::Scheduler,
-        };
-        Ok(Some(certificate).filter(|one| may && one.fits(order, *epoch, image)))
-    }
-
-    /// Takes over the service with its certificate and lets it run. Doing it twice is the same as doing it once.
-    ///
-    /// # Errors
-    /// When the certificate is not for what is held here, or the processes can't be released.
-    pub async fn release(&self, id: MigrationId, sealed: &Sealed) -> Result<ReleaseAnswer, ArrivalError> {
-        let _turn = self.turn(id).await;
-        let arrival = self.store.arrival(id)?;
-        let arrival = arrival.ok_or(ArrivalError::Refused { id, refusal: Refusal::Unknown })?;
-        let certificate = self.certificate(&arrival, sealed)?;
-        let standing = arrival.state == Holding::Held && self.standing(&arrival).await?;
-        let (arrival, answer) = self.known(id, Call::Release { valid: certificate.is_some(), standing })?;
-        match (answer, &certificate) {
-            (Answer::Lost, _) => return Ok(ReleaseAnswer::Lost),
-            (Answer::Do(_), Some(certificate)) => {
-                fault::gate(Point::Arrival(AtArrival::TakeOver)).await;
-                self.store.take_over(id, certificate)?;
-                fault::gate(Point::Arrival(AtArrival::Released)).await;
-                self.processes(&arrival).await?.resume().map_err(file("the processes can't be released"))?;
-            }
-            // Taken over before, but perhaps the agent ended before it let go.
-            _ if arrival.state == Holding::Released => {
-                if let Ok(processes) = self.processes(&arrival).await {
-                    processes.resume().map_err(file("the processes can't be released"))?;
-                }
-            }
-            _ => {}
-        }
-        if let Some(Grounds::Fenced { by, reason }) = certificate.map(|one| one.grounds)
-            && arrival.state != Holding::Finished
-        {
-            tracing::warn!(migration = %id, by, reason, "the source is said to be gone; nothing more is expected of it");
-            let body = body_of(&arrival.reservation)?;
-            self.put_back(id, &arrival, body.host_config.and_then(|host| host.restart_policy)).await?;
-        }
-        Ok(ReleaseAnswer::Runs)
-    }
-
-    /// Takes over the service with its certificate and starts it from its image and files: its memory is gone. Doing it
-    /// twice is the same as doing it once.
-    ///
-    /// # Errors
-    /// When the certificate is not for what is held here, or the engine refuses.
-    pub async fn start_anew(&self, id: MigrationId, sealed: &Sealed) -> Result<(), ArrivalError> {
-        let _turn = self.turn(id).await;
-        let arrival = self.store.arrival(id)?;
-        let arrival = arrival.ok_or(ArrivalError::Refused { id, refusal: Refusal::Unknown })?;
-        let certificate = self.certificate(&arrival, sealed)?;
-        let (arrival, answer) = self.known(id, Call::StartAnew { valid: certificate.is_some() })?;
-        if let (Answer::Do(_), Some(certificate)) = (answer, certificate) {
-            // A restore that failed half-way must not stand in the way.
-            Note::remove(Path::new(NOTES), &arrival.container)
-                .map_err(file("the note for the runtime can't be removed"))?;
-            self.store.take_over(id, &certificate)?;
-        }
-        self.run(&arrival).await
-    }
-
-    /// Has a service run that this node owns: lets it go, or starts its container where nothing stands.
-    async fn run(&self, arrival: &Arrival) -> Result<(), ArrivalError> {
-        if let Some(pid) = self.engine.inspect(&arrival.container).await?.pid {
-            // Restored and taken over, but perhaps the agent ended before it let go.
-            if by_restore(arrival)? {
-                let resumed = Processes::of(pid).and_then(|processes| processes.resume());
-                resumed.map_err(file("the processes can't be released"))?;
-            }
-            return Ok(());
-        }
-        Note::remove(Path::new(NOTES), &arrival.container)
-            .map_err(file("the note for the runtime can't be removed"))?;
-        let_go(&arrival.reservation.order.id.to_string())?;
-        tracing::warn!(service = %arrival.reservation.order.service, "started anew: its processes were lost with this node");
-        Ok(self.engine.start(&arrival.container).await?)
-    }
-
-    /// Lets run what this node owns and an earlier life of its agent did not come to let go, and starts what went down with
-    /// the node before its restart policy was put back.
-    ///
-    /// # Errors
-    /// When the register refuses. A service that can't be started is told of and left.
-    pub async fn revive(&self) -> Result<(), ArrivalError> {
-        for arrival in self.store.arrivals(Holding::Released)? {
-            let body = body_of(&arrival.reservation)?;
-            let policy = body.host_config.and_then(|host| host.restart_policy);
-            let stands = self.processes(&arrival).await.is_ok();
-            if (stands || restarts(policy.as_ref()))
-                && let Err(error) = self.run(&arrival).await
-            {
-                tracing::error!(service = %arrival.reservation.order.service, %error, "can't be started again");
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts back what the migration changed, and makes all that came durable: after this the source may let go of it. Doing
-    /// it twice is the same as doing it once.
-    ///
-    /// # Errors
-    /// When the engine refuses or the disk can't be synchronised.
-    pub async fn finish(&self, id: MigrationId, finish: &Finish) -> Result<(), ArrivalError> {
-        let _turn = self.turn(id).await;
-        let (arrival, _) = self.known(id, Call::Finish)?;
-        fault::gate(Point::Arrival(AtArrival::Finish)).await;
-        let restart = finish.restart.clone().map(serde_json::from_value).transpose();
-        let restart = restart
-            .map_err(|error| ArrivalError::Wrong(format!("the restart policy can't be read: {error}")))?;
-        self.put_back(id, &arrival, restart).await
-    }
-
-    async fn put_back(
-        &self,
-        id: MigrationId,
-        arrival: &Arrival,
-        restart: Option<RestartPolicy>,
-    ) -> Result<(), ArrivalError> {
-        self.synchronise(arrival).await?;
-        if let Some(policy) = restart {
-            let restarts = restarts(Some(&policy));
-            self.engine.set_restart(&arrival.container, Some(policy)).await?;
-            if restarts && arrival.state != Holding::Finished {
-                self.run(arrival).await?;
-            }
-        }
-        self.tidy(id, Some(&arrival.container))?;
-        Ok(self.store.set_arrival(id, Holding::Finished)?)
-    }
-
-    async fn synchronise(&self, arrival: &Arrival) -> Result<(), ArrivalError> {
-        let seen = self.engine.inspect(&arrival.container).await?;
-        let folders: Vec<PathBuf> =
-            seen.layer.into_iter().chain(seen.volumes.into_iter().map(|volume| volume.folder)).collect();
-        tokio::task::spawn_blocking(move || {
-            for folder in folders {
-                let open = std::fs::File::open(&folder);
-                open.and_then(|open| nix::unistd::syncfs(open).map_err(io::Error::from))
-                    .map_err(file(format!("{} can't be made durable", folder.display())))?;
-            }
-            Ok(())
-        })
-        .await
-        .map_err(|error| ArrivalError::Wrong(format!("making the files durable was cut short: {error}")))?
     }
 
     /// Gives up what is held; there need not be anything.
@@ -531,9 +369,11 @@ impl Arrivals {
     /// When the service runs here already, or the engine refuses.
     pub async fn discard(&self, id: MigrationId) -> Result<(), ArrivalError> {
         let _turn = self.turn(id).await;
-        let (arrival, answer) = self.rule(id, Call::Discard)?;
+        let arrival = self.store.arrival(id)?;
+        let answer = rule(id, arrival.as_ref(), Call::Discard)?;
+        self.forget(id);
         let Some(arrival) = arrival.filter(|_| matches!(answer, Answer::Do(_))) else {
-            return self.remove_image(id);
+            return self.remove_image(id).await;
         };
         fault::gate(Point::Arrival(AtArrival::Discard)).await;
         let service = arrival.reservation.order.service.as_str();
@@ -549,44 +389,31 @@ impl Arrivals {
                 self.engine.remove_volume(volume).await?;
             }
         }
-        self.tidy(id, container.as_deref())?;
+        self.tidy(id, container.as_deref()).await?;
         std::fs::remove_file(criu::settings_path(&id.to_string())).ok();
         Ok(self.store.set_arrival(id, Holding::Discarded)?)
     }
 
-    /// Asks the source what was decided about what is held here, and does what follows from it.
-    ///
-    /// # Errors
-    /// When the source does not answer, or what follows can't be done now.
-    pub async fn settle(&self, arrival: &Arrival, credentials: &Credentials) -> Result<(), SettleError> {
-        let order = &arrival.reservation.order;
-        let source = AgentClient::new(credentials, &order.from, &order.from_address).await?;
-        let Some(standing) = source.standing(order.id).await? else {
-            return Err(SettleError::Unknown(order.from.clone()));
-        };
-        match (standing.decision, &standing.certificate) {
-            (Decision::Abort, _) => {
-                tracing::info!(migration = %order.id, "given up at its source; discarding what is held");
-                self.discard(order.id).await?;
-            }
-            // Where it was lost here, the source sends it again by itself.
-            (Decision::Commit, Some(certificate)) => drop(self.release(order.id, certificate).await?),
-            (Decision::Commit, None) | (Decision::Undecided, _) => {}
-        }
-        Ok(())
-    }
-
     /// Removes the image, and the note about the container where one was made.
-    fn tidy(&self, id: MigrationId, container: Option<&str>) -> Result<(), ArrivalError> {
+    async fn tidy(&self, id: MigrationId, container: Option<&str>) -> Result<(), ArrivalError> {
         if let Some(container) = container {
             Note::remove(Path::new(NOTES), container)
                 .map_err(file("the note for the runtime can't be removed"))?;
         }
-        self.remove_image(id)
+        self.remove_image(id).await
     }
 
-    fn remove_image(&self, id: MigrationId) -> Result<(), ArrivalError> {
-        remove_folder(&self.image(id)).map_err(file("the memory image can't be removed"))
+    async fn remove_image(&self, id: MigrationId) -> Result<(), ArrivalError> {
+        staging::shred(self.image(id)).await.map_err(file("the memory image can't be removed"))
+    }
+
+    /// Forgets what is known of files of a migration that is over.
+    fn forget(&self, id: MigrationId) {
+        self.received().retain(|(other, _), _| *other != id);
+    }
+
+    fn received(&self) -> MutexGuard<'_, HashMap<(MigrationId, Part), Received>> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn image(&self, id: MigrationId) -> PathBuf {
@@ -602,6 +429,24 @@ impl Arrivals {
     }
 }
 
+/// What the rules say to a call.
+fn rule(id: MigrationId, arrival: Option<&Arrival>, call: Call) -> Result<Answer, ArrivalError> {
+    match answer(arrival.map(|arrival| arrival.state), call) {
+        Answer::Refuse(refusal) => Err(ArrivalError::Refused { id, refusal }),
+        other => Ok(other),
+    }
+}
+
+/// What a part may take: twice what was agreed on, and something for a service that is small or grows meanwhile.
+fn allowance(part: &Part, reservation: &Reservation) -> Allowance {
+    let agreed = match part {
+        Part::Memory => reservation.memory,
+        Part::Layer | Part::Volume(_) => reservation.files,
+    };
+    let stream = Bytes(agreed.0.saturating_mul(2).saturating_add(GROWTH.0));
+    Allowance { stream, keep_free: KEEP_FREE }
+}
+
 fn by_restore(arrival: &Arrival) -> Result<bool, ArrivalError> {
     let note = Note::read(Path::new(NOTES), &arrival.container);
     Ok(note.map_err(file("the runtime's note can't be read"))?.is_some_and(|note| note.restored))
@@ -615,47 +460,6 @@ fn hold(name: &str) -> Result<(), ArrivalError> {
 /// Has nothing held any more.
 fn let_go(name: &str) -> Result<(), ArrivalError> {
     criu::write_settings(name, criu::ALWAYS).map_err(file("the settings for CRIU can't be written"))
-}
-
-/// Makes a folder that only its owner can look into: memory images hold secrets.
-pub(super) fn private_folder(path: &Path) -> Result<(), ArrivalError> {
-    make_folder(path, 0o700)
-}
-
-/// Makes the folder in which memory images are staged, each in a private folder of its own. CRIU passes through it as the
-/// service's root, so it can be passed but not listed.
-pub(super) fn staging_folder(path: &Path) -> Result<(), ArrivalError> {
-    make_folder(path, 0o711)
-}
-
-fn make_folder(path: &Path, mode: u32) -> Result<(), ArrivalError> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(path)
-        .map_err(file(format!("{} can't be made", path.display())))
-}
-
-/// Lets CRIU open a memory image: it does so first as the node's root without its powers, and then as the user that is root
-/// in the service. So the first is the owner, the second the group, and nobody else sees anything.
-fn hand_over(image: &Path, layer: &Path) -> io::Result<()> {
-    let group = Some(std::fs::metadata(layer)?.gid());
-    let open = |path: &Path, mode| {
-        std::os::unix::fs::lchown(path, None, group)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-    };
-    for entry in std::fs::read_dir(image)? {
-        open(&entry?.path(), 0o640)?;
-    }
-    open(image, 0o750)
-}
-
-/// Removes a folder; there need not be one.
-pub(super) fn remove_folder(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 fn body_of(reservation: &Reservation) -> Result<ContainerCreateBody, ArrivalError> {

@@ -306,12 +306,13 @@ impl AgentClient {
         self.answer(self.request(Method::PUT, &path).body(Body::wrap_stream(stream))).await
     }
 
-    /// Has a destination restore the service, held.
+    /// Has a destination restore the service, held. How long that may take is for the freeze lease to say, and for the
+    /// destination's own limit.
     ///
     /// # Errors
     /// As above.
     pub async fn restore(&self, id: MigrationId) -> Result<(), ClientError> {
-        self.post(&format!("/arrivals/{id}/restore"), &()).await
+        self.answer(self.request(Method::POST, &format!("/arrivals/{id}/restore")).json(&())).await
     }
 
     /// Has a destination show what it restored.

@@ -22,15 +22,15 @@ use crate::migration::order::Order;
 use crate::migration::phase::Phase;
 use crate::migration::table::Undo;
 use crate::transfer::stream::Writer;
-use crate::transfer::tree::Sent;
+use crate::transfer::tree::{Sent, Writers};
 
 use super::admission::Admission;
 use super::api::{Finish, NodeFacts, Part, ReleaseAnswer, Reservation};
-use super::arrival::{private_folder, remove_folder};
 use super::assessment::Assessment;
 use super::canary::Canaries;
 use super::client::{AgentClient, ClientError};
 use super::precheck;
+use super::staging::{private_folder, shred};
 use super::store::Departure;
 
 /// Passes over files while the service runs, at most.
@@ -61,6 +61,9 @@ pub struct Leaving {
     image: PathBuf,
     /// Filled by the check.
     seen: Option<Container>,
+    /// What its writable layer and volumes take, and its image, as the check has measured them.
+    files: Bytes,
+    image_size: Bytes,
     trees: Vec<(Part, PathBuf, Sent)>,
     /// Filled when frozen.
     frozen: Tree,
@@ -95,6 +98,8 @@ impl Leaving {
             image: staging.join(format!("out-{}", departure.order.id)),
             order: departure.order.clone(),
             seen: None,
+            files: Bytes::ZERO,
+            image_size: Bytes::ZERO,
             trees: Vec::new(),
             frozen: Tree::new(),
             started_anew: None,
@@ -142,8 +147,8 @@ impl Leaving {
             image: seen.image.clone(),
             volumes: seen.volumes.iter().map(|volume| volume.name.clone()).collect(),
             memory: self.processes()?.resident(),
-            files: Bytes::ZERO,
-            image_size: Bytes::ZERO,
+            files: self.files,
+            image_size: self.image_size,
             token: self.token(),
         })
     }
@@ -195,10 +200,10 @@ impl Leaving {
             seen.body.healthcheck.as_ref(),
         ));
         findings.extend(precheck::privileges(pid));
-        let mut wanted = self.reservation()?;
         let folders = seen.layer.iter().chain(seen.volumes.iter().map(|volume| &volume.folder)).cloned();
-        wanted.files = size_of(folders.collect()).await?;
-        wanted.image_size = self.engine.image_size(&seen.image).await.map_err(failed)?;
+        self.files = size_of(folders.collect()).await?;
+        self.image_size = self.engine.image_size(&seen.image).await.map_err(failed)?;
+        let wanted = self.reservation()?;
         findings.extend(precheck::room::staging(Subject::Source, wanted.memory, self.own.staging_free));
         let verdict = self.destination().await?.check(&wanted, &self.own).await.map_err(failed)?;
         findings.extend(verdict.findings);
@@ -272,17 +277,19 @@ impl Leaving {
         Ok(Bytes(count.load(Ordering::Relaxed)))
     }
 
-    /// One pass over every tree; returns what crossed the link.
-    async fn pass(&mut self) -> Result<Bytes, StepError> {
+    /// One pass over every tree; returns what crossed the link. The pass over a frozen service ends with the manifest, which
+    /// the destination compares with what it has.
+    async fn pass(&mut self, writers: Writers) -> Result<Bytes, StepError> {
         let destination = self.destination().await?;
         let mut total = 0;
         for at in 0..self.trees.len() {
             let (part, root, sent) = &mut self.trees[at];
             let (part, root, mut tracker) = (part.clone(), root.clone(), std::mem::take(sent));
             let (bytes, tracker) = send(&destination, self.order.id, part, move |writer| {
-                let pass = tracker.pass(&root)?;
-                if !pass.entries.is_empty() || !pass.removed.is_empty() {
-                    writer.pass(&root, &pass)?;
+                let pass = tracker.pass(&root, writers)?;
+                tracker.note(writer.pass(&root, &pass)?);
+                if writers == Writers::Frozen {
+                    writer.manifest(tracker.manifest())?;
                 }
                 Ok(tracker)
             })
@@ -296,7 +303,7 @@ impl Leaving {
     async fn sync(&mut self) -> Result<Bytes, StepError> {
         let mut total = 0;
         for _ in 0..PASSES {
-            let sent = self.pass().await?;
+            let sent = self.pass(Writers::Running).await?;
             total += sent.0;
             if sent < SMALL {
                 break;
@@ -330,10 +337,12 @@ impl Leaving {
         let client = self.destination().await?;
         let id = self.order.id;
         let memory = send(&client, id, Part::Memory, move |writer| {
-            let pass = Sent::default().pass(&image)?;
-            writer.pass(&image, &pass)
+            let mut sent = Sent::default();
+            let pass = sent.pass(&image, Writers::Frozen)?;
+            sent.note(writer.pass(&image, &pass)?);
+            writer.manifest(sent.manifest())
         });
-        let (memory, files) = tokio::join!(memory, self.pass());
+        let (memory, files) = tokio::join!(memory, self.pass(Writers::Frozen));
         Ok(Bytes(memory?.0.0 + files?.0))
     }
 
@@ -368,7 +377,7 @@ impl Leaving {
         self.list_trees()?;
         if !self.image.join("inventory.img").exists() {
             // Both nodes went down: files are all that is left, and they are as the service left them.
-            let bytes = self.pass().await?;
+            let bytes = self.pass(Writers::Frozen).await?;
             destination.start_anew(id, &certificate).await.map_err(failed)?;
             let why = "both nodes lost its memory before it ran at the destination";
             self.started_anew = Some(why.to_owned());
@@ -398,7 +407,7 @@ impl Leaving {
                 tracing::warn!(volume = volume.name, %error, "a volume that moved stays behind at the source");
             }
         }
-        remove_folder(&self.image).map_err(failed)?;
+        shred(self.image.clone()).await.map_err(failed)?;
         Ok(Bytes::ZERO)
     }
 
@@ -549,7 +558,7 @@ impl Steps for Leaving {
     async fn undo(&mut self, undo: Undo) -> Result<(), StepError> {
         match undo {
             Undo::ThawSource => self.thaw().await,
-            Undo::DeleteImage => remove_folder(&self.image).map_err(failed),
+            Undo::DeleteImage => shred(self.image.clone()).await.map_err(failed),
             Undo::DiscardDestination => {
                 self.destination().await?.discard(self.order.id).await.map_err(failed)?;
                 self.tokens.clear();

@@ -34,12 +34,13 @@ use super::api::{
     Arriving, Finish, NodeFacts, Part, Problem, ReleaseAnswer, Reservation, Restored, ServiceFacts, Standing,
     StartService, TOKEN_HEADER, Verdict,
 };
-use super::arrival::{ArrivalError, Arrivals, private_folder, staging_folder};
+use super::arrival::{ArrivalError, Arrivals};
 use super::assessment::Assessment;
 use super::config::AgentConfig;
 use super::facts;
 use super::listener::{Peer, TlsListener};
 use super::running::{OrderError, Running};
+use super::staging::{private_folder, staging_folder};
 use super::store::{Store, StoreError};
 
 /// The agent could not start.
@@ -51,10 +52,7 @@ pub enum AgentError {
     /// Its register can't be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A folder can't be used.
-    #[error(transparent)]
-    Folder(#[from] ArrivalError),
-    /// It can't listen, or CRIU's settings can't be written.
+    /// It can't listen, a folder can't be made, or CRIU's settings can't be written.
     #[error("{what}: {source}")]
     System {
         /// What was done.
@@ -85,8 +83,9 @@ pub async fn serve(
     let system = |what: String| move |source| AgentError::System { what, source };
     let credentials = Credentials::load(&config.identity)?;
     let tls = credentials.server_config()?;
-    staging_folder(&config.staging)?;
-    private_folder(&config.state)?;
+    staging_folder(&config.staging)
+        .and_then(|()| private_folder(&config.state))
+        .map_err(system("a folder can't be made".to_owned()))?;
     let store = Store::open(&config.state)?;
     criu::write_node_settings().map_err(system("the settings for CRIU can't be written".to_owned()))?;
     let engine = wait_for_engine().await;

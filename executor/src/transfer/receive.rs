@@ -1,5 +1,6 @@
 //! A stream made into files, under a folder that it can't leave.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,48 +14,142 @@ use nix::sys::stat::{Mode, SFlag, mknod};
 use nix::unistd::{Gid, Uid, fchownat};
 use sterna_policies::quantity::Bytes;
 
+use super::manifest::{Contents, Received};
 use super::stream::{Frame, Reader, corrupt};
 use super::tree::{Entry, Kind, at};
 
-/// Makes the stream's files under `root`, which must exist. Returns how many bytes the stream had.
+/// What a stream may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowance {
+    /// Its bytes, all together.
+    pub stream: Bytes,
+    /// What must stay free on the disk: the node's own register lies there too.
+    pub keep_free: Bytes,
+}
+
+/// How many bytes are written between two looks at the disk.
+const LOOK: u64 = 16 << 20;
+
+/// Makes the stream's files under `root`, which must exist, and notes what it wrote. Returns how many bytes the stream had.
 ///
 /// # Errors
-/// When the stream is corrupt, names a place outside `root`, or a file can't be written.
-pub fn receive(input: impl Read, root: &Path) -> io::Result<Bytes> {
-    let mut reader = Reader::new(input);
+/// When the stream is corrupt or takes more than it may, names a place outside `root`, a file can't be written, or what is
+/// there in the end is not what must be.
+pub fn receive(
+    input: impl Read,
+    root: &Path,
+    received: &mut Received,
+    allowance: Allowance,
+) -> io::Result<Bytes> {
+    let mut reader = Reader::new(input, allowance.stream);
     let mut chunk = Vec::new();
-    let mut open: Option<(File, Entry)> = None;
-    // A folder's times change with what is put into it: they are set at the end.
-    let mut folders: Vec<Entry> = Vec::new();
+    let mut open: Option<(File, Entry, Contents)> = None;
     let root = Root::open(root)?;
+    let mut times = Times::default();
+    let mut next_look = 0;
     loop {
         let frame = reader.next(&mut chunk)?;
         if !matches!(frame, Frame::Chunk { .. })
-            && let Some((file, entry)) = open.take()
+            && let Some((file, entry, contents)) = open.take()
         {
-            root.finish_file(&file, &entry)?;
+            root.finish_file(&file, &entry, &contents, received)?;
         }
         match frame {
-            Frame::Removed(name) => root.remove(&name)?,
-            Frame::Entry(entry) => match entry.kind {
-                Kind::File(_) => open = Some((root.create_file(&entry)?, entry)),
-                Kind::Folder => {
-                    root.create(&entry)?;
-                    folders.push(entry);
+            Frame::First => {
+                root.empty()?;
+                *received = Received::default();
+            }
+            Frame::Removed(name) => {
+                times.about_to_change(&root, &name)?;
+                root.remove(&name)?;
+            }
+            Frame::Entry(entry) => {
+                times.about_to_change(&root, &entry.path)?;
+                match entry.kind {
+                    Kind::File(_) => open = Some((root.create_file(&entry)?, entry, Contents::default())),
+                    Kind::Folder => {
+                        root.create(&entry)?;
+                        times.sent(entry);
+                    }
+                    _ => root.create(&entry)?,
                 }
-                _ => root.create(&entry)?,
-            },
-            Frame::Chunk { offset, .. } => {
-                let (file, _) = open.as_ref().ok_or_else(|| corrupt("a chunk belongs to no file"))?;
+            }
+            Frame::Chunk { offset, hash, .. } => {
+                let (file, _, contents) =
+                    open.as_mut().ok_or_else(|| corrupt("a chunk belongs to no file"))?;
+                if reader.bytes().0 >= next_look {
+                    root.has_room(allowance.keep_free)?;
+                    next_look = reader.bytes().0 + LOOK;
+                }
                 file.write_all_at(&chunk, offset)?;
+                contents.chunk(offset, &hash);
+            }
+            Frame::Manifest(manifest) => {
+                std::mem::take(&mut times).put_right(&root)?;
+                let here = received.manifest(&root.path)?;
+                if here != manifest {
+                    return Err(corrupt(&format!(
+                        "what is here is not what was sent: {} names here, {} at the source",
+                        here.names, manifest.names
+                    )));
+                }
             }
             Frame::End { .. } => break,
         }
     }
-    for folder in folders.iter().rev() {
-        root.dress(folder)?;
-    }
+    times.put_right(&root)?;
     Ok(reader.bytes())
+}
+
+/// Times of folders, which change with what is put into them: they are set at the end.
+#[derive(Debug, Default)]
+struct Times {
+    sent: BTreeMap<Vec<u8>, Entry>,
+    /// Of folders that nothing was sent of.
+    kept: BTreeMap<Vec<u8>, filetime::FileTime>,
+}
+
+impl Times {
+    fn sent(&mut self, folder: Entry) {
+        self.kept.remove(&folder.path);
+        self.sent.insert(folder.path.clone(), folder);
+    }
+
+    /// Keeps the time of the folder that a name is in.
+    fn about_to_change(&mut self, root: &Root, name: &[u8]) -> io::Result<()> {
+        let Some(parent) = Path::new(OsStr::from_bytes(name)).parent() else { return Ok(()) };
+        let parent = parent.as_os_str().as_bytes();
+        if self.kept.contains_key(parent) || self.sent.contains_key(parent) {
+            return Ok(());
+        }
+        match root.place(parent).and_then(|place| std::fs::symlink_metadata(&place.path)) {
+            Ok(meta) if meta.is_dir() => {
+                let time = filetime::FileTime::from_last_modification_time(&meta);
+                self.kept.insert(parent.to_vec(), time);
+                Ok(())
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            // What is wrong with the name is told by whoever makes it.
+            _ => Ok(()),
+        }
+    }
+
+    fn put_right(self, root: &Root) -> io::Result<()> {
+        for (name, time) in self.kept {
+            match root.place(&name) {
+                Ok(place) if std::fs::symlink_metadata(&place.path).is_ok_and(|meta| meta.is_dir()) => {
+                    filetime::set_symlink_file_times(&place.path, time, time)
+                        .map_err(|error| at(&root.shown(&name), error))?;
+                }
+                // Removed after it was changed.
+                _ => {}
+            }
+        }
+        for folder in self.sent.values().rev() {
+            root.dress(folder)?;
+        }
+        Ok(())
+    }
 }
 
 /// The folder that everything goes under. Names are resolved by the kernel beneath it, without following any link.
@@ -115,11 +210,38 @@ impl Root {
             .map_err(|error| at(&shown, error))
     }
 
-    fn finish_file(&self, file: &File, entry: &Entry) -> io::Result<()> {
+    fn finish_file(
+        &self,
+        file: &File,
+        entry: &Entry,
+        contents: &Contents,
+        received: &mut Received,
+    ) -> io::Result<()> {
         let Kind::File(size) = entry.kind else { return Ok(()) };
         let shown = self.shown(&entry.path);
         file.set_len(size).map_err(|error| at(&shown, error))?;
-        self.dress(entry)
+        self.dress(entry)?;
+        let place = self.place(&entry.path)?;
+        received.note(&entry.path, &place.path, contents.of_size(size)).map_err(|error| at(&shown, error))
+    }
+
+    /// Removes everything in the folder.
+    fn empty(&self) -> io::Result<()> {
+        let base = self.place(&[])?;
+        for entry in std::fs::read_dir(&base.path).map_err(|error| at(&self.path, error))? {
+            self.remove(entry?.file_name().as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn has_room(&self, keep_free: Bytes) -> io::Result<()> {
+        let seen = nix::sys::statvfs::fstatvfs(&self.folder).map_err(|error| at(&self.path, error.into()))?;
+        let free = Bytes(seen.blocks_available().saturating_mul(seen.fragment_size()));
+        if free >= keep_free {
+            return Ok(());
+        }
+        let what = format!("{free} are free, and {keep_free} must stay free");
+        Err(at(&self.path, io::Error::new(io::ErrorKind::StorageFull, what)))
     }
 
     /// Makes everything but regular files.
@@ -165,10 +287,6 @@ impl Root {
         let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
         fchownat(&self.folder, &place.path, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
             .map_err(|error| say(error.into()))?;
-        if matches!(entry.kind, Kind::Symlink(_)) {
-            let time = filetime::FileTime::from_unix_time(entry.modified.0, entry.modified.1);
-            return filetime::set_symlink_file_times(&place.path, time, time).map_err(say);
-        }
         for name in xattr::list(&place.path).map(Iterator::collect::<Vec<_>>).unwrap_or_default() {
             if !entry.attributes.iter().any(|(wanted, _)| wanted.as_slice() == name.as_bytes()) {
                 xattr::remove(&place.path, &name).map_err(say)?;
@@ -177,8 +295,11 @@ impl Root {
         for (name, value) in &entry.attributes {
             xattr::set(&place.path, OsString::from_vec(name.clone()), value).map_err(say)?;
         }
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(entry.mode);
-        std::fs::set_permissions(&place.path, mode).map_err(say)?;
+        // A link has no mode of its own; setting it would change what it points to.
+        if !matches!(entry.kind, Kind::Symlink(_)) {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(entry.mode);
+            std::fs::set_permissions(&place.path, mode).map_err(say)?;
+        }
         let time = filetime::FileTime::from_unix_time(entry.modified.0, entry.modified.1);
         filetime::set_symlink_file_times(&place.path, time, time).map_err(say)
     }
@@ -206,20 +327,29 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::stream::Writer;
-    use super::super::tree::{Pass, Sent};
+    use super::super::tree::{Pass, Sent, Writers};
     use super::*;
 
+    const PLENTY: Allowance = Allowance { stream: Bytes::from_mib(64), keep_free: Bytes::ZERO };
+
+    /// A pass with its manifest, as it crosses the wire.
     fn send(root: &Path, sent: &mut Sent) -> Vec<u8> {
         let mut wire = Vec::new();
         let mut writer = Writer::new(&mut wire);
-        writer.pass(root, &sent.pass(root).unwrap()).unwrap();
+        let pass = sent.pass(root, Writers::Frozen).unwrap();
+        sent.note(writer.pass(root, &pass).unwrap());
+        writer.manifest(sent.manifest()).unwrap();
         writer.end().unwrap();
         wire
     }
 
+    fn take(wire: &[u8], root: &Path) -> io::Result<Bytes> {
+        receive(wire, root, &mut Received::default(), PLENTY)
+    }
+
     /// All that can be seen of a tree but inode numbers and change times.
     fn seen(root: &Path) -> Vec<(Entry, Vec<u8>)> {
-        let pass = Sent::default().pass(root).unwrap();
+        let pass = Sent::default().pass(root, Writers::Frozen).unwrap();
         let content = |entry: &Entry| match entry.kind {
             Kind::File(_) => std::fs::read(root.join(entry.relative())).unwrap(),
             _ => Vec::new(),
@@ -250,21 +380,101 @@ mod tests {
         let mut sent = Sent::default();
         let wire = send(from.path(), &mut sent);
         assert!(wire.len() < 4_000_000, "holes do not cross: {}", wire.len());
-        receive(wire.as_slice(), to.path()).unwrap();
+        let mut received = Received::default();
+        receive(wire.as_slice(), to.path(), &mut received, PLENTY).unwrap();
         assert_eq!(seen(from.path()), seen(to.path()));
 
         std::fs::remove_dir_all(from.path().join("d/e")).unwrap();
         std::fs::write(from.path().join("d/e"), "a file now").unwrap();
         std::fs::write(from.path().join("d/a"), "shorter").unwrap();
         std::fs::remove_file(from.path().join("s")).unwrap();
-        receive(send(from.path(), &mut sent).as_slice(), to.path()).unwrap();
+        receive(send(from.path(), &mut sent).as_slice(), to.path(), &mut received, PLENTY).unwrap();
         assert_eq!(seen(from.path()), seen(to.path()));
+    }
+
+    #[test]
+    fn what_was_there_before_the_first_pass_goes() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        build(from.path());
+        std::fs::create_dir_all(to.path().join("of/an/earlier")).unwrap();
+        std::fs::write(to.path().join("of/an/earlier/attempt"), "x").unwrap();
+        std::fs::write(to.path().join("d"), "a file where a folder is to be").unwrap();
+        take(&send(from.path(), &mut Sent::default()), to.path()).unwrap();
+        assert_eq!(seen(from.path()), seen(to.path()));
+    }
+
+    #[test]
+    fn a_folder_keeps_its_time_when_only_a_file_in_it_changed() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        build(from.path());
+        std::thread::sleep(std::time::Duration::from_millis(120));
+        let (mut sent, mut received) = (Sent::default(), Received::default());
+        let wire = send(from.path(), &mut sent);
+        receive(wire.as_slice(), to.path(), &mut received, PLENTY).unwrap();
+        // Not a new name: the folder is no part of the next pass.
+        std::fs::write(from.path().join("d/a"), "other").unwrap();
+        let wire = send(from.path(), &mut sent);
+        receive(wire.as_slice(), to.path(), &mut received, PLENTY).unwrap();
+        assert_eq!(seen(from.path()), seen(to.path()));
+    }
+
+    #[test]
+    fn what_is_not_what_was_sent_is_refused() {
+        let from = tempfile::tempdir().unwrap();
+        build(from.path());
+        // Settled, so that nothing is sent again.
+        std::thread::sleep(std::time::Duration::from_millis(120));
+        let spoil: [fn(&Path); 6] = [
+            |root| std::fs::write(root.join("new"), "").unwrap(),
+            |root| std::fs::remove_file(root.join("d/b")).unwrap(),
+            |root| {
+                File::options().write(true).open(root.join("sparse")).unwrap().write_all_at(b"E", 9).unwrap()
+            },
+            |root| {
+                let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+                std::fs::set_permissions(root.join(".hidden"), mode).unwrap();
+            },
+            |root| xattr::set(root.join("d/e"), "user.x", b"y").unwrap(),
+            |root| {
+                let time = filetime::FileTime::from_unix_time(1, 0);
+                filetime::set_symlink_file_times(root.join("s"), time, time).unwrap();
+            },
+        ];
+        for (at, spoil) in spoil.into_iter().enumerate() {
+            let to = tempfile::tempdir().unwrap();
+            let (mut sent, mut received) = (Sent::default(), Received::default());
+            let wire = send(from.path(), &mut sent);
+            receive(wire.as_slice(), to.path(), &mut received, PLENTY).unwrap();
+            let nothing_new = send(from.path(), &mut sent);
+            receive(nothing_new.as_slice(), to.path(), &mut received, PLENTY).unwrap();
+            spoil(to.path());
+            let error = receive(nothing_new.as_slice(), to.path(), &mut received, PLENTY).unwrap_err();
+            assert!(error.to_string().contains("not what was sent"), "{at}: {error}");
+            // An agent that was restarted reads all of it, and comes to the same.
+            take(&nothing_new, to.path()).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_stream_takes_no_more_than_it_may() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        build(from.path());
+        let wire = send(from.path(), &mut Sent::default());
+        let receive = |stream, keep_free| {
+            let allowance = Allowance { stream, keep_free };
+            receive(wire.as_slice(), to.path(), &mut Received::default(), allowance)
+        };
+        receive(Bytes(wire.len() as u64), Bytes::ZERO).unwrap();
+        let error = receive(Bytes(wire.len() as u64 - 1), Bytes::ZERO).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded, "{error}");
+        let error = receive(Bytes::from_mib(64), Bytes(u64::MAX)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
     }
 
     fn stream_of(entries: Vec<Entry>, removed: Vec<Vec<u8>>) -> Vec<u8> {
         let mut wire = Vec::new();
         let mut writer = Writer::new(&mut wire);
-        writer.pass(Path::new("/nonexistent"), &Pass { removed, entries }).unwrap();
+        writer.pass(Path::new("/nonexistent"), &Pass { first: false, removed, entries }).unwrap();
         writer.end().unwrap();
         wire
     }
@@ -286,7 +496,7 @@ mod tests {
             stream_of(vec![entry("s", Kind::Symlink(b"..".to_vec())), entry("s/new", Kind::Folder)], vec![]),
             stream_of(vec![entry("h", Kind::HardLink(b"../precious".to_vec()))], vec![]),
         ] {
-            receive(wire.as_slice(), &root).unwrap_err();
+            take(&wire, &root).unwrap_err();
         }
         let left: Vec<_> =
             std::fs::read_dir(outer.path()).unwrap().map(|one| one.unwrap().file_name()).collect();
@@ -303,16 +513,16 @@ mod tests {
             std::fs::write(from.path().join("a"), vec![9; 4000]).unwrap();
             let wire = send(from.path(), &mut Sent::default());
             let at = at % wire.len();
-            prop_assert!(receive(&wire[..at], to.path()).is_err());
+            prop_assert!(take(&wire[..at], to.path()).is_err());
             let mut bad = wire.clone();
             bad[at] ^= flip;
-            prop_assert!(receive(bad.as_slice(), to.path()).is_err());
+            prop_assert!(take(&bad, to.path()).is_err());
         }
 
         #[test]
         fn arbitrary_bytes_do_no_harm(wire in proptest::collection::vec(any::<u8>(), 0..400)) {
             let to = tempfile::tempdir().unwrap();
-            prop_assert!(receive(wire.as_slice(), to.path()).is_err());
+            prop_assert!(take(&wire, to.path()).is_err());
         }
     }
 }

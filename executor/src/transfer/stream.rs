@@ -12,6 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sterna_policies::quantity::Bytes;
 
+use super::manifest::{Contents, Digest, Manifest, chunks};
 use super::tree::{Entry, Kind, Pass, at};
 
 /// Most bytes of one chunk.
@@ -34,13 +35,17 @@ pub enum Frame {
         /// How many.
         length: u32,
         /// Their BLAKE3 hash.
-        hash: [u8; 32],
+        hash: Digest,
     },
     /// The end.
     End {
         /// BLAKE3 hash of all headers before this one.
-        headers: [u8; 32],
+        headers: Digest,
     },
+    /// All that is there goes first: what follows is everything.
+    First,
+    /// What must be there now, after everything before this frame.
+    Manifest(Manifest),
 }
 
 /// Writes a stream.
@@ -68,23 +73,28 @@ impl<W: Write> Writer<W> {
         self.out.write_all(&header)
     }
 
-    /// Sends one pass over `root`.
+    /// Sends one pass over `root`. Gives what was in its files, for [`Sent::note`](super::tree::Sent::note).
     ///
     /// # Errors
     /// When a file can't be read or the stream breaks.
-    pub fn pass(&mut self, root: &Path, pass: &Pass) -> io::Result<()> {
+    pub fn pass(&mut self, root: &Path, pass: &Pass) -> io::Result<Vec<(Vec<u8>, Digest)>> {
+        if pass.first {
+            self.frame(&Frame::First)?;
+        }
         for name in &pass.removed {
             self.frame(&Frame::Removed(name.clone()))?;
         }
         let mut buffer = vec![0; CHUNK];
+        let mut sent = Vec::new();
         for entry in &pass.entries {
             let path = root.join(entry.relative());
-            if matches!(entry.kind, Kind::File(_)) {
+            if let Kind::File(size) = entry.kind {
                 let opened = File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(&path);
                 match opened {
                     Ok(file) => {
                         self.frame(&Frame::Entry(entry.clone()))?;
-                        self.chunks(&path, file, &mut buffer)?;
+                        let contents = self.chunks(&path, file, &mut buffer)?;
+                        sent.push((entry.path.clone(), contents.of_size(size)));
                     }
                     // It went while the pass ran; the next pass says so.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -94,32 +104,38 @@ impl<W: Write> Writer<W> {
                 self.frame(&Frame::Entry(entry.clone()))?;
             }
         }
-        Ok(())
+        Ok(sent)
     }
 
-    fn chunks(&mut self, path: &Path, mut file: File, buffer: &mut [u8]) -> io::Result<()> {
-        let mut offset = 0;
-        loop {
-            let mut filled = 0;
-            while filled < buffer.len() {
-                match file.read(&mut buffer[filled..]).map_err(|error| at(path, error))? {
-                    0 => break,
-                    n => filled += n,
-                }
-            }
-            if filled == 0 {
-                return Ok(());
-            }
-            let bytes = &buffer[..filled];
-            // Holes and zeroed memory need not cross the link.
-            if bytes.iter().any(|byte| *byte != 0) {
-                let length = filled as u32; // at most CHUNK
-                self.frame(&Frame::Chunk { offset, length, hash: *blake3::hash(bytes).as_bytes() })?;
-                self.out.write_all(bytes)?;
-                self.bytes += u64::from(length);
-            }
-            offset += filled as u64;
+    fn chunks(&mut self, path: &Path, file: File, buffer: &mut [u8]) -> io::Result<Contents> {
+        let mut contents = Contents::default();
+        // A broken stream is not the file's fault.
+        let mut broken = None;
+        let read = chunks(file, buffer, |offset, bytes, hash| {
+            contents.chunk(offset, hash);
+            let length = bytes.len() as u32; // at most CHUNK
+            let sent = self.frame(&Frame::Chunk { offset, length, hash: *hash });
+            sent.and_then(|()| self.out.write_all(bytes)).map_err(|error| {
+                let kind = error.kind();
+                broken = Some(error);
+                io::Error::from(kind)
+            })?;
+            self.bytes += u64::from(length);
+            Ok(())
+        });
+        match (read, broken) {
+            (Ok(_), _) => Ok(contents),
+            (Err(_), Some(error)) => Err(error),
+            (Err(error), None) => Err(at(path, error)),
         }
+    }
+
+    /// Sends what must be there now.
+    ///
+    /// # Errors
+    /// When the stream breaks.
+    pub fn manifest(&mut self, manifest: Manifest) -> io::Result<()> {
+        self.frame(&Frame::Manifest(manifest))
     }
 
     /// Ends the stream. Returns how many bytes it had.
@@ -139,12 +155,13 @@ pub struct Reader<R> {
     input: R,
     headers: blake3::Hasher,
     bytes: u64,
+    most: Bytes,
 }
 
 impl<R: Read> Reader<R> {
-    /// Starts to read a stream.
-    pub fn new(input: R) -> Self {
-        Self { input, headers: blake3::Hasher::new(), bytes: 0 }
+    /// Starts to read a stream of at most so many bytes.
+    pub fn new(input: R, most: Bytes) -> Self {
+        Self { input, headers: blake3::Hasher::new(), bytes: 0, most }
     }
 
     /// How many bytes were read so far.
@@ -165,7 +182,7 @@ impl<R: Read> Reader<R> {
         }
         let mut header = vec![0; length as usize];
         self.input.read_exact(&mut header)?;
-        self.bytes += 4 + u64::from(length);
+        self.count(4 + u64::from(length))?;
         let frame = postcard::from_bytes(&header).map_err(|_| corrupt("a header can't be read"))?;
         match &frame {
             Frame::End { headers } => {
@@ -177,17 +194,26 @@ impl<R: Read> Reader<R> {
                 if *length as usize > CHUNK {
                     return Err(corrupt("a chunk is too long"));
                 }
+                self.count(u64::from(*length))?;
                 chunk.resize(*length as usize, 0);
                 self.input.read_exact(chunk)?;
-                self.bytes += u64::from(*length);
                 if blake3::hash(chunk).as_bytes() != hash {
                     return Err(corrupt("a chunk is not what was sent"));
                 }
             }
-            Frame::Removed(_) | Frame::Entry(_) => {}
+            Frame::Removed(_) | Frame::Entry(_) | Frame::First | Frame::Manifest(_) => {}
         }
         self.headers.update(&header);
         Ok(frame)
+    }
+
+    fn count(&mut self, more: u64) -> io::Result<()> {
+        self.bytes += more;
+        if self.bytes <= self.most.0 {
+            return Ok(());
+        }
+        let what = format!("the stream is longer than the {} that were agreed on", self.most);
+        Err(io::Error::new(io::ErrorKind::QuotaExceeded, what))
     }
 }
 

@@ -1,14 +1,17 @@
 //! A folder as a list of entries, and what changed since the last pass.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::Metadata;
 use std::io;
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+
+use super::manifest::{Digest, Line, Manifest};
 
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,25 +60,56 @@ impl Entry {
 
 /// What tells whether a name was changed since it was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     inode: u64,
     size: u64,
     changed: (i64, i64),
+}
+
+impl Stamp {
+    pub(super) fn of(meta: &Metadata) -> Self {
+        Self { inode: meta.ino(), size: meta.len(), changed: (meta.ctime(), meta.ctime_nsec()) }
+    }
+
+    /// Unlike any: what has it is sent again.
+    const fn unsettled(self) -> Self {
+        Self { changed: (0, -1), ..self }
+    }
 }
 
 /// A change within this time before a pass may be younger than what the pass read, for the clock of a file system ticks
 /// only every few milliseconds.
 const TICK: Duration = Duration::from_millis(50);
 
+/// Whether somebody may write to the tree while a pass runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writers {
+    /// The service runs. What it writes through a mapping of a file shows in the file's times only once its page was clean,
+    /// so every pass has the file system write all pages first: what changes after that is noticed by the next pass.
+    Running,
+    /// The service stands frozen: this pass is complete.
+    Frozen,
+}
+
+/// What is known of a name that was sent.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    stamp: Stamp,
+    line: Line,
+}
+
 /// What the passes before have sent.
 #[derive(Debug, Clone, Default)]
 pub struct Sent {
-    stamps: BTreeMap<Vec<u8>, Stamp>,
+    known: BTreeMap<Vec<u8>, Known>,
+    begun: bool,
 }
 
 /// What one pass has to send.
 #[derive(Debug, Clone, Default)]
 pub struct Pass {
+    /// Whether it is the first: it brings everything, and what is there of an earlier attempt has to go.
+    pub first: bool,
     /// Names that are gone, deepest last.
     pub removed: Vec<Vec<u8>>,
     /// Names that are new or changed, folders before what is in them.
@@ -90,77 +124,136 @@ impl Sent {
     ///
     /// # Errors
     /// When the tree can't be read.
-    pub fn pass(&mut self, root: &Path) -> io::Result<Pass> {
+    pub fn pass(&mut self, root: &Path, writers: Writers) -> io::Result<Pass> {
         let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let mut pass = Pass::default();
-        let mut stamps = BTreeMap::new();
-        let mut links: BTreeMap<u64, (Vec<u8>, bool)> = BTreeMap::new();
-        let mut pending = vec![PathBuf::new()];
-        while let Some(relative) = pending.pop() {
-            let path = root.join(&relative);
-            let meta = match std::fs::symlink_metadata(&path) {
-                Ok(meta) => meta,
-                // It was removed while the pass ran.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && !relative.as_os_str().is_empty() => {
-                    continue;
+        let folder = std::fs::File::open(root).map_err(|error| at(root, error))?;
+        if writers == Writers::Running {
+            nix::unistd::syncfs(&folder).map_err(|error| at(root, error.into()))?;
+        }
+        let kind = nix::sys::statfs::fstatfs(&folder).map_err(|error| at(root, error.into()))?;
+        // There a dirty page is never written out, and so never clean again.
+        let in_ram = kind.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC;
+        let mut pass = Pass { first: !self.begun, ..Pass::default() };
+        let mut known = BTreeMap::new();
+        let mut replaced: BTreeSet<Vec<u8>> = BTreeSet::new();
+        for met in walk(root)? {
+            let stamp = Stamp::of(&met.meta);
+            let age = Duration::new(
+                met.meta.ctime().unsigned_abs(),
+                u32::try_from(met.meta.ctime_nsec()).unwrap_or(0),
+            );
+            let settled = age + TICK < began && !in_ram;
+            let before = self.known.get(&met.name).filter(|known| known.stamp == stamp);
+            // The link is as new as the name that it points to: that one may have been replaced.
+            let replaced_first =
+                matches!(&met.kind, Kind::HardLink(first) if replaced.contains(first.as_slice()));
+            let line = match before {
+                Some(known) if !replaced_first => known.line,
+                _ => {
+                    replaced.insert(met.name.clone());
+                    let entry = met.entry(root)?;
+                    let line = Line::of(&entry);
+                    pass.entries.push(entry);
+                    line
                 }
-                Err(error) => return Err(at(&path, error)),
             };
-            if meta.is_dir() {
-                let mut names = Vec::new();
-                for entry in std::fs::read_dir(&path).map_err(|error| at(&path, error))? {
-                    names.push(relative.join(entry.map_err(|error| at(&path, error))?.file_name()));
-                }
-                names.sort_unstable_by(|a, b| b.cmp(a));
-                pending.extend(names);
-            }
-            // A socket is made anew by whoever listens on it, and CRIU restores it itself.
-            if meta.file_type().is_socket() {
-                continue;
-            }
-            let name = relative.clone().into_os_string().into_vec();
-            let stamp =
-                Stamp { inode: meta.ino(), size: meta.len(), changed: (meta.ctime(), meta.ctime_nsec()) };
-            let age =
-                Duration::new(meta.ctime().unsigned_abs(), u32::try_from(meta.ctime_nsec()).unwrap_or(0));
-            let settled = age + TICK < began;
-            let mut same = self.stamps.get(&name) == Some(&stamp);
-            let mut kind = kind_of(&path, &meta)?;
-            if meta.nlink() > 1 && meta.is_file() {
-                match links.get(&meta.ino()) {
-                    Some((first, first_same)) => {
-                        // The link is as new as the name that it points to: that one may have been replaced.
-                        same &= *first_same;
-                        kind = Kind::HardLink(first.clone());
-                    }
-                    None => drop(links.insert(meta.ino(), (name.clone(), same))),
-                }
-            }
-            if settled {
-                stamps.insert(name.clone(), stamp);
-            } else {
-                // Known, but to be sent again.
-                stamps.insert(name.clone(), Stamp { changed: (0, -1), ..stamp });
-            }
-            if !same {
-                pass.entries.push(Entry {
-                    path: name,
-                    kind,
-                    mode: meta.mode() & 0o7777,
-                    uid: meta.uid(),
-                    gid: meta.gid(),
-                    modified: (meta.mtime(), u32::try_from(meta.mtime_nsec()).unwrap_or(0)),
-                    attributes: attributes(&path)?,
-                });
+            let stamp = if settled { stamp } else { stamp.unsettled() };
+            known.insert(met.name, Known { stamp, line });
+        }
+        pass.removed = self.known.keys().filter(|name| !known.contains_key(*name)).cloned().collect();
+        self.known = known;
+        self.begun = true;
+        Ok(pass)
+    }
+
+    /// Notes what was in the files of a pass when they were sent.
+    pub fn note(&mut self, contents: Vec<(Vec<u8>, Digest)>) {
+        for (name, digest) in contents {
+            if let Some(known) = self.known.get_mut(&name) {
+                known.line.contents = Some(digest);
             }
         }
-        pass.removed = self.stamps.keys().filter(|name| !stamps.contains_key(*name)).cloned().collect();
-        self.stamps = stamps;
-        Ok(pass)
+    }
+
+    /// All names that were sent, with what is in them.
+    pub fn manifest(&self) -> Manifest {
+        Manifest::of(self.known.iter().map(|(name, known)| (name.as_slice(), &known.line)))
     }
 }
 
-fn kind_of(path: &Path, meta: &std::fs::Metadata) -> io::Result<Kind> {
+/// A name as a walk meets it.
+#[derive(Debug)]
+pub(super) struct Met {
+    pub(super) name: Vec<u8>,
+    pub(super) meta: Metadata,
+    pub(super) kind: Kind,
+}
+
+impl Met {
+    pub(super) fn entry(&self, root: &Path) -> io::Result<Entry> {
+        let relative = Path::new(OsStr::from_bytes(&self.name));
+        Ok(Entry {
+            path: self.name.clone(),
+            kind: self.kind.clone(),
+            mode: self.meta.mode() & 0o7777,
+            uid: self.meta.uid(),
+            gid: self.meta.gid(),
+            modified: (self.meta.mtime(), u32::try_from(self.meta.mtime_nsec()).unwrap_or(0)),
+            attributes: attributes(&root.join(relative))?,
+        })
+    }
+}
+
+/// Every name under `root` and the root itself, folders before what is in them, each folder's names in order; so that equal
+/// trees give equal lists. Sockets are left out: they are made anew by whoever listens on them, and CRIU restores them itself.
+pub(super) fn walk(root: &Path) -> io::Result<Vec<Met>> {
+    let mut all = Vec::new();
+    let mut links: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+    let mut pending = vec![PathBuf::new()];
+    while let Some(relative) = pending.pop() {
+        let path = root.join(&relative);
+        let gone =
+            |error: &io::Error| error.kind() == io::ErrorKind::NotFound && !relative.as_os_str().is_empty();
+        let meta = match std::fs::symlink_metadata(&path) {
+            Ok(meta) => meta,
+            // It was removed while the walk went on.
+            Err(error) if gone(&error) => continue,
+            Err(error) => return Err(at(&path, error)),
+        };
+        if meta.is_dir() {
+            let listed = match std::fs::read_dir(&path) {
+                Ok(listed) => listed,
+                Err(error) if gone(&error) => continue,
+                Err(error) => return Err(at(&path, error)),
+            };
+            let mut names = Vec::new();
+            for entry in listed {
+                names.push(relative.join(entry.map_err(|error| at(&path, error))?.file_name()));
+            }
+            names.sort_unstable_by(|a, b| b.cmp(a));
+            pending.extend(names);
+        }
+        if meta.file_type().is_socket() {
+            continue;
+        }
+        let name = relative.into_os_string().into_vec();
+        let mut kind = match kind_of(&path, &meta) {
+            Ok(kind) => kind,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        if meta.nlink() > 1 && meta.is_file() {
+            match links.get(&meta.ino()) {
+                Some(first) => kind = Kind::HardLink(first.clone()),
+                None => drop(links.insert(meta.ino(), name.clone())),
+            }
+        }
+        all.push(Met { name, meta, kind });
+    }
+    Ok(all)
+}
+
+fn kind_of(path: &Path, meta: &Metadata) -> io::Result<Kind> {
     let file_type = meta.file_type();
     Ok(if file_type.is_dir() {
         Kind::Folder
@@ -196,7 +289,7 @@ fn attributes(path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
 }
 
 /// Says which path an error is about.
-pub(super) fn at(path: &Path, error: io::Error) -> io::Error {
+pub(crate) fn at(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
@@ -218,11 +311,11 @@ mod tests {
         std::os::unix::fs::symlink("d/a", file("s")).unwrap();
         std::thread::sleep(TICK * 2);
         let mut sent = Sent::default();
-        assert_eq!(names(&sent.pass(root.path()).unwrap()), ["", ".b", "d", "d/a", "s"]);
-        assert_eq!(names(&sent.pass(root.path()).unwrap()), [] as [&str; 0]);
+        assert_eq!(names(&sent.pass(root.path(), Writers::Running).unwrap()), ["", ".b", "d", "d/a", "s"]);
+        assert_eq!(names(&sent.pass(root.path(), Writers::Running).unwrap()), [] as [&str; 0]);
         std::fs::write(file("d/a"), "3").unwrap();
         std::fs::remove_file(file(".b")).unwrap();
-        let pass = sent.pass(root.path()).unwrap();
+        let pass = sent.pass(root.path(), Writers::Running).unwrap();
         // The root changed with the name that left it.
         assert_eq!(names(&pass), ["", "d/a"]);
         assert_eq!(pass.removed, [b".b".to_vec()]);
@@ -233,8 +326,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut sent = Sent::default();
         std::fs::write(root.path().join("a"), "1").unwrap();
-        sent.pass(root.path()).unwrap();
-        assert!(names(&sent.pass(root.path()).unwrap()).contains(&"a".to_owned()));
+        sent.pass(root.path(), Writers::Running).unwrap();
+        assert!(names(&sent.pass(root.path(), Writers::Running).unwrap()).contains(&"a".to_owned()));
     }
 
     #[test]
@@ -242,7 +335,40 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         std::fs::write(root.path().join("a"), "1").unwrap();
         std::fs::hard_link(root.path().join("a"), root.path().join("b")).unwrap();
-        let pass = Sent::default().pass(root.path()).unwrap();
+        let pass = Sent::default().pass(root.path(), Writers::Running).unwrap();
         assert_eq!(pass.entries[2].kind, Kind::HardLink(b"a".to_vec()));
+    }
+
+    #[test]
+    #[expect(unsafe_code, reason = "there is no other way to write through a mapping")]
+    fn what_is_written_through_a_mapping_is_sent() {
+        // On a disk: where temporary files lie may be in RAM.
+        let here = std::env::current_exe().unwrap();
+        let root = tempfile::tempdir_in(here.parent().unwrap()).unwrap();
+        std::fs::write(root.path().join("a"), vec![0; 4096]).unwrap();
+        let file = std::fs::File::options().read(true).write(true).open(root.path().join("a")).unwrap();
+        // SAFETY: nobody else has the file.
+        let mut mapped = unsafe { memmap2::MmapMut::map_mut(&file) }.unwrap();
+        // The page is dirty from here on: a further write alone would not show in the file's times.
+        mapped[0] = 1;
+        std::thread::sleep(TICK * 3);
+        let mut sent = Sent::default();
+        sent.pass(root.path(), Writers::Running).unwrap();
+        std::thread::sleep(TICK * 3);
+        let pass = sent.pass(root.path(), Writers::Running).unwrap();
+        assert_eq!(names(&pass), [] as [&str; 0], "it has settled");
+        mapped[0] = 2;
+        let pass = sent.pass(root.path(), Writers::Frozen).unwrap();
+        assert_eq!(names(&pass), ["a"]);
+    }
+
+    #[test]
+    fn nothing_settles_in_ram() {
+        let root = tempfile::tempdir_in("/dev/shm").unwrap();
+        std::fs::write(root.path().join("a"), "1").unwrap();
+        std::thread::sleep(TICK * 3);
+        let mut sent = Sent::default();
+        sent.pass(root.path(), Writers::Running).unwrap();
+        assert_eq!(names(&sent.pass(root.path(), Writers::Frozen).unwrap()), ["", "a"]);
     }
 }
