@@ -86,6 +86,9 @@ const LAST_PAUSE: Duration = Duration::from_secs(5);
 /// decision when it hears no more.
 const DISCARD_TRIES: u32 = 5;
 
+/// Time between an `abort` in the register and the word why.
+const TO_SAY_WHY: Duration = Duration::from_millis(100);
+
 /// What is logged on the way to a phase is logged under it.
 fn span(phase: Phase) -> tracing::Span {
     tracing::info_span!("phase", %phase)
@@ -208,7 +211,11 @@ impl<'a, S: Steps, R: Register, E: FnMut(Event) + Send> Walk<'a, S, R, E> {
                 self.note(Phase::Committed, Bytes::ZERO);
                 Ok(())
             }
-            _ => Err(failed(StepError::Failed("the register says abort".to_owned()))),
+            // Whoever has it undone writes that into the register first, and then says why.
+            _ => Err(failed(match tokio::time::timeout(TO_SAY_WHY, cancelled).await {
+                Ok(why) => StepError::Failed(format!("cancelled: {why}")),
+                Err(_) => StepError::Failed("the register says abort".to_owned()),
+            })),
         }
     }
 

@@ -223,7 +223,7 @@ impl Running {
         recovery::decision(alive, tokio::time::timeout(time, ask).await.ok().flatten())
     }
 
-    /// Has a migration undone, if it is not committed yet. What came of it is its last event.
+    /// Has a migration undone, if it is not committed yet: from here on it can't be. What came of it is its last event.
     ///
     /// # Errors
     /// When it is not under way, or can only go forward.
@@ -235,10 +235,21 @@ impl Running {
         if departure.report.is_some() {
             return refuse("has ended already");
         }
-        if departure.decision == Decision::Commit {
+        if !self.cancels().contains_key(&id) {
+            // An earlier cancel, or what failed: it is being undone already.
+            if departure.decision == Decision::Abort {
+                return Ok(());
+            }
+            // The destination may hold the last copy of its memory: that is looked into first.
+            return refuse(
+                "was cut off by a restart of this agent, which is looking how it stands: ask again",
+            );
+        }
+        let stands = self.store.register(id).decide(Decision::Abort);
+        let stands = stands.map_err(|error| OrderError::Refused(error.to_string()))?;
+        if stands == Decision::Commit {
             return refuse("is committed: it can only go forward");
         }
-        // Where nobody listens it is being undone already.
         if let Some(cancel) = self.cancels().remove(&id) {
             let _ = cancel.send(why);
         }

@@ -169,8 +169,10 @@ pub enum Action {
     Order(usize),
     /// The source's agent does the next thing.
     Step(usize),
-    /// A deadline or the lease runs out, a step fails, or somebody cancels.
+    /// A deadline or the lease runs out, or a step fails.
     GiveUp(usize),
+    /// Somebody cancels: the register says so, and the source's agent comes to know of it later.
+    Cancel(usize),
     /// The destination gets a call.
     Deliver(usize, Message),
     /// The destination notes a certificate, and its agent is killed before it lets go.
@@ -235,6 +237,7 @@ impl State {
             add(Action::Order(m), self.order(m, weakness));
             add(Action::Step(m), self.step(m, weakness));
             add(Action::GiveUp(m), self.give_up(m));
+            add(Action::Cancel(m), self.cancel(m));
             for message in MESSAGES {
                 add(Action::Deliver(m, message), self.deliver(m, message, weakness));
             }
@@ -288,6 +291,16 @@ impl State {
             _ => return None,
         }
         (!self.destroyed[m]).then_some(self)
+    }
+
+    fn cancel(mut self, m: usize) -> Option<Self> {
+        let migration = &mut self.migrations[m];
+        // An agent that was restarted looks first where the last copy of the memory is.
+        if self.destroyed[m] || !matches!(migration.walk, Walk::To(_)) {
+            return None;
+        }
+        migration.decision = migration.decision.settle(Decision::Abort);
+        Some(self)
     }
 
     fn next_undo(phase: Phase, done: u8) -> Option<Undo> {

@@ -245,3 +245,18 @@ async fn the_time_frozen_is_known_across_a_restart() {
         }
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_that_was_promised_holds_though_the_commit_came_at_the_same_time() {
+    let mut world = World { source_runs: true, ..World::default() };
+    // Written by whoever answered the cancel, before it says why.
+    let mut memory = Memory { decision: Some(Decision::Abort), ..Memory::default() };
+    let cancel = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        "enough".to_owned()
+    };
+    let report = run(&Order::example(), &mut world, &mut memory, |_| (), cancel).await;
+    let Outcome::RolledBack { reason, .. } = report.outcome else { panic!("{:?}", report.outcome) };
+    assert_eq!(reason, "cancelled: enough");
+    assert!(world.source_runs && !world.destination_runs);
+}
