@@ -1,4 +1,5 @@
-//! Two named volumes, written all the time by a process that counts in memory: every number stands in both once.
+//! Two named volumes, written all the time by a process that counts in memory: every number stands in both once. One also has a
+//! file that is written through a mapping only; the process says in a line of its own when it finds there what it did not write.
 
 use std::time::Duration;
 
