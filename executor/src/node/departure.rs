@@ -1,49 +1,41 @@
 //! The source's side of a migration: what is done in each phase, at both ends.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::models::RestartPolicy;
 use sterna_policies::quantity::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_util::io::{ReaderStream, SyncIoBridge};
 
 use crate::engine::criu;
-use crate::engine::docker::{Container, Engine, restarts};
+use crate::engine::docker::{Container, Engine};
 use crate::engine::processes::{Processes, Tree};
 use crate::engine::runc;
-use crate::identity::{Credentials, Sealed};
-use crate::migration::certificate::{Certificate, Grounds};
+use crate::identity::Credentials;
 use crate::migration::finding::{Code, Finding, Subject};
 use crate::migration::forecast::Load;
 use crate::migration::machine::{StepError, Steps};
 use crate::migration::order::Order;
 use crate::migration::phase::Phase;
 use crate::migration::table::Undo;
-use crate::transfer::stream::Writer;
-use crate::transfer::tree::{Sent, Writers};
+use crate::transfer::tree::Sent;
 
 use super::admission::Admission;
-use super::api::{Finish, NodeFacts, Part, ReleaseAnswer, Reservation};
+use super::api::{NodeFacts, Part, Reservation};
 use super::assessment::Assessment;
 use super::canary::Canaries;
-use super::client::{AgentClient, ClientError};
+use super::client::AgentClient;
 use super::precheck;
 use super::staging::{private_folder, shred};
 use super::store::Departure;
 
-/// Passes over files while the service runs, at most.
-const PASSES: u32 = 4;
-/// A pass that sent less than this is small enough: the rest goes while frozen.
-const SMALL: Bytes = Bytes::from_mib(4);
-/// What is buffered between reading files and the link.
-const PIPE: usize = 4 << 20;
+mod forward;
+mod sending;
+mod thaw;
+pub(super) use forward::certificate;
 
 /// Pause between two tries where the destination has no room or something is waited for.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Longest wait for CRIU to let go of the processes before that is told as a failure, and tried again.
-const LET_GO: Duration = Duration::from_secs(5);
 
 /// The steps of one departure.
 pub struct Leaving {
@@ -153,13 +145,6 @@ impl Leaving {
         })
     }
 
-    async fn certificate(&mut self) -> Result<Sealed, StepError> {
-        if self.seen.is_none() {
-            self.look().await?;
-        }
-        certificate(&self.credentials, &self.order, self.epoch, &self.seen()?.image).map_err(failed)
-    }
-
     async fn look(&mut self) -> Result<(), StepError> {
         self.seen = Some(self.engine.inspect(&self.container).await.map_err(failed)?);
         Ok(())
@@ -201,7 +186,7 @@ impl Leaving {
         ));
         findings.extend(precheck::privileges(pid));
         let folders = seen.layer.iter().chain(seen.volumes.iter().map(|volume| &volume.folder)).cloned();
-        self.files = size_of(folders.collect()).await?;
+        self.files = sending::size_of(folders.collect()).await?;
         self.image_size = self.engine.image_size(&seen.image).await.map_err(failed)?;
         let wanted = self.reservation()?;
         findings.extend(precheck::room::staging(Subject::Source, wanted.memory, self.own.staging_free));
@@ -224,94 +209,6 @@ impl Leaving {
         Ok(Assessment { findings, load, has_image: Some(verdict.has_image), canary, forecast: None })
     }
 
-    async fn reserve(&mut self) -> Result<Bytes, StepError> {
-        self.tokens = self.admission.admit(&self.order.to).await;
-        let reservation = self.reservation()?;
-        let destination = self.destination().await?;
-        let mut sent = Bytes::ZERO;
-        if destination.image_digest(&reservation.image).await.map_err(failed)?.is_none() {
-            sent = self.send_image(&destination, &reservation).await?;
-        }
-        // The deadline ends the waiting.
-        while let Err(error) = destination.reserve(&reservation).await {
-            if !matches!(error, ClientError::Busy { .. }) {
-                return Err(failed(error));
-            }
-            tracing::debug!(migration = %self.order.id, %error, "waiting for a turn");
-            tokio::time::sleep(PAUSE).await;
-        }
-        self.list_trees()?;
-        Ok(sent)
-    }
-
-    /// The trees that go with the service, nothing of them sent yet.
-    fn list_trees(&mut self) -> Result<(), StepError> {
-        let seen = self.seen()?;
-        let mut trees: Vec<(Part, PathBuf, Sent)> =
-            seen.layer.iter().map(|layer| (Part::Layer, layer.clone(), Sent::default())).collect();
-        for volume in &seen.volumes {
-            trees.push((Part::Volume(volume.name.clone()), volume.folder.clone(), Sent::default()));
-        }
-        self.trees = trees;
-        Ok(())
-    }
-
-    async fn send_image(
-        &self,
-        destination: &AgentClient,
-        reservation: &Reservation,
-    ) -> Result<Bytes, StepError> {
-        use futures_util::StreamExt as _;
-        use std::sync::atomic::{AtomicU64, Ordering};
-        let name = self.seen()?.body.image.clone().unwrap_or_default();
-        // By its name where that still means this image, so that the name arrives too.
-        let digest = self.engine.image_digest(&name).await.map_err(failed)?;
-        let image =
-            if digest.as_ref() == Some(&reservation.image) { name } else { reservation.image.clone() };
-        let count = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&count);
-        let stream = self.engine.save_image(&image).inspect(move |piece| {
-            counter.fetch_add(piece.as_ref().map_or(0, |piece| piece.len() as u64), Ordering::Relaxed);
-        });
-        destination.load_image(stream).await.map_err(failed)?;
-        Ok(Bytes(count.load(Ordering::Relaxed)))
-    }
-
-    /// One pass over every tree; returns what crossed the link. The pass over a frozen service ends with the manifest, which
-    /// the destination compares with what it has.
-    async fn pass(&mut self, writers: Writers) -> Result<Bytes, StepError> {
-        let destination = self.destination().await?;
-        let mut total = 0;
-        for at in 0..self.trees.len() {
-            let (part, root, sent) = &mut self.trees[at];
-            let (part, root, mut tracker) = (part.clone(), root.clone(), std::mem::take(sent));
-            let (bytes, tracker) = send(&destination, self.order.id, part, move |writer| {
-                let pass = tracker.pass(&root, writers)?;
-                tracker.note(writer.pass(&root, &pass)?);
-                if writers == Writers::Frozen {
-                    writer.manifest(tracker.manifest())?;
-                }
-                Ok(tracker)
-            })
-            .await?;
-            self.trees[at].2 = tracker;
-            total += bytes.0;
-        }
-        Ok(Bytes(total))
-    }
-
-    async fn sync(&mut self) -> Result<Bytes, StepError> {
-        let mut total = 0;
-        for _ in 0..PASSES {
-            let sent = self.pass(Writers::Running).await?;
-            total += sent.0;
-            if sent < SMALL {
-                break;
-            }
-        }
-        Ok(Bytes(total))
-    }
-
     async fn freeze(&mut self) -> Result<Bytes, StepError> {
         if self.restart.is_some() {
             // A restart policy would start a second, cold copy of a source that is killed.
@@ -332,20 +229,6 @@ impl Leaving {
         }
     }
 
-    async fn transfer(&mut self) -> Result<Bytes, StepError> {
-        let image = self.image.clone();
-        let client = self.destination().await?;
-        let id = self.order.id;
-        let memory = send(&client, id, Part::Memory, move |writer| {
-            let mut sent = Sent::default();
-            let pass = sent.pass(&image, Writers::Frozen)?;
-            sent.note(writer.pass(&image, &pass)?);
-            writer.manifest(sent.manifest())
-        });
-        let (memory, files) = tokio::join!(memory, self.pass(Writers::Frozen));
-        Ok(Bytes(memory?.0.0 + files?.0))
-    }
-
     /// Compares what was restored with what was frozen.
     async fn verify(&mut self) -> Result<Bytes, StepError> {
         let restored = self.destination().await?.restored(self.order.id).await.map_err(failed)?;
@@ -363,120 +246,6 @@ impl Leaving {
         }
         Ok(Bytes::ZERO)
     }
-
-    /// Lets the destination run the service, and brings it there once more where the destination lost what it held.
-    async fn release(&mut self) -> Result<Bytes, StepError> {
-        let certificate = self.certificate().await?;
-        let destination = self.destination().await?;
-        let id = self.order.id;
-        if destination.release(id, &certificate).await.map_err(failed)? == ReleaseAnswer::Runs {
-            return Ok(Bytes::ZERO);
-        }
-        tracing::warn!(migration = %id, "the destination lost what it held; sending it again");
-        self.look().await?;
-        self.list_trees()?;
-        if !self.image.join("inventory.img").exists() {
-            // Both nodes went down: files are all that is left, and they are as the service left them.
-            let bytes = self.pass(Writers::Frozen).await?;
-            destination.start_anew(id, &certificate).await.map_err(failed)?;
-            let why = "both nodes lost its memory before it ran at the destination";
-            self.started_anew = Some(why.to_owned());
-            return Ok(bytes);
-        }
-        self.frozen = self.processes().map(|processes| processes.tree()).unwrap_or_default();
-        let bytes = self.transfer().await?;
-        destination.restore(id).await.map_err(failed)?;
-        self.verify().await?;
-        match destination.release(id, &certificate).await.map_err(failed)? {
-            ReleaseAnswer::Runs => Ok(bytes),
-            ReleaseAnswer::Lost => Err(StepError::Failed("the destination lost it again".to_owned())),
-        }
-    }
-
-    async fn clean(&mut self) -> Result<Bytes, StepError> {
-        if self.seen.is_none() && self.look().await.is_err() {
-            tracing::debug!(migration = %self.order.id, "the source container is gone already");
-        }
-        // First the destination: it makes durable what is removed here.
-        let restart = self.restart.as_ref().map(serde_json::to_value).transpose().map_err(failed)?;
-        self.destination().await?.finish(self.order.id, &Finish { restart }).await.map_err(failed)?;
-        let volumes = self.seen.as_ref().map(|seen| seen.volumes.clone()).unwrap_or_default();
-        self.engine.remove(&self.container).await.map_err(failed)?;
-        for volume in volumes {
-            if let Err(error) = self.engine.remove_volume(&volume.name).await {
-                tracing::warn!(volume = volume.name, %error, "a volume that moved stays behind at the source");
-            }
-        }
-        shred(self.image.clone()).await.map_err(failed)?;
-        Ok(Bytes::ZERO)
-    }
-
-    /// Lets the source go on, and starts it anew where its node went down meanwhile.
-    async fn thaw(&mut self) -> Result<(), StepError> {
-        if !self.engine.has_container(&self.container).await.map_err(failed)? {
-            // Somebody removed it, and waiting for it would never end.
-            self.started_anew = Some("its container was removed meanwhile".to_owned());
-            return Ok(());
-        }
-        self.look().await?;
-        // While CRIU is at work in the processes they must stay frozen: thawed now, they would run its code.
-        let waited = tokio::time::Instant::now();
-        while self.processes().is_ok_and(|processes| processes.traced()) {
-            if waited.elapsed() > LET_GO {
-                return Err(StepError::Failed("CRIU still holds the processes".to_owned()));
-            }
-            tokio::time::sleep(PAUSE / 10).await;
-        }
-        self.engine.unpause(&self.container).await.map_err(failed)?;
-        if let Some(policy) = &self.restart {
-            self.engine.set_restart(&self.container, Some(policy.clone())).await.map_err(failed)?;
-        }
-        if self.engine.inspect(&self.container).await.map_err(failed)?.pid.is_none() {
-            let down = "its processes were lost with its node";
-            if restarts(self.restart.as_ref()) {
-                self.engine.start(&self.container).await.map_err(failed)?;
-                self.started_anew = Some(down.to_owned());
-            } else {
-                let why = format!("{down}, and its restart policy leaves it down");
-                self.started_anew = Some(why);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The certificate that a source's agent issues with the commit.
-///
-/// # Errors
-/// When its key is unusable.
-pub(super) fn certificate(
-    credentials: &Credentials,
-    order: &Order,
-    epoch: u64,
-    image: &str,
-) -> Result<Sealed, crate::identity::IdentityError> {
-    credentials.seal(&Certificate::due(order, epoch, image, Grounds::Commit))
-}
-
-/// What the files of some folders take on the disk.
-async fn size_of(folders: Vec<PathBuf>) -> Result<Bytes, StepError> {
-    use std::os::unix::fs::MetadataExt as _;
-    let measure = move || {
-        let mut total = 0;
-        let mut left = folders;
-        while let Some(folder) = left.pop() {
-            // The service runs: what is gone a moment later counts for nothing.
-            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-                let Ok(seen) = entry.metadata() else { continue };
-                total += seen.blocks() * 512;
-                if seen.is_dir() {
-                    left.push(entry.path());
-                }
-            }
-        }
-        Bytes(total)
-    };
-    tokio::task::spawn_blocking(measure).await.map_err(failed)
 }
 
 fn differences(frozen: &Tree, restored: &Tree) -> String {
@@ -494,39 +263,6 @@ fn differences(frozen: &Tree, restored: &Tree) -> String {
         found.push(format!("process {pid} ({}) is new", process.name));
     }
     found.join(", ")
-}
-
-/// Streams what `write` writes to the destination, without holding it in memory.
-async fn send<T: Send + 'static>(
-    destination: &AgentClient,
-    id: crate::migration::order::MigrationId,
-    part: Part,
-    write: impl FnOnce(
-        &mut Writer<std::io::BufWriter<SyncIoBridge<tokio::io::DuplexStream>>>,
-    ) -> std::io::Result<T>
-    + Send
-    + 'static,
-) -> Result<(Bytes, T), StepError> {
-    let (near, far) = tokio::io::duplex(PIPE);
-    let near = SyncIoBridge::new(near);
-    let writing = tokio::task::spawn_blocking(move || {
-        let mut writer = Writer::new(std::io::BufWriter::with_capacity(1 << 20, near));
-        let value = write(&mut writer)?;
-        Ok::<_, std::io::Error>((writer.end()?, value))
-    });
-    let stream = crate::fault::spoil(&part, ReaderStream::with_capacity(far, 1 << 18));
-    let sending = destination.send_part(id, &part, stream);
-    let (written, sent) = tokio::join!(writing, sending);
-    let written = written.map_err(failed)?;
-    match (written, sent) {
-        (Ok(done), Ok(())) => Ok(done),
-        // A reader that went away breaks the writer's pipe: then the reader's reason is the cause.
-        (Err(error), _) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(StepError::Failed(format!("reading {}: {error}", part.path())))
-        }
-        (_, Err(error)) => Err(failed(error)),
-        (Err(error), Ok(())) => Err(StepError::Failed(format!("sending {}: {error}", part.path()))),
-    }
 }
 
 impl Steps for Leaving {
