@@ -89,7 +89,7 @@ const GROWTH: Bytes = Bytes::from_mib(1024);
 /// What stays free on every disk, whatever comes in: the register has to be written too.
 const KEEP_FREE: Bytes = Bytes::from_mib(32);
 /// Time for a restore, where the freeze lease is shorter: CRIU has been seen to spin on an image that it can't use.
-const RESTORE: Millis = Millis::from_micros(120_000_000_000);
+const RESTORE: Millis = Millis::from_micros(60_000_000_000);
 
 /// Takes services in.
 #[derive(Debug, Clone)]

@@ -16,6 +16,7 @@
 //! | [`etcd`] | etcd, a program in Go |
 //! | [`pipeline`] | a shell pipeline that passes numbers through pipes |
 //! | [`files`] | 10,000 open files, and locks of three kinds |
+//! | [`trees`] | files of every kind, changed between moves |
 //! | [`volumes`] | two named volumes, written all the time |
 
 use std::net::SocketAddr;
@@ -35,6 +36,7 @@ pub mod nginx;
 pub mod pipeline;
 pub mod postgres;
 pub mod redis;
+pub mod trees;
 pub mod volumes;
 
 /// The image that all workloads run; `deploy/service/image zoo` makes it. Redis, PostgreSQL and the pipeline run from

@@ -20,6 +20,7 @@ use sterna_e2e::zoo::nginx::Nginx;
 use sterna_e2e::zoo::pipeline::Pipeline;
 use sterna_e2e::zoo::postgres::Postgres;
 use sterna_e2e::zoo::redis::Redis;
+use sterna_e2e::zoo::trees::Trees;
 use sterna_e2e::zoo::volumes::Volumes;
 use sterna_e2e::zoo::{Place, Workload};
 
@@ -89,5 +90,6 @@ async fn every_workload_goes_round_with_its_state() {
         Pipeline::default(),
         Files::default(),
         Volumes::default(),
+        Trees::default(),
     ];
 }
