@@ -3,7 +3,7 @@ import hashlib, os, secrets, shutil, stat, struct, sys, time
 # In the writable layer, and in a volume.
 ROOTS = ["/tree", "/kept"]
 # The engine puts these into every container itself.
-ENGINES = {"/etc/hostname", "/etc/hosts", "/etc/resolv.conf"}
+ENGINES = {"/etc/hostname", "/etc/hosts", "/etc/mtab", "/etc/resolv.conf"}
 
 
 def acl(permissions):
