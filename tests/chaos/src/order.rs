@@ -42,7 +42,7 @@ pub enum Giver {
     /// `sterna migrate`.
     Command(Child),
     /// `sterna run`.
-    Daemon(Daemon),
+    Daemon(Box<Daemon>),
 }
 
 impl Giver {
@@ -52,7 +52,7 @@ impl Giver {
     /// When it can't be started.
     pub fn start(world: &World, injection: Injection, ends: &Ends) -> anyhow::Result<Self> {
         if injection.fault == Fault::DaemonKilled {
-            Ok(Self::Daemon(Daemon::start(world, injection, ends)?))
+            Ok(Self::Daemon(Box::new(Daemon::start(world, injection, ends)?)))
         } else {
             Ok(Self::Command(command(world, injection, ends)?))
         }
