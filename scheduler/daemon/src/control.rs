@@ -3,6 +3,7 @@
 //! Level-triggered: every cycle reads the whole state anew, nothing is retried inside one, the next cycle is the retry. A
 //! decision that can't be recorded is not acted on, and an order that can't be journalled is not given.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use sterna_core::observation::{Observation, UnderWay};
 use sterna_core::record::Recorded;
 use sterna_core::report::{Decision, Verdict};
 use sterna_executor::fleet::{FleetError, FleetView};
+use sterna_executor::migration::order::MigrationId;
 use sterna_policies::policy::{Mode, Policy};
 use thiserror::Error;
 use tokio::time::Instant;
@@ -232,8 +234,8 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
             let carry = mover.carry_certificate(*id, from, to);
             let _in_time = tokio::time::timeout(CARRY, carry).await;
         }
-        self.recall.look(&view, &mover, &self.history, &*self.tell).await?;
-        self.settle(&view).await?;
+        let forgotten = self.recall.look(&view, &mover, &self.history, &*self.tell).await?;
+        self.settle(&view, &forgotten).await?;
         let (policy, continuum) = (self.files.policy.value(), self.files.inventory.value());
         let considered =
             consider(&self.store, view, continuum, policy, &self.history, &self.engine, self.clock.now())
@@ -242,9 +244,11 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
     }
 
     /// Settles orders whose end was not seen (this process or the one before was cut off, or lost sight) and that the source's
-    /// agent does not remember: both ends answer, neither speaks of a migration, so the service's place tells.
-    async fn settle(&self, view: &FleetView) -> Result<(), CycleError> {
-        for open in self.history.open_intents().await? {
+    /// agent does not remember: both ends answer, neither speaks of a migration, so the service's place tells. An agent that
+    /// could not be asked, or that has the migration in hand by now, may still report more than that.
+    async fn settle(&self, view: &FleetView, forgotten: &BTreeSet<MigrationId>) -> Result<(), CycleError> {
+        let open = self.history.open_intents().await?;
+        for open in open.into_iter().filter(|one| forgotten.contains(&one.id)) {
             let both = view.reachable.contains(&open.from) && view.reachable.contains(&open.to);
             let busy = view.under_way.iter().any(|one| one.service == open.service);
             if !both || busy {

@@ -53,6 +53,8 @@ impl Program {
 pub enum Fault {
     /// `sterna migrate`, which gave the order, is killed, and started again.
     SchedulerKilled,
+    /// `sterna run`, whose own decision the order was, is killed, and started again on the same state.
+    DaemonKilled,
     /// A program of a node is killed; the node starts it again.
     Killed(Program, End),
     /// Every process of a node is killed at once; then the node is started again.
@@ -85,8 +87,9 @@ pub enum Fault {
 
 impl Fault {
     /// All.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::SchedulerKilled,
+        Self::DaemonKilled,
         Self::Killed(Program::Agent, End::Source),
         Self::Killed(Program::Agent, End::Destination),
         Self::Killed(Program::Engine, End::Source),
@@ -144,6 +147,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::SchedulerKilled => "scheduler killed",
+            Self::DaemonKilled => "sterna run killed",
             Self::Killed(Program::Agent, End::Source) => "source agent killed",
             Self::Killed(Program::Agent, End::Destination) => "destination agent killed",
             Self::Killed(Program::Engine, End::Source) => "source dockerd killed",
@@ -252,7 +256,8 @@ pub struct Injection {
     pub point: Point,
     /// What is being moved.
     pub service: Service,
-    /// What passes by itself lasts longer than the freeze lease.
+    /// What passes by itself lasts longer than the freeze lease; the next life of a killed `sterna run` begins while the
+    /// agent still stands at the point.
     pub long: bool,
     /// The service goes to the second of the other nodes, not the first.
     pub second: bool,

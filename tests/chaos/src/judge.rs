@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::time::sleep;
 
+use crate::history::{self, History};
 use crate::injection::{Fault, Injection, Service};
 use crate::node::Holds;
 use crate::register::Departure;
@@ -46,6 +47,11 @@ pub enum Found {
     /// Something is left that should be gone.
     Left {
         /// Where and what.
+        what: Vec<String>,
+    },
+    /// The next life of `sterna run` did not take up what it found, or wrote down what is not so.
+    NotTakenUp {
+        /// What is wrong.
         what: Vec<String>,
     },
 }
@@ -144,6 +150,7 @@ pub async fn judge(
     ends: &Ends,
     known: &BTreeSet<String>,
     settled: Result<(), Vec<String>>,
+    history: Option<&History>,
 ) -> Judged {
     let mut judged =
         Judged { ended: Ended::Unknown, said: None, frozen_in_vain: None, writes: 0, found: Vec::new() };
@@ -164,6 +171,12 @@ pub async fn judge(
             return judged;
         }
     };
+    if let Some(history) = history {
+        let what = history::wrong(history, injection.service.name(), &migrations);
+        if !what.is_empty() {
+            judged.found.push(Found::NotTakenUp { what });
+        }
+    }
     judged.ended = ended(&migrations);
     let last = migrations.iter().rev().find(|one| one.report.is_some());
     judged.said = last.and_then(|one| {

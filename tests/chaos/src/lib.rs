@@ -12,6 +12,9 @@
 //! | [`register`] | the agents' registers, read from outside |
 //! | [`token`] | the service that can't run twice unseen, and the log of its tokens |
 //! | [`strike`] | letting a fault strike, and healing |
+//! | [`order`] | who gives the order: `sterna migrate`, or `sterna run` by its own decision |
+//! | [`daemon`] | `sterna run`, killed and started again |
+//! | [`history`] | what `sterna run` has written down, and whether it is true |
 //! | [`trial`] | one run |
 //! | [`judge`] | the referee |
 //! | [`results`] | the table |
@@ -29,10 +32,13 @@ use serde::Serialize;
 
 pub mod binary;
 pub mod clock;
+pub mod daemon;
 pub mod disk;
+pub mod history;
 pub mod injection;
 pub mod judge;
 pub mod node;
+pub mod order;
 pub mod power;
 pub mod register;
 pub mod results;
@@ -49,8 +55,8 @@ use world::World;
 /// What is asked for.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// How many faults strike. The first two dozen cover every kind; there are about 900.
-    #[arg(long, default_value_t = 22, value_parser = clap::value_parser!(u32).range(1..))]
+    /// How many faults strike. The first 25 cover every kind; there are about 1000.
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
     /// Decides the order of the faults; the same number gives the same order.
     #[arg(long, default_value_t = 1)]
@@ -253,6 +259,7 @@ fn broken(number: usize, injection: injection::Injection, error: &anyhow::Error,
         frozen_in_vain: None,
         longest_gap_ms: 0,
         writes: 0,
+        printed: None,
         found: vec![Found::Unknown { what: format!("the run could not be carried out: {error:#}") }],
         seconds: start.elapsed().as_secs_f64(),
     }

@@ -24,6 +24,8 @@ pub struct Departure {
     pub decision: String,
     /// How it ended; `None` while it is under way.
     pub report: Option<Value>,
+    /// When it ended, by the clock of the source's agent.
+    pub ended: Option<String>,
 }
 
 impl Departure {
@@ -76,7 +78,7 @@ impl Register {
             .with_context(|| path.display().to_string())?;
         connection.busy_timeout(Duration::from_secs(2))?;
         let mut statement = connection.prepare(
-            "SELECT id, service, migration, phase, decision, report FROM departures ORDER BY id DESC LIMIT ?1",
+            "SELECT id, service, migration, phase, decision, report, ended FROM departures ORDER BY id DESC LIMIT ?1",
         )?;
         let departures = statement.query_map([most], |row| {
             let json = |text: String| serde_json::from_str(&text).unwrap_or(Value::String(text));
@@ -87,6 +89,7 @@ impl Register {
                 phase: row.get(3)?,
                 decision: row.get(4)?,
                 report: row.get::<_, Option<String>>(5)?.map(json),
+                ended: row.get(6)?,
             })
         })?;
         let mut departures: Vec<Departure> = departures.collect::<Result<_, _>>()?;

@@ -33,6 +33,8 @@ pub struct Counts {
     pub unknown: usize,
     /// Runs that left something behind.
     pub left: usize,
+    /// Runs whose migration the next life of `sterna run` did not take up as it should.
+    pub not_taken_up: usize,
 }
 
 impl Counts {
@@ -57,6 +59,7 @@ impl Counts {
             counts.lost_writes += has(|one| matches!(one, Found::LostWrites { .. }));
             counts.twice += has(|one| matches!(one, Found::Twice { .. }));
             counts.left += has(|one| matches!(one, Found::Left { .. }));
+            counts.not_taken_up += has(|one| matches!(one, Found::NotTakenUp { .. }));
             if trial.ended != Ended::Unknown {
                 counts.unknown += has(|one| matches!(one, Found::Unknown { .. }));
             }
@@ -66,10 +69,10 @@ impl Counts {
 
     /// Whether nothing happened that must not.
     pub const fn is_clean(&self) -> bool {
-        self.lost + self.lost_writes + self.twice + self.unknown + self.left == 0
+        self.lost + self.lost_writes + self.twice + self.unknown + self.left + self.not_taken_up == 0
     }
 
-    fn cells(&self) -> [usize; 11] {
+    fn cells(&self) -> [usize; 12] {
         [
             self.injections,
             self.moved,
@@ -81,12 +84,13 @@ impl Counts {
             self.twice,
             self.unknown,
             self.left,
+            self.not_taken_up,
             self.not_reached,
         ]
     }
 }
 
-const HEADER: [&str; 13] = [
+const HEADER: [&str; 14] = [
     "fault",
     "commit",
     "injections",
@@ -99,6 +103,7 @@ const HEADER: [&str; 13] = [
     "two copies",
     "unknown",
     "left over",
+    "not taken up",
     "not reached",
 ];
 

@@ -115,6 +115,7 @@ pub async fn strike(world: &mut World, injection: Injection, ends: &Ends) -> any
             Heal::Clock(name)
         }
         Fault::SchedulerKilled
+        | Fault::DaemonKilled
         | Fault::LeaseExpired
         | Fault::Corrupted
         | Fault::Truncated

@@ -1,35 +1,21 @@
 //! One run: a move is ordered, a fault strikes at its point, what must heal is healed, all settles, and the referee looks.
 
 use std::collections::BTreeSet;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde::Serialize;
-use tokio::process::Child;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::injection::{self, End, Fault, Injection, Service};
 use crate::judge::{self, Before, Found};
+use crate::order::{Giver, SHORT_LEASE};
 use crate::strike::{self, Ends};
 use crate::world::{NODES, World};
 
-/// Time from the order to the commit.
-const DEADLINE: Duration = Duration::from_secs(20);
-/// Longest time frozen: above what a move on a busy machine takes, and below what a long fault lasts.
-const LEASE: Duration = Duration::from_secs(5);
-/// The lease where it is to expire.
-const SHORT_LEASE: Duration = Duration::from_secs(2);
-/// The lease of a migration that is to be undone whatever happens: no dump takes less.
-const NO_LEASE: Duration = Duration::from_millis(20);
 /// Time for the agent to come to the point.
 const TO_REACH: Duration = Duration::from_secs(15);
 /// Time for the agents to settle after the fault has healed: a few of their longest pauses, and the start of a node.
-const TO_SETTLE: Duration = Duration::from_secs(60);
-/// Time for the scheduler to say its last word once all is settled.
-const LAST_WORD: Duration = Duration::from_secs(3);
+pub const TO_SETTLE: Duration = Duration::from_secs(60);
 /// What a cut may take away from the scheduler.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -76,6 +62,9 @@ pub struct Trial {
     pub writes: u64,
     /// What must not be.
     pub found: Vec<Found>,
+    /// What `sterna run` printed, in all its lives; only where something was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub printed: Option<String>,
     /// Seconds that the run took.
     pub seconds: f64,
 }
@@ -104,13 +93,17 @@ pub async fn run(
 
     let at = ends.at(injection::end_of(injection.point)).to_owned();
     world.node(&at).arm(injection.point)?;
-    let mut scheduler = order(world, injection, &ends)?;
-    let mut reached = wait_for(world, &at, &mut scheduler).await;
+    let mut giver = Giver::start(world, injection, &ends)?;
+    let mut reached = wait_for(world, &at, &mut giver).await;
     if reached {
-        if injection.fault == Fault::SchedulerKilled
-            && let Some(pid) = scheduler.id()
-        {
-            kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGKILL).context("killing the scheduler")?;
+        let killed = matches!(injection.fault, Fault::SchedulerKilled | Fault::DaemonKilled);
+        let early = injection.fault == Fault::DaemonKilled && injection.long;
+        if killed {
+            giver.kill().await?;
+        }
+        if early {
+            giver.start_again(world, injection, &ends)?;
+            giver.look_once().await;
         }
         if injection.fault == Fault::LeaseExpired {
             sleep(SHORT_LEASE + Duration::from_millis(300)).await;
@@ -118,22 +111,17 @@ pub async fn run(
         let heal = strike::strike(world, injection, &ends).await;
         world.node(&at).let_go();
         strike::heal(world, heal?, injection).await?;
-        if injection.fault == Fault::SchedulerKilled {
-            let _ended = scheduler.wait().await;
-            scheduler = order(world, injection, &ends)?;
+        if killed && !early {
+            giver.start_again(world, injection, &ends)?;
         }
     } else {
         world.node(&at).let_go();
     }
 
-    let settled = settle(world).await;
-    // It follows the migration to its end, or has lost it.
-    if timeout(LAST_WORD, scheduler.wait()).await.is_err() {
-        scheduler.start_kill()?;
-        let _ended = scheduler.wait().await;
-    }
+    let (settled, history) = giver.finish(world, injection).await?;
     reached &= !world.node(&at).is_up() || !world.node(&at).path("run/sterna/faults/armed").exists();
-    let judged = judge::judge(world, before, injection, &ends, &known, settled).await;
+    let judged = judge::judge(world, before, injection, &ends, &known, settled, history.as_ref()).await;
+    let printed = history.filter(|_| !judged.found.is_empty()).map(|history| history.printed);
     let log = world.tokens.log();
     Ok(Trial {
         number,
@@ -148,6 +136,7 @@ pub async fn run(
         longest_gap_ms: u64::try_from(log.longest_gap().as_millis()).unwrap_or(u64::MAX),
         writes: judged.writes,
         found: judged.found,
+        printed,
         seconds: began.elapsed().as_secs_f64(),
     })
 }
@@ -158,28 +147,14 @@ fn known(world: &World) -> anyhow::Result<BTreeSet<String>> {
     Ok(registers.into_iter().flat_map(|one| one.departures).map(|one| one.id).collect())
 }
 
-fn order(world: &World, injection: Injection, ends: &Ends) -> anyhow::Result<Child> {
-    let lease = if injection::needs_failure(injection.point) {
-        NO_LEASE
-    } else if injection.fault == Fault::LeaseExpired {
-        SHORT_LEASE
-    } else {
-        LEASE
-    };
-    let mut command = world.migrate(injection.service, &ends.to, DEADLINE, lease);
-    // What it says is in the registers too, and nobody reads a pipe while it may be killed.
-    command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    command.spawn().context("can't start `sterna migrate`")
-}
-
 /// Waits until the agent stands at the point, or the migration is over.
-async fn wait_for(world: &World, node: &str, scheduler: &mut Child) -> bool {
+async fn wait_for(world: &World, node: &str, giver: &mut Giver) -> bool {
     let start = Instant::now();
     while start.elapsed() < TO_REACH {
         if world.node(node).has_reached() {
             return true;
         }
-        if !matches!(scheduler.try_wait(), Ok(None)) {
+        if !giver.runs() {
             // The last points lie behind the last word.
             sleep(Duration::from_millis(200)).await;
             return world.node(node).has_reached();

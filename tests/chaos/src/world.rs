@@ -52,6 +52,8 @@ pub struct World {
     pub nodes: Vec<Node>,
     /// Where tokens arrive.
     pub tokens: Receiver,
+    /// The inventory's `[[service]]` tables.
+    services: String,
     client: Client,
     scheduler: Credentials,
     _disks: Disks,
@@ -69,7 +71,7 @@ impl World {
             disks = Some(Disks::make(name, &NODES).await?);
             Ok(())
         };
-        let bare = inventory(name);
+        let bare = inventory(name, None);
         let continuum = Continuum::up_on(&sterna, &bare, prepare).await?;
         let disks = disks.context("the nodes have no disks")?;
         let mut nodes = Vec::new();
@@ -91,7 +93,7 @@ impl World {
         let scheduler = authority.issue(&Role::Scheduler)?;
         let dataset = Dataset::new(KEYS);
         let client = Client { writer: None, dataset, next: 1 };
-        let mut world = Self { sterna, continuum, nodes, tokens, client, scheduler, _disks: disks };
+        let mut world = Self { sterna, continuum, nodes, tokens, services, client, scheduler, _disks: disks };
         let first = SocketAddr::new(world.nodes[0].address, PORT);
         until(Duration::from_secs(30), "the Redis answers", async || Connection::open(first).await.is_ok())
             .await?;
@@ -166,6 +168,11 @@ impl World {
         command.arg("--inventory").arg(self.continuum.file()).arg("--state").arg(self.continuum.state());
         command.args(["--deadline", &millis(deadline), "--freeze-lease", &millis(lease)]);
         command
+    }
+
+    /// The inventory with other prices: none of its nodes is as cheap as this one.
+    pub fn inventory_with_cheapest(&self, node: &str) -> String {
+        inventory(self.continuum.name(), Some(node)) + &self.services
     }
 
     /// Has the client write.
@@ -303,7 +310,8 @@ pub async fn until(most: Duration, what: &str, mut is_so: impl AsyncFnMut() -> b
     Ok(())
 }
 
-fn millis(time: Duration) -> String {
+/// A time as commands and policies read it.
+pub fn millis(time: Duration) -> String {
     format!("{}ms", time.as_millis())
 }
 
@@ -317,11 +325,14 @@ fn redis(on: &str) -> String {
     )
 }
 
-fn inventory(name: &str) -> String {
+/// The nodes and links. With a cheapest node, what a core costs differs by more than the use of one more node does.
+fn inventory(name: &str, cheapest: Option<&str>) -> String {
     let mut text = format!("schema_version = 1\nname = \"{name}\"\n");
     for site in NODES {
+        let core = if cheapest == Some(site) { 1 } else { 10 };
         text.push_str(&format!(
-            "[[site]]\nname = \"site-{site}\"\ntier = \"edge\"\nregion = \"eu\"\nprice = {{ node = \"0.1USD/h\" }}\n\
+            "[[site]]\nname = \"site-{site}\"\ntier = \"edge\"\nregion = \"eu\"\n\
+             price = {{ node = \"0.1USD/h\", core = \"{core}USD/h\" }}\n\
              power = {{ idle = \"5W\", full = \"20W\" }}\n\
              [[site.node]]\nname = \"{site}\"\ncpu = \"2\"\nmemory = \"1GiB\"\n"
         ));

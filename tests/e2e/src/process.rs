@@ -52,6 +52,11 @@ impl Running {
         self.group
     }
 
+    /// Asks it to end, and does not wait for that.
+    pub fn ask_to_end(&self) {
+        self.signal("-TERM");
+    }
+
     fn signal(&self, signal: &str) {
         if let Some(group) = self.group {
             let _gone = std::process::Command::new("kill")
@@ -67,7 +72,7 @@ impl Drop for Running {
         if !matches!(self.child.try_wait(), Ok(None)) {
             return;
         }
-        self.signal("-TERM");
+        self.ask_to_end();
         let start = Instant::now();
         while start.elapsed() < TO_END {
             if !matches!(self.child.try_wait(), Ok(None)) {

@@ -19,8 +19,8 @@ pub struct Work {
     pub inventory: PathBuf,
     /// The folder of the state.
     pub state: PathBuf,
-    /// Address of Prometheus.
-    pub prometheus: String,
+    /// Address of Prometheus; `None` where the policy has nothing measured.
+    pub prometheus: Option<String>,
     /// The policy, as text.
     pub policy: String,
 }
@@ -46,17 +46,17 @@ impl Scheduler {
     ) -> anyhow::Result<Self> {
         let policy = folder.join("policy.toml");
         std::fs::write(&policy, &work.policy)?;
-        let settings = toml::Table::from_iter([
+        let mut settings = toml::Table::from_iter([
             ("inventory".to_owned(), work.inventory.display().to_string().into()),
             ("policy".to_owned(), "policy.toml".into()),
             ("state".to_owned(), work.state.display().to_string().into()),
             // A port that is free, whatever else runs here.
             ("listen".to_owned(), "127.0.0.1:0".into()),
-            (
-                "prometheus".to_owned(),
-                toml::Table::from_iter([("url".to_owned(), work.prometheus.clone().into())]).into(),
-            ),
         ]);
+        if let Some(url) = &work.prometheus {
+            let prometheus = toml::Table::from_iter([("url".to_owned(), url.clone().into())]);
+            settings.insert("prometheus".to_owned(), prometheus.into());
+        }
         let config = folder.join("sterna.toml");
         std::fs::write(&config, toml::to_string(&settings)?)?;
         let mut command = sterna.command();
@@ -107,6 +107,25 @@ impl Scheduler {
         }
     }
 
+    /// Whether it runs.
+    pub fn runs(&mut self) -> bool {
+        matches!(self.running.child().try_wait(), Ok(None))
+    }
+
+    /// Kills it, without a word, and waits until it is gone; gives all that it printed.
+    ///
+    /// # Errors
+    /// When it can't be killed.
+    pub async fn kill(mut self) -> anyhow::Result<String> {
+        self.running.child().kill().await.context("killing `sterna run`")?;
+        Ok(self.all_printed().await)
+    }
+
+    /// Asks it to stop in order: it orders nothing more, and follows what it has ordered to its end.
+    pub fn ask_to_stop(&self) {
+        self.running.ask_to_end();
+    }
+
     /// Waits for it to end by itself; gives its exit code and all that it printed.
     ///
     /// # Errors
@@ -115,9 +134,14 @@ impl Scheduler {
         let Ok(status) = timeout(most, self.running.child().wait()).await else {
             bail!("`sterna run` did not end within {most:?}; it has printed:\n{}", self.printed());
         };
+        Ok((status?.code(), self.all_printed().await))
+    }
+
+    /// All that it printed, once it has ended.
+    async fn all_printed(&mut self) -> String {
         // Closed when both pipes were read to their end.
         while self.printed.changed().await.is_ok() {}
-        Ok((status?.code(), self.printed()))
+        self.printed()
     }
 }
 

@@ -195,7 +195,7 @@ impl Stage {
         let work = Work {
             inventory: self.continuum.file().to_owned(),
             state: self.continuum.state(),
-            prometheus: self.monitoring.url(),
+            prometheus: Some(self.monitoring.url()),
             policy,
         };
         Scheduler::start(sterna, &work, self.continuum.folder(), show)

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use sterna_core::continuum::NodeName;
 use sterna_executor::fleet::FleetView;
+use sterna_executor::migration::order::MigrationId;
 
 use super::notice::Notice;
 use super::world::Mover;
@@ -18,7 +19,8 @@ pub struct Recall {
 
 impl Recall {
     /// Asks each node that answers once for all that it remembers, and again for as long as an order that was given to it has
-    /// no known end. Whatever of it the history lacks is recorded as if it had been seen.
+    /// no known end. Whatever of it the history lacks is recorded as if it had been seen. Gives the orders without a known end
+    /// of which the agent that they were for has just said that it remembers nothing.
     ///
     /// # Errors
     /// When the history can't be used. An agent that does not answer is asked again the next time.
@@ -28,9 +30,10 @@ impl Recall {
         mover: &M,
         history: &HistoryStore,
         tell: &(dyn Fn(&Notice<'_>) + Send + Sync),
-    ) -> Result<(), HistoryError> {
-        let waiting: BTreeSet<NodeName> =
-            history.open_intents().await?.into_iter().map(|open| open.from).collect();
+    ) -> Result<BTreeSet<MigrationId>, HistoryError> {
+        let open = history.open_intents().await?;
+        let waiting: BTreeSet<&NodeName> = open.iter().map(|one| &one.from).collect();
+        let mut forgotten = BTreeSet::new();
         for node in &view.reachable {
             if self.asked.contains(node) && !waiting.contains(node) {
                 continue;
@@ -42,6 +45,9 @@ impl Recall {
                     continue;
                 }
             };
+            let remembers = |id| standings.iter().any(|standing| standing.order.id == id);
+            forgotten
+                .extend(open.iter().filter(|one| one.from == *node && !remembers(one.id)).map(|one| one.id));
             for standing in standings.into_iter().filter(|one| one.report.is_some()) {
                 let (id, service) = (standing.order.id, standing.order.service.clone());
                 if history.recall(standing).await? {
@@ -52,6 +58,6 @@ impl Recall {
             }
             self.asked.insert(node.clone());
         }
-        Ok(())
+        Ok(forgotten)
     }
 }

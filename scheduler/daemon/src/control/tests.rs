@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use sterna_core::continuum::NodeName;
 use sterna_core::plan::{Move, Plan};
 use sterna_core::report::Hold;
-use sterna_executor::migration::order::{MigrationId, Order};
+use sterna_executor::migration::order::Order;
 use sterna_executor::migration::phase::Phase;
 use sterna_executor::migration::register::Decision as Decided;
 use sterna_executor::migration::report::{self, Event, PhaseRecord};
@@ -40,6 +40,8 @@ struct Place {
     takes: Duration,
     looks: AtomicUsize,
     remembered: Mutex<Vec<Standing>>,
+    /// Whether agents do not say what they remember.
+    deaf: AtomicBool,
     carried: Mutex<Vec<MigrationId>>,
 }
 
@@ -56,6 +58,10 @@ impl World for FakeWorld {
 
 impl Mover for FakeWorld {
     async fn standings(&self, node: &NodeName) -> Result<Vec<Standing>, FleetError> {
+        if self.0.deaf.load(Ordering::SeqCst) {
+            let (node, address, reason) = (node.clone(), "x".to_owned(), "timeout".to_owned());
+            return Err(FleetError::Agent(ClientError::Silent { node, address, reason }));
+        }
         let remembered = self.0.remembered.lock().unwrap();
         Ok(remembered.iter().filter(|one| one.order.from == *node).cloned().collect())
     }
@@ -169,6 +175,7 @@ fn bench(mode: Mode, fate: Fate, engine: Engine) -> Bench {
         takes: Duration::from_secs(3),
         looks: AtomicUsize::new(0),
         remembered: Mutex::default(),
+        deaf: AtomicBool::new(false),
         carried: Mutex::default(),
     });
     let policy_file = folder.path().join("policy");
@@ -353,6 +360,27 @@ async fn an_order_whose_end_was_not_seen_is_settled_by_the_agents_report() {
     assert!(bench.scheduler.history.open_intents().await.unwrap().is_empty());
     let past = bench.scheduler.history.for_decision().await.unwrap();
     assert_eq!(past.last(&"shop".into()).unwrap().outcome, Outcome::RolledBack);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_place_of_a_service_settles_nothing_that_its_agent_may_still_report() {
+    let mut bench = bench(Mode::Auto, Fate::Silent, real());
+    bench.run(1).await;
+    let id = bench.scheduler.history.open_intents().await.unwrap()[0].id;
+    // Seen where it was, and its agent can't be asked.
+    bench.place.deaf.store(true, Ordering::SeqCst);
+    bench.run(1).await;
+    // Asked, it has taken the order meanwhile.
+    bench.place.deaf.store(false, Ordering::SeqCst);
+    let report = remembered(id);
+    bench.place.remembered.lock().unwrap().push(Standing { report: None, ended: None, ..report.clone() });
+    bench.run(1).await;
+    assert_eq!(bench.scheduler.history.open_intents().await.unwrap().len(), 1);
+    assert_eq!(bench.orders(), 1, "and nothing is ordered meanwhile");
+    *bench.place.remembered.lock().unwrap() = vec![report];
+    bench.run(1).await;
+    assert!(bench.scheduler.history.open_intents().await.unwrap().is_empty());
+    assert!(bench.told().contains(&"settled recorded as its source's agent remembers it".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
