@@ -124,6 +124,12 @@ impl Processes {
         })
     }
 
+    /// Whether any of them can write to a file through its memory.
+    pub fn map_files_for_writing(&self) -> bool {
+        let maps = |one: &Seen| std::fs::read_to_string(proc_file(one.pid, "maps")).unwrap_or_default();
+        self.seen.iter().any(|one| maps(one).lines().any(maps_a_file_for_writing))
+    }
+
     /// Lets every stopped process run. Doing it twice is the same as doing it once.
     ///
     /// # Errors
@@ -201,6 +207,14 @@ fn proc_file(pid: i32, name: &str) -> PathBuf {
     Path::new("/proc").join(pid.to_string()).join(name)
 }
 
+/// Whether a line of `/proc/PID/maps` is of a file with a name that is shared and can be written to.
+fn maps_a_file_for_writing(line: &str) -> bool {
+    let mut fields = line.split_whitespace().skip(1);
+    let writes = fields.next().is_some_and(|mode| mode.contains('w') && mode.contains('s'));
+    // What has no name any more goes with the memory.
+    writes && fields.nth(3).is_some_and(|path| path.starts_with('/')) && !line.ends_with(" (deleted)")
+}
+
 /// Position in `/proc/PID/stat`, counted from the field after the name, of what makes up the layout: `startcode`, `endcode`,
 /// `startstack`, `start_data` … `env_end` (fields 26 to 28 and 45 to 51 in proc_pid_stat(5)).
 const LAYOUT_FIELDS: [usize; 10] = [23, 24, 25, 42, 43, 44, 45, 46, 47, 48];
@@ -275,5 +289,21 @@ mod tests {
         assert_eq!((seen.inner, seen.parent, seen.state), (3, 1, 'T'));
         assert_eq!(seen.resident, Bytes(12 << 10));
         assert_eq!(seen.process.name, "a) b (c");
+    }
+
+    #[test]
+    fn mappings_that_write_to_files_are_told_from_others() {
+        let line =
+            |mode: &str, path: &str| format!("7f0000000000-7f0000001000 {mode} 00000000 08:01 42   {path}");
+        assert!(maps_a_file_for_writing(&line("rw-s", "/data/a b")));
+        for (mode, path) in [
+            ("r--s", "/data/a"),
+            ("rw-p", "/lib/x.so"),
+            ("rw-s", "/dev/zero (deleted)"),
+            ("rw-s", ""),
+            ("rw-p", "[heap]"),
+        ] {
+            assert!(!maps_a_file_for_writing(&line(mode, path)), "{mode} {path}");
+        }
     }
 }

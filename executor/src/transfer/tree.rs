@@ -81,12 +81,14 @@ impl Stamp {
 /// only every few milliseconds.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Whether somebody may write to the tree while a pass runs.
+/// Who may write to the tree while a pass runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writers {
-    /// The service runs. What it writes through a mapping of a file shows in the file's times only once its page was clean,
-    /// so every pass has the file system write all pages first: what changes after that is noticed by the next pass.
+    /// The service runs.
     Running,
+    /// The service runs, and has files mapped for writing. What it writes through memory shows in a file's times only once its
+    /// page was clean, so the file system writes all pages first: what changes after that is noticed by the next pass.
+    Mapping,
     /// The service stands frozen: this pass is complete.
     Frozen,
 }
@@ -127,7 +129,7 @@ impl Sent {
     pub fn pass(&mut self, root: &Path, writers: Writers) -> io::Result<Pass> {
         let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let folder = std::fs::File::open(root).map_err(|error| at(root, error))?;
-        if writers == Writers::Running {
+        if writers == Writers::Mapping {
             nix::unistd::syncfs(&folder).map_err(|error| at(root, error.into()))?;
         }
         let kind = nix::sys::statfs::fstatfs(&folder).map_err(|error| at(root, error.into()))?;
@@ -353,9 +355,9 @@ mod tests {
         mapped[0] = 1;
         std::thread::sleep(TICK * 3);
         let mut sent = Sent::default();
-        sent.pass(root.path(), Writers::Running).unwrap();
+        sent.pass(root.path(), Writers::Mapping).unwrap();
         std::thread::sleep(TICK * 3);
-        let pass = sent.pass(root.path(), Writers::Running).unwrap();
+        let pass = sent.pass(root.path(), Writers::Mapping).unwrap();
         assert_eq!(names(&pass), [] as [&str; 0], "it has settled");
         mapped[0] = 2;
         let pass = sent.pass(root.path(), Writers::Frozen).unwrap();

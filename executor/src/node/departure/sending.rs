@@ -103,7 +103,8 @@ impl Leaving {
     pub(super) async fn sync(&mut self) -> Result<Bytes, StepError> {
         let mut total = 0;
         for _ in 0..PASSES {
-            let sent = self.pass(Writers::Running).await?;
+            let maps = self.processes()?.map_files_for_writing();
+            let sent = self.pass(if maps { Writers::Mapping } else { Writers::Running }).await?;
             total += sent.0;
             if sent < SMALL {
                 break;
