@@ -131,7 +131,7 @@ async fn loiter(
     plain: usize,
     half: usize,
     heads: usize,
-) -> (Vec<TcpStream>, Vec<impl Sized>) {
+) -> (Vec<TcpStream>, Vec<impl Sized + use<>>) {
     let mut streams = Vec::new();
     for at in 0..plain + half {
         let mut stream = caller.plain().await.unwrap();

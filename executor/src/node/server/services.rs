@@ -13,6 +13,7 @@ use sterna_core::continuum::NodeName;
 use sterna_policies::load::is_name;
 
 use crate::engine::docker::{Container, service_body};
+use crate::engine::names::is_image;
 use crate::engine::processes::Processes;
 use crate::error_chain::chain;
 use crate::migration::order::MigrationId;
@@ -147,6 +148,11 @@ pub(super) async fn start_service(
 ) -> Result<Json<ServiceFacts>, Refusal> {
     if !is_name(start.service.as_str()) {
         let text = format!("`{}` is not the name of a service", start.service.as_str().escape_debug());
+        return Err(Refusal(StatusCode::BAD_REQUEST, text));
+    }
+    // The engine would make a container of no image at all.
+    if !is_image(&start.run.image) {
+        let text = format!("`{}` is not the name of an image", start.run.image.escape_debug());
         return Err(Refusal(StatusCode::BAD_REQUEST, text));
     }
     let there =

@@ -275,28 +275,29 @@ impl<'a> Generator<'a> {
         self.put(document, &value)
     }
 
-    /// Puts a value in the place of another one, anywhere.
+    /// A document with a value in the place of another one, anywhere.
     fn put(&mut self, mut document: Value, value: &Value) -> Value {
-        let mut place = &mut document;
-        loop {
-            let deeper = self.random.u8(..4) > 0;
-            match place {
-                Value::Object(all) if deeper && !all.is_empty() => {
-                    let at = self.random.usize(..all.len());
-                    let Some((_, next)) = all.iter_mut().nth(at) else { break };
-                    place = next;
-                }
-                Value::Array(all) if deeper && !all.is_empty() => {
-                    let at = self.random.usize(..all.len());
-                    place = &mut all[at];
-                }
-                other => {
-                    *other = value.clone();
-                    break;
-                }
-            }
-        }
+        self.put_into(&mut document, value);
         document
+    }
+
+    fn put_into(&mut self, place: &mut Value, value: &Value) {
+        let (deeper, at) = (self.random.u8(..4) > 0, self.random.usize(..));
+        let inner = match place {
+            Value::Object(all) if deeper && !all.is_empty() => {
+                let at = at % all.len();
+                all.values_mut().nth(at)
+            }
+            Value::Array(all) if deeper && !all.is_empty() => {
+                let at = at % all.len();
+                all.get_mut(at)
+            }
+            _ => None,
+        };
+        match inner {
+            Some(inner) => self.put_into(inner, value),
+            None => *place = value.clone(),
+        }
     }
 
     fn overreach(&mut self, route: &Route) -> Option<Vec<u8>> {
