@@ -9,13 +9,14 @@
 //! | [`facts`] | what the node is |
 //! | [`running`] | migrations under way, their events, and those found at the start |
 //! | [`admission`] | how many migrations may be under way at once |
-//! | [`server`] | the API's routes and who may call which |
+//! | [`server`] | the API: starting up, routes, who may call which |
 //! | [`precheck`] | what speaks against a migration, before anything is touched |
 //! | [`assessment`] | the answer to: may it go there, and what would that cost? |
 //! | [`canary`] | a trial between two nodes, before the first service is frozen |
 //! | [`departure`] | the source's side of a migration, and the machine that drives it |
 //! | [`arrival`] | the destination's side: taking in and holding, and what is owned by a certificate |
 //! | [`staging`] | memory images on their way |
+//! | [`inquiry`] | asking the sources of what is held and was not heard of |
 //! | [`client`] | how the scheduler and other agents speak to an agent |
 
 pub mod admission;
@@ -27,6 +28,7 @@ pub mod client;
 pub mod config;
 pub mod departure;
 pub mod facts;
+pub mod inquiry;
 pub mod listener;
 pub mod precheck;
 pub mod running;

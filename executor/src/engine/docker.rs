@@ -19,8 +19,8 @@ use sterna_core::continuum::{Run, ServiceName};
 use sterna_policies::quantity::Bytes;
 use thiserror::Error;
 
-use super::criu;
 use super::processes::Processes;
+use super::{criu, names};
 
 /// The label that makes a container a service. Its value is the service's name.
 pub const SERVICE_LABEL: &str = "sterna.service";
@@ -53,14 +53,48 @@ pub enum EngineError {
     /// There is no such service.
     #[error("no container on this node has the label {SERVICE_LABEL}={0}")]
     NoService(ServiceName),
-    /// A service declares something malformed.
+    /// A service declares something malformed, or nothing can have this name.
     #[error("{0}")]
     Malformed(String),
+}
+
+impl EngineError {
+    /// Whether the engine answered that it won't, and did not merely fail to answer.
+    pub fn is_refusal(&self) -> bool {
+        use BollardError::{DockerResponseServerError, DockerStreamError};
+        let refused = |source: &BollardError| {
+            matches!(source, DockerResponseServerError { .. } | DockerStreamError { .. })
+        };
+        matches!(self, Self::Engine { source, .. } if refused(source))
+    }
+
+    /// Whether it only says that there is no such thing.
+    fn is_absence(&self) -> bool {
+        match self {
+            Self::Engine { source, .. } => is_not_found(source),
+            Self::Malformed(_) => true,
+            Self::Silent { .. } | Self::NoService(_) => false,
+        }
+    }
 }
 
 fn failed(what: impl Into<String>) -> impl FnOnce(BollardError) -> EngineError {
     let what = what.into();
     move |source| EngineError::Engine { what, source }
+}
+
+/// Refuses what would be another call if it stood in the path of one.
+fn object<'a>(what: &str, name: &'a str) -> Result<&'a str, EngineError> {
+    let malformed =
+        || EngineError::Malformed(format!("`{}` is not the name of a {what}", name.escape_debug()));
+    names::is_object(name).then_some(name).ok_or_else(malformed)
+}
+
+/// As above, for images.
+fn image_name(name: &str) -> Result<&str, EngineError> {
+    let malformed =
+        || EngineError::Malformed(format!("`{}` is not the name of an image", name.escape_debug()));
+    names::is_image(name).then_some(name).ok_or_else(malformed)
 }
 
 /// A named volume of a container.
@@ -199,7 +233,7 @@ impl Engine {
     /// # Errors
     /// When there is none or the engine does not answer.
     pub async fn inspect(&self, container: &str) -> Result<Container, EngineError> {
-        let seen = self.docker.inspect_container(container, None).await;
+        let seen = self.docker.inspect_container(object("container", container)?, None).await;
         Container::read(seen.map_err(failed(format!("inspect container {container}")))?)
     }
 
@@ -210,7 +244,7 @@ impl Engine {
     pub async fn has_container(&self, name: &str) -> Result<bool, EngineError> {
         match self.inspect(name).await {
             Ok(_) => Ok(true),
-            Err(EngineError::Engine { source, .. }) if is_not_found(&source) => Ok(false),
+            Err(error) if error.is_absence() => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -224,7 +258,7 @@ impl Engine {
             Ok(container) => {
                 Ok(Some(container).filter(|one| one.migration() == Some(migration)).map(|one| one.id))
             }
-            Err(EngineError::Engine { source, .. }) if is_not_found(&source) => Ok(None),
+            Err(error) if error.is_absence() => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -256,7 +290,7 @@ impl Engine {
     /// # Errors
     /// When the engine refuses.
     pub async fn pause(&self, container: &str) -> Result<(), EngineError> {
-        match self.docker.pause_container(container).await {
+        match self.docker.pause_container(object("container", container)?).await {
             Err(error) if !self.inspect(container).await?.paused => {
                 Err(failed("freeze the container")(error))
             }
@@ -269,7 +303,7 @@ impl Engine {
     /// # Errors
     /// When the engine refuses.
     pub async fn unpause(&self, container: &str) -> Result<(), EngineError> {
-        match self.docker.unpause_container(container).await {
+        match self.docker.unpause_container(object("container", container)?).await {
             Err(error) if self.inspect(container).await?.paused => Err(failed("thaw the container")(error)),
             _ => Ok(()),
         }
@@ -291,7 +325,7 @@ impl Engine {
     /// When the engine or its runtime refuses.
     pub async fn start(&self, container: &str) -> Result<(), EngineError> {
         self.docker
-            .start_container(container, None::<StartContainerOptions>)
+            .start_container(object("container", container)?, None::<StartContainerOptions>)
             .await
             .map_err(failed("start the container"))
     }
@@ -301,6 +335,9 @@ impl Engine {
     /// # Errors
     /// When the engine refuses.
     pub async fn remove(&self, container: &str) -> Result<(), EngineError> {
+        if !names::is_object(container) {
+            return Ok(());
+        }
         // A frozen container can't be killed on cgroup v1.
         if let Ok(seen) = self.inspect(container).await
             && seen.paused
@@ -331,6 +368,9 @@ impl Engine {
     /// # Errors
     /// When the engine refuses, for example because a container uses it.
     pub async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
+        if !names::is_object(name) {
+            return Ok(());
+        }
         match self.docker.remove_volume(name, None::<RemoveVolumeOptions>).await {
             Err(error) if !is_not_found(&error) => Err(failed(format!("remove volume {name}"))(error)),
             _ => Ok(()),
@@ -359,8 +399,11 @@ impl Engine {
     /// # Errors
     /// When there is none or the engine does not answer.
     pub async fn image_size(&self, image: &str) -> Result<Bytes, EngineError> {
-        let seen =
-            self.docker.inspect_image(image).await.map_err(failed(format!("inspect image {image}")))?;
+        let seen = self
+            .docker
+            .inspect_image(image_name(image)?)
+            .await
+            .map_err(failed(format!("inspect image {image}")))?;
         Ok(Bytes(seen.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0)))
     }
 
@@ -391,7 +434,7 @@ impl Engine {
 
     /// The named volume's existence.
     pub async fn has_volume(&self, name: &str) -> bool {
-        self.docker.inspect_volume(name).await.is_ok()
+        names::is_object(name) && self.docker.inspect_volume(name).await.is_ok()
     }
 
     /// Sets a container's restart policy.
@@ -409,7 +452,10 @@ impl Engine {
             restart_policy: Some(policy.unwrap_or(none)),
             ..ContainerUpdateBody::default()
         };
-        self.docker.update_container(container, body).await.map_err(failed("set the restart policy"))
+        self.docker
+            .update_container(object("container", container)?, body)
+            .await
+            .map_err(failed("set the restart policy"))
     }
 
     /// Digest of an image; `None` where this engine has no such image.
@@ -417,7 +463,7 @@ impl Engine {
     /// # Errors
     /// When the engine does not answer.
     pub async fn image_digest(&self, image: &str) -> Result<Option<String>, EngineError> {
-        match self.docker.inspect_image(image).await {
+        match self.docker.inspect_image(image_name(image)?).await {
             Ok(seen) => Ok(seen.id),
             Err(error) if is_not_found(&error) => Ok(None),
             Err(error) => Err(failed(format!("inspect image `{image}`"))(error)),

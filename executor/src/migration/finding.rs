@@ -72,7 +72,7 @@ codes! {
     Paused "C002" "The service is paused already: somebody else holds it." "unpause it, or wait for whoever paused it";
     Terminal "C003" "The service has a terminal, which CRIU can't carry over." "create it without a terminal (`-t`)";
     RemovesItself "C004" "The service removes itself when it ends, and a failed move could lose it." "create it without `--rm`";
-    Privileged "C005" "The service is privileged: what it holds of the node can't be carried over." "create it with the capabilities that it needs in place of `--privileged`";
+    Privileged "C005" "The service is privileged: what it holds of the node can't be carried over." "create it without `--privileged`";
     Devices "C006" "The service uses devices of the node." "create it without devices";
     SharedNamespace "C007" "The service shares a namespace with the node or another container." "give it namespaces of its own";
     Network "C008" "The service is on a network other than the engine's default bridge." "put it on the default bridge, or on none";
@@ -92,6 +92,7 @@ codes! {
     Socket "C022" "The service uses sockets of a protocol that CRIU can't carry over." "have it use TCP, UDP or local sockets";
     DeletedFile "C023" "A process of the service holds a deleted file open that CRIU does not take along." "have it close the file";
     Privileges "C024" "The service's first process gave up its privileges by itself, so CRIU could move it once and never again." "start it as its user: `--user`, `USER` in the image, or `setpriv`";
+    Confinement "C025" "The service asks to be confined less than the engine confines by default." "create it without added capabilities, `--security-opt`, `--sysctl`, `--runtime`, `--cgroup-parent` and annotations";
     Architecture "C101" "The nodes differ in processor architecture." "move it to a node of the same architecture";
     Kernel "C102" "The nodes differ in kernel." "run the same kernel on both";
     CgroupVersion "C103" "The nodes differ in cgroup version." "run both with the same cgroup version";

@@ -223,6 +223,12 @@ impl Arrivals {
         if known.is_none() && self.store.arrivals(Holding::Held)?.len() >= self.limit {
             return Err(ArrivalError::Busy(self.limit));
         }
+        for volume in reservation.volumes.iter().filter(|_| known.is_none()) {
+            // Nothing makes a caller ask for a check first, and what is given up later is removed with its volumes.
+            if self.engine.has_volume(volume).await {
+                return Err(ArrivalError::Wrong(format!("a volume named `{volume}` is there already")));
+            }
+        }
         // What is made from here on is known to belong to this migration, whatever happens.
         self.store.reserve(reservation, "")?;
         fault::gate(Point::Arrival(AtArrival::Reserve)).await;

@@ -67,6 +67,9 @@ pub enum ClientError {
 /// Time for an answer that moves no data.
 const ANSWER: Duration = Duration::from_secs(60);
 
+/// Time for which a connection is kept open between calls.
+const KEPT: Duration = Duration::from_secs(15);
+
 /// A connection to one agent, kept open between calls.
 #[derive(Debug, Clone)]
 pub struct AgentClient {
@@ -91,6 +94,8 @@ impl AgentClient {
             .client()?
             .resolve(&host, resolved)
             .tcp_nodelay(true)
+            // Before the agent closes it, so that no call goes into a connection that is being closed.
+            .pool_idle_timeout(KEPT)
             .build()
             .map_err(|error| bad(error.to_string()))?;
         Ok(Self {

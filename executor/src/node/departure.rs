@@ -162,7 +162,7 @@ impl Leaving {
     pub async fn assess(&mut self) -> Result<Assessment, StepError> {
         self.look().await?;
         let seen = self.seen()?.clone();
-        let mut findings = precheck::container(&seen);
+        let mut findings = precheck::container(&seen, self.own.cgroup);
         findings.extend(precheck::pair::node(Subject::Source, &self.own));
         for volume in &seen.volumes {
             for other in self.engine.other_users_of(&volume.name, &seen.id).await.map_err(failed)? {
@@ -191,7 +191,10 @@ impl Leaving {
         let wanted = self.reservation()?;
         findings.extend(precheck::room::staging(Subject::Source, wanted.memory, self.own.staging_free));
         let verdict = self.destination().await?.check(&wanted, &self.own).await.map_err(failed)?;
-        findings.extend(verdict.findings);
+        // Both ends judge the description.
+        let new = |one: &Finding| !findings.contains(one);
+        let theirs: Vec<Finding> = verdict.findings.into_iter().filter(new).collect();
+        findings.extend(theirs);
         let image = if verdict.has_image { Bytes::ZERO } else { wanted.image_size };
         let load = Load { memory: wanted.memory, files: wanted.files, image };
         let mut canary = None;

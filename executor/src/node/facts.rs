@@ -34,7 +34,7 @@ pub async fn gather(config: &AgentConfig, engine: &Engine) -> Result<NodeFacts, 
         cpu_features,
         criu: first_line("criu", &["--version"]),
         runc: first_line("runc", &["--version"]),
-        cgroup: if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { 2 } else { 1 },
+        cgroup: cgroup(),
         user_map: user_map(&read("/etc/docker/daemon.json"), &read("/etc/subuid"), &read("/etc/subgid")),
         cpu: config.cpu,
         memory: config.memory,
@@ -46,6 +46,11 @@ pub async fn gather(config: &AgentConfig, engine: &Engine) -> Result<NodeFacts, 
         security: make.security,
         criu_trouble: criu_trouble().await,
     })
+}
+
+/// Version of the control groups: 1 or 2.
+pub fn cgroup() -> u8 {
+    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { 2 } else { 1 }
 }
 
 /// What CRIU's own check of the node says. It takes a tenth of a second and what it looks at changes with the kernel only, so

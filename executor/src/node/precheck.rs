@@ -2,27 +2,24 @@
 //!
 //! | module | what lives there |
 //! |---|---|
+//! | [`bounds`](mod@bounds) | what may be asked of a node at all |
+//! | [`description`](mod@description) | the container as it is described |
 //! | [`pair`](mod@pair) | the two nodes |
 //! | [`processes`](mod@processes) | what the service's processes hold |
 //! | [`room`] | memory and disk |
-
-use bollard::models::HostConfig;
 
 use crate::engine::docker::Container;
 use crate::engine::privileges;
 use crate::migration::finding::{Code, Finding, Subject};
 
+pub mod bounds;
+pub mod description;
 pub mod pair;
 pub mod processes;
 pub mod room;
 
-/// The engine's own volume driver.
-const LOCAL: &str = "local";
-
-/// What speaks against a container as such: things that CRIU or this method can't carry over.
-pub fn container(container: &Container) -> Vec<Finding> {
-    let host = container.host();
-    let body = &container.body;
+/// What speaks against a container as such, on a node whose cgroup version is this.
+pub fn container(container: &Container, cgroup: u8) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut refuse = |applies: bool, code: Code, what: &str| {
         if applies {
@@ -31,33 +28,19 @@ pub fn container(container: &Container) -> Vec<Finding> {
     };
     refuse(container.pid.is_none(), Code::NotRunning, "it does not run");
     refuse(container.paused, Code::Paused, "it is paused already");
-    refuse(body.tty == Some(true), Code::Terminal, "it has a terminal");
-    refuse(host.auto_remove == Some(true), Code::RemovesItself, "it removes itself when it ends (`--rm`)");
-    refuse(host.privileged == Some(true), Code::Privileged, "it is privileged");
-    refuse(
-        host.devices.as_ref().is_some_and(|all| !all.is_empty())
-            || host.device_requests.as_ref().is_some_and(|all| !all.is_empty()),
-        Code::Devices,
-        "it uses devices of the node",
-    );
-    for (what, mode) in shared_namespaces(&host) {
-        refuse(true, Code::SharedNamespace, &format!("it shares its {what} with {mode}"));
-    }
-    let network = host.network_mode.as_deref().unwrap_or("default");
-    refuse(
-        !matches!(network, "default" | "bridge" | "none"),
-        Code::Network,
-        &format!("it is on the network `{network}`"),
-    );
-    for mount in &container.other_mounts {
-        refuse(true, Code::Mount, &format!("{mount} is mounted from the node"));
-    }
-    refuse(host.init == Some(true), Code::EngineInit, "it has an init of the engine's (`--init`)");
-    for volume in container.volumes.iter().filter(|volume| volume.driver != LOCAL) {
+    refuse(container.layer.is_none(), Code::WritableLayer, "its writable layer can't be found");
+    for volume in container.volumes.iter().filter(|volume| volume.driver != description::LOCAL) {
         let what = format!("its volume `{}` is of the driver `{}`", volume.name, volume.driver);
         refuse(true, Code::VolumeDriver, &what);
     }
-    refuse(container.layer.is_none(), Code::WritableLayer, "its writable layer can't be found");
+    for mount in &container.other_mounts {
+        refuse(true, Code::Mount, &format!("{mount} is mounted from the node"));
+    }
+    for finding in description::description(&container.body, cgroup) {
+        if !findings.contains(&finding) {
+            findings.push(finding);
+        }
+    }
     findings
 }
 
@@ -69,25 +52,9 @@ pub fn privileges(first: i32) -> Option<Finding> {
     given_up.then(|| Finding::new(Code::Privileges, Subject::Service, what))
 }
 
-fn shared_namespaces(host: &HostConfig) -> Vec<(&'static str, String)> {
-    let modes = [
-        ("process numbers", &host.pid_mode),
-        ("inter-process communication", &host.ipc_mode),
-        ("host name", &host.uts_mode),
-        ("user numbers", &host.userns_mode),
-    ];
-    modes
-        .into_iter()
-        .filter_map(|(what, mode)| {
-            let mode = mode.as_deref().unwrap_or_default();
-            (mode == "host" || mode.starts_with("container:")).then(|| (what, mode.to_owned()))
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use bollard::models::ContainerCreateBody;
+    use bollard::models::{ContainerCreateBody, HostConfig};
 
     use super::*;
     use crate::engine::docker::Volume;
@@ -109,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_plain_container_passes() {
-        assert_eq!(container(&plain()), []);
+        assert_eq!(container(&plain(), 2), []);
     }
 
     #[test]
@@ -127,7 +94,7 @@ mod tests {
             init: Some(true),
             ..HostConfig::default()
         });
-        let findings = container(&bad);
+        let findings = container(&bad, 2);
         for (code, word) in [
             (Code::NotRunning, "does not run"),
             (Code::Terminal, "terminal"),

@@ -1,5 +1,6 @@
 //! End-to-end tests and the demo: real engines, real services, real monitoring. Nothing in the house depends on this crate,
-//! and it depends on none of the house's crates: it knows Sterna only by the `sterna` binary, as users do.
+//! and it depends on none of the house's crates: it knows Sterna only by the `sterna` binary, as users do. Only the test with
+//! hostile input looks behind the agent's API, for its routes and for identities to call it with.
 //!
 //! | module | what lives there |
 //! |---|---|
