@@ -15,6 +15,7 @@
 //! | [`canary`] | a trial between two nodes, before the first service is frozen |
 //! | [`departure`] | the source's side of a migration, and the machine that drives it |
 //! | [`arrival`] | the destination's side |
+//! | [`description`] | the container that a reservation describes |
 //! | [`client`] | how the scheduler and other agents speak to an agent |
 
 pub mod admission;
@@ -25,6 +26,7 @@ pub mod canary;
 pub mod client;
 pub mod config;
 pub mod departure;
+pub mod description;
 pub mod facts;
 pub mod listener;
 pub mod precheck;

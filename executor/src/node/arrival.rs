@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bollard::models::{ContainerCreateBody, RestartPolicy};
+use bollard::models::RestartPolicy;
 use sterna_core::continuum::NodeName;
 use sterna_policies::quantity::Bytes;
 use thiserror::Error;
@@ -16,7 +16,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::io::SyncIoBridge;
 
 use crate::engine::criu;
-use crate::engine::docker::{Engine, EngineError, destination_body, restarts};
+use crate::engine::docker::{Engine, EngineError, restarts};
 use crate::engine::processes::Processes;
 use crate::engine::shim::{NOTES, Note};
 use crate::fault::{self, AtArrival, Point};
@@ -30,6 +30,7 @@ use crate::transfer::receive::receive;
 
 use super::api::{Arriving, Finish, NodeFacts, Part, ReleaseAnswer, Reservation, Restored, Verdict};
 use super::client::{AgentClient, ClientError};
+use super::description::{Description, DescriptionError, published};
 use super::precheck;
 use super::store::{Arrival, Store, StoreError};
 
@@ -61,6 +62,9 @@ pub enum ArrivalError {
         /// Why.
         refusal: Refusal,
     },
+    /// A container that is not taken in.
+    #[error(transparent)]
+    Description(#[from] DescriptionError),
     /// A certificate that can't be trusted.
     #[error(transparent)]
     Certificate(#[from] IdentityError),
@@ -191,9 +195,8 @@ impl Arrivals {
         let mut findings = precheck::pair::pair(source, own);
         findings.extend(precheck::pair::node(Subject::Destination, own));
         let mut clash = |code, what| findings.push(Finding::new(code, Subject::Destination, what));
-        let body = body_of(reservation)?;
+        let wanted = Description::of(reservation)?.published();
         let name = &reservation.order.service;
-        let wanted = published(&body);
         if self.engine.has_container(name.as_str()).await? {
             clash(Code::NameTaken, format!("a container named `{name}` is there already"));
         }
@@ -224,6 +227,7 @@ impl Arrivals {
     /// When the engine refuses, the image is another, or as many services as may are on their way in.
     pub async fn reserve(&self, reservation: &Reservation) -> Result<(), ArrivalError> {
         let id = reservation.order.id;
+        let mut body = Description::of(reservation)?.destination();
         // One at a time, so that the limit holds.
         let _admission = self.turn_of("reserve".to_owned()).lock_owned().await;
         let _turn = self.turn(id).await;
@@ -240,7 +244,6 @@ impl Arrivals {
         private_folder(&self.image(id))?;
         let name = id.to_string();
         hold(&name)?;
-        let mut body = destination_body(body_of(reservation)?, &name);
         if self.engine.image_digest(body.image.as_deref().unwrap_or_default()).await?.as_deref()
             != Some(reservation.image.as_str())
         {
@@ -414,8 +417,8 @@ impl Arrivals {
             && arrival.state != Holding::Finished
         {
             tracing::warn!(migration = %id, by, reason, "the source is said to be gone; nothing more is expected of it");
-            let body = body_of(&arrival.reservation)?;
-            self.put_back(id, &arrival, body.host_config.and_then(|host| host.restart_policy)).await?;
+            let restart = Description::of(&arrival.reservation)?.restart();
+            self.put_back(id, &arrival, restart).await?;
         }
         Ok(ReleaseAnswer::Runs)
     }
@@ -464,8 +467,7 @@ impl Arrivals {
     /// When the register refuses. A service that can't be started is told of and left.
     pub async fn revive(&self) -> Result<(), ArrivalError> {
         for arrival in self.store.arrivals(Holding::Released)? {
-            let body = body_of(&arrival.reservation)?;
-            let policy = body.host_config.and_then(|host| host.restart_policy);
+            let policy = Description::of(&arrival.reservation)?.restart();
             let stands = self.processes(&arrival).await.is_ok();
             if (stands || restarts(policy.as_ref()))
                 && let Err(error) = self.run(&arrival).await
@@ -664,34 +666,9 @@ pub(super) fn remove_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-fn body_of(reservation: &Reservation) -> Result<ContainerCreateBody, ArrivalError> {
-    serde_json::from_value(reservation.body.clone())
-        .map_err(|error| ArrivalError::Wrong(format!("the container's description can't be read: {error}")))
-}
-
-/// Ports of the node that a container takes, `6379/tcp`.
-fn published(body: &ContainerCreateBody) -> Vec<String> {
-    let bindings = body.host_config.as_ref().and_then(|host| host.port_bindings.as_ref());
-    let mut ports: Vec<String> = bindings
-        .into_iter()
-        .flatten()
-        .flat_map(|(inner, outer)| {
-            let protocol = inner.split_once('/').map_or("tcp", |(_, protocol)| protocol);
-            outer
-                .iter()
-                .flatten()
-                .filter_map(move |one| Some(format!("{}/{protocol}", one.host_port.as_ref()?)))
-        })
-        .collect();
-    ports.sort();
-    ports
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::docker::service_body;
-    use sterna_core::continuum::Run;
 
     #[test]
     fn a_memory_image_with_a_link_in_it_is_not_opened() {
@@ -706,18 +683,5 @@ mod tests {
         std::os::unix::fs::symlink(&precious, image.path().join("restore.log")).unwrap();
         hand_over(image.path(), image.path()).unwrap_err();
         assert_eq!(mode(&precious), 0o600);
-    }
-
-    #[test]
-    fn published_ports_are_those_of_the_node() {
-        let run = Run {
-            image: "x".into(),
-            command: vec![],
-            env: vec![],
-            ports: vec!["80/tcp".into(), "53/udp".into()],
-            volumes: vec![],
-            on: "a".into(),
-        };
-        assert_eq!(published(&service_body(&"s".into(), &run).unwrap()), ["53/udp", "80/tcp"]);
     }
 }
