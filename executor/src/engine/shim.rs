@@ -92,9 +92,9 @@ const CREATE_OPTIONS: [&str; 6] =
 
 /// The runtime's command and the container that a call is about.
 pub fn parse(arguments: &[OsString]) -> Option<(&str, &str)> {
-    let container = arguments.last()?.to_str()?;
-    let command = command_position(arguments).and_then(|at| arguments[at].to_str())?;
-    Some((command, container))
+    let (container, before) = arguments.split_last()?;
+    let command = before.get(command_position(before)?)?;
+    Some((command.to_str()?, container.to_str()?))
 }
 
 /// Position of the command: the first argument that is neither an option nor an option's value.
@@ -210,6 +210,12 @@ mod tests {
     #[test]
     fn without_a_note_everything_is_passed_on() {
         assert_eq!(decide(&words(CREATE), None), Call::Pass);
+    }
+
+    #[test]
+    fn a_command_without_a_container_is_passed_on() {
+        assert_eq!(parse(&words("create")), None);
+        assert_eq!(decide(&words("--root /run/r create"), Some(&note(false))), Call::Pass);
     }
 
     #[test]

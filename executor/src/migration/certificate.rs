@@ -44,7 +44,7 @@ impl Certificate {
         Self {
             migration: order.id,
             service: order.service.clone(),
-            epoch: epoch + 1,
+            epoch: epoch.saturating_add(1),
             destination: order.to.clone(),
             image: image.to_owned(),
             grounds,
@@ -69,6 +69,8 @@ mod tests {
         assert!(due.fits(&order, 3, "sha256:0"));
         assert!(!due.fits(&order, 4, "sha256:0"));
         assert!(!due.fits(&order, 3, "sha256:1"));
+        // What a peer says its epoch is may be anything.
+        assert!(!due.fits(&order, u64::MAX, "sha256:0"));
         let others = [
             Order { id: MigrationId::new(), ..order.clone() },
             Order { service: "other".into(), ..order.clone() },

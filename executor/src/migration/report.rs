@@ -70,7 +70,7 @@ pub struct Report {
 impl Report {
     /// What crossed the link, all phases together.
     pub fn bytes(&self) -> Bytes {
-        Bytes(self.phases.iter().map(|one| one.bytes.0).sum())
+        Bytes(self.phases.iter().fold(0, |sum, one| one.bytes.0.saturating_add(sum)))
     }
 
     /// From start to end.

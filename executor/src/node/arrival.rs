@@ -27,6 +27,7 @@ use crate::transfer::receive::{Allowance, receive};
 
 use super::api::{Arriving, NodeFacts, Part, Reservation, Restored, Verdict};
 use super::precheck;
+use super::precheck::description::published;
 use super::staging::{self, hand_over, private_folder};
 use super::store::{Arrival, Store, StoreError};
 
@@ -173,15 +174,15 @@ impl Arrivals {
     pub async fn check(
         &self,
         reservation: &Reservation,
+        body: &ContainerCreateBody,
         source: &NodeFacts,
         own: &NodeFacts,
     ) -> Result<Verdict, ArrivalError> {
         let mut findings = precheck::pair::pair(source, own);
         findings.extend(precheck::pair::node(Subject::Destination, own));
         let mut clash = |code, what| findings.push(Finding::new(code, Subject::Destination, what));
-        let body = body_of(reservation)?;
+        let wanted = published(body);
         let name = &reservation.order.service;
-        let wanted = published(&body);
         if self.engine.has_container(name.as_str()).await? {
             clash(Code::NameTaken, format!("a container named `{name}` is there already"));
         }
@@ -206,11 +207,15 @@ impl Arrivals {
         Ok(Verdict { findings, has_image, node: own.clone() })
     }
 
-    /// Creates the container, not started. Doing it twice is the same as doing it once.
+    /// Creates the container that a reservation describes, not started. Doing it twice is the same as doing it once.
     ///
     /// # Errors
     /// When the engine refuses, the image is another, or as many services as may are on their way in.
-    pub async fn reserve(&self, reservation: &Reservation) -> Result<(), ArrivalError> {
+    pub async fn reserve(
+        &self,
+        reservation: &Reservation,
+        body: ContainerCreateBody,
+    ) -> Result<(), ArrivalError> {
         let id = reservation.order.id;
         // One at a time, so that the limit holds.
         let _admission = self.turn_of("reserve".to_owned()).lock_owned().await;
@@ -235,7 +240,7 @@ impl Arrivals {
         private_folder(&self.image(id)).map_err(file("the folder for the memory image can't be made"))?;
         let name = id.to_string();
         hold(&name)?;
-        let mut body = destination_body(body_of(reservation)?, &name);
+        let mut body = destination_body(body, &name);
         if self.engine.image_digest(body.image.as_deref().unwrap_or_default()).await?.as_deref()
             != Some(reservation.image.as_str())
         {
@@ -471,42 +476,4 @@ fn let_go(name: &str) -> Result<(), ArrivalError> {
 fn body_of(reservation: &Reservation) -> Result<ContainerCreateBody, ArrivalError> {
     serde_json::from_value(reservation.body.clone())
         .map_err(|error| ArrivalError::Wrong(format!("the container's description can't be read: {error}")))
-}
-
-/// Ports of the node that a container takes, `6379/tcp`.
-fn published(body: &ContainerCreateBody) -> Vec<String> {
-    let bindings = body.host_config.as_ref().and_then(|host| host.port_bindings.as_ref());
-    let mut ports: Vec<String> = bindings
-        .into_iter()
-        .flatten()
-        .flat_map(|(inner, outer)| {
-            let protocol = inner.split_once('/').map_or("tcp", |(_, protocol)| protocol);
-            outer
-                .iter()
-                .flatten()
-                .filter_map(move |one| Some(format!("{}/{protocol}", one.host_port.as_ref()?)))
-        })
-        .collect();
-    ports.sort();
-    ports
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::docker::service_body;
-    use sterna_core::continuum::Run;
-
-    #[test]
-    fn published_ports_are_those_of_the_node() {
-        let run = Run {
-            image: "x".into(),
-            command: vec![],
-            env: vec![],
-            ports: vec!["80/tcp".into(), "53/udp".into()],
-            volumes: vec![],
-            on: "a".into(),
-        };
-        assert_eq!(published(&service_body(&"s".into(), &run).unwrap()), ["53/udp", "80/tcp"]);
-    }
 }

@@ -33,7 +33,7 @@ fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
 /// in the service. So the first is the owner, the second the group, and nobody else sees anything.
 ///
 /// # Errors
-/// When an owner can't be changed.
+/// When an owner can't be changed, or something that is no regular file is in it.
 pub fn hand_over(image: &Path, layer: &Path) -> io::Result<()> {
     let group = Some(std::fs::metadata(layer)?.gid());
     let open = |path: &Path, mode| {
@@ -41,7 +41,13 @@ pub fn hand_over(image: &Path, layer: &Path) -> io::Result<()> {
         std::fs::set_permissions(path, Permissions::from_mode(mode))
     };
     for entry in std::fs::read_dir(image)? {
-        open(&entry?.path(), 0o640)?;
+        let entry = entry?;
+        // CRIU would follow a link, as root and for writing too.
+        if !entry.file_type()?.is_file() {
+            let what = format!("{} is no regular file", entry.path().display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        open(&entry.path(), 0o640)?;
     }
     open(image, 0o750)
 }
@@ -132,5 +138,20 @@ mod tests {
         assert!(!image.exists());
         assert_eq!(std::fs::read(outer.path().join("other")).unwrap(), b"kept");
         shred(image).await.unwrap();
+    }
+
+    #[test]
+    fn a_memory_image_with_a_link_in_it_is_not_opened() {
+        let (outer, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        std::fs::write(image.path().join("core-1.img"), "x").unwrap();
+        hand_over(image.path(), image.path()).unwrap();
+        assert_eq!(mode(&image.path().join("core-1.img")), 0o640);
+        let precious = outer.path().join("precious");
+        std::fs::write(&precious, "x").unwrap();
+        std::fs::set_permissions(&precious, Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink(&precious, image.path().join("restore.log")).unwrap();
+        hand_over(image.path(), image.path()).unwrap_err();
+        assert_eq!(mode(&precious), 0o600);
     }
 }

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -44,8 +44,7 @@ impl Contents {
         let mut contents = Self::default();
         let size = file
             .and_then(|file| {
-                chunks(file, &mut vec![0; CHUNK], |offset, bytes, hash| {
-                    let _ = bytes;
+                chunks(&file, &mut vec![0; CHUNK], |offset, _, hash| {
                     contents.chunk(offset, hash);
                     Ok(())
                 })
@@ -57,28 +56,46 @@ impl Contents {
 
 /// Gives each chunk of a file that is not all zero, with its offset and hash; returns the file's size.
 pub(super) fn chunks(
-    mut file: File,
+    file: &File,
     buffer: &mut [u8],
     mut each: impl FnMut(u64, &[u8], &Digest) -> io::Result<()>,
 ) -> io::Result<u64> {
+    let size = file.metadata()?.len();
     let mut offset = 0;
-    loop {
+    while let Some(next) = next_data(file, offset, size)? {
+        // Chunks begin where they would if there were no holes.
+        offset = next - next % CHUNK as u64;
         let mut filled = 0;
         while filled < buffer.len() {
-            match file.read(&mut buffer[filled..])? {
+            match file.read_at(&mut buffer[filled..], offset + filled as u64)? {
                 0 => break,
                 n => filled += n,
             }
         }
         if filled == 0 {
-            return Ok(offset);
+            // It became shorter while it was read.
+            break;
         }
         let bytes = &buffer[..filled];
-        // Holes and zeroed memory need not cross the link.
+        // Zeroed memory need not cross the link either.
         if bytes.iter().any(|byte| *byte != 0) {
             each(offset, bytes, blake3::hash(bytes).as_bytes())?;
         }
         offset += filled as u64;
+    }
+    Ok(size)
+}
+
+/// Where data begins at or after an offset; `None` behind the last.
+fn next_data(file: &File, offset: u64, size: u64) -> io::Result<Option<u64>> {
+    use nix::errno::Errno;
+    let from = i64::try_from(offset).map_err(io::Error::other)?;
+    match nix::unistd::lseek(file, from, nix::unistd::Whence::SeekData) {
+        Ok(next) => Ok(u64::try_from(next).ok()),
+        Err(Errno::ENXIO) => Ok(None),
+        // A file system that knows of no holes.
+        Err(Errno::EINVAL | Errno::EOPNOTSUPP) => Ok((offset < size).then_some(offset)),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -178,5 +195,23 @@ mod tests {
         assert_ne!(one, of("a", line(0o600, Some([1; 32]))));
         assert_ne!(one, of("a", line(0o644, Some([2; 32]))));
         assert_ne!(one, of("a", line(0o644, None)));
+    }
+
+    #[test]
+    fn holes_are_not_read_and_change_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (sparse, full) = (folder.path().join("sparse"), folder.path().join("full"));
+        let file = File::create(&sparse).unwrap();
+        // Read byte by byte this would take hours.
+        file.set_len(1 << 42).unwrap();
+        file.write_all_at(b"x", (1 << 41) + 5).unwrap();
+        Contents::read(&sparse).unwrap();
+        file.set_len(0).unwrap();
+        file.set_len(3 * CHUNK as u64 + 7).unwrap();
+        file.write_all_at(b"x", CHUNK as u64 + 5).unwrap();
+        std::fs::write(&full, std::fs::read(&sparse).unwrap()).unwrap();
+        assert_eq!(Contents::read(&sparse).unwrap(), Contents::read(&full).unwrap());
+        file.write_all_at(b"y", 3 * CHUNK as u64 + 6).unwrap();
+        assert_ne!(Contents::read(&sparse).unwrap(), Contents::read(&full).unwrap());
     }
 }

@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{Mode, SFlag, mknod};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, mknod};
 use nix::unistd::{Gid, Uid, fchownat};
 use sterna_policies::quantity::Bytes;
 
@@ -295,10 +295,11 @@ impl Root {
         for (name, value) in &entry.attributes {
             xattr::set(&place.path, OsString::from_vec(name.clone()), value).map_err(say)?;
         }
-        // A link has no mode of its own; setting it would change what it points to.
+        // A link has no mode of its own, and one may stand by now where a folder was made: what it points to is none of ours.
         if !matches!(entry.kind, Kind::Symlink(_)) {
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(entry.mode);
-            std::fs::set_permissions(&place.path, mode).map_err(say)?;
+            let mode = Mode::from_bits_truncate(entry.mode);
+            fchmodat(&self.folder, &place.path, mode, FchmodatFlags::NoFollowSymlink)
+                .map_err(|error| say(error.into()))?;
         }
         let time = filetime::FileTime::from_unix_time(entry.modified.0, entry.modified.1);
         filetime::set_symlink_file_times(&place.path, time, time).map_err(say)
@@ -502,6 +503,21 @@ mod tests {
             std::fs::read_dir(outer.path()).unwrap().map(|one| one.unwrap().file_name()).collect();
         assert_eq!(left.len(), 2, "{left:?}");
         assert!(outer.path().join("precious").exists());
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_folder_does_not_lend_its_mode_to_what_it_points_to() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let outer = tempfile::tempdir().unwrap();
+        let precious = outer.path().join("precious");
+        std::fs::write(&precious, "x").unwrap();
+        std::fs::set_permissions(&precious, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let root = outer.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        let folder = Entry { mode: 0o4777, ..entry("d", Kind::Folder) };
+        let link = entry("d", Kind::Symlink(b"../precious".to_vec()));
+        take(&stream_of(vec![folder, link], vec![]), &root).unwrap_err();
+        assert_eq!(std::fs::metadata(&precious).unwrap().permissions().mode() & 0o7777, 0o600);
     }
 
     proptest! {

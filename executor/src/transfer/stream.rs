@@ -93,7 +93,7 @@ impl<W: Write> Writer<W> {
                 match opened {
                     Ok(file) => {
                         self.frame(&Frame::Entry(entry.clone()))?;
-                        let contents = self.chunks(&path, file, &mut buffer)?;
+                        let contents = self.chunks(&path, &file, &mut buffer)?;
                         sent.push((entry.path.clone(), contents.of_size(size)));
                     }
                     // It went while the pass ran; the next pass says so.
@@ -107,7 +107,7 @@ impl<W: Write> Writer<W> {
         Ok(sent)
     }
 
-    fn chunks(&mut self, path: &Path, file: File, buffer: &mut [u8]) -> io::Result<Contents> {
+    fn chunks(&mut self, path: &Path, file: &File, buffer: &mut [u8]) -> io::Result<Contents> {
         let mut contents = Contents::default();
         // A broken stream is not the file's fault.
         let mut broken = None;
@@ -208,8 +208,8 @@ impl<R: Read> Reader<R> {
     }
 
     fn count(&mut self, more: u64) -> io::Result<()> {
-        self.bytes += more;
-        if self.bytes <= self.most.0 {
+        if more <= self.most.0 - self.bytes {
+            self.bytes += more;
             return Ok(());
         }
         let what = format!("the stream is longer than the {} that were agreed on", self.most);

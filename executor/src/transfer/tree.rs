@@ -282,8 +282,12 @@ fn attributes(path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     };
     let mut all = Vec::new();
     for name in names {
-        if let Some(value) = xattr::get(path, &name).map_err(|error| at(path, error))? {
-            all.push((name.into_vec(), value));
+        match xattr::get(path, &name) {
+            Ok(Some(value)) => all.push((name.into_vec(), value)),
+            Ok(None) => {}
+            // The kernel takes a capability of no length, and then can't read it itself: it has no effect.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+            Err(error) => return Err(at(path, error)),
         }
     }
     all.sort();

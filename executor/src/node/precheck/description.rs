@@ -86,6 +86,24 @@ pub fn volumes(body: &ContainerCreateBody) -> BTreeSet<&str> {
     of_binds.chain(of_mounts).filter(|name| names::is_object(name)).collect()
 }
 
+/// Ports of the node that a container takes, `6379/tcp`.
+pub fn published(body: &ContainerCreateBody) -> Vec<String> {
+    let bindings = body.host_config.as_ref().and_then(|host| host.port_bindings.as_ref());
+    let mut ports: Vec<String> = bindings
+        .into_iter()
+        .flatten()
+        .flat_map(|(inner, outer)| {
+            let protocol = inner.split_once('/').map_or("tcp", |(_, protocol)| protocol);
+            outer
+                .iter()
+                .flatten()
+                .filter_map(move |one| Some(format!("{}/{protocol}", one.host_port.as_ref()?)))
+        })
+        .collect();
+    ports.sort();
+    ports
+}
+
 fn is_own_network(name: &str) -> bool {
     matches!(name, "" | "default" | "bridge" | "none")
 }
@@ -439,5 +457,11 @@ mod tests {
         body.host_config.get_or_insert_default().cgroupns_mode = Some(CgroupMode::HOST);
         assert_eq!(description(&body, 1), []);
         assert_eq!(description(&body, 2).len(), 1);
+    }
+
+    #[test]
+    fn published_ports_are_those_of_the_node() {
+        let run = Run { ports: vec!["80/tcp".into(), "53/udp".into()], ..run() };
+        assert_eq!(published(&service_body(&"s".into(), &run).unwrap()), ["53/udp", "80/tcp"]);
     }
 }

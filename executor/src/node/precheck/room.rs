@@ -7,7 +7,7 @@ use crate::node::api::{NodeFacts, Reservation};
 
 /// What a memory image takes. CRIU's other images are small; a tenth more covers them.
 pub fn image(memory: Bytes) -> Bytes {
-    Bytes(memory.0 + memory.0 / 10 + (16 << 20))
+    Bytes(memory.0.saturating_add(memory.0 / 10).saturating_add(16 << 20))
 }
 
 /// What speaks against an end that has this much room for a memory image.
@@ -26,13 +26,13 @@ pub fn destination(wanted: &Reservation, own: &NodeFacts, used: Bytes, has_image
     let mut short = |code, what| findings.push(Finding::new(code, Subject::Destination, what));
     // The image stands in RAM until the service runs.
     let beside = if own.staging_in_ram { image(wanted.memory) } else { Bytes::ZERO };
-    let memory = Bytes(wanted.memory.0 + beside.0);
+    let memory = Bytes(wanted.memory.0.saturating_add(beside.0));
     if memory > own.memory_free {
         let beside = if own.staging_in_ram { ", its image in RAM among it" } else { "" };
         let free = own.memory_free;
         short(Code::Memory, format!("it needs {memory}{beside}, and {free} are free"));
     }
-    let together = Bytes(used.0 + wanted.memory.0);
+    let together = Bytes(used.0.saturating_add(wanted.memory.0));
     if together > own.memory {
         let what = format!(
             "services may use {} and use {used} already; this one needs {}",
@@ -40,7 +40,7 @@ pub fn destination(wanted: &Reservation, own: &NodeFacts, used: Bytes, has_image
         );
         short(Code::Memory, what);
     }
-    let disk = Bytes(wanted.files.0 + if has_image { 0 } else { wanted.image_size.0 });
+    let disk = Bytes(wanted.files.0.saturating_add(if has_image { 0 } else { wanted.image_size.0 }));
     if disk > own.engine_free {
         let free = own.engine_free;
         short(Code::Disk, format!("its image and files need {disk}, and the engine has {free} free"));

@@ -31,7 +31,7 @@ pub(super) async fn check(
     addressed(&agent, &caller, &reservation)?;
     let body = bounds::reservation(&reservation)?;
     let own = facts::gather(&agent.config, &agent.engine).await?;
-    let mut verdict = agent.arrivals.check(&reservation, &source, &own).await?;
+    let mut verdict = agent.arrivals.check(&reservation, &body, &source, &own).await?;
     verdict.findings.extend(description(&body, own.cgroup));
     Ok(Json(verdict))
 }
@@ -61,7 +61,7 @@ pub(super) async fn reserve(
     if !against.is_empty() {
         return Err(Refusal(StatusCode::FORBIDDEN, finding::line(&against)));
     }
-    whole(async move { agent.arrivals.reserve(&reservation).await }).await
+    whole(async move { agent.arrivals.reserve(&reservation, body).await }).await
 }
 
 /// Refuses a reservation that is not between the caller and this node.

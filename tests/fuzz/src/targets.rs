@@ -1,0 +1,23 @@
+//! What each target does, and genuine messages to begin from.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`stream`] | frames of the data stream |
+//! | [`receive`] | a stream made into files: raw, and hostile behind right hashes |
+//! | [`api`] | bodies and answers of the agent's API |
+//! | [`examples`] | genuine ones of these |
+//! | [`seal`] | commit certificates, changed |
+//! | [`description`] | the container of a reservation |
+//! | [`names`] | certificates of peers, ids in paths, parts |
+//! | [`log`] | logs of CRIU |
+//! | [`runtime`] | calls of the runtime shim, and its note |
+
+pub mod api;
+pub mod description;
+pub mod examples;
+pub mod log;
+pub mod names;
+pub mod receive;
+pub mod runtime;
+pub mod seal;
+pub mod stream;
