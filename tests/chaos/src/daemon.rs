@@ -171,8 +171,8 @@ mod tests {
         let open = ordered("1", 0, &[]);
         let back = ordered("1", 0, &["rolled-back"]);
         let moved = ordered("2", 9, &["moved"]);
-        assert!(!is_over(&[open.clone()], true) && !is_over(&[open, moved.clone()], false));
-        assert!(!is_over(&[back.clone()], false) && is_over(&[back.clone()], true));
+        assert!(!is_over(std::slice::from_ref(&open), true) && !is_over(&[open, moved.clone()], false));
+        assert!(!is_over(std::slice::from_ref(&back), false) && is_over(std::slice::from_ref(&back), true));
         assert!(is_over(&[back, moved], false));
     }
 }

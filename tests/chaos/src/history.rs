@@ -183,16 +183,16 @@ pub(crate) mod tests {
         let moved = departure("1", "moved", 5);
         let fine = ordered("1", 1, &["moved"]);
         for rows in [&[][..], &["moved", "moved"], &["rolled-back"]] {
-            assert_eq!(judge(&[ordered("1", 1, rows)], &[moved.clone()]).len(), 1, "{rows:?}");
+            assert_eq!(judge(&[ordered("1", 1, rows)], std::slice::from_ref(&moved)).len(), 1, "{rows:?}");
         }
         let mut bare = fine.clone();
         bare.outcomes[0].reported = false;
-        assert_eq!(judge(&[bare], &[moved.clone()]).len(), 1);
-        assert_eq!(judge(&[fine.clone()], &[]).len(), 1, "nobody moved it");
-        assert_eq!(judge(&[], &[moved.clone()]).len(), 1, "nobody ordered it");
+        assert_eq!(judge(&[bare], std::slice::from_ref(&moved)).len(), 1);
+        assert_eq!(judge(std::slice::from_ref(&fine), &[]).len(), 1, "nobody moved it");
+        assert_eq!(judge(&[], std::slice::from_ref(&moved)).len(), 1, "nobody ordered it");
         let mut other = fine.clone();
         other.service = "redis".into();
-        assert_eq!(judge(&[other], &[moved.clone()]).len(), 1);
+        assert_eq!(judge(&[other], std::slice::from_ref(&moved)).len(), 1);
         let early = [fine, ordered("2", 4, &["refused"])];
         assert_eq!(judge(&early, &[moved]).len(), 1, "ordered while the first ran");
         let seen = History { wrong: vec!["it ended".into()], ..History::default() };

@@ -1,6 +1,6 @@
 //! Several services move at once, in both directions, and wait for their turn where an agent takes no more.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test ends at the first surprise, and tells")]
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use std::time::{Duration, Instant};
 

@@ -4,8 +4,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
     reason = "a test ends at the first surprise, and says how many calls it made"
 )]
 
