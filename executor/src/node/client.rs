@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use std::time::Duration;
 use sterna_core::continuum::NodeName;
 use thiserror::Error;
-use tokio::io::AsyncBufReadExt as _;
+use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::io::StreamReader;
 
 use crate::error_chain::chain;
@@ -66,6 +66,22 @@ pub enum ClientError {
 
 /// Time for an answer that moves no data.
 const ANSWER: Duration = Duration::from_secs(60);
+/// Most bytes of an answer: several times what a page of migrations takes.
+const LARGEST: usize = 16 << 20;
+/// Most bytes of an event: a report with every reason that there is.
+const LINE: usize = 1 << 20;
+
+/// Reads an answer, or says why it can't be.
+async fn read<T: DeserializeOwned>(mut response: Response) -> Result<T, String> {
+    let mut text = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(|error| chain(&error))? {
+        if text.len() + piece.len() > LARGEST {
+            return Err(format!("its answer is longer than {LARGEST} bytes"));
+        }
+        text.extend_from_slice(&piece);
+    }
+    serde_json::from_slice(&text).map_err(|error| format!("its answer can't be read: {error}"))
+}
 
 /// Time for which a connection is kept open between calls.
 const KEPT: Duration = Duration::from_secs(15);
@@ -141,7 +157,7 @@ impl AgentClient {
             return Ok(response);
         }
         let status = response.status();
-        let reason = match response.json::<Problem>().await {
+        let reason = match read::<Problem>(response).await {
             Ok(problem) => problem.error,
             Err(_) => format!("HTTP status {status}"),
         };
@@ -154,10 +170,10 @@ impl AgentClient {
 
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
         let response = self.send(request).await?;
-        response.json().await.map_err(|error| ClientError::Silent {
+        read(response).await.map_err(|reason| ClientError::Silent {
             node: self.node.clone(),
             address: self.address.clone(),
-            reason: chain(&error),
+            reason,
         })
     }
 
@@ -277,8 +293,9 @@ impl AgentClient {
         id: MigrationId,
     ) -> Result<impl Stream<Item = Result<Event, std::io::Error>>, ClientError> {
         let response = self.send(self.request(Method::GET, &format!("/migrations/{id}/events"))).await?;
-        let lines = StreamReader::new(response.bytes_stream().map_err(std::io::Error::other)).lines();
-        Ok(tokio_stream::wrappers::LinesStream::new(lines).and_then(|line: String| async move {
+        let input = StreamReader::new(response.bytes_stream().map_err(std::io::Error::other));
+        let lines = FramedRead::new(input, LinesCodec::new_with_max_length(LINE));
+        Ok(lines.map_err(std::io::Error::other).and_then(|line: String| async move {
             serde_json::from_str(&line).map_err(std::io::Error::other)
         }))
     }
@@ -358,5 +375,19 @@ impl AgentClient {
     /// As above, and when it runs the service already.
     pub async fn discard(&self, id: MigrationId) -> Result<(), ClientError> {
         self.answer(self.request(Method::DELETE, &format!("/arrivals/{id}")).timeout(ANSWER)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn answers_have_an_end() {
+        let answer = |text: String| Response::from(axum::http::Response::new(text));
+        assert_eq!(read(answer("[1, 2]".into())).await, Ok(vec![1, 2]));
+        let long = format!("\"{}\"", "x".repeat(LARGEST));
+        assert!(read::<String>(answer(long)).await.unwrap_err().contains("longer"));
+        assert!(read::<String>(answer("<html>".into())).await.unwrap_err().contains("can't be read"));
     }
 }
