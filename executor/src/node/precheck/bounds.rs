@@ -15,8 +15,8 @@ use crate::node::canary::is_canary;
 
 use super::description::volumes;
 
-/// A migration that takes longer has long been overtaken by what it was for.
-const LONGEST: Millis = Millis::from_micros(7 * 24 * 3600 * 1_000_000);
+/// A week: a migration that takes longer has long been overtaken by what it was for.
+const LONGEST: Millis = Millis::from_micros(7 * 24 * 3600 * 1_000_000_000);
 /// No machine has a petabyte of memory or holds that of one service's files; sums of such sizes can't overflow.
 const LARGEST: Bytes = Bytes(1 << 50);
 /// A service that changes owners once a second for a million years gets this far.
@@ -193,6 +193,10 @@ mod tests {
     #[test]
     fn what_a_source_asks_for_is_within_bounds() {
         reservation(&plain()).unwrap();
+        let mut slow = plain();
+        slow.order.deadline = "2d".parse().unwrap();
+        slow.order.freeze_lease = "1h".parse().unwrap();
+        reservation(&slow).unwrap();
         let mut canary = plain();
         canary.order.service =
             sterna_core::continuum::ServiceName(format!("sterna-canary-{}", canary.order.id));
