@@ -9,18 +9,19 @@ use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, HostConfig, RestartPolicy,
 };
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, ImportImageOptionsBuilder, ListContainersOptionsBuilder,
-    RemoveContainerOptionsBuilder, RemoveVolumeOptions, StartContainerOptions,
+    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+    RemoveVolumeOptions, StartContainerOptions,
 };
-use bytes::Bytes as Data;
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
-use sterna_core::continuum::{Run, ServiceName};
-use sterna_policies::quantity::Bytes;
+use sterna_core::continuum::ServiceName;
 use thiserror::Error;
 
+use super::names;
 use super::processes::Processes;
-use super::{criu, names};
+
+mod body;
+mod images;
+pub use body::{destination_body, service_body};
 
 /// The label that makes a container a service. Its value is the service's name.
 pub const SERVICE_LABEL: &str = "sterna.service";
@@ -394,19 +395,6 @@ impl Engine {
         Ok(others.filter(uses).flat_map(|one| one.names.unwrap_or_default()).collect())
     }
 
-    /// Size of an image with all its layers.
-    ///
-    /// # Errors
-    /// When there is none or the engine does not answer.
-    pub async fn image_size(&self, image: &str) -> Result<Bytes, EngineError> {
-        let seen = self
-            .docker
-            .inspect_image(image_name(image)?)
-            .await
-            .map_err(failed(format!("inspect image {image}")))?;
-        Ok(Bytes(seen.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0)))
-    }
-
     /// Containers with a label, by id, running or not.
     ///
     /// # Errors
@@ -457,53 +445,6 @@ impl Engine {
             .await
             .map_err(failed("set the restart policy"))
     }
-
-    /// Digest of an image; `None` where this engine has no such image.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
-    pub async fn image_digest(&self, image: &str) -> Result<Option<String>, EngineError> {
-        match self.docker.inspect_image(image_name(image)?).await {
-            Ok(seen) => Ok(seen.id),
-            Err(error) if is_not_found(&error) => Ok(None),
-            Err(error) => Err(failed(format!("inspect image `{image}`"))(error)),
-        }
-    }
-
-    /// An image with all its layers, as `docker save` writes it.
-    pub fn save_image(
-        &self,
-        image: &str,
-    ) -> impl Stream<Item = Result<Data, std::io::Error>> + Send + 'static {
-        let docker = self.docker.clone();
-        let image = image.to_owned();
-        let (sender, receiver) = tokio::sync::mpsc::channel(8);
-        tokio::spawn(async move {
-            let mut stream = std::pin::pin!(docker.export_image(&image));
-            while let Some(piece) = stream.next().await {
-                if sender.send(piece.map_err(std::io::Error::other)).await.is_err() {
-                    break;
-                }
-            }
-        });
-        tokio_stream::wrappers::ReceiverStream::new(receiver)
-    }
-
-    /// Takes in an image as `docker save` writes it.
-    ///
-    /// # Errors
-    /// When the stream breaks or the engine refuses.
-    pub async fn load_image<S>(&self, stream: S) -> Result<(), EngineError>
-    where
-        S: Stream<Item = Result<Data, std::io::Error>> + Send + 'static,
-    {
-        let options = ImportImageOptionsBuilder::default().quiet(true).build();
-        self.docker
-            .import_image_stream(options, stream, None)
-            .try_for_each(|_| async { Ok(()) })
-            .await
-            .map_err(failed("load the image"))
-    }
 }
 
 /// Whether a container's own description names this volume.
@@ -524,86 +465,9 @@ pub fn restarts(policy: Option<&RestartPolicy>) -> bool {
     matches!(policy.and_then(|policy| policy.name), Some(ALWAYS | UNLESS_STOPPED))
 }
 
-/// What a service of the inventory is created from. It is started again when it ends, and with its node.
-///
-/// # Errors
-/// When a port or volume is malformed.
-pub fn service_body(service: &ServiceName, run: &Run) -> Result<ContainerCreateBody, EngineError> {
-    use bollard::models::{PortBinding, RestartPolicyNameEnum};
-    let mut exposed = Vec::new();
-    let mut bindings = HashMap::new();
-    for port in &run.ports {
-        let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
-        let number: u16 = number
-            .parse()
-            .map_err(|_| EngineError::Malformed(format!("`{port}` is not a port such as \"6379/tcp\"")))?;
-        let key = format!("{number}/{protocol}");
-        let binding = PortBinding { host_ip: None, host_port: Some(number.to_string()) };
-        bindings.insert(key.clone(), Some(vec![binding]));
-        exposed.push(key);
-    }
-    let non_empty = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
-    Ok(ContainerCreateBody {
-        image: Some(run.image.clone()),
-        cmd: non_empty(&run.command),
-        env: non_empty(&run.env),
-        hostname: Some(service.to_string()),
-        exposed_ports: (!exposed.is_empty()).then_some(exposed),
-        labels: Some(HashMap::from([(SERVICE_LABEL.to_owned(), service.to_string())])),
-        host_config: Some(HostConfig {
-            runtime: Some(RUNTIME.to_owned()),
-            port_bindings: (!bindings.is_empty()).then_some(bindings),
-            binds: non_empty(&run.volumes),
-            restart_policy: Some(RestartPolicy {
-                name: Some(RestartPolicyNameEnum::ALWAYS),
-                maximum_retry_count: None,
-            }),
-            ..HostConfig::default()
-        }),
-        ..ContainerCreateBody::default()
-    })
-}
-
-/// What the destination of a migration is created from: the source's own description, marked as made by it, held by CRIU's
-/// settings file of its name, and without a restart policy until the migration has ended.
-pub fn destination_body(mut body: ContainerCreateBody, migration: &str) -> ContainerCreateBody {
-    body.labels.get_or_insert_default().insert(MIGRATION_LABEL.to_owned(), migration.to_owned());
-    let host = body.host_config.get_or_insert_default();
-    host.restart_policy = None;
-    host.runtime = Some(RUNTIME.to_owned());
-    let settings = criu::settings_path(migration).to_string_lossy().into_owned();
-    host.annotations.get_or_insert_default().insert(criu::ANNOTATION.to_owned(), settings);
-    body
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn run() -> Run {
-        Run {
-            image: "redis".into(),
-            command: vec!["redis-server".into()],
-            env: vec![],
-            ports: vec!["6379/tcp".into()],
-            volumes: vec!["data:/data".into()],
-            on: "a".into(),
-        }
-    }
-
-    #[test]
-    fn a_service_is_labelled_and_published() {
-        let body = service_body(&"redis".into(), &run()).unwrap();
-        assert_eq!(body.labels.unwrap()[SERVICE_LABEL], "redis");
-        let host = body.host_config.unwrap();
-        assert_eq!(
-            host.port_bindings.unwrap()["6379/tcp"].as_ref().unwrap()[0].host_port.as_deref(),
-            Some("6379")
-        );
-        assert_eq!(host.binds.unwrap(), ["data:/data"]);
-        let bad = Run { ports: vec!["many".into()], ..run() };
-        assert!(service_body(&"redis".into(), &bad).is_err());
-    }
 
     #[test]
     fn volumes_without_a_name_are_told_from_those_with_one() {
@@ -614,19 +478,5 @@ mod tests {
         };
         assert!(is_named(Some(&host), "data") && is_named(Some(&host), "more"));
         assert!(!is_named(Some(&host), "0123") && !is_named(None, "data"));
-    }
-
-    #[test]
-    fn the_destination_is_held_and_not_restarted() {
-        let mut body = service_body(&"redis".into(), &run()).unwrap();
-        body.host_config.as_mut().unwrap().restart_policy = Some(RestartPolicy::default());
-        assert!(restarts(
-            service_body(&"redis".into(), &run()).unwrap().host_config.unwrap().restart_policy.as_ref()
-        ));
-        let body = destination_body(body, "m1");
-        assert_eq!(body.labels.unwrap()[MIGRATION_LABEL], "m1");
-        let host = body.host_config.unwrap();
-        assert_eq!(host.restart_policy, None);
-        assert_eq!(host.annotations.unwrap()[criu::ANNOTATION], "/run/sterna/criu/m1.conf");
     }
 }

@@ -2,26 +2,23 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use jiff::Timestamp;
-use nix::sys::time::TimeValLike as _;
-use nix::time::{ClockId, clock_gettime};
 use rusqlite::{Connection, OptionalExtension as _, params};
-use serde::{Deserialize, Serialize};
 use sterna_core::continuum::{NodeName, ServiceName};
-use sterna_policies::quantity::Millis;
 use thiserror::Error;
 
 use crate::migration::certificate::Certificate;
 use crate::migration::holding::Holding;
-use crate::migration::machine::{Register, StepError};
 use crate::migration::order::{MigrationId, Order};
 use crate::migration::phase::Phase;
 use crate::migration::register::Decision;
 use crate::migration::report::Report;
 
 use super::api::Reservation;
+
+mod register;
+pub use register::DepartureRegister;
 
 /// The store can't be read or written.
 #[derive(Debug, Error)]
@@ -371,83 +368,6 @@ impl Store {
     }
 }
 
-/// The register of one departure, as the machine writes it.
-#[derive(Debug)]
-pub struct DepartureRegister {
-    store: Store,
-    id: MigrationId,
-}
-
-impl DepartureRegister {
-    fn write(&self, sql: &str, value: &str) -> Result<usize, StepError> {
-        let rows = self.store.lock().execute(sql, params![self.id.to_string(), value]);
-        rows.map_err(failed("written")).map_err(|error| StepError::from_error(&error))
-    }
-}
-
-impl Register for DepartureRegister {
-    fn reached(&mut self, phase: Phase) -> Result<(), StepError> {
-        self.write("UPDATE departures SET phase = ?2 WHERE id = ?1", phase.name()).map(drop)
-    }
-
-    fn decide(&mut self, decision: Decision) -> Result<Decision, StepError> {
-        // The rule of `Decision::settle`, as compare-and-set.
-        self.write(
-            "UPDATE departures SET decision = ?2 WHERE id = ?1 AND decision = 'undecided'",
-            decision.name(),
-        )?;
-        let stands = self.store.departure(self.id).map_err(|error| StepError::from_error(&error))?;
-        let stands =
-            stands.ok_or_else(|| StepError::Failed("the departure is not in the register".to_owned()))?;
-        Ok(stands.decision)
-    }
-
-    fn freezing(&mut self) -> Result<(), StepError> {
-        self.write("UPDATE departures SET froze = ?2 WHERE id = ?1", &json(&Uptime::now()?)).map(drop)
-    }
-
-    fn frozen_for(&self) -> Option<Millis> {
-        let froze = self.store.lock().query_row(
-            "SELECT froze FROM departures WHERE id = ?1",
-            [self.id.to_string()],
-            |row| row.get::<_, Option<String>>(0),
-        );
-        let froze: Uptime = serde_json::from_str(&froze.ok()??).ok()?;
-        Uptime::now().ok()?.since(&froze)
-    }
-
-    fn ended(&mut self, report: &Report) -> Result<(), StepError> {
-        let sql = format!(
-            "UPDATE departures SET report = ?2, ended = '{}' WHERE id = ?1 AND report IS NULL",
-            Timestamp::now()
-        );
-        self.write(&sql, &json(report)).map(drop)
-    }
-}
-
-/// A moment that can be compared across a restart of the agent, whatever is done to the clock, but not of the node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Uptime {
-    boot: String,
-    micros: i64,
-}
-
-impl Uptime {
-    fn now() -> Result<Self, StepError> {
-        let failed = |error: &dyn std::error::Error| StepError::from_error(error);
-        let time = clock_gettime(ClockId::CLOCK_BOOTTIME).map_err(|error| failed(&error))?;
-        let boot =
-            std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(|error| failed(&error))?;
-        Ok(Self { boot: boot.trim().to_owned(), micros: time.num_microseconds() })
-    }
-
-    fn since(&self, earlier: &Self) -> Option<Millis> {
-        let micros =
-            u64::try_from(self.micros - earlier.micros).ok().filter(|_| self.boot == earlier.boot)?;
-        Some(Millis::from_duration(Duration::from_micros(micros)))
-    }
-}
-
 /// The value of a word in a column; a word that is none means that another program wrote there.
 fn word<T>(column: usize, text: &str, of: impl Fn(&str) -> Option<T>) -> rusqlite::Result<T> {
     of(text).ok_or_else(|| {
@@ -478,6 +398,8 @@ fn parse<T: serde::de::DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
 mod tests {
     use super::*;
     use crate::migration::certificate::Grounds;
+    use crate::migration::machine::Register as _;
+    use sterna_policies::quantity::Millis;
 
     #[test]
     fn the_register_decides_once_and_survives() {
