@@ -234,7 +234,8 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
             let carry = mover.carry_certificate(*id, from, to);
             let _in_time = tokio::time::timeout(CARRY, carry).await;
         }
-        let forgotten = self.recall.look(&view, &mover, &self.history, &*self.tell).await?;
+        let now = self.clock.now();
+        let forgotten = self.recall.look(&view, &mover, &self.history, now, &*self.tell).await?;
         self.settle(&view, &forgotten).await?;
         let (policy, continuum) = (self.files.policy.value(), self.files.inventory.value());
         let considered =

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use sterna_core::continuum::NodeName;
 use sterna_executor::fleet::FleetView;
 use sterna_executor::migration::order::MigrationId;
@@ -29,6 +30,7 @@ impl Recall {
         view: &FleetView,
         mover: &M,
         history: &HistoryStore,
+        now: Timestamp,
         tell: &(dyn Fn(&Notice<'_>) + Send + Sync),
     ) -> Result<BTreeSet<MigrationId>, HistoryError> {
         let open = history.open_intents().await?;
@@ -50,7 +52,7 @@ impl Recall {
                 .extend(open.iter().filter(|one| one.from == *node && !remembers(one.id)).map(|one| one.id));
             for standing in standings.into_iter().filter(|one| one.report.is_some()) {
                 let (id, service) = (standing.order.id, standing.order.service.clone());
-                if history.recall(standing).await? {
+                if history.recall(standing, now).await? {
                     let line =
                         format!("migration {id} of `{service}`: recorded as its source's agent remembers it");
                     tell(&Notice::Settled(&line));

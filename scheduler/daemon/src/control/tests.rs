@@ -351,6 +351,17 @@ async fn a_lost_history_is_made_anew_from_what_the_agents_remember() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_agent_whose_clock_is_ahead_does_not_make_the_past_last_longer() {
+    let mut bench = bench(Mode::Observe, Fate::Moves, real());
+    let ahead = Some("2199-01-01T00:00:00Z".parse().unwrap());
+    let standing = Standing { ended: ahead, ..remembered(MigrationId::new()) };
+    bench.place.remembered.lock().unwrap().push(standing);
+    bench.run(2).await;
+    let past = bench.scheduler.history.for_decision().await.unwrap();
+    assert!(past.last(&"shop".into()).unwrap().ended <= bench.scheduler.clock.now());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_order_whose_end_was_not_seen_is_settled_by_the_agents_report() {
     let mut bench = bench(Mode::Auto, Fate::Silent, real());
     bench.run(1).await;

@@ -112,10 +112,14 @@ impl HistoryStore {
     /// Records a migration that has ended as its source's agent remembers it, with an intent where there is none: the history
     /// was lost, or the migration was ordered by hand. Gives whether that was news.
     ///
+    /// The agent's clock may be ahead of ours: nothing has ended later than `now`, or it would be held against the service
+    /// until our clock gets there.
+    ///
     /// # Errors
     /// When it can't be written.
-    pub async fn recall(&self, standing: Standing) -> Result<bool, HistoryError> {
+    pub async fn recall(&self, standing: Standing, now: Timestamp) -> Result<bool, HistoryError> {
         let Standing { order, report: Some(report), taken, ended, .. } = standing else { return Ok(false) };
+        let (taken, ended) = (taken.min(now), ended.unwrap_or(taken).min(now));
         let id = order.id.to_string();
         let known = self
             .work(move |connection, path| {
@@ -149,7 +153,7 @@ impl HistoryStore {
             })
             .await?;
         if !known {
-            self.record_migration(report, ended.unwrap_or(taken)).await?;
+            self.record_migration(report, ended).await?;
         }
         Ok(!known)
     }
