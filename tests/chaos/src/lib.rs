@@ -118,7 +118,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     // Side by side in this one task: what starts programs here must live as long as they.
     let lanes = (0..args.lanes).map(|lane| {
-        let name = if lane == 0 { args.name.clone() } else { format!("{}-{lane}", args.name) };
+        // None begins with another: what a lane leaves behind is found by its name.
+        let name = if args.lanes == 1 { args.name.clone() } else { format!("{}-{}", args.name, lane + 1) };
         run_lane(&binary, name, &args.evidence, &queue, &bar)
     });
     let (mut sums, mut failed) = (Sums::default(), None);
