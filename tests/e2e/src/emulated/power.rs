@@ -19,6 +19,8 @@ const NODES: [&str; 2] = ["a1", "b1"];
 const SERVICE: &str = "redis";
 const PORT: u16 = 6379;
 const KEYS: usize = 500;
+/// After so many cuts a migration is let alone, and shows how long one takes.
+const UNDISTURBED: u32 = 3;
 /// How long the power is off.
 const OFF: Duration = Duration::from_secs(2);
 /// How long agents may take to settle after both answer again.
@@ -265,7 +267,11 @@ impl Scene {
         let differences = dataset.differences(address, 3).await?;
         ensure!(differences.is_empty(), "acknowledged writes are lost: {}", differences.join("; "));
         self.writer = Some(Writer::start(&self.hosts.addresses(PORT).await?, dataset));
-        self.move_undisturbed().await.context("the next migration")
+        // The migration that is cut next starts from here too; one in three is let alone to its end.
+        if cut.number.is_multiple_of(UNDISTURBED) {
+            self.move_undisturbed().await.context("the next migration")?;
+        }
+        Ok(())
     }
 
     /// Waits until one node owns and runs the service, the other has nothing of it, and no register has an open end; gives
