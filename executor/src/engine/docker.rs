@@ -1,7 +1,7 @@
 //! The nested engine, by bollard on its local socket.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bollard::Docker;
 use bollard::errors::Error as BollardError;
@@ -218,6 +218,15 @@ impl Engine {
         let docker = Docker::connect_with_unix_defaults().map_err(failed("be reached"))?;
         let docker = docker.negotiate_version().await.map_err(failed("agree on an API version"))?;
         Ok(Self { docker })
+    }
+
+    /// One at whose socket nobody listens.
+    #[cfg(test)]
+    pub fn deaf(folder: &Path) -> Self {
+        let socket = folder.join("engine.sock");
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        let version = bollard::API_DEFAULT_VERSION;
+        Self { docker: Docker::connect_with_unix(&socket.to_string_lossy(), 1, version).unwrap() }
     }
 
     /// Its version.

@@ -124,7 +124,7 @@ impl Canaries {
 
     async fn fly(&self, order: &Order, own: NodeFacts) -> Result<(), StepError> {
         let failed = |error: &dyn std::error::Error| StepError::from_error(error);
-        self.sweep().await;
+        self.clear().await;
         let image = self.image().await?;
         let id = MigrationId::new();
         let name = format!("{PREFIX}{id}");
@@ -187,9 +187,14 @@ impl Canaries {
         Ok(image::NAME.to_owned())
     }
 
-    /// Removes canaries that an earlier life of this agent left at the source. Those that came in are looked after by what
-    /// looks after all arrivals.
+    /// Removes canaries that an earlier life of this agent left at the source, after a trial that is under way: its container
+    /// looks like one of those until the register has it. Those that came in are looked after by what looks after all arrivals.
     pub async fn sweep(&self) {
+        let _turn = self.turn.lock().await;
+        self.clear().await;
+    }
+
+    async fn clear(&self) {
         let under_way = self.store.departures_under_way().unwrap_or_default();
         for container in self.engine.labelled(LABEL).await.unwrap_or_default() {
             let arrived = match self.engine.inspect(&container).await {
@@ -249,6 +254,23 @@ mod tests {
             proof.made = long_ago;
             assert!(!proof.holds(&between(&facts, &facts)));
         }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_swept_while_a_trial_is_under_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let authority = crate::identity::Authority::open(&folder.path().join("authority")).unwrap();
+        let credentials = authority.issue(&crate::identity::Role::Agent("a1".into())).unwrap();
+        let canaries = Canaries::new(Engine::deaf(folder.path()), store, credentials, folder.path().into());
+        let trial = canaries.turn.lock().await;
+        let soon = Duration::from_millis(50);
+        assert!(
+            tokio::time::timeout(soon, canaries.sweep()).await.is_err(),
+            "it took the trial for a left-over"
+        );
+        drop(trial);
+        canaries.sweep().await;
     }
 
     #[test]
