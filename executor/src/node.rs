@@ -9,6 +9,8 @@
 //! | [`facts`] | what the node is |
 //! | [`running`] | migrations under way, their events, and those found at the start |
 //! | [`admission`] | how many migrations may be under way at once |
+//! | [`bandwidth`] | how much of a link migrations may take |
+//! | [`progress`] | what has crossed so far |
 //! | [`server`] | the API: starting up, routes, who may call which |
 //! | [`precheck`] | what speaks against a migration, before anything is touched |
 //! | [`assessment`] | the answer to: may it go there, and what would that cost? |
@@ -23,6 +25,7 @@ pub mod admission;
 pub mod api;
 pub mod arrival;
 pub mod assessment;
+pub mod bandwidth;
 pub mod canary;
 pub mod client;
 pub mod config;
@@ -31,6 +34,7 @@ pub mod facts;
 pub mod inquiry;
 pub mod listener;
 pub mod precheck;
+pub mod progress;
 pub mod running;
 pub mod server;
 pub mod staging;

@@ -24,6 +24,7 @@ use crate::identity::{Credentials, IdentityError};
 
 use super::api::NodeFacts;
 use super::arrival::Arrivals;
+use super::bandwidth::Bandwidth;
 use super::config::AgentConfig;
 use super::facts;
 use super::inquiry::inquire;
@@ -98,7 +99,9 @@ pub async fn serve(
         credentials.clone(),
         admission.arriving.max(1),
     );
-    let running = Running::new(engine.clone(), store.clone(), credentials.clone(), staging, admission);
+    let bandwidth = Bandwidth::new(config.bandwidth_per_peer);
+    let running =
+        Running::new(engine.clone(), store.clone(), credentials.clone(), staging, admission, bandwidth);
     if let Err(error) = running.recover(&own) {
         // It is tried again at the next start; until then the services stay as they are, safe.
         tracing::error!(%error, "migrations left under way can't be taken up");

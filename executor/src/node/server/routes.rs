@@ -75,6 +75,7 @@ routes! {
     GET "/v1/arrivals/{id}" Both Nothing arrivals::arriving;
     DELETE "/v1/arrivals/{id}" Agents Nothing arrivals::discard;
     PUT "/v1/arrivals/{id}/parts/memory" Agents Stream arrivals::receive_memory;
+    PUT "/v1/arrivals/{id}/parts/ahead" Agents Stream arrivals::receive_ahead;
     PUT "/v1/arrivals/{id}/parts/layer" Agents Stream arrivals::receive_layer;
     PUT "/v1/arrivals/{id}/parts/volume/{name}" Agents Stream arrivals::receive_volume;
     POST "/v1/arrivals/{id}/restore" Agents Nothing arrivals::restore;
