@@ -28,6 +28,7 @@ use super::client::AgentClient;
 use super::precheck;
 use super::staging::{private_folder, shred};
 use super::store::Departure;
+use super::traffic::Traffic;
 
 mod forward;
 mod sending;
@@ -61,6 +62,7 @@ pub struct Leaving {
     frozen: Tree,
     started_anew: Option<String>,
     canaries: Option<Canaries>,
+    traffic: Traffic,
 }
 
 fn failed(error: impl std::error::Error) -> StepError {
@@ -96,7 +98,14 @@ impl Leaving {
             frozen: Tree::new(),
             started_anew: None,
             canaries: None,
+            traffic: Traffic::default(),
         }
+    }
+
+    /// Has fronts told when the service is frozen and when it goes on.
+    pub fn announcing(mut self, traffic: Traffic) -> Self {
+        self.traffic = traffic;
+        self
     }
 
     /// Has a canary go first, where none went there yet.
@@ -217,7 +226,9 @@ impl Leaving {
             // A restart policy would start a second, cold copy of a source that is killed.
             self.engine.set_restart(&self.container, None).await.map_err(failed)?;
         }
+        self.traffic.about_to_freeze(&self.order.service, self.order.id).await;
         self.engine.pause(&self.container).await.map_err(failed)?;
+        self.traffic.frozen(&self.order.service);
         self.frozen = self.processes()?.tree();
         Ok(Bytes::ZERO)
     }

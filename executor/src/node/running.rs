@@ -28,6 +28,7 @@ use super::client::{AgentClient, ClientError};
 use super::config::AdmissionConfig;
 use super::departure::{self, Leaving};
 use super::store::{Departure, Store, StoreError};
+use super::traffic::Traffic;
 
 /// An order that is not carried out.
 #[derive(Debug, Error)]
@@ -70,6 +71,7 @@ pub struct Running {
     canaries: Canaries,
     /// Held from looking whether a service is being moved until its departure is in the register.
     admission: Arc<tokio::sync::Mutex<()>>,
+    traffic: Traffic,
 }
 
 impl Running {
@@ -84,13 +86,21 @@ impl Running {
         let (logs, cancels, admission) = (Arc::default(), Arc::default(), Arc::default());
         let tokens = Admission::new(limits.leaving, limits.per_peer);
         let canaries = Canaries::new(engine.clone(), store.clone(), credentials.clone(), staging.clone());
-        Self { engine, store, credentials, staging, logs, cancels, tokens, canaries, admission }
+        let traffic = Traffic::default();
+        Self { engine, store, credentials, staging, logs, cancels, tokens, canaries, admission, traffic }
+    }
+
+    /// Has fronts told of what becomes of the services.
+    #[must_use]
+    pub fn announcing(self, traffic: Traffic) -> Self {
+        Self { traffic, ..self }
     }
 
     fn steps(&self, departure: &Departure, own: NodeFacts) -> Leaving {
         let (engine, credentials) = (self.engine.clone(), self.credentials.clone());
         Leaving::new(engine, credentials, self.tokens.clone(), departure, own, &self.staging)
             .after_a_canary(self.canaries.clone())
+            .announcing(self.traffic.clone())
     }
 
     /// Starts to carry out an order. One that was given before is left alone.
