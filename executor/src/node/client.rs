@@ -89,9 +89,9 @@ async fn read<T: DeserializeOwned>(mut response: Response) -> Result<T, String> 
 fn lines<T: DeserializeOwned>(response: Response) -> impl Stream<Item = Result<T, std::io::Error>> {
     let input = StreamReader::new(response.bytes_stream().map_err(std::io::Error::other));
     let lines = FramedRead::new(input, LinesCodec::new_with_max_length(LINE));
-    lines.map_err(std::io::Error::other).and_then(|line: String| async move {
-        serde_json::from_str(&line).map_err(std::io::Error::other)
-    })
+    lines
+        .map_err(std::io::Error::other)
+        .and_then(|line: String| async move { serde_json::from_str(&line).map_err(std::io::Error::other) })
 }
 
 /// Time for which a connection is kept open between calls.

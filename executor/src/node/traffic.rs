@@ -58,7 +58,8 @@ pub struct Traffic(Arc<Shared>);
 impl Default for Traffic {
     fn default() -> Self {
         let (told, _) = watch::channel(Told::default());
-        let shared = Shared { told, listeners: Mutex::default(), answered: Notify::new(), look: Notify::new() };
+        let shared =
+            Shared { told, listeners: Mutex::default(), answered: Notify::new(), look: Notify::new() };
         Self(Arc::new(shared))
     }
 }

@@ -122,14 +122,19 @@ impl FrontConfig {
             names.declare(&table.name, &mut findings);
             if let Some(other) = listening.iter().find(|other| other.value == table.listen.value) {
                 let message = format!("`{}` is listened on twice", table.listen.value);
-                findings.error("F0031", table.listen.span(), message).label("again").also(other.span(), "first here");
+                findings
+                    .error("F0031", table.listen.span(), message)
+                    .label("again")
+                    .also(other.span(), "first here");
             }
             listening.push(&table.listen);
             services.extend(table.read(&mut findings));
         }
         if let Some(many) = file.service.get(SERVICES) {
             let message = format!("there are {} services", file.service.len());
-            findings.error("F0011", many.name.span(), message).label(format!("a front has at most {SERVICES}"));
+            findings
+                .error("F0011", many.name.span(), message)
+                .label(format!("a front has at most {SERVICES}"));
         }
         let metrics = file.metrics.as_ref().and_then(|text| address(text, &mut findings));
         let drain = duration(file.drain.as_ref(), DRAIN, &mut findings);

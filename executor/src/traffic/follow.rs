@@ -74,7 +74,10 @@ struct Owed {
 
 impl Desk {
     /// For these services, each with the port that it has in its container and its gate.
-    pub fn new(services: impl IntoIterator<Item = (ServiceName, u16, Arc<Gate>)>, drain: Duration) -> Arc<Self> {
+    pub fn new(
+        services: impl IntoIterator<Item = (ServiceName, u16, Arc<Gate>)>,
+        drain: Duration,
+    ) -> Arc<Self> {
         let fronted = |(service, port, gate)| {
             let known = Mutex::new(Known { views: Views::new(port), stand: Stand::Nowhere });
             (service, Fronted { gate, known })
@@ -154,7 +157,12 @@ impl Fronted {
                 let closing = Phase::Closing(Arc::new(place));
                 self.gate.set(closing.clone());
                 self.gate.meters().moves.inc();
-                return Some(Owed { service: service.clone(), migration, gate: Arc::clone(&self.gate), closing });
+                return Some(Owed {
+                    service: service.clone(),
+                    migration,
+                    gate: Arc::clone(&self.gate),
+                    closing,
+                });
             }
         }
         None
@@ -163,7 +171,9 @@ impl Fronted {
 
 fn words(stand: &Stand) -> String {
     match stand {
-        Stand::Serving(place) => format!("runs on {} at {}, epoch {}", place.node, place.address, place.epoch),
+        Stand::Serving(place) => {
+            format!("runs on {} at {}, epoch {}", place.node, place.address, place.epoch)
+        }
         Stand::Stopping(place, _) => format!("is about to be frozen on {}", place.node),
         Stand::Nowhere => "takes no connections".to_owned(),
     }

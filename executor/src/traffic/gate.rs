@@ -134,15 +134,22 @@ impl Gate {
         Some(Permit { gate: Arc::clone(self), place })
     }
 
-    /// Lets something pass, at the latest after the longest hold since `since`.
+    /// Lets something pass, at the latest after the longest hold since `since`. Where it has to wait, it is held by the guard
+    /// that it has, or gets.
     ///
     /// # Errors
     /// When too many are held, or for too long.
-    pub async fn admit(self: &Arc<Self>, since: Instant) -> Result<Permit, Refused> {
+    pub async fn admit(
+        self: &Arc<Self>,
+        since: Instant,
+        held: &mut Option<HeldHere>,
+    ) -> Result<Permit, Refused> {
         if let Some(permit) = self.try_admit() {
             return Ok(permit);
         }
-        let _held = self.hold()?;
+        if held.is_none() {
+            *held = Some(self.hold()?);
+        }
         let mut changes = self.changes();
         let admitted = async {
             loop {
@@ -156,7 +163,13 @@ impl Gate {
             }
         };
         let until = since + self.limits.hold;
-        tokio::time::timeout_at(until, admitted).await.map_err(|_| Refused::TooLong(self.limits.hold))
+        tokio::time::timeout_at(until, admitted).await.map_err(|_| self.too_long())
+    }
+
+    /// It was held for as long as may be.
+    pub fn too_long(&self) -> Refused {
+        self.meters.refused.inc();
+        Refused::TooLong(self.limits.hold)
     }
 
     /// Counts something that is held from now until the guard is dropped.
@@ -268,7 +281,7 @@ mod tests {
         let gate = gate();
         let held = tokio::spawn({
             let gate = Arc::clone(&gate);
-            async move { gate.admit(Instant::now()).await.map(|permit| permit.place().node.clone()) }
+            async move { gate.admit(Instant::now(), &mut None).await.map(|permit| permit.place().node.clone()) }
         });
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(gate.meters().held_now.get(), 1);
@@ -285,11 +298,12 @@ mod tests {
         let gate = gate();
         let admit = || {
             let gate = Arc::clone(&gate);
-            tokio::spawn(async move { gate.admit(Instant::now()).await.map(drop) })
+            tokio::spawn(async move { gate.admit(Instant::now(), &mut None).await.map(drop) })
         };
         let (first, second) = (admit(), admit());
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert_eq!(admit().await.unwrap(), Err(Refused::TooMany(2)));
+        assert_eq!(gate.meters().held.get(), 2);
         for held in [first, second] {
             assert_eq!(held.await.unwrap(), Err(Refused::TooLong(LIMITS.hold)));
         }

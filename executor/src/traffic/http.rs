@@ -103,11 +103,14 @@ impl Pool {
         let safe = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
         let repeatable = safe && body.is_end_stream();
         let again = repeatable.then(|| parts.clone());
-        let mut request = Request::from_parts(parts, if repeatable { Body::empty() } else { Body::new(body) });
+        let mut request =
+            Request::from_parts(parts, if repeatable { Body::empty() } else { Body::new(body) });
         for _ in 0..TRIES {
             let why = match self.send(request, begin).await {
                 Ok(response) => return response,
-                Err(Failure::Refused(why)) => return refusal(StatusCode::SERVICE_UNAVAILABLE, why.to_string()),
+                Err(Failure::Refused(why)) => {
+                    return refusal(StatusCode::SERVICE_UNAVAILABLE, why.to_string());
+                }
                 Err(Failure::Unanswered(why)) => why,
             };
             let Some(parts) = &again else {
@@ -123,7 +126,11 @@ impl Pool {
     }
 
     /// Sends a request to wherever the service is.
-    async fn send(self: &Arc<Self>, mut request: Request<Body>, begin: Instant) -> Result<Response<Passing>, Failure> {
+    async fn send(
+        self: &Arc<Self>,
+        mut request: Request<Body>,
+        begin: Instant,
+    ) -> Result<Response<Passing>, Failure> {
         loop {
             let (mut sender, permit) = self.connection(begin).await?;
             let place = Arc::clone(permit.place());
@@ -150,8 +157,9 @@ impl Pool {
 
     /// A connection to wherever the service is, kept or new.
     async fn connection(self: &Arc<Self>, begin: Instant) -> Result<(SendRequest<Body>, Permit), Failure> {
+        let mut held = None;
         loop {
-            let permit = self.gate.admit(begin).await.map_err(Failure::Refused)?;
+            let permit = self.gate.admit(begin, &mut held).await.map_err(Failure::Refused)?;
             while let Some(mut kept) = self.take(permit.place()) {
                 // It was given back at the end of an answer, an instant before hyper knows that.
                 if !kept.is_closed() && kept.ready().await.is_ok() {
@@ -159,7 +167,7 @@ impl Pool {
                 }
             }
             drop(permit);
-            let (stream, permit) = connect(&self.gate, begin).await.map_err(Failure::Refused)?;
+            let (stream, permit) = connect(&self.gate, begin, &mut held).await.map_err(Failure::Refused)?;
             match handshake(TokioIo::new(stream)).await {
                 Ok((sender, connection)) => {
                     tokio::spawn(async move {
@@ -239,7 +247,9 @@ fn without_connection(headers: &mut HeaderMap) {
         .flat_map(|list| list.split(','))
         .filter_map(|name| name.trim().parse().ok())
         // Whoever reads the body must still know how long it is.
-        .filter(|name| *name != header::TRANSFER_ENCODING && *name != header::CONTENT_LENGTH && *name != header::HOST)
+        .filter(|name| {
+            *name != header::TRANSFER_ENCODING && *name != header::CONTENT_LENGTH && *name != header::HOST
+        })
         .collect();
     for name in named.iter().chain(&OF_A_CONNECTION) {
         headers.remove(name);
@@ -361,7 +371,8 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
-        let parse = |(name, value): &(&str, &str)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        let parse =
+            |(name, value): &(&str, &str)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         pairs.iter().map(parse).collect()
     }
 
@@ -386,6 +397,9 @@ mod tests {
         let request = Request::get("http://web.example:80/a?b=c").header("host", "other").body(()).unwrap();
         let (mut parts, ()) = request.into_parts();
         adapt(&mut parts);
-        assert_eq!((parts.uri.to_string().as_str(), parts.headers["host"].to_str().unwrap()), ("/a?b=c", "web.example:80"));
+        assert_eq!(
+            (parts.uri.to_string().as_str(), parts.headers["host"].to_str().unwrap()),
+            ("/a?b=c", "web.example:80")
+        );
     }
 }

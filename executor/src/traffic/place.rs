@@ -79,10 +79,8 @@ impl Views {
         let Some(epoch) = self.nodes.values().filter(believed).map(|view| view.announced.epoch).max() else {
             return Stand::Nowhere;
         };
-        let mut owners = self
-            .nodes
-            .iter()
-            .filter(|(_, view)| believed(view) && view.announced.epoch == epoch);
+        let mut owners =
+            self.nodes.iter().filter(|(_, view)| believed(view) && view.announced.epoch == epoch);
         let (Some((node, view)), None) = (owners.next(), owners.next()) else { return Stand::Nowhere };
         let Some(published) = view.announced.ports.get(&self.port) else { return Stand::Nowhere };
         let place = Place { node: node.clone(), epoch, address: SocketAddr::new(view.host, *published) };
@@ -152,7 +150,11 @@ mod tests {
         views.told(&b, HOST, None);
         assert_eq!(views.stand(), Stand::Nowhere, "the service has left the silent node");
         views.told(&a, HOST, says(1, Standing::Runs));
-        assert_eq!(node(&views.stand()), Some("a"), "but what an agent says now holds, its register may have been lost");
+        assert_eq!(
+            node(&views.stand()),
+            Some("a"),
+            "but what an agent says now holds, its register may have been lost"
+        );
     }
 
     #[test]

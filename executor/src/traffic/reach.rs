@@ -8,7 +8,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::gate::{Gate, Permit, Refused};
+use super::gate::{Gate, HeldHere, Permit, Refused};
 
 /// Time for a place to take a connection before it is tried again: a lost SYN is repeated by the kernel after a second only.
 const CONNECT: Duration = Duration::from_millis(800);
@@ -21,32 +21,36 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Connects to wherever the service is, holding meanwhile what wants to go there, but for no longer than the gate has it
-/// since `since`. The permit comes with it, for what is sent first.
+/// since `since`. The permit comes with it, for what is sent first. `held` is the guard that holds it, if one does already.
 ///
 /// # Errors
 /// When nothing takes the connection in time, or too much is held.
-pub async fn connect(gate: &Arc<Gate>, since: Instant) -> Result<(TcpStream, Permit), Refused> {
+pub async fn connect(
+    gate: &Arc<Gate>,
+    since: Instant,
+    held: &mut Option<HeldHere>,
+) -> Result<(TcpStream, Permit), Refused> {
     let mut pause = FIRST_PAUSE;
-    let mut held = None;
     loop {
-        let permit = gate.admit(since).await?;
+        let permit = gate.admit(since, held).await?;
         let place = Arc::clone(permit.place());
         match timeout(CONNECT, TcpStream::connect(place.address)).await {
             Ok(Ok(stream)) => {
                 tune(&stream);
                 return Ok((stream, permit));
             }
-            Ok(Err(error)) => tracing::debug!(node = %place.node, address = %place.address, %error, "can't connect"),
+            Ok(Err(error)) => {
+                tracing::debug!(node = %place.node, address = %place.address, %error, "can't connect")
+            }
             Err(_) => tracing::debug!(node = %place.node, address = %place.address, "no connection in time"),
         }
         // Given back while we wait: it would keep a move waiting.
         drop(permit);
         if held.is_none() {
-            held = Some(gate.hold()?);
+            *held = Some(gate.hold()?);
         }
         if since.elapsed() + pause >= gate.longest() {
-            gate.meters().refused.inc();
-            return Err(Refused::TooLong(gate.longest()));
+            return Err(gate.too_long());
         }
         sleep(pause).await;
         pause = (pause * 2).min(LAST_PAUSE);
@@ -56,7 +60,9 @@ pub async fn connect(gate: &Arc<Gate>, since: Instant) -> Result<(TcpStream, Per
 /// Small writes go out at once, and a peer that is gone is noticed.
 pub fn tune(stream: &TcpStream) {
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 6);
-    if let Err(error) = stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive)) {
+    if let Err(error) =
+        stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive))
+    {
         tracing::debug!(%error, "a connection can't be tuned");
     }
 }

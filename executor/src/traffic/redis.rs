@@ -62,7 +62,7 @@ pub async fn serve(client: TcpStream, gate: Arc<Gate>) {
         permit: None,
         held: None,
         ended: false,
-        moved: false,
+        last: None,
     };
     match connection.run().await {
         Ok(End::Closed) => {}
@@ -106,8 +106,8 @@ struct Connection {
     held: Option<HeldHere>,
     /// The client sends nothing more.
     ended: bool,
-    /// The next connection behind is not the first.
-    moved: bool,
+    /// Where the last connection behind went.
+    last: Option<Arc<Place>>,
 }
 
 impl Connection {
@@ -201,7 +201,6 @@ impl Connection {
         }
         self.behind = None;
         self.permit = None;
-        self.moved = true;
         Ok(None)
     }
 
@@ -247,18 +246,16 @@ impl Connection {
 
     async fn connect_behind(&mut self) -> Result<(), Refused> {
         let since = self.held.as_ref().map_or_else(Instant::now, |held| held.until() - self.gate.longest());
-        // It is counted by whoever waits in there.
-        self.held = None;
         loop {
-            let (stream, permit) = connect(&self.gate, since).await?;
+            let (stream, permit) = connect(&self.gate, since, &mut self.held).await?;
             let place = Arc::clone(permit.place());
             let (said, answers) = self.session.introduction();
             match tokio::time::timeout(INTRODUCTION, introduce(&stream, &said, answers)).await {
                 Ok(Ok(())) => {
-                    if self.moved {
+                    let before = self.last.replace(Arc::clone(&place));
+                    if before.is_some_and(|before| before != place) {
                         self.gate.meters().handed_over.inc();
                     }
-                    self.moved = true;
                     self.answers = Framing::answers();
                     self.behind = Some((stream, place));
                     self.permit = Some(permit);
@@ -268,7 +265,7 @@ impl Connection {
                 Err(_) => tracing::debug!("the introduction of a connection was not answered in time"),
             }
             if since.elapsed() >= self.gate.longest() {
-                return Err(Refused::TooLong(self.gate.longest()));
+                return Err(self.gate.too_long());
             }
             tokio::time::sleep(INTRODUCTION / 100).await;
         }
@@ -367,7 +364,6 @@ impl Connection {
         self.permit = None;
         if free && !self.session.quits() && !self.ended {
             // It may be on its way elsewhere, or restarted: the next command is sent to wherever it is then.
-            self.moved = true;
             return None;
         }
         Some(if moving { End::Left } else { End::Closed })
@@ -423,8 +419,7 @@ impl Connection {
             ready = ready(self.behind.as_ref().map(|(stream, _)| stream), behind) => ready?,
             _ = self.changes.changed() => {}
             () = at(until) => {
-                self.gate.meters().refused.inc();
-                return Ok(Some(End::Refused(Refused::TooLong(self.gate.longest()))));
+                return Ok(Some(End::Refused(self.gate.too_long())));
             }
         }
         Ok(None)

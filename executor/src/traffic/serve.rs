@@ -26,7 +26,9 @@ const EXHAUSTED: Duration = Duration::from_millis(50);
 #[derive(Debug, Error)]
 pub enum FrontError {
     /// An address can't be listened on.
-    #[error("{what} can't be listened for on {address}: {source}; is another program there, or the address not this host's?")]
+    #[error(
+        "{what} can't be listened for on {address}: {source}; is another program there, or the address not this host's?"
+    )]
     Listen {
         /// A service, or metrics.
         what: String,

@@ -47,7 +47,7 @@ pub async fn serve(client: TcpStream, gate: Arc<Gate>) {
     let begin = Instant::now();
     let mut kept = Stock::new();
     loop {
-        let (behind, permit) = match connect(&gate, begin).await {
+        let (behind, permit) = match connect(&gate, begin, &mut None).await {
             Ok(connected) => connected,
             Err(why) => {
                 tracing::debug!(%why, "a connection is ended");

@@ -93,9 +93,17 @@ impl Default for Telemetry {
         registry.register("connections", "Connections open to clients", all.open.clone());
         registry.register("held_now", "Connections and requests held now", all.held_now.clone());
         registry.register("held", "Connections and requests held", all.held.clone());
-        registry.register("refused", "Connections and requests not held, or not long enough", all.refused.clone());
+        registry.register(
+            "refused",
+            "Connections and requests not held, or not long enough",
+            all.refused.clone(),
+        );
         registry.register_with_unit("hold", "Time held", Unit::Seconds, all.hold.clone());
-        registry.register("handed_over", "Connections that went on at the new place", all.handed_over.clone());
+        registry.register(
+            "handed_over",
+            "Connections that went on at the new place",
+            all.handed_over.clone(),
+        );
         let text = "Connections closed between two requests because their service moved";
         registry.register("closed_at_boundary", text, all.closed_at_boundary.clone());
         let text = "Connections closed with an answer outstanding because their service moved";

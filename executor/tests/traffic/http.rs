@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -91,7 +91,8 @@ impl Moved for Web {
                     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
                         router.clone().oneshot(request.map(Body::new))
                     });
-                    let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                    let served = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service);
                     let mut served = std::pin::pin!(served);
                     tokio::select! {
                         biased;
@@ -123,7 +124,8 @@ impl Client {
     }
 
     async fn send(&mut self, method: &str, path: &str, body: &str) {
-        let text = format!("{method} {path} HTTP/1.1\r\nhost: web\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let text =
+            format!("{method} {path} HTTP/1.1\r\nhost: web\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         self.0.get_mut().write_all(text.as_bytes()).await.unwrap();
     }
 
@@ -192,7 +194,10 @@ async fn clients_keep_their_connections_over_ten_moves_and_no_request_fails() {
     let mut places = ["a", "b"];
     for number in 0..10 {
         tokio::time::sleep(Duration::from_millis(60)).await;
-        assert!(migrate(&mut stage, &mut web, places[0], places[1]).await, "move {number} was not waited for");
+        assert!(
+            migrate(&mut stage, &mut web, places[0], places[1]).await,
+            "move {number} was not waited for"
+        );
         places.swap(0, 1);
     }
     stop.store(true, Ordering::Relaxed);
@@ -231,7 +236,8 @@ async fn an_answer_that_had_begun_is_cut_off_and_not_made_to_look_whole() {
     migrate(&mut stage, &mut web, "a", "b").await;
     let mut text = Vec::new();
     // However it is closed, the last piece must be missing.
-    let _ = tokio::time::timeout(Duration::from_secs(10), client.0.read_to_end(&mut text)).await.expect("an end");
+    let _ =
+        tokio::time::timeout(Duration::from_secs(10), client.0.read_to_end(&mut text)).await.expect("an end");
     let text = String::from_utf8_lossy(&text).into_owned();
     assert!(text.contains("drip") && !text.ends_with("0\r\n\r\n"), "{text}");
     assert_eq!(stage.counted("closed_in_request_total"), 1);

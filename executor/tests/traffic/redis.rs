@@ -1,8 +1,8 @@
 //! Redis through the front.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sterna_executor::traffic::config::Protocol;
@@ -87,7 +87,10 @@ async fn pipelines_go_on_over_ten_moves_and_nothing_is_lost_or_done_twice() {
     let mut places = ["a", "b"];
     for number in 0..10 {
         tokio::time::sleep(Duration::from_millis(60)).await;
-        assert!(migrate(&mut stage, &mut server, places[0], places[1]).await, "move {number} was not waited for");
+        assert!(
+            migrate(&mut stage, &mut server, places[0], places[1]).await,
+            "move {number} was not waited for"
+        );
         places.swap(0, 1);
     }
     tokio::time::sleep(Duration::from_millis(60)).await;

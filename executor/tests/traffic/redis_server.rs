@@ -124,7 +124,9 @@ async fn talk(mut stream: TcpStream, keys: Keys, mut frozen: watch::Receiver<boo
                     let answers: String = all.iter().map(|words| incr(&words[1])).collect();
                     format!("*{}\r\n{answers}", all.len())
                 }
-                "SUBSCRIBE" => format!("*3\r\n$9\r\nsubscribe\r\n${}\r\n{}\r\n:1\r\n", words[1].len(), words[1]),
+                "SUBSCRIBE" => {
+                    format!("*3\r\n$9\r\nsubscribe\r\n${}\r\n{}\r\n:1\r\n", words[1].len(), words[1])
+                }
                 "BLPOP" => String::new(),
                 "SLEEP" => {
                     tokio::time::sleep(std::time::Duration::from_millis(words[1].parse().unwrap())).await;

@@ -46,13 +46,14 @@ impl Announcer for Agent {
             listener: 1,
             services: one.map(|one| (service.clone(), one)).into_iter().collect(),
         };
-        let said = futures_util::stream::unfold((self.said.subscribe(), true), |(mut said, first)| async move {
-            if !first {
-                said.changed().await.ok()?;
-            }
-            let one = said.borrow_and_update().clone();
-            Some((one, (said, false)))
-        });
+        let said =
+            futures_util::stream::unfold((self.said.subscribe(), true), |(mut said, first)| async move {
+                if !first {
+                    said.changed().await.ok()?;
+                }
+                let one = said.borrow_and_update().clone();
+                Some((one, (said, false)))
+            });
         let said = said.map(move |one| Ok(announcement(one)));
         let mut silent = self.silent.clone();
         let down = async move {
@@ -179,7 +180,9 @@ impl Stage {
     /// A number that the front counts.
     pub fn counted(&self, name: &str) -> u64 {
         let text = self.front.telemetry().text();
-        let line = text.lines().find_map(|line| line.strip_prefix(&format!("sterna_front_{name}{{service=\"service\"}} ")));
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("sterna_front_{name}{{service=\"service\"}} ")));
         line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
     }
 

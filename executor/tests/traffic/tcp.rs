@@ -89,7 +89,10 @@ async fn staged(limits: Limits) -> (Stage, Echo) {
 async fn ask(stream: &mut TcpStream, text: &[u8], length: usize) -> Vec<u8> {
     stream.write_all(text).await.unwrap();
     let mut answer = vec![0; length];
-    tokio::time::timeout(Duration::from_secs(10), stream.read_exact(&mut answer)).await.expect("an answer").unwrap();
+    tokio::time::timeout(Duration::from_secs(10), stream.read_exact(&mut answer))
+        .await
+        .expect("an answer")
+        .unwrap();
     answer
 }
 

@@ -40,7 +40,11 @@ impl Front {
     ///
     /// # Errors
     /// When it can't be started or does not listen.
-    pub async fn start(sterna: &Sterna, continuum: &Continuum, services: &[Fronted<'_>]) -> anyhow::Result<Self> {
+    pub async fn start(
+        sterna: &Sterna,
+        continuum: &Continuum,
+        services: &[Fronted<'_>],
+    ) -> anyhow::Result<Self> {
         let metrics = free().await?;
         let inventory = continuum.file().display();
         let mut text = format!("schema_version = 1\ninventory = \"{inventory}\"\nmetrics = \"{metrics}\"\n");
@@ -87,7 +91,10 @@ impl Front {
     pub async fn counted(&self, service: &str, name: &str) -> anyhow::Result<u64> {
         let text = reqwest::get(format!("http://{}/metrics", self.metrics)).await?.text().await?;
         let key = format!("sterna_front_{name}{{service=\"{service}\"}} ");
-        let value = text.lines().find_map(|line| line.strip_prefix(&key)).with_context(|| format!("{key} in\n{text}"))?;
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(&key))
+            .with_context(|| format!("{key} in\n{text}"))?;
         Ok(value.trim().parse()?)
     }
 }

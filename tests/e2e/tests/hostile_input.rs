@@ -275,10 +275,15 @@ async fn whatever_is_said_to_an_agent_nothing_comes_of_it_and_it_goes_on() {
             tally
         });
     }
-    for (number, (credentials, cases)) in
-        [(&scheduler, cases), (&other, cases), (&third, cases), (&front, cases), (&stranger, STRANGE_CASES as u64)]
-            .into_iter()
-            .enumerate()
+    for (number, (credentials, cases)) in [
+        (&scheduler, cases),
+        (&other, cases),
+        (&third, cases),
+        (&front, cases),
+        (&stranger, STRANGE_CASES as u64),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let mut generator = Generator::new(&genuine, seed.wrapping_add(number as u64));
         let calls = ROUTES.iter().enumerate().flat_map(|(row, route)| {

@@ -1,7 +1,11 @@
 //! Services move to and fro behind a front, and their clients keep their connections: no request fails, none is lost, none is
 //! done twice.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test ends at the first surprise, and says what it saw")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test ends at the first surprise, and says what it saw"
+)]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -58,7 +62,8 @@ async fn count(address: SocketAddr, number: usize, stop: Arc<AtomicBool>) -> any
     while !stop.load(Ordering::Relaxed) {
         let begin = Instant::now();
         let batch = std::iter::repeat_with(|| vec!["INCR", key.as_str()]).take(depth);
-        let answers = tokio::time::timeout(PATIENCE, connection.commands(batch)).await.context("no answer")??;
+        let answers =
+            tokio::time::timeout(PATIENCE, connection.commands(batch)).await.context("no answer")??;
         for answer in answers {
             last += 1;
             ensure!(answer == Reply::Integer(last), "{key}: {answer:?} instead of {last}");
@@ -161,8 +166,10 @@ async fn clients_keep_their_connections_while_services_move() {
         }
         let told = front.counted(service, "moves_total").await.unwrap();
         assert_eq!(told, moves as u64, "{service}: the agents told of every move");
-        let (cut, held) =
-            (front.counted(service, "moves_cut_total").await.unwrap(), front.counted(service, "held_total").await.unwrap());
+        let (cut, held) = (
+            front.counted(service, "moves_cut_total").await.unwrap(),
+            front.counted(service, "held_total").await.unwrap(),
+        );
         println!("{service}: {told} moves, {cut} of them with something under way at the end, {held} held");
     }
     continuum.down().await.unwrap();

@@ -67,7 +67,10 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         match role(parts) {
             Some(role @ (Role::Scheduler | Role::Agent(_))) => Ok(Self(role.clone())),
-            _ => Err(Refusal(StatusCode::FORBIDDEN, "only the scheduler and agents may ask for this".to_owned())),
+            _ => Err(Refusal(
+                StatusCode::FORBIDDEN,
+                "only the scheduler and agents may ask for this".to_owned(),
+            )),
         }
     }
 }

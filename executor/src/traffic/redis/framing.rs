@@ -195,7 +195,8 @@ pub fn words(command: &[u8], most: usize) -> Vec<&[u8]> {
     let mut rest = after_line(command);
     while let (true, Some(here)) = (words.len() < most, rest) {
         let length = here.strip_prefix(b"$").map(|line| line.split(|byte| *byte == b'\r').next());
-        let length = length.flatten().and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<usize>().ok());
+        let length =
+            length.flatten().and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<usize>().ok());
         let (Some(length), Some(word)) = (length, after_line(here)) else { break };
         let Some(found) = word.get(..length) else { break };
         words.push(found);
@@ -239,14 +240,18 @@ mod tests {
     #[test]
     fn answers_of_every_kind_are_told_apart() {
         assert_eq!(kinds(b"+OK\r\n-ERR no\r\n:1\r\n$3\r\na\nb\r\n$-1\r\n*-1\r\n*0\r\n"), "+-:$$**");
-        assert_eq!(kinds(b"_\r\n,1.5\r\n#t\r\n(12345678901234567890\r\n!3\r\nbad\r\n=7\r\ntxt:abc\r\n"), "_,#(!=");
+        assert_eq!(
+            kinds(b"_\r\n,1.5\r\n#t\r\n(12345678901234567890\r\n!3\r\nbad\r\n=7\r\ntxt:abc\r\n"),
+            "_,#(!="
+        );
         assert_eq!(kinds(b"*2\r\n*2\r\n:1\r\n$1\r\nx\r\n*0\r\n+x\r\n"), "*+");
         assert_eq!(kinds(b"%2\r\n+a\r\n:1\r\n+b\r\n~1\r\n:2\r\n>2\r\n+message\r\n+x\r\n:3\r\n"), "%>:");
     }
 
     #[test]
     fn an_attribute_belongs_to_the_answer_after_it() {
-        let found = ends(Framing::answers(), b"|1\r\n+ttl\r\n:60\r\n*2\r\n|1\r\n+a\r\n:1\r\n:2\r\n:3\r\n:4\r\n", 1);
+        let found =
+            ends(Framing::answers(), b"|1\r\n+ttl\r\n:60\r\n*2\r\n|1\r\n+a\r\n:1\r\n:2\r\n:3\r\n:4\r\n", 1);
         assert_eq!(found.unwrap().len(), 2);
     }
 
@@ -260,7 +265,9 @@ mod tests {
 
     #[test]
     fn what_is_no_protocol_is_refused() {
-        for bad in ["*1\r\n:1\r\n", "*x\r\n", "*99999999999999999999\r\n", "*1\r\n$?\r\n", "*\r\n", "*1\r\n$--1\r\n"] {
+        for bad in
+            ["*1\r\n:1\r\n", "*x\r\n", "*99999999999999999999\r\n", "*1\r\n$?\r\n", "*\r\n", "*1\r\n$--1\r\n"]
+        {
             assert!(ends(Framing::commands(), bad.as_bytes(), 1).is_err(), "{bad:?}");
         }
         for bad in ["hello\r\n", "*?\r\n", "$1x\r\n", "\0"] {
@@ -270,7 +277,9 @@ mod tests {
 
     #[test]
     fn words_are_found_as_far_as_they_are_there() {
-        let text = |words: Vec<&[u8]>| words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect::<Vec<_>>();
+        let text = |words: Vec<&[u8]>| {
+            words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect::<Vec<_>>()
+        };
         assert_eq!(text(words(b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", 5)), ["GET", "k"]);
         assert_eq!(text(words(b"*2\r\n$3\r\nGET\r\n$100\r\nk", 5)), ["GET"]);
         assert_eq!(text(words(b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", 1)), ["GET"]);
@@ -311,7 +320,8 @@ mod tests {
 
     fn reply() -> impl Strategy<Value = Reply> {
         let leaf = prop_oneof![
-            (prop::sample::select(b"+-:_,#(".to_vec()), "[a-z0-9 ]{0,9}").prop_map(|(kind, text)| Reply::Line(kind, text)),
+            (prop::sample::select(b"+-:_,#(".to_vec()), "[a-z0-9 ]{0,9}")
+                .prop_map(|(kind, text)| Reply::Line(kind, text)),
             prop::option::of(prop::collection::vec(any::<u8>(), 0..20)).prop_map(Reply::Bulk),
         ];
         leaf.prop_recursive(4, 24, 5, |inner| {

@@ -72,7 +72,9 @@ impl Session {
                 self.state = true;
                 Awaited::Plain(1)
             }
-            (b"CLIENT", b"REPLY") | (b"MONITOR" | b"SYNC" | b"PSYNC" | b"REPLCONF", _) => return self.give_up(),
+            (b"CLIENT", b"REPLY") | (b"MONITOR" | b"SYNC" | b"PSYNC" | b"REPLCONF", _) => {
+                return self.give_up();
+            }
             (name, _) if name.ends_with(b"SUBSCRIBE") => return self.give_up(),
             (b"MULTI", _) => {
                 self.transaction = true;
@@ -89,7 +91,9 @@ impl Session {
                 self.quits = true;
                 Awaited::Plain(1)
             }
-            (b"XREAD" | b"XREADGROUP", _) if (1..all.len()).any(|at| word(at) == b"BLOCK") => Awaited::Blocking,
+            (b"XREAD" | b"XREADGROUP", _) if (1..all.len()).any(|at| word(at) == b"BLOCK") => {
+                Awaited::Blocking
+            }
             (b"WAIT" | b"WAITAOF", _) => Awaited::Blocking,
             // BLPOP, BRPOP, BLMOVE, BZPOPMIN …: all that begin so but the bit and Bloom commands block.
             (name, _) if blocks(name) && !self.transaction => Awaited::Blocking,
@@ -125,7 +129,8 @@ impl Session {
         match self.awaited.pop_front() {
             Some(Awaited::Setting(key, command)) if succeeded => self.remember(key, command),
             Some(Awaited::Reset) if succeeded => {
-                *self = Self { awaited: std::mem::take(&mut self.awaited), quits: self.quits, ..Self::default() };
+                *self =
+                    Self { awaited: std::mem::take(&mut self.awaited), quits: self.quits, ..Self::default() };
             }
             Some(Awaited::TransactionEnd) => (self.transaction, self.watching) = (false, false),
             Some(Awaited::Unwatched) => self.watching = false,
@@ -188,16 +193,8 @@ impl Session {
 }
 
 fn blocks(name: &[u8]) -> bool {
-    const NAMES: &[&[u8]] = &[
-        b"BLPOP",
-        b"BRPOP",
-        b"BLMOVE",
-        b"BRPOPLPUSH",
-        b"BLMPOP",
-        b"BZPOPMIN",
-        b"BZPOPMAX",
-        b"BZMPOP",
-    ];
+    const NAMES: &[&[u8]] =
+        &[b"BLPOP", b"BRPOP", b"BLMOVE", b"BRPOPLPUSH", b"BLMPOP", b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP"];
     NAMES.contains(&name)
 }
 
@@ -243,10 +240,16 @@ mod tests {
             ("CLIENT SETNAME one", OK),
             ("AUTH other", OK),
         ];
-        let expected: Vec<u8> = ["select 3", "CLIENT SETINFO lib-name a", "CLIENT SETINFO lib-ver 1", "CLIENT SETNAME one", "AUTH other"]
-            .into_iter()
-            .flat_map(command)
-            .collect();
+        let expected: Vec<u8> = [
+            "select 3",
+            "CLIENT SETINFO lib-name a",
+            "CLIENT SETINFO lib-ver 1",
+            "CLIENT SETNAME one",
+            "AUTH other",
+        ]
+        .into_iter()
+        .flat_map(command)
+        .collect();
         assert_eq!(introduction(&said), (String::from_utf8(expected).unwrap(), 5));
         let reset = [&said[..], &[("RESET", OK)]].concat();
         assert_eq!(introduction(&reset), (String::new(), 0));
@@ -256,7 +259,9 @@ mod tests {
     fn what_binds_a_connection_to_its_server() {
         let bound = |said: &[&str]| session(&said.iter().map(|text| (*text, OK)).collect::<Vec<_>>()).bound();
         assert_eq!(bound(&["GET a", "HELLO 3", "SELECT 1"]), None);
-        for opaque in ["SUBSCRIBE a", "psubscribe a*", "SSUBSCRIBE a", "MONITOR", "CLIENT REPLY OFF", "PSYNC ? -1"] {
+        for opaque in
+            ["SUBSCRIBE a", "psubscribe a*", "SSUBSCRIBE a", "MONITOR", "CLIENT REPLY OFF", "PSYNC ? -1"]
+        {
             assert_eq!(bound(&[opaque]), Some(Bound::Opaque), "{opaque}");
         }
         assert_eq!(bound(&["WATCH a"]), Some(Bound::Transaction));
