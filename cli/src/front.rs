@@ -19,6 +19,9 @@ pub struct Args {
     /// The front's file: the services, where it listens for them, and the inventory with the nodes.
     #[arg(long, value_name = "FILE", default_value = "/etc/sterna/front.toml")]
     config: PathBuf,
+    /// Only write a certificate and its key into this folder, for a front on another host.
+    #[arg(long, value_name = "DIR")]
+    issue: Option<PathBuf>,
     #[command(flatten)]
     state: StateArgs,
 }
@@ -30,6 +33,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         error @ ConfigError::Read { .. } => error.into(),
     })?;
     let continuum = Arc::new(wiring::inventory(&config.inventory)?);
+    if let Some(folder) = &args.issue {
+        args.state.authority(&continuum)?.issue(&Role::Front)?.store(folder)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let credentials = match &config.identity {
         Some(folder) => Credentials::load(folder)?,
         None => args.state.authority(&continuum)?.issue(&Role::Front)?,

@@ -92,8 +92,8 @@ struct ServiceTable {
     hold: Option<Written<Millis>>,
 }
 
-/// Defaults. A drain is shorter than the tenth of a second that an agent waits.
-const DRAIN: Duration = Duration::from_millis(80);
+/// Defaults. After a drain there must be time to say so: an agent waits for a tenth of a second.
+const DRAIN: Duration = Duration::from_millis(60);
 const CONNECTIONS: u32 = 4096;
 const HELD: u32 = 4096;
 /// As long as a service may stand frozen where nobody says otherwise.

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
-use super::stage::{Limits, Moved, Stage, migrate};
+use super::stage::{Limits, Moved, Stage, migrate, stands_still};
 
 #[derive(Clone, Default)]
 struct Seen {
@@ -86,7 +86,7 @@ impl Moved for Web {
             let mut all = JoinSet::new();
             loop {
                 let Ok((stream, _)) = listener.accept().await else { continue };
-                let (router, mut frozen) = (router.clone(), frozen.clone());
+                let (router, frozen) = (router.clone(), frozen.clone());
                 all.spawn(async move {
                     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
                         router.clone().oneshot(request.map(Body::new))
@@ -97,7 +97,7 @@ impl Moved for Web {
                     tokio::select! {
                         biased;
                         // It stands still with its connections open.
-                        _ = frozen.wait_for(|frozen| *frozen) => std::future::pending().await,
+                        () = stands_still(frozen.clone()) => std::future::pending().await,
                         _ = &mut served => {}
                     }
                 });

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::stage::{Count, Moved};
+use super::stage::{Count, Moved, stands_still};
 
 type Keys = Arc<Mutex<HashMap<String, u64>>>;
 
@@ -69,13 +69,13 @@ impl Moved for RedisServer {
     }
 }
 
-async fn talk(mut stream: TcpStream, keys: Keys, mut frozen: watch::Receiver<bool>, lost: Count) {
+async fn talk(mut stream: TcpStream, keys: Keys, frozen: watch::Receiver<bool>, lost: Count) {
     let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
     let (mut database, mut name, mut queued) = ("0".to_owned(), String::new(), None::<Vec<Vec<String>>>);
     loop {
         let read = tokio::select! {
             biased;
-            _ = frozen.wait_for(|frozen| *frozen) => {
+            () = stands_still(frozen.clone()) => {
                 // Whatever comes now is lost with the connection.
                 while let Ok(1..) = stream.read(&mut piece).await {
                     lost.fetch_add(1, Ordering::Relaxed);
@@ -86,6 +86,10 @@ async fn talk(mut stream: TcpStream, keys: Keys, mut frozen: watch::Receiver<boo
         };
         let Ok(read @ 1..) = read else { return };
         bytes.extend_from_slice(&piece[..read]);
+        if bytes.contains(&b':') {
+            // That is no command.
+            return;
+        }
         let mut answers = String::new();
         while let Some((words, used)) = command(&bytes) {
             bytes.drain(..used);
@@ -97,7 +101,7 @@ async fn talk(mut stream: TcpStream, keys: Keys, mut frozen: watch::Receiver<boo
                 answers.push_str("+QUEUED\r\n");
                 continue;
             }
-            let mut incr = |key: &str| {
+            let incr = |key: &str| {
                 let mut keys = keys.lock().unwrap();
                 let value = keys.entry(format!("{database}/{key}")).or_default();
                 *value += 1;

@@ -221,5 +221,10 @@ pub async fn migrate(stage: &mut Stage, moved: &mut impl Moved, from: &str, to: 
     answered
 }
 
+/// Done when a service stands still.
+pub async fn stands_still(mut frozen: watch::Receiver<bool>) {
+    let _ = frozen.wait_for(|frozen| *frozen).await;
+}
+
 /// Shared by those who count what must not happen.
 pub type Count = Arc<std::sync::atomic::AtomicUsize>;

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::stage::{Limits, Moved, Stage, migrate};
+use super::stage::{Limits, Moved, Stage, migrate, stands_still};
 
 /// Sends back what it gets, after its own name.
 struct Echo {
@@ -45,14 +45,14 @@ impl Moved for Echo {
             loop {
                 let Ok((mut stream, _)) = listener.accept().await else { continue };
                 connections.fetch_add(1, Ordering::Relaxed);
-                let mut frozen = frozen.clone();
+                let frozen = frozen.clone();
                 all.spawn(async move {
                     let mut piece = vec![0; 1 << 16];
                     let mut first = true;
                     loop {
                         let read = tokio::select! {
                             biased;
-                            _ = frozen.wait_for(|frozen| *frozen) => std::future::pending().await,
+                            () = stands_still(frozen.clone()) => std::future::pending().await,
                             read = stream.read(&mut piece) => read.unwrap_or(0),
                         };
                         if read == 0 {
