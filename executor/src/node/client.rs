@@ -326,7 +326,7 @@ impl AgentClient {
         Ok(lines(self.send(request).await?))
     }
 
-    /// Tells that nothing more is sent to a service that is about to be frozen.
+    /// Tells that this front hears, or sends nothing more to a service that is about to be frozen.
     ///
     /// # Errors
     /// As above.

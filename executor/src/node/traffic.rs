@@ -112,11 +112,13 @@ impl Traffic {
         self.listeners().all.iter().filter(|(_, one)| waits(one)).map(|(number, _)| *number).collect()
     }
 
-    /// A front sends nothing more to a service.
+    /// A front hears, or sends nothing more to a service.
     pub fn held(&self, held: Held) {
         if let Some(listener) = self.listeners().all.get_mut(&held.listener) {
-            listener.held = Some((held.service, held.migration));
             listener.deaf = false;
+            if held.freeze.is_some() {
+                listener.held = held.freeze;
+            }
         }
         self.0.answered.notify_waiters();
     }
@@ -335,7 +337,7 @@ mod tests {
                     let said = front.next(AGAIN).await.unwrap();
                     if standing(&said) == Some(Standing::Stops(id)) {
                         tokio::time::sleep(Duration::from_millis(20)).await;
-                        let held = Held { listener: said.listener, service: web(), migration: id };
+                        let held = Held { listener: said.listener, freeze: Some((web(), id)) };
                         traffic.held(held);
                         return front;
                     }
@@ -358,12 +360,12 @@ mod tests {
             assert_eq!(begin.elapsed(), wait);
             traffic.thawed(&web());
         }
-        let held = |listener| Held { listener, service: web(), migration: MigrationId::new() };
+        let held = |listener| Held { listener, freeze: None };
         traffic.held(held(front.number));
         traffic.held(held(77));
         let begin = Instant::now();
         traffic.about_to_freeze(&web(), MigrationId::new()).await;
-        assert_eq!(begin.elapsed(), WAIT, "it answered another one, so it is heard again");
+        assert_eq!(begin.elapsed(), WAIT, "it says that it hears again");
     }
 
     #[tokio::test(start_paused = true)]

@@ -39,15 +39,14 @@ pub enum Standing {
     Frozen,
 }
 
-/// A front says that it sends nothing more to a service that is about to be frozen.
+/// A front says that it hears, and perhaps that it sends nothing more to a service that is about to be frozen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     /// The number of the stream that said so.
     pub listener: u64,
-    /// The service.
-    pub service: ServiceName,
-    /// The migration that it is frozen by.
-    pub migration: MigrationId,
+    /// The service, and the migration that it is frozen by. Without one it only says that it hears, and so keeps a connection
+    /// open for when there is no time to make one.
+    pub freeze: Option<(ServiceName, MigrationId)>,
 }
 
 #[cfg(test)]

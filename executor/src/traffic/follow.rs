@@ -26,6 +26,10 @@ const LAST_PAUSE: Duration = Duration::from_secs(1);
 /// Time for an agent to take our word. It does not wait for it longer than a tenth of a second.
 const TO_ANSWER: Duration = Duration::from_secs(1);
 
+fn silent() -> String {
+    format!("it said nothing for {} s", SILENCE.as_secs())
+}
+
 /// What an agent says, from where.
 pub struct Heard {
     /// The host on which its services' ports are published.
@@ -40,7 +44,7 @@ pub trait Announcer: Send + Sync + 'static {
     fn node(&self) -> &NodeName;
     /// Begins to listen.
     fn listen(&self, services: &[ServiceName]) -> impl Future<Output = Result<Heard, String>> + Send;
-    /// Says that nothing more is sent.
+    /// Says that we hear, or that nothing more is sent.
     fn held(&self, held: &Held) -> impl Future<Output = Result<(), String>> + Send;
 }
 
@@ -109,7 +113,8 @@ impl Desk {
         let mut pause = FIRST_PAUSE;
         let mut last = String::new();
         loop {
-            let why = match announcer.listen(&services).await {
+            let listening = tokio::time::timeout(SILENCE, announcer.listen(&services)).await;
+            let why = match listening.unwrap_or_else(|_| Err(silent())) {
                 Ok(mut heard) => loop {
                     match tokio::time::timeout(SILENCE, heard.said.next()).await {
                         Ok(Some(Ok(said))) => {
@@ -117,13 +122,17 @@ impl Desk {
                                 tracing::info!(%node, "listening");
                             }
                             (pause, last) = (FIRST_PAUSE, "listening".to_owned());
-                            for owed in self.told(&node, heard.host, &said) {
+                            let owed = self.told(&node, heard.host, &said);
+                            if owed.is_empty() {
+                                tokio::spawn(hears(Arc::clone(&announcer), said.listener));
+                            }
+                            for owed in owed {
                                 tokio::spawn(answer(Arc::clone(&announcer), owed, said.listener, self.drain));
                             }
                         }
                         Ok(Some(Err(why))) => break why,
                         Ok(None) => break "it ended the connection".to_owned(),
-                        Err(_) => break format!("it said nothing for {} s", SILENCE.as_secs()),
+                        Err(_) => break silent(),
                     }
                 },
                 Err(why) => why,
@@ -187,11 +196,19 @@ async fn answer<A: Announcer>(announcer: Arc<A>, owed: Owed, listener: u64, drai
         tracing::info!(%service, %migration, "something is still under way, and can't be waited for");
     }
     gate.set_after(&closing, Phase::Shut);
-    let held = Held { listener, service, migration };
+    let held = Held { listener, freeze: Some((service, migration)) };
     match tokio::time::timeout(TO_ANSWER, announcer.held(&held)).await {
         Ok(Ok(())) => {}
         Ok(Err(why)) => tracing::debug!(node = %announcer.node(), why, "could not say that all is held"),
         Err(_) => tracing::debug!(node = %announcer.node(), "could not say in time that all is held"),
+    }
+}
+
+/// Tells an agent that it is heard. So there is a connection to it when there is no time to make one.
+async fn hears<A: Announcer>(announcer: Arc<A>, listener: u64) {
+    let hears = Held { listener, freeze: None };
+    if !matches!(tokio::time::timeout(TO_ANSWER, announcer.held(&hears)).await, Ok(Ok(()))) {
+        tracing::debug!(node = %announcer.node(), "could not say that it is heard");
     }
 }
 

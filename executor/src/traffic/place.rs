@@ -74,23 +74,38 @@ impl Views {
     }
 
     /// Where the service is. One owner: the highest epoch decides, and where two nodes claim the same one, none is believed.
+    /// What an agent said that can't be heard any more counts where no other says that it has the service running.
     pub fn stand(&self) -> Stand {
-        let believed = |view: &&View| view.heard || view.announced.epoch >= self.highest;
-        let Some(epoch) = self.nodes.values().filter(believed).map(|view| view.announced.epoch).max() else {
-            return Stand::Nowhere;
-        };
-        let mut owners =
-            self.nodes.iter().filter(|(_, view)| believed(view) && view.announced.epoch == epoch);
-        let (Some((node, view)), None) = (owners.next(), owners.next()) else { return Stand::Nowhere };
+        let ((heard_epoch, heard), (silent_epoch, silent)) = (self.owner(true), self.owner(false));
+        let runs = |owner: &Owner| owner.is_some_and(|(_, view)| view.announced.standing != Standing::Frozen);
+        let owner = if runs(&heard) || heard_epoch >= silent_epoch { heard } else { silent };
+        let Some((node, view)) = owner else { return Stand::Nowhere };
         let Some(published) = view.announced.ports.get(&self.port) else { return Stand::Nowhere };
-        let place = Place { node: node.clone(), epoch, address: SocketAddr::new(view.host, *published) };
+        let address = SocketAddr::new(view.host, *published);
+        let place = Place { node: node.clone(), epoch: view.announced.epoch, address };
         match view.announced.standing {
             Standing::Runs => Stand::Serving(place),
             Standing::Stops(migration) => Stand::Stopping(place, migration),
             Standing::Frozen => Stand::Nowhere,
         }
     }
+
+    /// The highest epoch among those that are heard, or those that are not, and the owner if only one claims it.
+    fn owner(&self, heard: bool) -> (Option<u64>, Owner<'_>) {
+        // Others have told more since a silent agent was heard last.
+        let counts = |view: &&View| view.heard == heard && (heard || view.announced.epoch >= self.highest);
+        let epoch = self.nodes.values().filter(counts).map(|view| view.announced.epoch).max();
+        let mut owners =
+            self.nodes.iter().filter(|(_, view)| counts(view) && Some(view.announced.epoch) == epoch);
+        match (owners.next(), owners.next()) {
+            (Some(owner), None) => (epoch, Some(owner)),
+            _ => (epoch, None),
+        }
+    }
 }
+
+/// Who owns a service, and what it said.
+type Owner<'a> = Option<(&'a NodeName, &'a View)>;
 
 #[cfg(test)]
 mod tests {
@@ -155,6 +170,26 @@ mod tests {
             Some("a"),
             "but what an agent says now holds, its register may have been lost"
         );
+    }
+
+    #[test]
+    fn a_service_that_was_started_anew_is_found_though_its_node_is_dead() {
+        let mut views = Views::new(80);
+        views.told(&"a".into(), HOST, says(5, Standing::Runs));
+        views.lost(&"a".into());
+        views.told(&"b".into(), HOST, says(0, Standing::Runs));
+        assert_eq!(node(&views.stand()), Some("b"));
+    }
+
+    #[test]
+    fn a_destination_that_is_silent_is_believed_over_a_source_that_stands_frozen() {
+        let mut views = Views::new(80);
+        views.told(&"a".into(), HOST, says(1, Standing::Frozen));
+        views.told(&"b".into(), HOST, says(2, Standing::Runs));
+        views.lost(&"b".into());
+        assert_eq!(node(&views.stand()), Some("b"));
+        views.told(&"c".into(), HOST, says(3, Standing::Frozen));
+        assert_eq!(views.stand(), Stand::Nowhere);
     }
 
     #[test]

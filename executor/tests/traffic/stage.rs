@@ -154,7 +154,7 @@ impl Stage {
         let hears = &mut self.nodes.get_mut(node).unwrap().held;
         let answered = async {
             while let Some(held) = hears.recv().await {
-                if held == (Held { listener: 1, service: service(), migration }) {
+                if held == (Held { listener: 1, freeze: Some((service(), migration)) }) {
                     return;
                 }
             }

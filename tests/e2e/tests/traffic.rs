@@ -1,12 +1,6 @@
 //! Services move to and fro behind a front, and their clients keep their connections: no request fails, none is lost, none is
 //! done twice.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test ends at the first surprise, and says what it saw"
-)]
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -70,7 +70,7 @@ pub(super) async fn listen(
     Ok(Body::from_stream(lines).into_response())
 }
 
-/// A front sends nothing more to a service that is about to be frozen.
+/// A front hears, or sends nothing more to a service that is about to be frozen.
 pub(super) async fn held(
     _: FromFront,
     State(agent): State<Agent>,

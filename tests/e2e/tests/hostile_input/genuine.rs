@@ -96,7 +96,7 @@ impl Genuine {
                 json!({ "restart": { "Name": "always", "MaximumRetryCount": 0 } })
             }
             ("POST", "/v1/traffic/held") => {
-                json!({ "listener": 1, "service": "nobody", "migration": elsewhere.id })
+                json!({ "listener": 1, "freeze": ["nobody", elsewhere.id] })
             }
             _ => Value::Null,
         }
