@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use crate::continuum::Continuum;
 use crate::process::Daemon;
 use crate::sterna::Sterna;
+use crate::zoo::load::{http, page};
 
 /// A service of the front.
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +90,7 @@ impl Front {
     /// # Errors
     /// When it does not tell it.
     pub async fn counted(&self, service: &str, name: &str) -> anyhow::Result<u64> {
-        let text = reqwest::get(format!("http://{}/metrics", self.metrics)).await?.text().await?;
+        let text = page(&http()?, self.metrics, "/metrics").await?;
         let key = format!("sterna_front_{name}{{service=\"{service}\"}} ");
         let value = text
             .lines()
