@@ -31,6 +31,7 @@ use super::precheck;
 use super::precheck::description::published;
 use super::staging::{self, hand_over, private_folder};
 use super::store::{Arrival, Store, StoreError};
+use super::traffic::Traffic;
 
 mod ownership;
 pub use ownership::SettleError;
@@ -113,6 +114,7 @@ pub struct Arrivals {
     heard: Arc<Mutex<HashMap<MigrationId, Instant>>>,
     /// What is known of the files that were received. Without it they are read again.
     received: Arc<Mutex<HashMap<(MigrationId, Part), Received>>>,
+    traffic: Traffic,
 }
 
 impl Arrivals {
@@ -125,7 +127,14 @@ impl Arrivals {
         limit: usize,
     ) -> Self {
         let (turns, heard, received) = (Arc::default(), Arc::default(), Arc::default());
-        Self { engine, store, staging, credentials, limit, turns, heard, received }
+        let traffic = Traffic::default();
+        Self { engine, store, staging, credentials, limit, turns, heard, received, traffic }
+    }
+
+    /// Has fronts told of what runs here.
+    #[must_use]
+    pub fn announcing(self, traffic: Traffic) -> Self {
+        Self { traffic, ..self }
     }
 
     fn turn_of(&self, what: String) -> Arc<tokio::sync::Mutex<()>> {

@@ -34,6 +34,7 @@ use super::precheck;
 use super::progress::Progress;
 use super::staging::private_folder;
 use super::store::Departure;
+use super::traffic::Traffic;
 
 mod forward;
 mod memory;
@@ -78,6 +79,7 @@ pub struct Leaving {
     canaries: Option<Canaries>,
     limits: Limits,
     progress: Progress,
+    traffic: Traffic,
 }
 
 fn failed(error: impl std::error::Error) -> StepError {
@@ -119,7 +121,14 @@ impl Leaving {
             canaries: None,
             limits: Limits::default(),
             progress: Progress::default(),
+            traffic: Traffic::default(),
         }
+    }
+
+    /// Has fronts told when the service is frozen and when it goes on.
+    pub fn announcing(mut self, traffic: Traffic) -> Self {
+        self.traffic = traffic;
+        self
     }
 
     /// Has a canary go first, where none went there yet.
@@ -260,7 +269,9 @@ impl Leaving {
             // A restart policy would start a second, cold copy of a source that is killed.
             self.engine.set_restart(&self.container, None).await.map_err(failed)?;
         }
+        self.traffic.about_to_freeze(&self.order.service, self.order.id).await;
         self.engine.pause(&self.container).await.map_err(failed)?;
+        self.traffic.frozen(&self.order.service);
         self.frozen = self.processes()?.tree();
         Ok(Bytes::ZERO)
     }

@@ -29,6 +29,7 @@ use super::config::AdmissionConfig;
 use super::departure::{self, Leaving};
 use super::progress::Progress;
 use super::store::{Departure, Store, StoreError};
+use super::traffic::Traffic;
 
 /// An order that is not carried out.
 #[derive(Debug, Error)]
@@ -72,6 +73,7 @@ pub struct Running {
     canaries: Canaries,
     /// Held from looking whether a service is being moved until its departure is in the register.
     admission: Arc<tokio::sync::Mutex<()>>,
+    traffic: Traffic,
 }
 
 impl Running {
@@ -87,7 +89,26 @@ impl Running {
         let (logs, cancels, admission) = (Arc::default(), Arc::default(), Arc::default());
         let tokens = Admission::new(limits.leaving, limits.per_peer);
         let canaries = Canaries::new(engine.clone(), store.clone(), credentials.clone(), staging.clone());
-        Self { engine, store, credentials, staging, logs, cancels, tokens, bandwidth, canaries, admission }
+        let traffic = Traffic::default();
+        Self {
+            engine,
+            store,
+            credentials,
+            staging,
+            logs,
+            cancels,
+            tokens,
+            bandwidth,
+            canaries,
+            admission,
+            traffic,
+        }
+    }
+
+    /// Has fronts told of what becomes of the services.
+    #[must_use]
+    pub fn announcing(self, traffic: Traffic) -> Self {
+        Self { traffic, ..self }
     }
 
     fn steps(&self, departure: &Departure, own: NodeFacts, progress: Progress) -> Leaving {
@@ -99,6 +120,7 @@ impl Running {
             .after_a_canary(self.canaries.clone())
             .learning_from(past)
             .over(limits, progress)
+            .announcing(self.traffic.clone())
     }
 
     /// Starts to carry out an order. One that was given before is left alone.

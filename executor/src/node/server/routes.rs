@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::routing::{MethodFilter, on};
 
-use super::{Agent, arrivals, departures, services};
+use super::{Agent, arrivals, departures, services, traffic};
 
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Callers {
     Agents,
     /// Both.
     Both,
+    /// Fronts alone.
+    Fronts,
 }
 
 /// What the body of a call is.
@@ -83,4 +85,6 @@ routes! {
     POST "/v1/arrivals/{id}/release" Both Document arrivals::release;
     POST "/v1/arrivals/{id}/start-anew" Agents Document arrivals::start_anew;
     POST "/v1/arrivals/{id}/finish" Agents Document arrivals::finish;
+    GET "/v1/traffic" Fronts Nothing traffic::listen;
+    POST "/v1/traffic/held" Fronts Document traffic::held;
 }

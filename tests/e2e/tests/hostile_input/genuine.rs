@@ -98,6 +98,9 @@ impl Genuine {
             ("POST", path) if path.ends_with("/finish") => {
                 json!({ "restart": { "Name": "always", "MaximumRetryCount": 0 } })
             }
+            ("POST", "/v1/traffic/held") => {
+                json!({ "listener": 1, "freeze": ["nobody", elsewhere.id] })
+            }
             _ => Value::Null,
         }
     }
