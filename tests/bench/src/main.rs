@@ -2,15 +2,39 @@
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | [`migration`] | what each phase of a move takes, by the size of the service |
+//! | [`migration`] | what a move costs, beside the engine's own way and the floor |
+//! | [`matrix`] | its rows and variants |
+//! | [`sterna_move`] | a move by Sterna |
+//! | [`engine_api`] | a move by Docker's checkpoint API |
+//! | [`floor`] | what no move could get below |
+//! | [`link`] | the link between two nodes: how fast it is to be, and how fast it is |
+//! | [`pump`] | bytes from one container to another |
+//! | [`nested`] | containers with an engine and no agent |
+//! | [`results`] | what was measured |
+//! | [`verdict`] | the goals |
+//! | [`table`] | tables for people |
+//! | [`phases`] | what each phase of a move takes, by the size of the service |
 //! | [`median`] | the middle of several runs |
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+mod engine_api;
+mod floor;
+mod link;
+mod matrix;
 mod median;
 mod migration;
+mod nested;
+mod phases;
+mod pump;
+mod results;
+mod sterna_move;
+mod table;
+mod verdict;
+
+use matrix::{Scope, Variant};
 
 /// Measures Sterna on this machine.
 #[derive(Debug, Parser)]
@@ -22,8 +46,23 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// What each phase of a move takes, by the size of the service.
+    /// What a move costs: sent ahead, stop-and-copy, the engine's own API, and the floor.
     Migration {
+        /// Fewer rows and 3 runs of each, for a first look.
+        #[arg(long, conflicts_with = "full")]
+        quick: bool,
+        /// Everything with everything. Takes many hours.
+        #[arg(long)]
+        full: bool,
+        /// Only these variants.
+        #[arg(long, value_delimiter = ',', value_enum)]
+        only: Option<Vec<Variant>>,
+        /// Where every single number goes, as JSON.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// What each phase of a move takes, by the size of the service.
+    Phases {
         /// Sizes of the service's memory in MiB.
         #[arg(long, value_delimiter = ',', default_value = "64,256,512")]
         sizes: Vec<u32>,
@@ -39,6 +78,14 @@ enum Command {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::Migration { sizes, runs, out } => migration::run(&sizes, runs, out.as_deref()).await,
+        Command::Migration { quick, full, only, out } => {
+            let scope = match (quick, full) {
+                (true, _) => Scope::Quick,
+                (_, true) => Scope::Full,
+                _ => Scope::Usual,
+            };
+            migration::run(scope, only.as_deref(), out.as_deref()).await
+        }
+        Command::Phases { sizes, runs, out } => phases::run(&sizes, runs, out.as_deref()).await,
     }
 }
