@@ -13,6 +13,9 @@
 //! | [`results`] | what was measured |
 //! | [`verdict`] | the goals |
 //! | [`table`] | tables for people |
+//! | [`clients`] | what clients see of moves behind a front |
+//! | [`idle`] | what Sterna costs while nothing moves |
+//! | [`front`] | a front beside a benchmark |
 //! | [`phases`] | what each phase of a move takes, by the size of the service |
 //! | [`median`] | the middle of several runs |
 
@@ -20,8 +23,11 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+mod clients;
 mod engine_api;
 mod floor;
+mod front;
+mod idle;
 mod link;
 mod matrix;
 mod median;
@@ -61,6 +67,27 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// What clients see of a service that moves behind a front: failed requests, longest time without an answer.
+    Clients {
+        /// Moves of each service.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+        moves: u32,
+        /// Install redis-benchmark and wrk without asking, where they are missing.
+        #[arg(long)]
+        yes: bool,
+        /// Where every single number goes, as JSON.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// What Sterna costs while nothing moves: throughput, processors, memory.
+    Idle {
+        /// Runs of each way.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        runs: u32,
+        /// Where every single number goes, as JSON.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// What each phase of a move takes, by the size of the service.
     Phases {
         /// Sizes of the service's memory in MiB.
@@ -86,6 +113,8 @@ async fn main() -> anyhow::Result<()> {
             };
             migration::run(scope, only.as_deref(), out.as_deref()).await
         }
+        Command::Clients { moves, yes, out } => clients::run(moves, yes, out.as_deref()).await,
+        Command::Idle { runs, out } => idle::run(runs, out.as_deref()).await,
         Command::Phases { sizes, runs, out } => phases::run(&sizes, runs, out.as_deref()).await,
     }
 }

@@ -21,6 +21,9 @@ const API_SUITE: &str = "trixie";
 const API_PACKAGES: &str = include_str!("../engine/packages");
 const API_DAEMON: &str = include_str!("../engine/daemon.json");
 const API_IMAGE: &str = "sterna-bench-engine";
+/// The configuration of an engine that has nothing of Sterna's.
+pub const PLAIN_DAEMON: &str =
+    r#"{ "hosts": ["unix:///var/run/docker.sock"], "storage-driver": "overlay2", "log-level": "warn" }"#;
 /// How long an engine may take to come up.
 const TO_START: Duration = Duration::from_secs(60);
 
