@@ -160,6 +160,8 @@ impl Api {
         let address = docker::address(to).await?.to_string();
         let mut sender = Inside::start(from, SEND, &[&self.service, &address, PORT])?;
         let (sent, received) = (sender.line().await?, receiver.line().await?);
+        sender.end().await?;
+        receiver.end().await?;
         let (dump, copy, restore) = times(&sent, &received)?;
         self.at = 1 - self.at;
         tokio::time::sleep(TO_NOTE).await;

@@ -116,7 +116,10 @@ pub async fn measure(node: &str, service: &str) -> anyhow::Result<Direct> {
     let write = format!("rm -rf {BUNDLE} && mkdir -p {BUNDLE} && printf %s \"$1\" >{BUNDLE}/config.json");
     docker(&["exec", node, "sh", "-c", &write, "sh", &config]).await?;
     let mut program = Inside::start(node, PROGRAM, &[&id, root, IMAGE, BUNDLE, COPY])?;
-    Direct::read(&program.line().await?)
+    let direct = Direct::read(&program.line().await?)?;
+    // Until it has ended the service stands frozen.
+    program.end().await?;
+    Ok(direct)
 }
 
 #[cfg(test)]

@@ -48,6 +48,11 @@ const QUIET: Duration = Duration::from_secs(60);
 const PLAIN: &str = "a port that plain Docker publishes";
 const NODE: &str = "a service in a node, directly";
 const FRONT: &str = "a service in a node, through the front";
+/// Who is looked at in a quiet minute.
+const OURS: &str = "a node of Sterna's";
+const THEIRS: &str = "the same engine without Sterna";
+/// The agent's program.
+const AGENT: &str = "sterna";
 
 /// Everything, as it is written to the file.
 #[derive(Debug, Serialize)]
@@ -131,8 +136,7 @@ pub async fn run(runs: u32, out: Option<&Path>) -> anyhow::Result<()> {
     quiet(&continuum, &mut results).await?;
     continuum.down().await?;
     let middle = |way| median::of(results.throughput.get(way).into_iter().flatten().copied());
-    let agent =
-        results.usage.get("a node of Sterna's").and_then(|node| node.get("sterna")).map(|one| one.memory);
+    let agent = results.usage.get(OURS).and_then(|node| node.get(AGENT)).map(|one| one.memory);
     results.verdicts = verdict::idle(middle(PLAIN), middle(FRONT), agent);
     if let Some(out) = out {
         let text = serde_json::to_string_pretty(&results)?;
@@ -198,8 +202,8 @@ async fn quiet(continuum: &Continuum, results: &mut Results) -> anyhow::Result<(
     tokio::time::sleep(TO_SETTLE).await;
     let usage = usage::measure(&[&node, PLAIN_ENGINE], QUIET).await?;
     let [ours, theirs] = &usage[..] else { bail!("two nodes were looked at") };
-    results.usage.insert("a node of Sterna's", ours.clone());
-    results.usage.insert("the same engine without Sterna", theirs.clone());
+    results.usage.insert(OURS, ours.clone());
+    results.usage.insert(THEIRS, theirs.clone());
     plain.down().await
 }
 
@@ -234,10 +238,10 @@ mod tests {
 
     #[test]
     fn ways_are_shown_as_parts_of_the_plain_one() {
-        let usage = BTreeMap::from([("sterna".to_owned(), Usage { processor: 1.5, memory: 20.0 })]);
+        let usage = BTreeMap::from([(AGENT.to_owned(), Usage { processor: 1.5, memory: 20.0 })]);
         let results = Results {
             throughput: BTreeMap::from([(PLAIN, vec![1000.0]), (FRONT, vec![800.0, 900.0, 950.0])]),
-            usage: BTreeMap::from([("a node of Sterna's", usage)]),
+            usage: BTreeMap::from([(OURS, usage)]),
             skipped: vec!["no front".to_owned()],
             verdicts: verdict::idle(Some(1000.0), Some(900.0), Some(20.0)),
         };

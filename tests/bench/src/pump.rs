@@ -49,6 +49,16 @@ impl Inside {
         }
     }
 
+    /// Waits until it has ended: until then it may be cleaning up.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn end(mut self) -> anyhow::Result<()> {
+        let status = self.running.child().wait().await?;
+        ensure!(status.success(), "{} failed ({status})", self.what);
+        Ok(())
+    }
+
     /// Waits for a line that says no more than that it is ready.
     ///
     /// # Errors
@@ -71,5 +81,7 @@ pub async fn rate(from: &str, to: &str, mib: u32) -> anyhow::Result<f64> {
     let mut sender = Inside::start(from, PUMP, &["send", &address, PORT, &mib.to_string()])?;
     let millis: f64 = sender.line().await?.parse().context("the sender's time")?;
     ensure!(millis > 0.0, "nothing was sent");
+    sender.end().await?;
+    receiver.end().await?;
     Ok(f64::from(mib) * 1e3 / millis)
 }

@@ -13,7 +13,7 @@ my $peer = IO::Socket::INET->new(PeerAddr => $host, PeerPort => $port) or die "c
 my $child = fork() // die "fork: $!\n";
 if (!$child) {
     open(STDOUT, ">&", $peer) or die "$!\n";
-    exec("tar", "--create", "--sparse", "--directory", "/var/lib/docker/containers/$id/checkpoints", "move",
+    exec("tar", "--create", "--directory", "/var/lib/docker/containers/$id/checkpoints", "move",
         "--directory", $layer, "gaps", "rate");
 }
 waitpid($child, 0);

@@ -18,11 +18,12 @@ END {
     if (defined $copy) {
         system("runc --root $second delete --force $copy >/dev/null 2>&1");
         system("$engine unpause $container >/dev/null 2>&1") if $paused;
-        system("rm -rf $image");
+        system("rm -rf $image $bundle");
     }
     $? = $status;
 }
-$SIG{$_} = sub { exit 1 } for qw(TERM INT HUP);
+$SIG{$_} = sub { exit 1 } for qw(TERM INT HUP ALRM);
+alarm 600;
 
 system("rm -rf $image && mkdir -p $image $second") == 0 or die;
 # The service's root must be able to read it when it is restored.
