@@ -7,7 +7,6 @@
 //! | [`closed_loop`] | our own client |
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -15,7 +14,6 @@ use anyhow::{Context as _, ensure};
 use serde::Serialize;
 use sterna_e2e::continuum::Continuum;
 use sterna_e2e::inventory::Service;
-use sterna_e2e::process::{self, bound};
 use sterna_e2e::sterna::Sterna;
 
 use crate::front::{Front, Fronted};
@@ -63,11 +61,11 @@ struct Results {
 pub async fn install(yes: bool) -> anyhow::Result<()> {
     let sources: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let script = ". deploy/setup/prerequisites.sh && install_for clients";
-    let mut command = bound(Path::new("bash"));
+    // In our own process group: whoever sits at the terminal is asked.
+    let mut command = tokio::process::Command::new("bash");
     command.args(["-euc", script]).env("yes", if yes { "1" } else { "0" }).current_dir(sources);
-    // Whoever sits there is asked.
-    let finished = process::run(command.stdin(Stdio::inherit())).await?;
-    ensure!(finished.status.success(), "what the clients need could not be installed; why stands above");
+    let status = command.kill_on_drop(true).status().await?;
+    ensure!(status.success(), "what the clients need could not be installed; why stands above");
     Ok(())
 }
 

@@ -11,6 +11,8 @@ use sterna_e2e::guardian::Guardian;
 use sterna_e2e::process::{self, bound};
 use sterna_e2e::zoo::eventually;
 
+use crate::table::progress;
+
 /// Runs the engine: the same as on a node.
 const BOOT: &str = include_str!("../../../deploy/node/boot");
 const BOOT_PATH: &str = "/usr/lib/sterna/boot";
@@ -61,6 +63,7 @@ pub async fn api_image() -> anyhow::Result<String> {
     lock.lock()?;
     let tar = cache.join(format!("{}.tar", &recipe[..16]));
     if !tar.exists() {
+        progress(&format!("building {name} from Debian {API_SUITE}, once (a minute or two)"));
         let packages = sources().join("tests/bench/engine/packages");
         let arguments = ["build", API_SUITE, &packages.display().to_string(), &tar.display().to_string()];
         must(&rootfs, &arguments).await?;

@@ -17,6 +17,9 @@ const REQUESTS: &str = "100000";
 const ROUND: &str = "10s";
 const TIMEOUT: &str = "60s";
 
+/// How redis-benchmark begins to say that something failed.
+const FAILURES: [&str; 3] = ["Error", "Could not connect", "All clients disconnected"];
+
 /// A load generator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -65,20 +68,8 @@ impl Tool {
         let (host, port) = (address.ip().to_string(), address.port().to_string());
         let words: Vec<String> = match self {
             Self::RedisBenchmark => {
-                let words = [
-                    "-h",
-                    &host,
-                    "-p",
-                    &port,
-                    "-c",
-                    CONNECTIONS,
-                    "-n",
-                    REQUESTS,
-                    "-t",
-                    "set,get",
-                    "-e",
-                    "--csv",
-                ];
+                let words =
+                    ["-h", &host, "-p", &port, "-c", CONNECTIONS, "-n", REQUESTS, "-t", "set,get", "--csv"];
                 words.map(str::to_owned).to_vec()
             }
             Self::Wrk => {
@@ -127,8 +118,8 @@ impl Tool {
 /// What redis-benchmark printed as CSV: a line per command, with requests per second and latencies in ms.
 fn redis_benchmark(out: &str, err: &str) -> anyhow::Result<Told> {
     let mut told = Told::default();
-    let said = out.lines().chain(err.lines()).filter(|line| line.contains("rror"));
-    for line in said {
+    let failure = |line: &&str| FAILURES.iter().any(|beginning| line.starts_with(beginning));
+    for line in out.lines().chain(err.lines()).filter(failure) {
         told.failed += 1;
         told.said.push(line.trim().to_owned());
     }
