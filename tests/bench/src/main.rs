@@ -63,6 +63,9 @@ enum Command {
         /// Only these variants.
         #[arg(long, value_delimiter = ',', value_enum)]
         only: Option<Vec<Variant>>,
+        /// Only rows with these sizes of the service's memory, in MiB.
+        #[arg(long, value_delimiter = ',')]
+        sizes: Option<Vec<u32>>,
         /// Where every single number goes, as JSON.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
@@ -105,13 +108,14 @@ enum Command {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::Migration { quick, full, only, out } => {
+        Command::Migration { quick, full, only, sizes, out } => {
             let scope = match (quick, full) {
                 (true, _) => Scope::Quick,
                 (_, true) => Scope::Full,
                 _ => Scope::Usual,
             };
-            migration::run(scope, only.as_deref(), out.as_deref()).await
+            let cells = scope.cells_of(sizes.as_deref());
+            migration::run(scope, &cells, only.as_deref(), out.as_deref()).await
         }
         Command::Clients { moves, yes, out } => clients::run(moves, yes, out.as_deref()).await,
         Command::Idle { runs, out } => idle::run(runs, out.as_deref()).await,

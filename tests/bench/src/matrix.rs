@@ -127,6 +127,11 @@ impl Scope {
         cells
     }
 
+    /// The rows, only those of some sizes where these are given.
+    pub fn cells_of(self, sizes: Option<&[u32]>) -> Vec<Cell> {
+        self.cells().into_iter().filter(|cell| sizes.is_none_or(|sizes| sizes.contains(&cell.mib))).collect()
+    }
+
     /// Why a variant is not measured in a row; `None` where it is.
     pub fn left_out(self, cell: Cell, variant: Variant) -> Option<String> {
         let Link::Mbit(rate) = cell.link else { return None };
@@ -160,6 +165,13 @@ mod tests {
         assert!(cells.iter().all(|one| one.link != Link::Unlimited || one.rate == 0));
         let sizes: Vec<u32> = cells.iter().map(|one| one.mib).collect();
         assert!(sizes.is_sorted(), "a size's service is started once: {sizes:?}");
+    }
+
+    #[test]
+    fn rows_can_be_chosen_by_size() {
+        assert_eq!(Scope::Usual.cells_of(None), Scope::Usual.cells());
+        assert!(Scope::Usual.cells_of(Some(&[64])).iter().all(|cell| cell.mib == 64));
+        assert!(Scope::Usual.cells_of(Some(&[65])).is_empty());
     }
 
     #[test]

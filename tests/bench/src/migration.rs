@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use sterna_e2e::continuum::Continuum;
 use sterna_e2e::docker::docker;
 use sterna_e2e::sterna::Sterna;
@@ -39,11 +39,16 @@ struct Stage {
 /// Measures and prints.
 ///
 /// # Errors
-/// When the nodes don't come up, or can't be taken down. What can't be measured is left out and said.
-pub async fn run(scope: Scope, only: Option<&[Variant]>, out: Option<&Path>) -> anyhow::Result<()> {
+/// When there is no row, the nodes don't come up, or can't be taken down. What can't be measured is left out and said.
+pub async fn run(
+    scope: Scope,
+    cells: &[Cell],
+    only: Option<&[Variant]>,
+    out: Option<&Path>,
+) -> anyhow::Result<()> {
+    ensure!(!cells.is_empty(), "there is no row with that: sizes are {:?} MiB", crate::matrix::SIZES);
     let sterna = Sterna::built()?;
     let abilities = Abilities::of(&sterna).await?;
-    let cells = scope.cells();
     progress(&format!("{} rows, {} runs of each variant", cells.len(), scope.runs()));
     let continuum = Continuum::up(&sterna, &inventory("")).await?;
     let containers: Vec<String> = NODES.iter().map(|node| continuum.container(node)).collect();
