@@ -64,6 +64,8 @@ emulation  | has_program qemu-img                   | qemu-utils                
 emulation  | has_program mkfs.ext4                  | e2fsprogs                    | makes the file systems of emulated hosts
 emulation  | has_program busybox                    | busybox-static               | boots emulated hosts
 emulation  | has_program modprobe                   | kmod                         | finds the modules of their kernel
+clients    | has_program redis-benchmark                | redis-tools                  | asks a Redis that moves
+clients    | has_program wrk                            | wrk                          | asks a web server that moves
 shell      | has_program shellcheck                 | shellcheck                   | checks the shell scripts
 '
 

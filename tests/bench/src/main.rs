@@ -2,15 +2,45 @@
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | [`migration`] | what each phase of a move takes, by the size of the service |
+//! | [`migration`] | what a move costs, beside the engine's own way and the floor |
+//! | [`matrix`] | its rows and variants |
+//! | [`sterna_move`] | a move by Sterna |
+//! | [`engine_api`] | a move by Docker's checkpoint API |
+//! | [`floor`] | what no move could get below |
+//! | [`link`] | the link between two nodes: how fast it is to be, and how fast it is |
+//! | [`pump`] | bytes from one container to another |
+//! | [`nested`] | containers with an engine and no agent |
+//! | [`results`] | what was measured |
+//! | [`verdict`] | the goals |
+//! | [`table`] | tables for people |
+//! | [`clients`] | what clients see of moves behind a front |
+//! | [`idle`] | what Sterna costs while nothing moves |
+//! | [`front`] | a front beside a benchmark |
+//! | [`phases`] | what each phase of a move takes, by the size of the service |
 //! | [`median`] | the middle of several runs |
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+mod clients;
+mod engine_api;
+mod floor;
+mod front;
+mod idle;
+mod link;
+mod matrix;
 mod median;
 mod migration;
+mod nested;
+mod phases;
+mod pump;
+mod results;
+mod sterna_move;
+mod table;
+mod verdict;
+
+use matrix::{Scope, Variant};
 
 /// Measures Sterna on this machine.
 #[derive(Debug, Parser)]
@@ -22,8 +52,47 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// What each phase of a move takes, by the size of the service.
+    /// What a move costs: sent ahead, stop-and-copy, the engine's own API, and the floor.
     Migration {
+        /// Fewer rows and 3 runs of each, for a first look.
+        #[arg(long, conflicts_with = "full")]
+        quick: bool,
+        /// Everything with everything. Takes many hours.
+        #[arg(long)]
+        full: bool,
+        /// Only these variants.
+        #[arg(long, value_delimiter = ',', value_enum)]
+        only: Option<Vec<Variant>>,
+        /// Only rows with these sizes of the service's memory, in MiB.
+        #[arg(long, value_delimiter = ',')]
+        sizes: Option<Vec<u32>>,
+        /// Where every single number goes, as JSON.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// What clients see of a service that moves behind a front: failed requests, longest time without an answer.
+    Clients {
+        /// Moves of each service.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+        moves: u32,
+        /// Install redis-benchmark and wrk without asking, where they are missing.
+        #[arg(long)]
+        yes: bool,
+        /// Where every single number goes, as JSON.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// What Sterna costs while nothing moves: throughput, processors, memory.
+    Idle {
+        /// Runs of each way.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        runs: u32,
+        /// Where every single number goes, as JSON.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// What each phase of a move takes, by the size of the service.
+    Phases {
         /// Sizes of the service's memory in MiB.
         #[arg(long, value_delimiter = ',', default_value = "64,256,512")]
         sizes: Vec<u32>,
@@ -39,6 +108,17 @@ enum Command {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::Migration { sizes, runs, out } => migration::run(&sizes, runs, out.as_deref()).await,
+        Command::Migration { quick, full, only, sizes, out } => {
+            let scope = match (quick, full) {
+                (true, _) => Scope::Quick,
+                (_, true) => Scope::Full,
+                _ => Scope::Usual,
+            };
+            let cells = scope.cells_of(sizes.as_deref());
+            migration::run(scope, &cells, only.as_deref(), out.as_deref()).await
+        }
+        Command::Clients { moves, yes, out } => clients::run(moves, yes, out.as_deref()).await,
+        Command::Idle { runs, out } => idle::run(runs, out.as_deref()).await,
+        Command::Phases { sizes, runs, out } => phases::run(&sizes, runs, out.as_deref()).await,
     }
 }

@@ -1,158 +1,286 @@
-//! What each phase of a move takes, by the size of the service.
-//!
-//! The service is a ticker: random memory, and a clock that it looks at every millisecond, so that it can tell its own
-//! downtime. It goes to and fro between two nodes of this machine.
+//! What a move costs: Sterna's, with and without sending ahead, beside the engine's own checkpoint API and the floor, by size of
+//! the service, link, and rate of writes. All of a row in one run, on one machine.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use comfy_table::{CellAlignment, Table, presets};
-use serde::{Deserialize, Serialize};
 use sterna_e2e::continuum::Continuum;
+use sterna_e2e::docker::docker;
 use sterna_e2e::sterna::Sterna;
 use sterna_e2e::ticker;
 
-use crate::median::median;
+use crate::engine_api::Api;
+use crate::matrix::{Cell, Link, Scope, Variant};
+use crate::results::{Machine, Results, Row};
+use crate::sterna_move::{self, Abilities, Way};
+use crate::table::{self, loud, progress};
+use crate::{floor, link, verdict};
 
-/// As much of a migration's report as is measured.
-#[derive(Debug, Deserialize)]
-struct Report {
-    downtime: Option<String>,
-    phases: Vec<PhaseRecord>,
-}
+/// The two nodes.
+const NODES: [&str; 2] = ["a1", "b1"];
+/// How long a service writes before it is moved.
+const TO_SETTLE: Duration = Duration::from_secs(2);
 
-#[derive(Debug, Deserialize)]
-struct PhaseRecord {
-    phase: String,
-    took: String,
-    bytes: String,
-}
-
-/// One move. Times in milliseconds.
-#[derive(Debug, Serialize)]
-struct Run {
-    mib: u32,
-    phases: Vec<(String, f64, u64)>,
-    downtime_reported: f64,
-    downtime_seen_by_service: f64,
+/// Everything that takes part.
+#[derive(Debug)]
+struct Stage {
+    sterna: Sterna,
+    abilities: Abilities,
+    continuum: Continuum,
+    /// Containers of the nodes.
+    containers: Vec<String>,
+    api: Result<Api, String>,
+    /// Which node runs the ticker.
+    at: usize,
 }
 
 /// Measures and prints.
-pub async fn run(sizes: &[u32], runs: u32, out: Option<&Path>) -> anyhow::Result<()> {
+///
+/// # Errors
+/// When there is no row, the nodes don't come up, or can't be taken down. What can't be measured is left out and said.
+pub async fn run(
+    scope: Scope,
+    cells: &[Cell],
+    only: Option<&[Variant]>,
+    out: Option<&Path>,
+) -> anyhow::Result<()> {
+    ensure!(!cells.is_empty(), "there is no row with that: sizes are {:?} MiB", crate::matrix::SIZES);
     let sterna = Sterna::built()?;
-    let name = |mib: u32| format!("ticker-{mib}");
-    let services: String = sizes.iter().map(|mib| ticker::service(&name(*mib), *mib, "a1")).collect();
-    let continuum = Continuum::up(&sterna, &inventory(&services)).await?;
-    continuum.services_up().await?;
-    let mut all = Vec::new();
-    for mib in sizes {
-        let service = name(*mib);
-        ticker::ready(&continuum, "a1", &service).await?;
-        // The first move also brings the image: it is not one of those measured.
-        let mut at = "b1";
-        one(&sterna, &continuum, &service, *mib, at).await?;
-        for _ in 0..runs {
-            at = if at == "a1" { "b1" } else { "a1" };
-            all.push(one(&sterna, &continuum, &service, *mib, at).await?);
+    let abilities = Abilities::of(&sterna).await?;
+    progress(&format!("{} rows, {} runs of each variant", cells.len(), scope.runs()));
+    let continuum = Continuum::up(&sterna, &inventory("")).await?;
+    let containers: Vec<String> = NODES.iter().map(|node| continuum.container(node)).collect();
+    let wants = |variant| only.is_none_or(|only| only.contains(&variant));
+    let api = if wants(Variant::EngineApi) {
+        Api::up().await.map_err(|error| format!("{error:#}"))
+    } else {
+        Err("not asked for".to_owned())
+    };
+    let mut results = Results {
+        scope,
+        runs: scope.runs(),
+        machine: Machine::this(),
+        engines: engines(&containers, &api).await?,
+        rows: Vec::new(),
+        skipped: Vec::new(),
+        verdicts: Vec::new(),
+    };
+    if let Err(why) = &api {
+        skip(&mut results, format!("engine API: {why}"));
+    }
+    for variant in [Variant::SentAhead, Variant::StopAndCopy].into_iter().filter(|&one| wants(one)) {
+        if let Err(why) = abilities.arguments(variant) {
+            skip(&mut results, format!("{variant}: {why}"));
         }
     }
-    continuum.down().await?;
-    if let Some(out) = out {
-        let text = serde_json::to_string_pretty(&all)?;
-        std::fs::write(out, text).with_context(|| format!("can't write {}", out.display()))?;
+    let mut stage = Stage { sterna, abilities, continuum, containers, api, at: 0 };
+    for cells in cells.chunk_by(|one, next| one.mib == next.mib) {
+        if let Some(first) = cells.first() {
+            size(&mut stage, first.mib, cells, &wants, out, &mut results).await?;
+        }
     }
-    print(sizes, &all);
+    if let Ok(api) = stage.api {
+        api.down().await?;
+    }
+    stage.continuum.down().await?;
+    table::show(&table::results(&results));
+    if scope == Scope::Quick {
+        table::show(
+            "\nThis was the quick run: fewer rows, 3 runs of each. Its numbers are for a first look.",
+        );
+    }
     Ok(())
 }
 
-async fn one(
-    sterna: &Sterna,
-    continuum: &Continuum,
-    service: &str,
-    mib: u32,
-    to: &str,
-) -> anyhow::Result<Run> {
-    let (file, state) = (continuum.file().display().to_string(), continuum.state().display().to_string());
-    let from = if to == "a1" { "b1" } else { "a1" };
-    ticker::longest_gap(continuum, from, service).await?;
-    let arguments =
-        ["migrate", service, "--to", to, "--output", "json", "--inventory", &file, "--state", &state];
-    let printed = sterna.must(&arguments).await?;
-    let report: Report = serde_json::from_str(&printed).context("the report of sterna migrate")?;
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let gap = ticker::longest_gap(continuum, to, service).await?;
-    ensure!(gap > Duration::ZERO, "{service} did not notice its move: it can't have been live");
-    let phases = report
-        .phases
-        .iter()
-        .map(|one| Ok((one.phase.clone(), number(&one.took, "ms")?, number(&one.bytes, "B")? as u64)))
-        .collect::<anyhow::Result<_>>()?;
-    let downtime = report.downtime.context("a move without a downtime")?;
-    Ok(Run {
-        mib,
-        phases,
-        downtime_reported: number(&downtime, "ms")?,
-        downtime_seen_by_service: gap.as_secs_f64() * 1e3,
-    })
+fn skip(results: &mut Results, why: String) {
+    loud(&format!("skipped: {why}"));
+    results.skipped.push(why);
 }
 
-fn number(text: &str, unit: &str) -> anyhow::Result<f64> {
-    text.strip_suffix(unit)
-        .and_then(|number| number.parse().ok())
-        .with_context(|| format!("`{text}` is not in {unit}"))
-}
-
-#[expect(clippy::print_stdout, reason = "the table is what is asked for")]
-fn print(sizes: &[u32], all: &[Run]) {
-    let mut rows: Vec<(String, BTreeMap<u32, String>)> = Vec::new();
-    let mut put = |row: &str, mib: u32, text: String| match rows.iter_mut().find(|(name, _)| name == row) {
-        Some((_, cells)) => drop(cells.insert(mib, text)),
-        None => rows.push((row.to_owned(), BTreeMap::from([(mib, text)]))),
-    };
-    for mib in sizes {
-        let runs: Vec<&Run> = all.iter().filter(|run| run.mib == *mib).collect();
-        let of = |value: &dyn Fn(&Run) -> f64| median(&runs.iter().map(|run| value(run)).collect::<Vec<_>>());
-        let Some(first) = runs.first() else { continue };
-        for (at, (phase, _, _)) in first.phases.iter().enumerate() {
-            let took = of(&|run| run.phases.get(at).map_or(0.0, |one| one.1));
-            let sent = of(&|run| run.phases.get(at).map_or(0.0, |one| one.2 as f64)) / 1_048_576.0;
-            let sent = if sent < 0.05 { String::new() } else { format!(", {sent:.1} MiB") };
-            put(phase, *mib, format!("{took:.0} ms{sent}"));
-        }
-        put("downtime, reported", *mib, format!("{:.0} ms", of(&|run| run.downtime_reported)));
-        put(
-            "downtime, as the service saw it",
-            *mib,
-            format!("{:.0} ms", of(&|run| run.downtime_seen_by_service)),
+async fn engines(
+    containers: &[String],
+    api: &Result<Api, String>,
+) -> anyhow::Result<BTreeMap<String, String>> {
+    let script = "echo Docker $(docker version --format '{{.Server.Version}}'), \
+                  CRIU $(criu --version | sed -n 's/^Version: //p'), $(runc --version | head -n 1)";
+    let mut engines = BTreeMap::new();
+    if let Some(first) = containers.first() {
+        engines.insert(
+            "Sterna's nodes and the floor".to_owned(),
+            docker(&["exec", first, "sh", "-c", script]).await?,
         );
     }
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(std::iter::once("phase".to_owned()).chain(sizes.iter().map(|mib| format!("{mib} MiB"))));
-    for (name, cells) in &rows {
-        let cells = sizes.iter().map(|mib| cells.get(mib).cloned().unwrap_or_default());
-        table.add_row(std::iter::once(name.clone()).chain(cells));
+    if let Ok(api) = api {
+        engines.insert("engine API, two containers with an engine each".to_owned(), api.version().await?);
     }
-    for column in 1..=sizes.len() {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+    for (what, version) in &engines {
+        progress(&format!("{what}: {version}"));
     }
-    println!(
-        "{table}\nmedians of {} moves per size, both nodes on this machine",
-        all.len() / sizes.len().max(1)
-    );
+    Ok(engines)
 }
 
-fn inventory(services: &str) -> String {
+/// All rows of one size.
+async fn size(
+    stage: &mut Stage,
+    mib: u32,
+    cells: &[Cell],
+    wants: &impl Fn(Variant) -> bool,
+    out: Option<&Path>,
+    results: &mut Results,
+) -> anyhow::Result<()> {
+    let service = format!("ticker-{mib}");
+    link::set(&stage.containers, Link::Unlimited).await?;
+    stage.at = 0;
+    std::fs::write(stage.continuum.file(), inventory(&ticker::service(&service, mib, NODES[0])))?;
+    stage.continuum.services_up().await?;
+    ticker::ready(&stage.continuum, NODES[0], &service).await?;
+    // There and back, so that the image is everywhere and something is known of the pair: not one of those measured.
+    for _ in NODES {
+        moved(stage, &service, &[]).await.context("the first moves")?;
+    }
+    for cell in cells {
+        progress(&format!("\n{cell}"));
+        match row(stage, &service, *cell, wants, results.scope).await {
+            Ok(row) => {
+                for (variant, why) in &row.left_out {
+                    progress(&format!("   {variant}: left out: {why}"));
+                }
+                results.rows.push(row);
+            }
+            Err(error) => skip(results, format!("{cell}: {error:#}")),
+        }
+        results.verdicts = verdict::moves(&results.rows);
+        // A run takes long: what it has so far is kept.
+        write(out, results)?;
+    }
+    for container in &stage.containers {
+        docker(&["exec", container, "docker", "rm", "--force", "--volumes", &service]).await?;
+    }
+    if let Ok(api) = &mut stage.api {
+        api.stop().await?;
+    }
+    Ok(())
+}
+
+fn write(out: Option<&Path>, results: &Results) -> anyhow::Result<()> {
+    let Some(out) = out else { return Ok(()) };
+    std::fs::write(out, serde_json::to_string_pretty(results)?)
+        .with_context(|| format!("can't write {}", out.display()))
+}
+
+async fn moved(stage: &mut Stage, service: &str, extra: &[&str]) -> anyhow::Result<sterna_move::Moved> {
+    let way = Way { from: NODES[stage.at], to: NODES[1 - stage.at] };
+    let moved = sterna_move::once(&stage.sterna, &stage.continuum, service, way, extra).await;
+    // Also one that failed afterwards may have moved it.
+    if let Some(at) = stage.continuum.runs_on(service).await? {
+        stage.at = NODES.iter().position(|node| *node == at).unwrap_or(stage.at);
+    }
+    moved
+}
+
+async fn row(
+    stage: &mut Stage,
+    service: &str,
+    cell: Cell,
+    wants: &impl Fn(Variant) -> bool,
+    scope: Scope,
+) -> anyhow::Result<Row> {
+    link::set(&stage.containers, cell.link).await?;
+    let bandwidth = link::measured(&stage.containers[0], &stage.containers[1], cell.link).await?;
+    progress(&format!("   the link carries {bandwidth:.1} MiB/s"));
+    let mut row = Row::new(cell, bandwidth);
+    for variant in Variant::ALL {
+        let cant = match variant {
+            Variant::SentAhead | Variant::StopAndCopy => stage.abilities.arguments(variant).err(),
+            Variant::EngineApi => stage.api.as_ref().err().cloned(),
+            Variant::Floor => None,
+        };
+        let not_asked = (!wants(variant)).then(|| "not asked for".to_owned());
+        if let Some(why) = not_asked.or_else(|| scope.left_out(cell, variant)).or(cant) {
+            row.left_out.insert(variant, why);
+        }
+    }
+    let rate = f64::from(cell.rate);
+    ticker::rewrite(&stage.continuum, NODES[stage.at], service, rate).await?;
+    tokio::time::sleep(TO_SETTLE).await;
+    for _ in 0..scope.runs() {
+        // In turns, so that what else the machine does falls on all alike.
+        for variant in [Variant::Floor, Variant::SentAhead, Variant::StopAndCopy] {
+            if row.left_out.contains_key(&variant) {
+                continue;
+            }
+            if let Err(error) = one(stage, service, variant, &mut row).await {
+                loud(&format!("{cell}: {variant} failed and is left out: {error:#}"));
+                row.left_out.insert(variant, format!("{error:#}"));
+            }
+        }
+    }
+    // The two tickers don't write at the same time.
+    ticker::rewrite(&stage.continuum, NODES[stage.at], service, 0.0).await?;
+    if !row.left_out.contains_key(&Variant::EngineApi)
+        && let Ok(api) = &mut stage.api
+        && let Err(error) = by_api(api, scope.runs(), &stage.containers, &mut row).await
+    {
+        loud(&format!("{cell}: engine API failed and is left out: {error:#}"));
+        row.left_out.insert(Variant::EngineApi, format!("{error:#}"));
+    }
+    Ok(row)
+}
+
+/// One run of a variant, with Sterna's ticker.
+async fn one(stage: &mut Stage, service: &str, variant: Variant, row: &mut Row) -> anyhow::Result<()> {
+    if variant == Variant::Floor {
+        let direct = floor::measure(&stage.containers[stage.at], service).await?;
+        progress(&format!("   floor: dump {:.0} ms, restore {:.0} ms", direct.dump, direct.restore));
+        row.floor.push(direct);
+        return Ok(());
+    }
+    let arguments = stage.abilities.arguments(variant).map_err(anyhow::Error::msg)?;
+    let run = moved(stage, service, arguments).await?;
+    progress(&format!("   {variant}: downtime {:.0} ms, in all {:.0} ms", run.downtime, run.total));
+    if variant == Variant::SentAhead {
+        row.sent_ahead.push(run);
+    } else {
+        row.stop_and_copy.push(run);
+    }
+    Ok(())
+}
+
+/// All runs by the engine's own API.
+async fn by_api(api: &mut Api, runs: u32, nodes: &[String], row: &mut Row) -> anyhow::Result<()> {
+    let ends = crate::engine_api::ENDS.map(str::to_owned);
+    link::set(&ends, row.cell.link).await?;
+    // Its link is another one than that of the nodes, and must carry the same.
+    let carries = link::measured(&ends[0], &ends[1], row.cell.link).await?;
+    progress(&format!(
+        "   engine API: its link carries {carries:.1} MiB/s, that of {} {:.1}",
+        nodes.join(" and "),
+        row.bandwidth
+    ));
+    api.start(row.cell.mib).await?;
+    api.rewrite(row.cell.rate).await?;
+    tokio::time::sleep(TO_SETTLE).await;
+    for _ in 0..runs {
+        let run = api.once(row.cell.mib).await?;
+        progress(&format!(
+            "   engine API: downtime {:.0} ms: dump {:.0}, copy {:.0}, restore {:.0}",
+            run.downtime, run.dump, run.copy, run.restore
+        ));
+        row.engine_api.push(run);
+    }
+    Ok(())
+}
+
+/// Two sites with a node each, and services.
+pub fn inventory(services: &str) -> String {
     let mut text = "schema_version = 1\nname = \"bench\"\n".to_owned();
     for site in ["a", "b"] {
         text.push_str(&format!(
             "[[site]]\nname = \"{site}\"\ntier = \"edge\"\nregion = \"eu\"\nprice = {{ node = \"0.1USD/h\" }}\n\
              power = {{ idle = \"5W\", full = \"20W\" }}\n\
-             [[site.node]]\nname = \"{site}1\"\ncpu = \"2\"\nmemory = \"4GiB\"\n"
+             [[site.node]]\nname = \"{site}1\"\ncpu = \"2\"\nmemory = \"6GiB\"\n"
         ));
     }
     text.push_str("[[link]]\nbetween = [\"a\", \"b\"]\nrtt = \"1ms\"\nbandwidth = \"1Gbit/s\"\n");

@@ -9,6 +9,10 @@ use std::process::{Child, Command, Stdio};
 /// Waits for a word; without one it takes the continuum down and removes the folder.
 const SCRIPT: &str = r#"read -r word; [ "$word" = done ] || "$1" sites down "$2" --state "$3"; rm -rf "$4""#;
 
+/// The same for containers that run an engine of their own: what stands frozen in one goes on first, or neither can be killed.
+const CONTAINERS: &str = r#"read -r word; [ "$word" = done ] && exit
+for one; do docker exec "$one" "$THAW" thaw; docker rm --force --volumes "$one"; done"#;
+
 /// The process that waits. Dropped, it cleans up, and we wait for that.
 #[derive(Debug)]
 pub struct Guardian {
@@ -21,11 +25,24 @@ impl Guardian {
     /// # Errors
     /// When no process can be started.
     pub fn over(sterna: &Path, inventory: &Path, state: &Path, folder: &Path) -> std::io::Result<Self> {
+        Self::start(
+            Command::new("sh").args(["-c", SCRIPT, "guardian"]).args([sterna, inventory, state, folder]),
+        )
+    }
+
+    /// Has containers guarded that run an engine of their own; `thaw` is the program in them that thaws what they run.
+    ///
+    /// # Errors
+    /// When no process can be started.
+    pub fn over_containers(names: &[String], thaw: &str) -> std::io::Result<Self> {
+        let mut command = Command::new("sh");
+        Self::start(command.args(["-c", CONTAINERS, "guardian"]).args(names).env("THAW", thaw))
+    }
+
+    fn start(command: &mut Command) -> std::io::Result<Self> {
         // It sees our end as the end of its input: no other process has the other side of that pipe. In a group of its
         // own it is out of reach of an interrupt at the terminal.
-        let child = Command::new("sh")
-            .args(["-c", SCRIPT, "guardian"])
-            .args([sterna, inventory, state, folder])
+        let child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -34,7 +51,7 @@ impl Guardian {
         Ok(Self { child })
     }
 
-    /// Tells it that the continuum is down already: only the folder is to be removed.
+    /// Tells it that what it guards is gone already; a folder is still to be removed.
     pub fn only_folder(&mut self) {
         if let Some(mut input) = self.child.stdin.take() {
             let _gone = input.write_all(b"done\n");

@@ -1,0 +1,198 @@
+//! What clients see while a service is moved ten times behind a front: failed requests, and the longest time without an answer.
+//! By load generators that others made, and beside each by a client of our own.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`tools`] | redis-benchmark and wrk |
+//! | [`closed_loop`] | our own client |
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde::Serialize;
+use sterna_e2e::continuum::Continuum;
+use sterna_e2e::inventory::Service;
+use sterna_e2e::sterna::Sterna;
+
+use crate::front::{Front, Fronted};
+use crate::migration::inventory;
+use crate::table::{self, progress};
+
+pub mod closed_loop;
+pub mod tools;
+
+use closed_loop::{ClosedLoop, Question, Seen};
+use tools::{Told, Tool};
+
+const IMAGE: &str = "sterna-services:latest";
+const NODES: [&str; 2] = ["a1", "b1"];
+/// Time between two moves.
+const BETWEEN: Duration = Duration::from_secs(2);
+/// How long the front may take until it answers for a service.
+const TO_ANSWER: Duration = Duration::from_secs(30);
+
+const REDIS: Fronted = Fronted { name: "redis", port: 6379, protocol: "redis" };
+const NGINX: Fronted = Fronted { name: "nginx", port: 8080, protocol: "http" };
+const NGINX_SCRIPT: &str = "sed -i 's/80 default_server/8080 default_server/' /etc/nginx/sites-enabled/default && \
+                            echo here >/var/www/html/index.html && exec nginx -g 'daemon off;'";
+
+/// One service with its clients.
+#[derive(Debug, Serialize)]
+struct Subject {
+    service: &'static str,
+    tool: Tool,
+    told: Told,
+    own: Seen,
+    moves: u32,
+}
+
+/// Everything, as it is written to the file.
+#[derive(Debug, Serialize)]
+struct Results {
+    subjects: Vec<Subject>,
+}
+
+/// Has the programs that are needed on this machine, by the script that `./check` uses.
+///
+/// # Errors
+/// When they are not there and can't be installed, or `yes` is not said and nobody can be asked.
+pub async fn install(yes: bool) -> anyhow::Result<()> {
+    let sources: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let script = ". deploy/setup/prerequisites.sh && install_for clients";
+    // In our own process group: whoever sits at the terminal is asked.
+    let mut command = tokio::process::Command::new("bash");
+    command.args(["-euc", script]).env("yes", if yes { "1" } else { "0" }).current_dir(sources);
+    let status = command.kill_on_drop(true).status().await?;
+    ensure!(status.success(), "what the clients need could not be installed; why stands above");
+    Ok(())
+}
+
+fn services() -> anyhow::Result<String> {
+    let redis = Service::new("redis", IMAGE, &["redis-server", "--save", "", "--protected-mode", "no"]);
+    let nginx = Service::new("nginx", IMAGE, &["sh", "-c", NGINX_SCRIPT]);
+    Ok(redis.port(REDIS.port).table(NODES[0])? + &nginx.port(NGINX.port).table(NODES[0])?)
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// When this sterna has no front, or anything does not come up or arrive.
+pub async fn run(moves: u32, yes: bool, out: Option<&Path>) -> anyhow::Result<()> {
+    let sterna = Sterna::built()?;
+    crate::front::exists(&sterna).await?;
+    install(yes).await?;
+    let continuum = Continuum::up(&sterna, &inventory(&services()?)).await?;
+    continuum.services_up().await?;
+    let front = Front::start(&sterna, &continuum, &[REDIS, NGINX]).await?;
+    let mut results = Results { subjects: Vec::new() };
+    for (fronted, question, tool) in
+        [(REDIS, Question::Redis, Tool::RedisBenchmark), (NGINX, Question::Http, Tool::Wrk)]
+    {
+        results.subjects.push(subject(&continuum, &front, fronted, question, tool, moves).await?);
+    }
+    drop(front);
+    continuum.down().await?;
+    if let Some(out) = out {
+        let text = serde_json::to_string_pretty(&results)?;
+        std::fs::write(out, text).with_context(|| format!("can't write {}", out.display()))?;
+    }
+    table::show(&shown(&results));
+    Ok(())
+}
+
+async fn subject(
+    continuum: &Continuum,
+    front: &Front,
+    fronted: Fronted,
+    question: Question,
+    tool: Tool,
+    moves: u32,
+) -> anyhow::Result<Subject> {
+    let address = front.address(fronted.name)?;
+    answers(question, address).await.with_context(|| format!("{} through the front", fronted.name))?;
+    // The first moves bring the image: not among those measured.
+    for to in [NODES[1], NODES[0]] {
+        continuum.migrate(fronted.name, to).await?;
+    }
+    let own = ClosedLoop::start(question, address)?;
+    let stop = AtomicBool::new(false);
+    let moving = async {
+        let moved = async {
+            for number in 0..moves {
+                tokio::time::sleep(BETWEEN).await;
+                let to = NODES[if number % 2 == 0 { 1 } else { 0 }];
+                continuum.migrate(fronted.name, to).await?;
+                progress(&format!("{} moved to {to}", fronted.name));
+            }
+            tokio::time::sleep(BETWEEN).await;
+            anyhow::Ok(())
+        }
+        .await;
+        stop.store(true, Ordering::SeqCst);
+        moved
+    };
+    let (moved, told) = tokio::join!(moving, tool.rounds(address, &stop));
+    moved?;
+    Ok(Subject { service: fronted.name, tool, told: told?, own: own.seen(), moves })
+}
+
+async fn answers(question: Question, address: std::net::SocketAddr) -> anyhow::Result<()> {
+    let client = ClosedLoop::start(question, address)?;
+    sterna_e2e::zoo::eventually(TO_ANSWER, || async {
+        ensure!(client.seen().answered > 0, "no answer: {:?}", client.seen());
+        Ok(())
+    })
+    .await
+}
+
+fn shown(results: &Results) -> String {
+    let mut rows = Vec::new();
+    for one in &results.subjects {
+        let ms = |value: f64| format!("{value:.0} ms");
+        let of = |client: &str, answered: u64, failed: u64, longest: f64| {
+            [
+                format!("{}, {} moves", one.service, one.moves),
+                client.to_owned(),
+                answered.to_string(),
+                failed.to_string(),
+                ms(longest),
+            ]
+        };
+        rows.push(of(one.tool.program(), one.told.answered, one.told.failed, one.told.longest));
+        rows.push(of("one question at a time", one.own.answered, one.own.failed, one.own.longest_gap));
+    }
+    let said = results.subjects.iter().flat_map(|one| one.told.said.iter().chain(&one.own.said));
+    let said: Vec<String> = said.map(|line| format!("\n  - {line}")).collect();
+    let failures = if said.is_empty() {
+        String::new()
+    } else {
+        format!("\n\nwhat was said of failures{}", said.concat())
+    };
+    let header = ["service", "client", "answered", "failed", "longest without answer"];
+    format!("Clients of a service that moves behind a front\n{}{failures}", table::table(header, rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_shown_with_what_was_said() {
+        let told =
+            Told { rounds: 1, answered: 10, failed: 2, longest: 800.0, said: vec!["broken".to_owned()] };
+        let own = Seen { answered: 5, failed: 0, longest_gap: 900.0, said: Vec::new() };
+        let subject = Subject { service: "redis", tool: Tool::RedisBenchmark, told, own, moves: 10 };
+        let text = shown(&Results { subjects: vec![subject] });
+        for part in ["redis, 10 moves", "redis-benchmark", "800 ms", "900 ms", "  - broken"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+
+    #[test]
+    fn the_services_publish_what_the_front_stands_before() {
+        let text = services().unwrap();
+        assert!(text.contains("6379/tcp") && text.contains("8080/tcp"));
+    }
+}
