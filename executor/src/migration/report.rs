@@ -12,6 +12,10 @@ use super::phase::Phase;
 use super::table::Undo;
 
 /// A sign of life from a running migration.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a migration has some tens of events, and one of them is the report"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "event")]
 pub enum Event {

@@ -133,7 +133,7 @@ impl PageMap {
             }
             let run = Run { address: record.address, pages: record.pages?, flags: record.flags? };
             let behind = runs.last().map_or(0, Run::end);
-            if run.address < behind || run.address % PAGE != 0 || run.end() > ADDRESSES {
+            if run.address < behind || !run.address.is_multiple_of(PAGE) || run.end() > ADDRESSES {
                 return None;
             }
             runs.push(run);

@@ -326,6 +326,9 @@ fn remembered(id: MigrationId) -> Standing {
         to_address: "b1:7420".to_owned(),
         method: Default::default(),
         deadline: time,
+        memory: Default::default(),
+        max_downtime: None,
+        bandwidth: None,
         freeze_lease: time,
         predicted: None,
     };
