@@ -342,7 +342,7 @@ pub(super) mod tests {
     /// A round as it crosses the wire.
     pub(in crate::transfer) fn round(ahead: &mut Ahead, memory: &Memory) -> Vec<u8> {
         let mut wire = Vec::new();
-        let mut writer = Writer::new(&mut wire);
+        let mut writer = Writer::unpacked(&mut wire);
         ahead.begin(&mut writer).unwrap();
         for ((process, number), fill) in memory {
             ahead.pages(*process, number * PAGE, &bytes_of(*fill), &mut writer).unwrap();

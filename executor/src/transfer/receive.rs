@@ -344,7 +344,7 @@ mod tests {
     /// A pass with its manifest, as it crosses the wire.
     fn send(root: &Path, sent: &mut Sent) -> Vec<u8> {
         let mut wire = Vec::new();
-        let mut writer = Writer::new(&mut wire);
+        let mut writer = Writer::unpacked(&mut wire);
         let pass = sent.pass(root, Writers::Frozen).unwrap();
         sent.note(writer.pass(root, &pass).unwrap());
         writer.manifest(sent.manifest()).unwrap();

@@ -80,6 +80,12 @@ impl<W: Write> Writer<W> {
         Self { out, packer: Some(Packer::new()), headers: blake3::Hasher::new(), bytes: 0 }
     }
 
+    /// As [`new`](Self::new), for tests that ask how much crosses.
+    #[cfg(test)]
+    pub(super) fn unpacked(out: W) -> Self {
+        Self { packer: Some(Packer::idle()), ..Self::new(out) }
+    }
+
     pub(super) fn frame(&mut self, frame: &Frame) -> io::Result<()> {
         let header = postcard::to_stdvec(frame).map_err(io::Error::other)?;
         let length = u32::try_from(header.len()).ok().filter(|length| *length <= HEADER);
@@ -275,4 +281,45 @@ impl<R: Read> Reader<R> {
 
 pub(super) fn corrupt(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("corrupt stream: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A link that takes a while for whatever it gets.
+    struct Slow(Vec<u8>);
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            self.0.extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_was_compressed_on_the_way_arrives_as_it_was() {
+        let mut slow = Slow(Vec::new());
+        let mut writer = Writer::new(&mut slow);
+        let bytes = vec![7; 1 << 18];
+        for page in 0..3 {
+            writer.pages(1, page << 18, &bytes).unwrap();
+        }
+        let (crossed, _) = writer.end().unwrap();
+        assert!(slow.0.len() < 2 << 18 && crossed.0 == slow.0.len() as u64, "{crossed}");
+        let mut reader = Reader::new(slow.0.as_slice(), Bytes(1 << 20));
+        let mut chunk = Vec::new();
+        for page in 0..3 {
+            let frame = reader.next(&mut chunk).unwrap();
+            assert!(matches!(frame, Frame::Pages { address, .. } if address == page << 18), "{frame:?}");
+            assert_eq!(chunk, bytes);
+        }
+        assert!(matches!(reader.next(&mut chunk).unwrap(), Frame::End { .. }));
+        assert!(reader.bytes().0 > 3 << 18, "what it takes when it is written");
+    }
 }
