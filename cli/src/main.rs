@@ -11,6 +11,7 @@ mod agent;
 mod cancel;
 mod exit;
 mod fence;
+mod front;
 mod migrate;
 mod plan;
 mod policy;
@@ -44,6 +45,8 @@ enum Command {
     Cancel(cancel::Args),
     /// Tell the other nodes that a node is gone for good, so that they run what they hold of its services.
     Fence(fence::Args),
+    /// Keep one address for services that move: clients see a pause, not an error.
+    Front(front::Args),
     /// Try a policy on a described continuum, offline.
     Simulate(simulate::Args),
     /// Check policy files, list presets, print the schema.
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Migrate(args) => migrate::run(args),
         Command::Cancel(args) => cancel::run(args),
         Command::Fence(args) => fence::run(args),
+        Command::Front(args) => front::run(args),
         Command::Simulate(args) => simulate::run(args),
         Command::Policy(args) => policy::run(args),
         Command::Sites(args) => sites::run(args),

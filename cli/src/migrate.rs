@@ -9,14 +9,14 @@ use std::time::Duration;
 use anyhow::bail;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use sterna_core::continuum::{NodeName, ServiceName};
 use sterna_executor::fleet::{Fleet, FleetError};
 use sterna_executor::migration::order::{MigrationId, Order};
 use sterna_executor::migration::phase::Phase;
 use sterna_executor::migration::report::{Event, Outcome, Report};
-use sterna_policies::policy::Method;
-use sterna_policies::quantity::Millis;
+use sterna_policies::policy::{Memory, Method};
+use sterna_policies::quantity::{Bytes, MibPerSecond, Millis};
 
 use crate::wiring::{self, Of, Output};
 
@@ -38,10 +38,36 @@ pub struct Args {
     /// Longest time that the service may stand frozen before it goes on at its source.
     #[arg(long, default_value = "30s")]
     freeze_lease: Millis,
+    /// When its memory crosses: most of it while the service runs, or all of it while it stands frozen.
+    #[arg(long, value_enum, default_value_t)]
+    memory: When,
+    /// Leave it where it is if it would stand still for longer than this, by what was measured just before it is frozen.
+    #[arg(long, value_name = "TIME")]
+    max_downtime: Option<Millis>,
+    /// What it may take of the link, such as `200Mbit/s`.
+    #[arg(long, value_name = "RATE")]
+    bandwidth: Option<MibPerSecond>,
     /// Only ask both ends what speaks against it, and predict what it would cost. Exit code: 2 if it would be moved, 0 if it is
     /// there already, 1 if it can't be moved.
     #[arg(long)]
     dry_run: bool,
+}
+
+/// When the memory crosses.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum When {
+    #[default]
+    Ahead,
+    WhileFrozen,
+}
+
+impl From<When> for Memory {
+    fn from(when: When) -> Self {
+        match when {
+            When::Ahead => Self::Ahead,
+            When::WhileFrozen => Self::WhileFrozen,
+        }
+    }
 }
 
 /// Runs the command.
@@ -76,6 +102,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             from,
             to,
             method: Method::Checkpoint,
+            memory: args.memory.into(),
+            max_downtime: args.max_downtime,
+            bandwidth: args.bandwidth,
             deadline: args.deadline,
             freeze_lease: args.freeze_lease,
             predicted: None,
@@ -135,6 +164,9 @@ fn progress_bar() -> anyhow::Result<ProgressBar> {
 /// One line per phase where nobody watches a bar.
 #[expect(clippy::print_stderr, reason = "progress is for whoever watches")]
 fn show(bar: &ProgressBar, event: &Event) {
+    if let Event::Progress { bytes, of, per_second } = event {
+        bar.set_message(so_far(*bytes, *of, *per_second));
+    }
     let Event::Reached(record) = event else { return };
     if bar.is_hidden() {
         eprintln!("{:<12} {:>10} {:>10}", record.phase, format!("{:.0}", record.took), record.bytes);
@@ -142,6 +174,17 @@ fn show(bar: &ProgressBar, event: &Event) {
         bar.inc(1);
         bar.set_message(record.phase.to_string());
     }
+}
+
+/// What has crossed, how fast, and how long the rest takes.
+fn so_far(bytes: Bytes, of: Option<Bytes>, per_second: Bytes) -> String {
+    let left = of.map_or(0, |of| of.0.saturating_sub(bytes.0));
+    let whole = of.map_or_else(String::new, |of| format!(" of {of}"));
+    let eta = match left.checked_div(per_second.0) {
+        Some(seconds) if left > 0 => format!(", {} left", HumanDuration(Duration::from_secs(seconds))),
+        _ => String::new(),
+    };
+    format!("{bytes}{whole} at {per_second}/s{eta}")
 }
 
 /// Prints a report.
@@ -191,8 +234,13 @@ pub fn table(report: &Report) -> String {
             )
         }
     };
+    let predicted = report.forecast.map_or_else(String::new, |forecast| {
+        let cost = &forecast.cost;
+        let (downtime, duration) = (cost.downtime, cost.duration);
+        format!("\npredicted: downtime {downtime:.0}, {duration:.0} in all, {}", cost.bytes)
+    });
     let anew = report.started_anew.as_ref().map(|why| format!("\nIT DID NOT GO ON WHERE IT STOPPED: {why}"));
     let undone: Vec<&str> = report.undone.iter().map(|one| one.words()).collect();
     let undone = if undone.is_empty() { String::new() } else { format!("\nundone: {}", undone.join(", ")) };
-    format!("{table}\n{outcome}{undone}{}", anew.unwrap_or_default())
+    format!("{table}\n{outcome}{predicted}{undone}{}", anew.unwrap_or_default())
 }

@@ -289,14 +289,14 @@ impl Printer {
                 let bytes = if reached.bytes.0 == 0 { String::new() } else { format!("  {}", reached.bytes) };
                 say(&format!("  {service}: {:<11} {:>9}{bytes}", reached.phase, span(reached.took)));
             }
-            Event::Progress { bytes, of } => {
+            Event::Progress { bytes, of, per_second } => {
                 let mut last = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
                 // Only for someone who watches.
                 if std::io::stdout().is_terminal() && last.is_none_or(|last| last.elapsed() > PROGRESS_EVERY)
                 {
                     *last = Some(Instant::now());
                     let of = of.map(|of| format!(" of {of}")).unwrap_or_default();
-                    say(&format!("  {service}: {bytes}{of} sent"));
+                    say(&format!("  {service}: {bytes}{of} sent, {per_second}/s"));
                 }
             }
             Event::Ended(_) => {}

@@ -6,6 +6,7 @@
 
 pub mod criu;
 pub mod docker;
+pub mod memory;
 pub mod names;
 pub mod privileges;
 pub mod processes;

@@ -47,6 +47,8 @@ pub enum AtArrival {
 pub enum Carried {
     /// CRIU's image.
     Memory,
+    /// Pages of memory, while the service runs.
+    Ahead,
     /// The writable layer.
     Layer,
     /// A named volume.
@@ -135,11 +137,12 @@ impl AtArrival {
 
 impl Carried {
     /// All.
-    pub const ALL: [Self; 3] = [Self::Memory, Self::Layer, Self::Volume];
+    pub const ALL: [Self; 4] = [Self::Memory, Self::Ahead, Self::Layer, Self::Volume];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
+            Self::Ahead => "ahead",
             Self::Layer => "layer",
             Self::Volume => "volume",
         }

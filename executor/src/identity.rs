@@ -64,7 +64,7 @@ pub enum IdentityError {
     #[error("the credentials do not suit TLS: {0}")]
     Unsuitable(String),
     /// A certificate that speaks for nobody known here.
-    #[error("the certificate names neither an agent nor the scheduler: {0}")]
+    #[error("the certificate names no agent, scheduler or front: {0}")]
     Nobody(String),
 }
 

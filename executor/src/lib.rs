@@ -11,6 +11,7 @@
 //! | [`identity`] | certificate authority, mutual TLS |
 //! | [`fleet`] | all agents of a continuum, seen from the scheduler |
 //! | [`platform`] | where nodes live: making, showing and removing them |
+//! | [`traffic`] | the front: one address for a service, wherever it runs |
 //! | `error_chain` | an error in words, with what caused it |
 //! | [`fault`] | points at which a test can have a fault strike; empty without the feature `faults` |
 
@@ -22,4 +23,5 @@ pub mod identity;
 pub mod migration;
 pub mod node;
 pub mod platform;
+pub mod traffic;
 pub mod transfer;

@@ -7,6 +7,7 @@
 //! | [`register`] | the decision, which is made once |
 //! | [`certificate`] | the right to run the service at the destination |
 //! | [`holding`] | the destination's rules |
+//! | [`convergence`] | when to stop sending ahead and freeze the service |
 //! | [`recovery`] | what an agent does with a migration that it finds at its start |
 //! | [`finding`] | what can speak against one |
 //! | [`forecast`] | what one is going to cost |
@@ -15,6 +16,7 @@
 //! | [`report`] | what a migration says while it runs, and when it has ended |
 
 pub mod certificate;
+pub mod convergence;
 pub mod finding;
 pub mod forecast;
 pub mod holding;

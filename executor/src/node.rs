@@ -9,6 +9,8 @@
 //! | [`facts`] | what the node is |
 //! | [`running`] | migrations under way, their events, and those found at the start |
 //! | [`admission`] | how many migrations may be under way at once |
+//! | [`bandwidth`] | how much of a link migrations may take |
+//! | [`progress`] | what has crossed so far |
 //! | [`server`] | the API: starting up, routes, who may call which |
 //! | [`precheck`] | what speaks against a migration, before anything is touched |
 //! | [`assessment`] | the answer to: may it go there, and what would that cost? |
@@ -16,6 +18,7 @@
 //! | [`departure`] | the source's side of a migration, and the machine that drives it |
 //! | [`arrival`] | the destination's side: taking in and holding, and what is owned by a certificate |
 //! | [`staging`] | memory images on their way |
+//! | [`traffic`] | what fronts are told, and the moment that they get before a freeze |
 //! | [`inquiry`] | asking the sources of what is held and was not heard of |
 //! | [`client`] | how the scheduler and other agents speak to an agent |
 
@@ -23,6 +26,7 @@ pub mod admission;
 pub mod api;
 pub mod arrival;
 pub mod assessment;
+pub mod bandwidth;
 pub mod canary;
 pub mod client;
 pub mod config;
@@ -31,7 +35,9 @@ pub mod facts;
 pub mod inquiry;
 pub mod listener;
 pub mod precheck;
+pub mod progress;
 pub mod running;
 pub mod server;
 pub mod staging;
 pub mod store;
+pub mod traffic;

@@ -5,9 +5,15 @@
 //! | [`tree`] | a folder as entries with owner, mode, times and extended attributes, and what changed since the last pass |
 //! | [`stream`] | entries and chunks on the wire, every chunk with its hash |
 //! | [`manifest`] | a whole tree in one hash, for both ends to compare |
+//! | [`ahead`] | memory that crosses while the service runs, round by round |
+//! | [`delta`] | a memory image without what was sent ahead |
+//! | [`packing`] | whether it pays to compress a chunk |
 //! | [`receive`] | a stream made into files under a folder that it can't leave |
 
+pub mod ahead;
+pub mod delta;
 pub mod manifest;
+pub mod packing;
 pub mod receive;
 pub mod stream;
 pub mod tree;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::quantity::{GramsPerHour, Millis, Percent, UsdPerHour, Watts};
+use crate::quantity::{GramsPerHour, MibPerSecond, Millis, Percent, UsdPerHour, Watts};
 
 /// How far Sterna may go on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
@@ -270,11 +270,29 @@ pub enum Method {
     Checkpoint,
 }
 
+/// When a service's memory crosses the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Memory {
+    /// Most of it while the service runs; what changed since then while it stands frozen.
+    #[default]
+    Ahead,
+    /// All of it while the service stands frozen. It loads the link less, and the service stands still for longer.
+    WhileFrozen,
+}
+
 /// How a move is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Migration {
     /// The method.
     pub method: Method,
+    /// When the memory crosses.
+    pub memory: Memory,
+    /// A service that would stand still for longer than this, by what was measured just before it is frozen, is not frozen and
+    /// stays. `None`: it may stand still for as long as the freeze lease allows.
+    pub max_downtime: Option<Millis>,
+    /// What one migration may take of a link; `None`: all it can.
+    pub bandwidth: Option<MibPerSecond>,
     /// The whole migration must reach its commit within this time, or it is undone.
     pub deadline: Millis,
     /// The longest time that a service may stand frozen before its source thaws it again.

@@ -6,11 +6,11 @@ use std::fmt::Write;
 use proptest::prelude::*;
 use sterna_policies::load;
 use sterna_policies::policy::{
-    Budget, Constraints, Hysteresis, Level, Method, Metric, MetricSource, Migration, Mode, Objective,
+    Budget, Constraints, Hysteresis, Level, Memory, Method, Metric, MetricSource, Migration, Mode, Objective,
     OnMissing, Policy, PricedTerm, Select, SourceUnit, Term, Tolerance, Trigger,
 };
 use sterna_policies::presets;
-use sterna_policies::quantity::{GramsPerHour, Millis, Percent, UsdPerHour, Watts};
+use sterna_policies::quantity::{GramsPerHour, MibPerSecond, Millis, Percent, UsdPerHour, Watts};
 
 const OBJECTIVES: [Metric; 4] = [Metric::UserLatency, Metric::CostRate, Metric::Power, Metric::CarbonRate];
 
@@ -135,8 +135,16 @@ fn policy() -> impl Strategy<Value = Policy> {
         };
         (trigger, hysteresis)
     });
-    let migration = (1..1_000_000_000_000i64, 0..1_000_000_000_000i64).prop_map(|(lease, more)| Migration {
+    let memory = prop_oneof![Just(Memory::Ahead), Just(Memory::WhileFrozen)];
+    let downtime = proptest::option::of((1..1_000_000_000_000i64).prop_map(Millis::from_micros));
+    let bandwidth = proptest::option::of((1..1_000_000_000_000i64).prop_map(MibPerSecond::from_micros));
+    let times = (1..1_000_000_000_000i64, 0..1_000_000_000_000i64);
+    let migration = (times, memory, downtime, bandwidth);
+    let migration = migration.prop_map(|((lease, more), memory, max_downtime, bandwidth)| Migration {
         method: Method::Checkpoint,
+        memory,
+        max_downtime,
+        bandwidth,
         deadline: Millis::from_micros(lease + more),
         freeze_lease: Millis::from_micros(lease),
     });
@@ -247,12 +255,15 @@ fn written(policy: &Policy) -> Result<String, std::fmt::Error> {
         writeln!(out, "max_age = \"{}\"\nplausible = [{low:?}, {high:?}]", source.max_age)?;
         writeln!(out, "on_missing = {}", word(source.on_missing))?;
     }
-    let Migration { method, deadline, freeze_lease } = &policy.migration;
-    writeln!(
-        out,
-        "[migration]\nmethod = {}\ndeadline = \"{deadline}\"\nfreeze_lease = \"{freeze_lease}\"",
-        word(method)
-    )?;
+    let Migration { method, memory, max_downtime, bandwidth, deadline, freeze_lease } = &policy.migration;
+    writeln!(out, "[migration]\nmethod = {}\nmemory = {}", word(method), word(memory))?;
+    if let Some(time) = max_downtime {
+        writeln!(out, "max_downtime = \"{time}\"")?;
+    }
+    if let Some(rate) = bandwidth {
+        writeln!(out, "bandwidth = \"{rate}\"")?;
+    }
+    writeln!(out, "deadline = \"{deadline}\"\nfreeze_lease = \"{freeze_lease}\"")?;
     Ok(out)
 }
 

@@ -91,10 +91,11 @@ fn text(order: &Order, assessment: &Assessment) -> String {
 
 #[cfg(test)]
 mod tests {
+    use sterna_executor::migration::convergence::Rounds;
     use sterna_executor::migration::finding::{Code, Finding, Subject};
     use sterna_executor::migration::forecast::{Load, predict};
     use sterna_executor::migration::order::MigrationId;
-    use sterna_policies::policy::Method;
+    use sterna_policies::policy::{Memory, Method};
 
     use super::*;
 
@@ -107,6 +108,9 @@ mod tests {
             from_address: "127.0.0.1:1".into(),
             to_address: "127.0.0.1:2".into(),
             method: Method::Checkpoint,
+            memory: Memory::Ahead,
+            max_downtime: None,
+            bandwidth: None,
             deadline: "10m".parse().unwrap(),
             freeze_lease: "30s".parse().unwrap(),
             predicted: None,
@@ -115,7 +119,7 @@ mod tests {
 
     fn assessment(findings: Vec<Finding>) -> Assessment {
         let load = Load { memory: Bytes::from_mib(10), ..Load::default() };
-        let forecast = findings.is_empty().then(|| predict(load, &[]));
+        let forecast = findings.is_empty().then(|| predict(&"redis".into(), load, &[], &Rounds::default()));
         Assessment { findings, load, has_image: Some(true), canary: None, forecast }
     }
 

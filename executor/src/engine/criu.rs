@@ -3,6 +3,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`diagnosis`](mod@diagnosis) | errors of CRIU's logs, with cause and remedy |
+//! | [`pagemap`] | which pages an image holds, and which are left to the one before it |
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,9 +13,13 @@ use sterna_policies::quantity::Bytes;
 use self::diagnosis::Diagnosis;
 
 pub mod diagnosis;
+pub mod pagemap;
 
 /// Folder of the per-container settings. `runc` hands the file that the annotation names to CRIU.
 pub const SETTINGS: &str = "/run/sterna/criu";
+
+/// The link in an image's folder to the image before it.
+pub const PARENT: &str = "parent";
 
 /// The annotation by which `runc` finds the settings of one container.
 pub const ANNOTATION: &str = "org.criu.config";

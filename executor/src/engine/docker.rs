@@ -1,7 +1,7 @@
 //! The nested engine, by bollard on its local socket.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bollard::Docker;
 use bollard::errors::Error as BollardError;
@@ -222,7 +222,7 @@ impl Engine {
 
     /// One at whose socket nobody listens.
     #[cfg(test)]
-    pub fn deaf(folder: &Path) -> Self {
+    pub fn deaf(folder: &std::path::Path) -> Self {
         let socket = folder.join("engine.sock");
         drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
         let version = bollard::API_DEFAULT_VERSION;

@@ -5,7 +5,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use sterna_policies::quantity::Bytes;
 
@@ -19,6 +18,15 @@ pub struct Process {
     pub name: String,
     /// Addresses of code, data, heap, stack, arguments and environment, from `/proc/PID/stat`.
     pub layout: Vec<u64>,
+}
+
+/// Numbers of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pid {
+    /// On the node.
+    pub outer: i32,
+    /// Inside its own namespace.
+    pub inner: u32,
 }
 
 /// The processes of one service, by process number inside its own namespace.
@@ -88,6 +96,13 @@ impl Processes {
                 return own;
             }
         }
+    }
+
+    /// Those of the service itself: their numbers on the node and inside.
+    pub fn pids(&self) -> impl Iterator<Item = Pid> + '_ {
+        let own = self.own();
+        let seen = self.seen.iter().filter(move |one| own.contains(&one.pid));
+        seen.filter_map(|one| Some(Pid { outer: one.pid, inner: u32::try_from(one.inner).ok()? }))
     }
 
     /// Processes that were put in from outside, as by `docker exec`: number on the node, and name.
@@ -197,7 +212,7 @@ impl Descendants {
 }
 
 fn signal_one(pid: i32, signal: Signal) -> io::Result<()> {
-    match kill(Pid::from_raw(pid), signal) {
+    match kill(nix::unistd::Pid::from_raw(pid), signal) {
         Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -8,6 +8,7 @@ use futures_util::{Stream, StreamExt as _};
 use sterna_policies::quantity::{Bytes, Millis};
 
 use super::{Call, Carried, Point};
+use crate::migration::forecast::{Forecast, Load};
 use crate::migration::machine::{Register, StepError, Steps};
 use crate::migration::phase::Phase;
 use crate::migration::register::Decision;
@@ -89,6 +90,14 @@ impl<S: Steps> Steps for Pointed<S> {
         Ok(())
     }
 
+    fn load(&self) -> Option<Load> {
+        self.0.load()
+    }
+
+    fn forecast(&self) -> Option<Forecast> {
+        self.0.forecast()
+    }
+
     fn started_anew(&self) -> Option<String> {
         self.0.started_anew()
     }
@@ -131,6 +140,7 @@ pub fn spoil<E, S: Stream<Item = Result<Data, E>>>(
 ) -> impl Stream<Item = Result<Data, E>> + use<E, S> {
     let carried = match part {
         Part::Memory => Carried::Memory,
+        Part::Ahead => Carried::Ahead,
         Part::Layer => Carried::Layer,
         Part::Volume(_) => Carried::Volume,
     };

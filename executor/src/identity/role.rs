@@ -7,6 +7,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use super::IdentityError;
 
 const SCHEDULER: &str = "scheduler.sterna";
+const FRONT: &str = "front.sterna";
 const AGENT_SUFFIX: &str = ".node.sterna";
 
 /// Who speaks.
@@ -16,14 +17,18 @@ pub enum Role {
     Agent(NodeName),
     /// The scheduler, or an operator's command line.
     Scheduler,
+    /// A front, before services.
+    Front,
 }
 
 impl Role {
-    /// The host name that the certificate of this role is made for: `<node>.node.sterna` or `scheduler.sterna`.
+    /// The host name that the certificate of this role is made for: `<node>.node.sterna`, `scheduler.sterna` or
+    /// `front.sterna`.
     pub fn host_name(&self) -> String {
         match self {
             Self::Agent(node) => format!("{node}{AGENT_SUFFIX}"),
             Self::Scheduler => SCHEDULER.to_owned(),
+            Self::Front => FRONT.to_owned(),
         }
     }
 
@@ -44,6 +49,9 @@ impl Role {
         };
         if *name == SCHEDULER {
             return Ok(Self::Scheduler);
+        }
+        if *name == FRONT {
+            return Ok(Self::Front);
         }
         match name.strip_suffix(AGENT_SUFFIX) {
             Some(node) if is_name(node) => Ok(Self::Agent(NodeName::from(node))),
@@ -71,8 +79,8 @@ mod tests {
 
     #[test]
     fn a_certificate_speaks_for_the_one_name_it_carries() {
-        for role in [Role::Scheduler, Role::Agent(NodeName::from("edge-a")), Role::Agent(NodeName::from("7"))]
-        {
+        let agent = |name| Role::Agent(NodeName::from(name));
+        for role in [Role::Scheduler, Role::Front, agent("edge-a"), agent("7")] {
             assert_eq!(Role::of_certificate(&certificate(&[&role.host_name()])).unwrap(), role);
         }
     }
@@ -85,6 +93,8 @@ mod tests {
             &["a.b.node.sterna"],
             &["scheduler.sterna.example.org"],
             &["scheduler.sterna", "edge-a.node.sterna"],
+            &["front.sterna", "scheduler.sterna"],
+            &["a.front.sterna"],
             &[],
         ] {
             let refused = Role::of_certificate(&certificate(names));

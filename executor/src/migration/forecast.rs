@@ -1,9 +1,12 @@
 //! What a move is going to cost: a line through what moves cost that were measured, corrected by what the pair's own have cost.
 
 use serde::{Deserialize, Serialize};
+use sterna_core::continuum::ServiceName;
 use sterna_core::plan::MoveCost;
+use sterna_policies::policy::Memory;
 use sterna_policies::quantity::{Bytes, Millis};
 
+use super::convergence::{Rounds, TELLING};
 use super::phase::Phase;
 use super::report::{Outcome, Report};
 
@@ -16,6 +19,9 @@ pub struct Load {
     pub files: Bytes,
     /// The image, where the destination lacks it; else zero.
     pub image: Bytes,
+    /// When the memory crosses.
+    #[serde(default)]
+    pub crosses: Memory,
 }
 
 /// A prediction, and what it rests on.
@@ -37,8 +43,11 @@ const AROUND: f64 = 100.0;
 const BESIDE: f64 = 700.0;
 /// What crosses between two nodes of one machine in a millisecond: 190 MiB/s, measured at 256 MiB of memory.
 const LINK: f64 = 190.0 * 1048.576;
-/// Memory that does not tell the link's speed: opening the stream takes longer than sending it.
-const TELLING: Bytes = Bytes::from_mib(8);
+/// Opening the stream and comparing what was sent ahead, in milliseconds: measured, as above.
+const OPENING: f64 = 30.0;
+/// What crosses while a service is frozen whose memory was sent ahead, where nothing is known of how much it writes: CRIU's
+/// other images, and a share of its memory.
+const LEFT: (f64, f64) = (1_048_576.0, 0.02);
 
 fn line((constant, per_mib): (f64, f64), memory: Bytes) -> f64 {
     constant + per_mib * memory.0 as f64 / 1_048_576.0
@@ -55,41 +64,85 @@ fn phase(report: &Report, wanted: Phase) -> Option<(f64, Bytes)> {
     Some((record.took.as_f64(), record.bytes))
 }
 
-/// Predicts a move from what it has to carry and the reports of past moves between the same two nodes, newest first.
-pub fn predict(load: Load, past: &[Report]) -> Forecast {
-    let moved: Vec<&Report> = past
-        .iter()
-        .filter(|one| one.outcome == Outcome::Moved && phase(one, Phase::Dumped).is_some())
-        .collect();
-    let scale = |wanted: Phase, model: (f64, f64)| {
-        let ratio = |report: &&Report| {
-            let (took, _) = phase(report, wanted)?;
-            Some(took / line(model, phase(report, Phase::Transferred)?.1))
+/// A move that was measured.
+struct Past<'a> {
+    report: &'a Report,
+    load: Load,
+}
+
+impl<'a> Past<'a> {
+    fn of(report: &'a Report) -> Option<Self> {
+        let whole = report.outcome == Outcome::Moved && phase(report, Phase::Dumped).is_some();
+        Some(Self { report, load: report.load.filter(|_| whole)? })
+    }
+
+    fn took(&self, wanted: Phase) -> Option<f64> {
+        Some(phase(self.report, wanted)?.0)
+    }
+
+    /// How much longer a phase took than a line through other machines' moves says.
+    fn scale(&self, wanted: Phase, model: (f64, f64)) -> Option<f64> {
+        Some(self.took(wanted)? / line(model, self.load.memory))
+    }
+
+    /// What crossed the link in a millisecond, where it was enough to tell.
+    fn rate(&self) -> Option<f64> {
+        let rate = |(took, bytes): (f64, Bytes)| {
+            (bytes >= TELLING && took > OPENING).then(|| bytes.0 as f64 / (took - OPENING))
         };
-        median(moved.iter().filter_map(ratio).collect()).unwrap_or(1.0)
-    };
+        let frozen = phase(self.report, Phase::Transferred).and_then(rate);
+        frozen.or_else(|| phase(self.report, Phase::Synced).and_then(rate))
+    }
+
+    /// What crossed while it stood frozen.
+    fn left(&self) -> Option<f64> {
+        Some(phase(self.report, Phase::Transferred)?.1.0 as f64)
+    }
+}
+
+/// Predicts a move of a service from what it has to carry and the reports of past moves between the same two nodes, newest
+/// first. What is being sent ahead just now tells more than they do.
+pub fn predict(service: &ServiceName, load: Load, past: &[Report], seen: &Rounds) -> Forecast {
+    let moved: Vec<Past<'_>> = past.iter().filter_map(Past::of).collect();
+    let middle = |of: &dyn Fn(&Past<'_>) -> Option<f64>| median(moved.iter().filter_map(of).collect());
     let together = |phases: &[Phase], without: f64| {
-        let sum = |report: &&Report| phases.iter().filter_map(|one| Some(phase(report, *one)?.0)).sum();
-        median(moved.iter().map(sum).collect()).unwrap_or(without)
+        let sum = |one: &Past<'_>| Some(phases.iter().filter_map(|phase| one.took(*phase)).sum());
+        middle(&sum).unwrap_or(without)
     };
-    let rate = |report: &&Report| {
-        let (took, bytes) = phase(report, Phase::Transferred)?;
-        (bytes >= TELLING && took > 0.0).then(|| bytes.0 as f64 / took)
-    };
-    let link = median(moved.iter().filter_map(rate).collect()).unwrap_or(LINK);
-    let dump = line(DUMP, load.memory) * scale(Phase::Dumped, DUMP);
-    let restore = line(RESTORE, load.memory) * scale(Phase::Restored, RESTORE);
+    let link = seen.rate().or_else(|| middle(&|one: &Past<'_>| one.rate())).unwrap_or(LINK);
+    let dump = line(DUMP, load.memory) * middle(&|one| one.scale(Phase::Dumped, DUMP)).unwrap_or(1.0);
+    let restore =
+        line(RESTORE, load.memory) * middle(&|one| one.scale(Phase::Restored, RESTORE)).unwrap_or(1.0);
     let around = together(&[Phase::Frozen, Phase::Verified, Phase::Committed, Phase::Released], AROUND);
-    let beside = together(&[Phase::Checked, Phase::Cleaned], BESIDE);
-    let downtime = around + dump + load.memory.0 as f64 / link + restore;
-    let before = (load.files.0 + load.image.0) as f64 / link;
+    let beside = together(&[Phase::Checked, Phase::Reserved, Phase::Cleaned], BESIDE);
+    let memory = load.memory.0 as f64;
+    let (left, ahead) = match load.crosses {
+        Memory::WhileFrozen => (memory, 0.0),
+        Memory::Ahead => {
+            let alike = |one: &&Past<'_>| one.load.crosses == Memory::Ahead;
+            // How much a service writes is its own; other services are all that is known of one that never moved.
+            let own = moved.iter().filter(alike).filter(|one| one.report.service == *service);
+            let own = median(own.filter_map(Past::left).collect());
+            let share = |one: &Past<'_>| Some(one.left()? / one.load.memory.0.max(1) as f64);
+            let others = || Some(median(moved.iter().filter(alike).filter_map(share).collect())? * memory);
+            let left = seen
+                .left()
+                .map(|left| LEFT.0 + left.0 as f64)
+                .or(own)
+                .or_else(others)
+                .unwrap_or(LEFT.0 + LEFT.1 * memory);
+            (left.min(memory), memory)
+        }
+    };
+    let downtime = around + dump + OPENING + left / link + restore;
+    let before = (load.files.0 + load.image.0) as f64 + ahead;
     // At most 2^63 nanoseconds in a float that is no longer than that.
     let millis = |value: f64| Millis::from_micros((value * 1e6) as i64);
     Forecast {
         cost: MoveCost {
             downtime: millis(downtime),
-            duration: millis(beside + before + downtime),
-            bytes: Bytes(load.memory.0 + load.files.0 + load.image.0),
+            duration: millis(beside + before / link + downtime),
+            bytes: Bytes((before + left) as u64),
         },
         learnt_from: moved.len(),
     }
@@ -98,38 +151,52 @@ pub fn predict(load: Load, past: &[Report]) -> Forecast {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::migration::convergence::Round;
     use crate::migration::order::MigrationId;
     use crate::migration::report::PhaseRecord;
 
     fn load(mib: u64) -> Load {
-        Load { memory: Bytes::from_mib(mib), ..Load::default() }
+        Load { memory: Bytes::from_mib(mib), crosses: Memory::WhileFrozen, ..Load::default() }
     }
 
-    fn report(slower: f64) -> Report {
-        let memory = Bytes::from_mib(64);
+    fn ahead(mib: u64) -> Load {
+        Load { crosses: Memory::Ahead, ..load(mib) }
+    }
+
+    fn redis(load: Load, past: &[Report]) -> Forecast {
+        predict(&"redis".into(), load, past, &Rounds::default())
+    }
+
+    fn report(slower: f64, load: Load, left: Bytes) -> Report {
         let record = |phase, took: f64, bytes| PhaseRecord {
             phase,
             took: Millis::from_micros((took * 1e6) as i64),
             bytes,
         };
+        let memory = load.memory;
         Report {
             phases: vec![
                 record(Phase::Dumped, line(DUMP, memory) * slower, Bytes::ZERO),
-                record(Phase::Transferred, memory.0 as f64 / LINK * slower, memory),
+                record(Phase::Transferred, OPENING + left.0 as f64 / LINK * slower, left),
                 record(Phase::Restored, line(RESTORE, memory) * slower, Bytes::ZERO),
                 record(Phase::Released, AROUND * slower, Bytes::ZERO),
                 record(Phase::Cleaned, BESIDE * slower, Bytes::ZERO),
             ],
+            load: Some(load),
             ..Report::example(MigrationId::new())
         }
     }
 
+    fn whole(slower: f64) -> Report {
+        report(slower, load(64), Bytes::from_mib(64))
+    }
+
     #[test]
     fn without_past_moves_it_rests_on_measured_constants() {
-        let forecast = predict(load(0), &[]);
+        let forecast = redis(load(0), &[]);
         assert_eq!(forecast.learnt_from, 0);
-        assert_eq!(forecast.cost.downtime.as_f64().round(), 750.0);
-        let bigger = predict(load(1024), &[]);
+        assert_eq!(forecast.cost.downtime.as_f64().round(), 780.0);
+        let bigger = redis(load(1024), &[]);
         assert!(bigger.cost.downtime.as_f64() > 6000.0 && bigger.cost.duration > bigger.cost.downtime);
         assert_eq!(bigger.cost.bytes, Bytes::from_mib(1024));
     }
@@ -137,7 +204,7 @@ mod tests {
     #[test]
     fn files_and_image_take_time_but_no_downtime() {
         let more = Load { files: Bytes::from_mib(190), image: Bytes::from_mib(190), ..load(1) };
-        let (with, without) = (predict(more, &[]), predict(load(1), &[]));
+        let (with, without) = (redis(more, &[]), redis(load(1), &[]));
         assert_eq!(with.cost.downtime, without.cost.downtime);
         let longer = with.cost.duration.as_f64() - without.cost.duration.as_f64();
         assert_eq!(longer.round(), 2000.0);
@@ -145,19 +212,59 @@ mod tests {
 
     #[test]
     fn past_moves_of_the_pair_correct_it() {
-        let plain = predict(load(64), &[]).cost.downtime.as_f64();
-        let learnt = predict(load(64), &[report(2.0), report(2.0), report(9.0)]);
+        let plain = redis(load(64), &[]).cost.downtime.as_f64() - OPENING;
+        let learnt = redis(load(64), &[whole(2.0), whole(2.0), whole(9.0)]);
         assert_eq!(learnt.learnt_from, 3);
-        let ratio = learnt.cost.downtime.as_f64() / plain;
+        let ratio = (learnt.cost.downtime.as_f64() - OPENING) / plain;
         assert!((ratio - 2.0).abs() < 0.01, "the median counts, not the odd one: {ratio}");
     }
 
     #[test]
-    fn what_was_not_moved_teaches_nothing() {
-        let undone = Report {
-            outcome: Outcome::RolledBack { after: Phase::Dumped, reason: String::new() },
-            ..report(5.0)
+    fn memory_that_is_sent_ahead_takes_time_but_little_downtime() {
+        let (with, without) = (redis(ahead(1024), &[]), redis(load(1024), &[]));
+        let shorter = without.cost.downtime.as_f64() - with.cost.downtime.as_f64();
+        assert!(shorter > 5000.0, "{shorter}");
+        assert!(with.cost.bytes > without.cost.bytes && with.cost.duration >= without.cost.duration);
+    }
+
+    #[test]
+    fn how_much_a_service_writes_is_learnt_from_its_own_moves() {
+        let of = |service: &str, left| Report {
+            service: service.into(),
+            ..report(1.0, ahead(64), Bytes::from_mib(left))
         };
-        assert_eq!(predict(load(64), &[undone]), predict(load(64), &[]));
+        let left = |past: &[Report]| {
+            let downtime = redis(ahead(64), past).cost.downtime.as_f64();
+            let rest =
+                AROUND + OPENING + line(DUMP, Bytes::from_mib(64)) + line(RESTORE, Bytes::from_mib(64));
+            ((downtime - rest) * LINK / 1_048_576.0).round()
+        };
+        assert_eq!(left(&[of("nginx", 32)]), 32.0);
+        assert_eq!(left(&[of("nginx", 32), of("redis", 9), of("nginx", 32)]), 9.0);
+        assert_eq!(
+            left(&[whole(1.0)]),
+            (LEFT.0 / 1_048_576.0 + LEFT.1 * 64.0).round(),
+            "it was sent while frozen"
+        );
+    }
+
+    #[test]
+    fn what_is_being_sent_counts_more_than_what_was() {
+        let mut rounds = Rounds::default();
+        let second = Millis::from_micros(1_000_000_000);
+        for mib in [64, 40] {
+            rounds.after(Round { sent: Bytes::from_mib(mib), took: second });
+        }
+        let seen = predict(&"redis".into(), ahead(64), &[whole(1.0)], &rounds).cost.downtime;
+        let calm = redis(ahead(64), &[whole(1.0)]).cost.downtime;
+        // 40 MiB at 64 MiB/s and not some at 190.
+        assert!(seen.as_f64() - calm.as_f64() > 500.0, "{seen} {calm}");
+    }
+
+    #[test]
+    fn what_was_not_moved_teaches_nothing() {
+        let outcome = Outcome::RolledBack { after: Phase::Dumped, reason: String::new() };
+        let undone = Report { outcome, ..whole(5.0) };
+        assert_eq!(redis(load(64), &[undone]), redis(load(64), &[]));
     }
 }

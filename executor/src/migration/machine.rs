@@ -15,6 +15,7 @@ use tracing::Instrument as _;
 use crate::error_chain::chain;
 
 use super::finding::{self, Finding};
+use super::forecast::{Forecast, Load};
 use super::order::Order;
 use super::phase::Phase;
 use super::recovery::{Way, way};
@@ -46,6 +47,14 @@ pub trait Steps: Send {
     fn enter(&mut self, phase: Phase) -> impl Future<Output = Result<Bytes, StepError>> + Send;
     /// Undoes one thing; it need not have been done.
     fn undo(&mut self, undo: Undo) -> impl Future<Output = Result<(), StepError>> + Send;
+    /// What has to be carried, once that was measured.
+    fn load(&self) -> Option<Load> {
+        None
+    }
+    /// What the move is going to cost, once that was predicted.
+    fn forecast(&self) -> Option<Forecast> {
+        None
+    }
     /// Why the service had to be started anew, once it was.
     fn started_anew(&self) -> Option<String> {
         None
@@ -324,6 +333,8 @@ impl<'a, S: Steps, R: Register, E: FnMut(Event) + Send> Walk<'a, S, R, E> {
             frozen_in_vain: self.frozen_in_vain,
             undone: self.undone,
             started_anew: self.steps.started_anew(),
+            load: self.steps.load(),
+            forecast: self.steps.forecast(),
         };
         if let Err(error) = self.register.ended(&report) {
             // Found again, and ended again, at the next start.

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sterna_core::continuum::{NodeName, ServiceName};
 use sterna_core::plan::MoveCost;
-use sterna_policies::policy::Method;
-use sterna_policies::quantity::Millis;
+use sterna_policies::policy::{Memory, Method};
+use sterna_policies::quantity::{MibPerSecond, Millis};
 use uuid::Uuid;
 
 /// Identity of one migration, sortable by time.
@@ -53,6 +53,15 @@ pub struct Order {
     pub to_address: String,
     /// How.
     pub method: Method,
+    /// When its memory crosses.
+    #[serde(default)]
+    pub memory: Memory,
+    /// A service that would stand still for longer than this is not frozen; `None`: no limit but the lease.
+    #[serde(default)]
+    pub max_downtime: Option<Millis>,
+    /// What it may take of the link; `None`: all it can.
+    #[serde(default)]
+    pub bandwidth: Option<MibPerSecond>,
     /// Time from the start to the commit; past it the migration is undone.
     pub deadline: Millis,
     /// Longest time that the source stands frozen before it is thawed again.
@@ -74,6 +83,9 @@ impl Order {
             from_address: "127.0.0.1:2".into(),
             to_address: "127.0.0.1:1".into(),
             method: Method::Checkpoint,
+            memory: Memory::Ahead,
+            max_downtime: None,
+            bandwidth: None,
             deadline: Millis::from_micros(600_000_000_000),
             freeze_lease: Millis::from_micros(30_000_000_000),
             predicted: None,

@@ -6,6 +6,7 @@ use sterna_core::history;
 use sterna_policies::quantity::{Bytes, Millis};
 
 use super::finding::Finding;
+use super::forecast::{Forecast, Load};
 use super::order::MigrationId;
 use super::phase::Phase;
 use super::table::Undo;
@@ -22,6 +23,9 @@ pub enum Event {
         bytes: Bytes,
         /// Of how many.
         of: Option<Bytes>,
+        /// In the last second.
+        #[serde(default)]
+        per_second: Bytes,
     },
     /// It has ended. Always the last event.
     Ended(Report),
@@ -56,6 +60,12 @@ pub struct Report {
     /// From before the source was frozen to after the destination was released, by the source agent's clock: never less
     /// than what the service itself could tell. `None` where it was not moved.
     pub downtime: Option<Millis>,
+    /// What it had to carry, as the check has measured it.
+    #[serde(default)]
+    pub load: Option<Load>,
+    /// What it was predicted to cost by the source's agent, from this and from earlier moves between the two nodes.
+    #[serde(default)]
+    pub forecast: Option<Forecast>,
     /// How long the source stood frozen before it was thawed again; zero where it was not.
     pub frozen_in_vain: Millis,
     /// What was undone, in order; what could not be undone within some tries is left to the agents and not in it.
@@ -100,6 +110,8 @@ impl Report {
             outcome: Outcome::Moved,
             phases: vec![],
             downtime: None,
+            load: None,
+            forecast: None,
             frozen_in_vain: Millis::ZERO,
             undone: vec![],
             started_anew: None,

@@ -177,6 +177,8 @@ pub struct Verdict {
 pub enum Part {
     /// CRIU's image.
     Memory,
+    /// Pages of its memory, while the service runs.
+    Ahead,
     /// The writable layer.
     Layer,
     /// A named volume.
@@ -188,6 +190,7 @@ impl Part {
     pub fn path(&self) -> String {
         match self {
             Self::Memory => "memory".to_owned(),
+            Self::Ahead => "ahead".to_owned(),
             Self::Layer => "layer".to_owned(),
             Self::Volume(name) => format!("volume/{name}"),
         }

@@ -24,12 +24,14 @@ use crate::migration::holding::{Answer, Call, Holding, Refusal, answer};
 use crate::migration::order::MigrationId;
 use crate::transfer::manifest::Received;
 use crate::transfer::receive::{Allowance, receive};
+use crate::transfer::{ahead, delta};
 
 use super::api::{Arriving, NodeFacts, Part, Reservation, Restored, Verdict};
 use super::precheck;
 use super::precheck::description::published;
 use super::staging::{self, hand_over, private_folder};
 use super::store::{Arrival, Store, StoreError};
+use super::traffic::Traffic;
 
 mod ownership;
 pub use ownership::SettleError;
@@ -89,6 +91,8 @@ type Turns = HashMap<String, Arc<tokio::sync::Mutex<()>>>;
 const GROWTH: Bytes = Bytes::from_mib(1024);
 /// What stays free on every disk, whatever comes in: the register has to be written too.
 const KEEP_FREE: Bytes = Bytes::from_mib(32);
+/// What is read from a stream at once.
+const READ: usize = 1 << 18;
 /// Time for a restore, where the freeze lease is shorter: CRIU has been seen to spin on an image that it can't use.
 const RESTORE: Millis = Millis::from_micros(60_000_000_000);
 
@@ -110,6 +114,7 @@ pub struct Arrivals {
     heard: Arc<Mutex<HashMap<MigrationId, Instant>>>,
     /// What is known of the files that were received. Without it they are read again.
     received: Arc<Mutex<HashMap<(MigrationId, Part), Received>>>,
+    traffic: Traffic,
 }
 
 impl Arrivals {
@@ -122,7 +127,14 @@ impl Arrivals {
         limit: usize,
     ) -> Self {
         let (turns, heard, received) = (Arc::default(), Arc::default(), Arc::default());
-        Self { engine, store, staging, credentials, limit, turns, heard, received }
+        let traffic = Traffic::default();
+        Self { engine, store, staging, credentials, limit, turns, heard, received, traffic }
+    }
+
+    /// Has fronts told of what runs here.
+    #[must_use]
+    pub fn announcing(self, traffic: Traffic) -> Self {
+        Self { traffic, ..self }
     }
 
     fn turn_of(&self, what: String) -> Arc<tokio::sync::Mutex<()>> {
@@ -277,6 +289,11 @@ impl Arrivals {
                 private_folder(&image).map_err(file("the folder for the memory image can't be made"))?;
                 image
             }
+            Part::Ahead => {
+                let folder = self.ahead(id);
+                private_folder(&folder).map_err(file("the folder for memory can't be made"))?;
+                folder
+            }
             Part::Layer => {
                 let seen = self.engine.inspect(&arrival.container).await?;
                 seen.layer
@@ -293,9 +310,15 @@ impl Arrivals {
         let input = SyncIoBridge::new(input);
         let allowance = allowance(part, &arrival.reservation);
         let mut received = self.received().remove(&(id, part.clone())).unwrap_or_default();
+        let ahead = *part == Part::Ahead;
         let taken = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            receive(std::io::BufReader::new(input), &root, &mut received, allowance).map(|_| received)
+            let input = std::io::BufReader::with_capacity(READ, input);
+            if ahead {
+                ahead::receive(input, &root, allowance).map(|_| received)
+            } else {
+                receive(input, &root, &mut received, allowance).map(|_| received)
+            }
         })
         .await;
         let received = taken
@@ -322,7 +345,7 @@ impl Arrivals {
         let layer = seen
             .layer
             .ok_or_else(|| ArrivalError::Wrong("the container has no writable layer".to_owned()))?;
-        hand_over(&image, &layer).map_err(file("the memory image can't be opened to the service's root"))?;
+        self.open_image(id, &layer).map_err(file("the memory image can't be made ready"))?;
         hold(&id.to_string())?;
         let limit = Some(RESTORE.max(arrival.reservation.order.freeze_lease));
         Note { image: image.clone(), restored: false, limit }
@@ -415,7 +438,30 @@ impl Arrivals {
     }
 
     async fn remove_image(&self, id: MigrationId) -> Result<(), ArrivalError> {
-        staging::shred(self.image(id)).await.map_err(file("the memory image can't be removed"))
+        for folder in [self.image(id), self.ahead(id)] {
+            staging::shred(folder).await.map_err(file("the memory image can't be removed"))?;
+        }
+        Ok(())
+    }
+
+    /// Opens the memory image to CRIU, with what was sent ahead as its parent where it hangs on that. Doing it twice is the same
+    /// as doing it once.
+    fn open_image(&self, id: MigrationId, layer: &Path) -> io::Result<()> {
+        let (image, ahead) = (self.image(id), self.ahead(id));
+        let parent = image.join(criu::PARENT);
+        // From an earlier attempt.
+        if std::fs::symlink_metadata(&parent).is_ok_and(|meta| meta.is_symlink()) {
+            std::fs::remove_file(&parent)?;
+        }
+        hand_over(&image, layer)?;
+        if let Some(chain) = delta::hangs_on(&image)? {
+            ahead::finish(&ahead, &chain)?;
+            hand_over(&ahead, layer)?;
+            // Relative: CRIU opens it inside the service's own mounts too, by way of the image's folder.
+            let beside = Path::new("..").join(ahead.file_name().unwrap_or_default());
+            std::os::unix::fs::symlink(beside, &parent)?;
+        }
+        Ok(())
     }
 
     /// Forgets what is known of files of a migration that is over.
@@ -429,6 +475,11 @@ impl Arrivals {
 
     fn image(&self, id: MigrationId) -> PathBuf {
         self.staging.join(format!("in-{id}"))
+    }
+
+    /// Where memory lies that came while the service ran.
+    fn ahead(&self, id: MigrationId) -> PathBuf {
+        self.staging.join(format!("ahead-{id}"))
     }
 
     async fn processes(&self, arrival: &Arrival) -> Result<Processes, ArrivalError> {
@@ -451,7 +502,7 @@ fn rule(id: MigrationId, arrival: Option<&Arrival>, call: Call) -> Result<Answer
 /// What a part may take: twice what was agreed on, and something for a service that is small or grows meanwhile.
 fn allowance(part: &Part, reservation: &Reservation) -> Allowance {
     let agreed = match part {
-        Part::Memory => reservation.memory,
+        Part::Memory | Part::Ahead => reservation.memory,
         Part::Layer | Part::Volume(_) => reservation.files,
     };
     let stream = Bytes(agreed.0.saturating_mul(2).saturating_add(GROWTH.0));

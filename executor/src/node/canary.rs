@@ -141,6 +141,7 @@ impl Canaries {
                 id,
                 service: ServiceName(name.clone()),
                 method: Method::Checkpoint,
+                max_downtime: None,
                 deadline: DEADLINE,
                 freeze_lease: LEASE,
                 predicted: None,

@@ -5,8 +5,9 @@ use futures_util::{Stream, TryStreamExt as _};
 use reqwest::{Body, Method, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::net::SocketAddr;
 use std::time::Duration;
-use sterna_core::continuum::NodeName;
+use sterna_core::continuum::{NodeName, ServiceName};
 use thiserror::Error;
 use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::io::StreamReader;
@@ -15,6 +16,7 @@ use crate::error_chain::chain;
 use crate::identity::{Credentials, IdentityError, Role, Sealed};
 use crate::migration::order::{MigrationId, Order};
 use crate::migration::report::Event;
+use crate::traffic::announcement::{Announcement, Held};
 
 use super::api::{
     Arriving, Finish, NodeFacts, Part, Problem, ReleaseAnswer, Reservation, Restored, ServiceFacts, Standing,
@@ -83,6 +85,15 @@ async fn read<T: DeserializeOwned>(mut response: Response) -> Result<T, String> 
     serde_json::from_slice(&text).map_err(|error| format!("its answer can't be read: {error}"))
 }
 
+/// The values of an answer that has one on each line, as they come.
+fn lines<T: DeserializeOwned>(response: Response) -> impl Stream<Item = Result<T, std::io::Error>> {
+    let input = StreamReader::new(response.bytes_stream().map_err(std::io::Error::other));
+    let lines = FramedRead::new(input, LinesCodec::new_with_max_length(LINE));
+    lines
+        .map_err(std::io::Error::other)
+        .and_then(|line: String| async move { serde_json::from_str(&line).map_err(std::io::Error::other) })
+}
+
 /// Time for which a connection is kept open between calls.
 const KEPT: Duration = Duration::from_secs(15);
 
@@ -93,6 +104,7 @@ pub struct AgentClient {
     address: String,
     base: String,
     http: reqwest::Client,
+    resolved: SocketAddr,
     token: Option<String>,
 }
 
@@ -119,6 +131,7 @@ impl AgentClient {
             address: address.to_owned(),
             base: format!("https://{host}:{}/v1", resolved.port()),
             http,
+            resolved,
             token: None,
         })
     }
@@ -137,6 +150,11 @@ impl AgentClient {
     /// Where its agent listens.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Where that is on the network.
+    pub fn resolved(&self) -> SocketAddr {
+        self.resolved
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -292,12 +310,28 @@ impl AgentClient {
         &self,
         id: MigrationId,
     ) -> Result<impl Stream<Item = Result<Event, std::io::Error>>, ClientError> {
-        let response = self.send(self.request(Method::GET, &format!("/migrations/{id}/events"))).await?;
-        let input = StreamReader::new(response.bytes_stream().map_err(std::io::Error::other));
-        let lines = FramedRead::new(input, LinesCodec::new_with_max_length(LINE));
-        Ok(lines.map_err(std::io::Error::other).and_then(|line: String| async move {
-            serde_json::from_str(&line).map_err(std::io::Error::other)
-        }))
+        Ok(lines(self.send(self.request(Method::GET, &format!("/migrations/{id}/events"))).await?))
+    }
+
+    /// What the agent says to fronts of some services, as it comes.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn traffic(
+        &self,
+        services: &[ServiceName],
+    ) -> Result<impl Stream<Item = Result<Announcement, std::io::Error>> + use<>, ClientError> {
+        let services = services.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(",");
+        let request = self.request(Method::GET, "/traffic").query(&[("services", services)]);
+        Ok(lines(self.send(request).await?))
+    }
+
+    /// Tells that this front hears, or sends nothing more to a service that is about to be frozen.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn held(&self, held: &Held) -> Result<(), ClientError> {
+        self.post("/traffic/held", held).await
     }
 
     /// Asks a destination what speaks against a migration.

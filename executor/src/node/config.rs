@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use sterna_core::continuum::NodeName;
-use sterna_policies::quantity::{Bytes, Cores};
+use sterna_policies::quantity::{Bytes, Cores, MibPerSecond};
 
 /// Settings of one agent.
 #[derive(Debug, Clone, PartialEq, Deserialize, schemars::JsonSchema)]
@@ -28,6 +28,9 @@ pub struct AgentConfig {
     /// How many migrations may be under way at once.
     #[serde(default)]
     pub admission: AdmissionConfig,
+    /// What all migrations to one other node may take of the link together. Left out: all they can.
+    #[serde(default)]
+    pub bandwidth_per_peer: Option<MibPerSecond>,
 }
 
 /// How many migrations may be under way at once; each further one waits for its turn until its deadline.

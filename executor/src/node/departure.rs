@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bollard::models::RestartPolicy;
+use sterna_policies::policy;
 use sterna_policies::quantity::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -12,26 +13,34 @@ use crate::engine::docker::{Container, Engine};
 use crate::engine::processes::{Processes, Tree};
 use crate::engine::runc;
 use crate::identity::Credentials;
+use crate::migration::convergence::Rounds;
 use crate::migration::finding::{Code, Finding, Subject};
-use crate::migration::forecast::Load;
+use crate::migration::forecast::{self, Forecast, Load};
 use crate::migration::machine::{StepError, Steps};
 use crate::migration::order::Order;
 use crate::migration::phase::Phase;
+use crate::migration::report::Report;
 use crate::migration::table::Undo;
+use crate::transfer::ahead::Ahead;
 use crate::transfer::tree::Sent;
 
 use super::admission::Admission;
 use super::api::{NodeFacts, Part, Reservation};
 use super::assessment::Assessment;
+use super::bandwidth::Limits;
 use super::canary::Canaries;
 use super::client::AgentClient;
 use super::precheck;
-use super::staging::{private_folder, shred};
+use super::progress::Progress;
+use super::staging::private_folder;
 use super::store::Departure;
+use super::traffic::Traffic;
 
 mod forward;
+mod memory;
 mod sending;
 mod thaw;
+use self::memory::Memory;
 pub(super) use forward::certificate;
 
 /// Pause between two tries where the destination has no room or something is waited for.
@@ -57,10 +66,20 @@ pub struct Leaving {
     files: Bytes,
     image_size: Bytes,
     trees: Vec<(Part, PathBuf, Sent)>,
+    /// What was sent of its memory; `None` once that failed.
+    ahead: Option<Ahead>,
     /// Filled when frozen.
     frozen: Tree,
+    load: Option<Load>,
+    /// As the check has made it.
+    forecast: Option<Forecast>,
+    /// Reports of earlier moves to the same node, newest first.
+    past: Vec<Report>,
     started_anew: Option<String>,
     canaries: Option<Canaries>,
+    limits: Limits,
+    progress: Progress,
+    traffic: Traffic,
 }
 
 fn failed(error: impl std::error::Error) -> StepError {
@@ -93,16 +112,46 @@ impl Leaving {
             files: Bytes::ZERO,
             image_size: Bytes::ZERO,
             trees: Vec::new(),
+            ahead: (departure.order.memory == policy::Memory::Ahead).then(Ahead::default),
             frozen: Tree::new(),
+            load: None,
+            forecast: None,
+            past: Vec::new(),
             started_anew: None,
             canaries: None,
+            limits: Limits::default(),
+            progress: Progress::default(),
+            traffic: Traffic::default(),
         }
+    }
+
+    /// Has fronts told when the service is frozen and when it goes on.
+    pub fn announcing(mut self, traffic: Traffic) -> Self {
+        self.traffic = traffic;
+        self
     }
 
     /// Has a canary go first, where none went there yet.
     pub fn after_a_canary(mut self, canaries: Canaries) -> Self {
         self.canaries = Some(canaries);
         self
+    }
+
+    /// Has what crosses kept to limits, and counted.
+    pub fn over(mut self, limits: Limits, progress: Progress) -> Self {
+        (self.limits, self.progress) = (limits, progress);
+        self
+    }
+
+    /// Has the cost predicted from earlier moves to the same node, newest first.
+    pub fn learning_from(mut self, past: Vec<Report>) -> Self {
+        self.past = past;
+        self
+    }
+
+    /// What the move is going to cost, from what was measured, and what was sent ahead so far.
+    fn predict(&self, seen: &Rounds) -> Option<Forecast> {
+        Some(forecast::predict(&self.order.service, self.load?, &self.past, seen))
     }
 
     /// The destination's agent. Its name may not be known for a while; that must not keep the source frozen.
@@ -196,7 +245,10 @@ impl Leaving {
         let theirs: Vec<Finding> = verdict.findings.into_iter().filter(new).collect();
         findings.extend(theirs);
         let image = if verdict.has_image { Bytes::ZERO } else { wanted.image_size };
-        let load = Load { memory: wanted.memory, files: wanted.files, image };
+        let crosses = self.order.memory;
+        let load = Load { memory: wanted.memory, files: wanted.files, image, crosses };
+        self.load = Some(load);
+        self.forecast = self.predict(&Rounds::default());
         let mut canary = None;
         if let (true, Some(canaries)) = (findings.is_empty(), &self.canaries) {
             let told = canaries.prove(&self.order, &self.own, &verdict.node).await;
@@ -217,7 +269,9 @@ impl Leaving {
             // A restart policy would start a second, cold copy of a source that is killed.
             self.engine.set_restart(&self.container, None).await.map_err(failed)?;
         }
+        self.traffic.about_to_freeze(&self.order.service, self.order.id).await;
         self.engine.pause(&self.container).await.map_err(failed)?;
+        self.traffic.frozen(&self.order.service);
         self.frozen = self.processes()?.tree();
         Ok(Bytes::ZERO)
     }
@@ -282,7 +336,7 @@ impl Steps for Leaving {
                 runc::checkpoint(&self.container, &self.image).await.map_err(failed)?;
                 Ok(Bytes::ZERO)
             }
-            Phase::Transferred => self.transfer().await,
+            Phase::Transferred => self.transfer(Memory::Left).await,
             Phase::Restored => {
                 self.destination().await?.restore(self.order.id).await.map_err(failed)?;
                 Ok(Bytes::ZERO)
@@ -297,13 +351,21 @@ impl Steps for Leaving {
     async fn undo(&mut self, undo: Undo) -> Result<(), StepError> {
         match undo {
             Undo::ThawSource => self.thaw().await,
-            Undo::DeleteImage => shred(self.image.clone()).await.map_err(failed),
+            Undo::DeleteImage => self.shred_image().await,
             Undo::DiscardDestination => {
                 self.destination().await?.discard(self.order.id).await.map_err(failed)?;
                 self.tokens.clear();
                 Ok(())
             }
         }
+    }
+
+    fn load(&self) -> Option<Load> {
+        self.load
+    }
+
+    fn forecast(&self) -> Option<Forecast> {
+        self.forecast
     }
 
     fn started_anew(&self) -> Option<String> {

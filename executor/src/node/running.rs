@@ -12,8 +12,7 @@ use tokio::sync::{oneshot, watch};
 use crate::engine::docker::{Container, Engine, EngineError};
 use crate::fault::pointed;
 use crate::identity::{Credentials, IdentityError};
-use crate::migration::forecast;
-use crate::migration::machine::{self, Register as _};
+use crate::migration::machine::{self, Register as _, Steps as _};
 use crate::migration::order::{MigrationId, Order};
 use crate::migration::phase::Phase;
 use crate::migration::recovery::{self, There};
@@ -23,11 +22,14 @@ use crate::migration::report::Event;
 use super::admission::Admission;
 use super::api::{NodeFacts, Standing};
 use super::assessment::Assessment;
+use super::bandwidth::Bandwidth;
 use super::canary::{self, Canaries};
 use super::client::{AgentClient, ClientError};
 use super::config::AdmissionConfig;
 use super::departure::{self, Leaving};
+use super::progress::Progress;
 use super::store::{Departure, Store, StoreError};
+use super::traffic::Traffic;
 
 /// An order that is not carried out.
 #[derive(Debug, Error)]
@@ -67,9 +69,11 @@ pub struct Running {
     /// For each migration that may still be undone, how to say so.
     cancels: Arc<Mutex<HashMap<MigrationId, oneshot::Sender<String>>>>,
     tokens: Admission,
+    bandwidth: Bandwidth,
     canaries: Canaries,
     /// Held from looking whether a service is being moved until its departure is in the register.
     admission: Arc<tokio::sync::Mutex<()>>,
+    traffic: Traffic,
 }
 
 impl Running {
@@ -80,17 +84,43 @@ impl Running {
         credentials: Credentials,
         staging: PathBuf,
         limits: AdmissionConfig,
+        bandwidth: Bandwidth,
     ) -> Self {
         let (logs, cancels, admission) = (Arc::default(), Arc::default(), Arc::default());
         let tokens = Admission::new(limits.leaving, limits.per_peer);
         let canaries = Canaries::new(engine.clone(), store.clone(), credentials.clone(), staging.clone());
-        Self { engine, store, credentials, staging, logs, cancels, tokens, canaries, admission }
+        let traffic = Traffic::default();
+        Self {
+            engine,
+            store,
+            credentials,
+            staging,
+            logs,
+            cancels,
+            tokens,
+            bandwidth,
+            canaries,
+            admission,
+            traffic,
+        }
     }
 
-    fn steps(&self, departure: &Departure, own: NodeFacts) -> Leaving {
+    /// Has fronts told of what becomes of the services.
+    #[must_use]
+    pub fn announcing(self, traffic: Traffic) -> Self {
+        Self { traffic, ..self }
+    }
+
+    fn steps(&self, departure: &Departure, own: NodeFacts, progress: Progress) -> Leaving {
+        let limits = self.bandwidth.of(&departure.order.to, departure.order.bandwidth);
+        // Without them the forecast rests on what other nodes have shown.
+        let past = self.store.reports_to(&departure.order.to).unwrap_or_default();
         let (engine, credentials) = (self.engine.clone(), self.credentials.clone());
         Leaving::new(engine, credentials, self.tokens.clone(), departure, own, &self.staging)
             .after_a_canary(self.canaries.clone())
+            .learning_from(past)
+            .over(limits, progress)
+            .announcing(self.traffic.clone())
     }
 
     /// Starts to carry out an order. One that was given before is left alone.
@@ -115,9 +145,11 @@ impl Running {
         let Some(departure) = self.store.departure(order.id)? else {
             return Err(OrderError::Refused("the register did not keep the order".to_owned()));
         };
-        let mut steps = pointed(self.steps(&departure, own));
-        let mut register = pointed(self.store.register(order.id));
         let log = self.log(order.id);
+        let teller = log.clone();
+        let progress = Progress::told(move |event| teller.send_modify(|events| events.push(event)));
+        let mut steps = pointed(self.steps(&departure, own, progress));
+        let mut register = pointed(self.store.register(order.id));
         let (cancel, cancelled) = oneshot::channel();
         self.cancels().insert(order.id, cancel);
         let running = self.clone();
@@ -150,12 +182,12 @@ impl Running {
         container: &Container,
         own: NodeFacts,
     ) -> Result<Assessment, OrderError> {
-        let past = self.store.reports_to(&order.to)?;
         let epoch = self.store.epoch(&order.service)?;
-        let mut steps = self.steps(&Departure::imagined(order, container.id.clone(), epoch), own);
+        let mut steps =
+            self.steps(&Departure::imagined(order, container.id.clone(), epoch), own, Progress::default());
         let mut assessment = steps.assess().await.map_err(|error| OrderError::Refused(error.to_string()))?;
         if assessment.findings.is_empty() {
-            assessment.forecast = Some(forecast::predict(assessment.load, &past));
+            assessment.forecast = steps.forecast();
         }
         Ok(assessment)
     }
@@ -169,7 +201,7 @@ impl Running {
             let order = departure.order.clone();
             tracing::warn!(migration = %order.id, service = %order.service, phase = ?departure.phase,
                 decision = ?departure.decision, "found under way at the start");
-            let mut steps = pointed(self.steps(&departure, own.clone()));
+            let mut steps = pointed(self.steps(&departure, own.clone(), Progress::default()));
             let mut register = pointed(self.store.register(order.id));
             let log = self.log(order.id);
             let running = self.clone();

@@ -7,6 +7,7 @@
 //! | `services` | the node, its services, its engine's images |
 //! | `departures` | migrations that leave |
 //! | `arrivals` | migrations that come |
+//! | `traffic` | fronts |
 //! | `refusal` | calls that are refused |
 //! | `document` | the JSON document of a call |
 //! | `streams` | the stream of a call |
@@ -24,6 +25,7 @@ use crate::identity::{Credentials, IdentityError};
 
 use super::api::NodeFacts;
 use super::arrival::Arrivals;
+use super::bandwidth::Bandwidth;
 use super::config::AgentConfig;
 use super::facts;
 use super::inquiry::inquire;
@@ -31,6 +33,7 @@ use super::listener::TlsListener;
 use super::running::Running;
 use super::staging::{private_folder, staging_folder};
 use super::store::{Store, StoreError};
+use super::traffic::Traffic;
 
 mod arrivals;
 mod caller;
@@ -42,6 +45,7 @@ mod refusal;
 pub mod routes;
 mod services;
 mod streams;
+mod traffic;
 
 /// The agent could not start.
 #[derive(Debug, Error)]
@@ -70,6 +74,7 @@ struct Agent {
     store: Store,
     arrivals: Arrivals,
     running: Running,
+    traffic: Traffic,
 }
 
 /// Serves a node until `stop` is done.
@@ -98,7 +103,12 @@ pub async fn serve(
         credentials.clone(),
         admission.arriving.max(1),
     );
-    let running = Running::new(engine.clone(), store.clone(), credentials.clone(), staging, admission);
+    let bandwidth = Bandwidth::new(config.bandwidth_per_peer);
+    let traffic = Traffic::default();
+    let arrivals = arrivals.announcing(traffic.clone());
+    let running =
+        Running::new(engine.clone(), store.clone(), credentials.clone(), staging, admission, bandwidth)
+            .announcing(traffic.clone());
     if let Err(error) = running.recover(&own) {
         // It is tried again at the next start; until then the services stay as they are, safe.
         tracing::error!(%error, "migrations left under way can't be taken up");
@@ -111,7 +121,12 @@ pub async fn serve(
         .await
         .map_err(system(format!("{} can't be listened on", config.listen)))?;
     tracing::info!(node = %config.node, address = %listener.address(), engine = own.engine, criu = own.criu, "serving");
-    let agent = Agent { config, engine, store, arrivals, running };
+    let agent = Agent { config, engine, store, arrivals, running, traffic: traffic.clone() };
+    tokio::spawn(agent.clone().keep_looking());
+    let stop = async move {
+        stop.await;
+        traffic.close();
+    };
     connections::serve(listener, limits::around(routes::router()).with_state(agent), stop).await;
     Ok(())
 }

@@ -2,8 +2,10 @@
 //! that a service has in memory.
 
 use std::fs::{DirBuilder, File, Metadata, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::io;
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use crate::transfer::tree::at;
@@ -97,24 +99,43 @@ const PIECE: usize = 1 << 20;
 
 /// Overwrites what a file takes on its disk. Holes stay holes.
 fn overwrite(path: &Path, meta: &Metadata) -> io::Result<()> {
-    let mut file = File::options().write(true).custom_flags(nix::libc::O_NOFOLLOW).open(path)?;
+    let file = File::options().write(true).custom_flags(nix::libc::O_NOFOLLOW).open(path)?;
     if meta.nlink() > 1 || meta.blocks() == 0 {
         return Ok(());
     }
     let zeros = vec![0; PIECE];
-    let mut left = meta.len();
-    while left > 0 {
-        let piece = zeros.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        file.write_all(&zeros[..piece])?;
-        left -= piece as u64;
+    let mut at = 0;
+    while let Some((start, end)) = next_data(&file, at, meta.len())? {
+        at = start;
+        while at < end {
+            let piece = zeros.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
+            file.write_all_at(&zeros[..piece], at)?;
+            at += piece as u64;
+        }
     }
     file.sync_data()
 }
 
+/// The next part of a file, at or behind a place, that is no hole. A memory image that was sent ahead is as long as all
+/// addresses, nearly all of it holes.
+fn next_data(file: &File, from: u64, length: u64) -> io::Result<Option<(u64, u64)>> {
+    use nix::errno::Errno;
+    use nix::unistd::{Whence, lseek};
+    let seek = |from: u64, what| lseek(file, i64::try_from(from).unwrap_or(i64::MAX), what);
+    match seek(from, Whence::SeekData) {
+        Ok(start) => {
+            let end = seek(start as u64, Whence::SeekHole)?;
+            Ok(Some((start as u64, end as u64)))
+        }
+        Err(Errno::ENXIO) => Ok(None),
+        // A file system that knows of no holes.
+        Err(Errno::EINVAL | Errno::EOPNOTSUPP) => Ok((from < length).then_some((from, length))),
+        Err(error) => Err(error.into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::FileExt as _;
-
     use super::*;
 
     #[tokio::test]
@@ -138,6 +159,25 @@ mod tests {
         assert!(!image.exists());
         assert_eq!(std::fs::read(outer.path().join("other")).unwrap(), b"kept");
         shred(image).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn holes_are_not_filled_before_they_go() {
+        let outer = tempfile::tempdir_in("/dev/shm").unwrap();
+        let image = outer.path().join("ahead-1");
+        private_folder(&image).unwrap();
+        let file = File::create(image.join("pages-1.img")).unwrap();
+        // Written in full it would fill any disk.
+        file.set_len(1 << 47).unwrap();
+        for at in [1 << 12, 1 << 46] {
+            file.write_all_at(&[7; 5000], at).unwrap();
+        }
+        let open = File::open(image.join("pages-1.img")).unwrap();
+        shred(image).await.unwrap();
+        let mut left = [1; 5000];
+        open.read_exact_at(&mut left, 1 << 46).unwrap();
+        assert_eq!(left, [0; 5000]);
+        assert!(open.metadata().unwrap().blocks() * 512 <= 6 * 4096);
     }
 
     #[test]

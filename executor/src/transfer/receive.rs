@@ -27,6 +27,17 @@ pub struct Allowance {
     pub keep_free: Bytes,
 }
 
+impl Allowance {
+    /// Whether so much being free is enough.
+    pub(super) fn keeps(self, free: Bytes) -> io::Result<()> {
+        if free >= self.keep_free {
+            return Ok(());
+        }
+        let what = format!("{free} are free, and {} must stay free", self.keep_free);
+        Err(io::Error::new(io::ErrorKind::StorageFull, what))
+    }
+}
+
 /// How many bytes are written between two looks at the disk.
 const LOOK: u64 = 16 << 20;
 
@@ -78,7 +89,7 @@ pub fn receive(
                 let (file, _, contents) =
                     open.as_mut().ok_or_else(|| corrupt("a chunk belongs to no file"))?;
                 if reader.bytes().0 >= next_look {
-                    root.has_room(allowance.keep_free)?;
+                    root.has_room(allowance)?;
                     next_look = reader.bytes().0 + LOOK;
                 }
                 file.write_all_at(&chunk, offset)?;
@@ -94,6 +105,7 @@ pub fn receive(
                     )));
                 }
             }
+            Frame::Pages { .. } => return Err(corrupt("memory is no part of a tree")),
             Frame::End { .. } => break,
         }
     }
@@ -234,14 +246,10 @@ impl Root {
         Ok(())
     }
 
-    fn has_room(&self, keep_free: Bytes) -> io::Result<()> {
+    fn has_room(&self, allowance: Allowance) -> io::Result<()> {
         let seen = nix::sys::statvfs::fstatvfs(&self.folder).map_err(|error| at(&self.path, error.into()))?;
         let free = Bytes(seen.blocks_available().saturating_mul(seen.fragment_size()));
-        if free >= keep_free {
-            return Ok(());
-        }
-        let what = format!("{free} are free, and {keep_free} must stay free");
-        Err(at(&self.path, io::Error::new(io::ErrorKind::StorageFull, what)))
+        allowance.keeps(free).map_err(|error| at(&self.path, error))
     }
 
     /// Makes everything but regular files.

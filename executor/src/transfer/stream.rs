@@ -8,11 +8,13 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use sterna_policies::quantity::Bytes;
 
 use super::manifest::{Contents, Digest, Manifest, chunks};
+use super::packing::{Packer, unpack};
 use super::tree::{Entry, Kind, Pass, at};
 
 /// Most bytes of one chunk.
@@ -34,6 +36,8 @@ pub enum Frame {
         offset: u64,
         /// How many.
         length: u32,
+        /// How many they are on the wire, compressed by zstd; 0 where they are not.
+        packed: u32,
         /// Their BLAKE3 hash.
         hash: Digest,
     },
@@ -46,11 +50,26 @@ pub enum Frame {
     First,
     /// What must be there now, after everything before this frame.
     Manifest(Manifest),
+    /// Memory of a process; its bytes follow. See [`ahead`](super::ahead).
+    Pages {
+        /// Number of the process inside its own namespace.
+        process: u32,
+        /// Where they begin.
+        address: u64,
+        /// How many bytes.
+        length: u32,
+        /// As of a chunk.
+        packed: u32,
+        /// Their BLAKE3 hash.
+        hash: Digest,
+    },
 }
 
 /// Writes a stream.
 pub struct Writer<W> {
     out: W,
+    /// Lent out while what it compressed is in use.
+    packer: Option<Packer>,
     headers: blake3::Hasher,
     bytes: u64,
 }
@@ -58,10 +77,10 @@ pub struct Writer<W> {
 impl<W: Write> Writer<W> {
     /// Starts a stream.
     pub fn new(out: W) -> Self {
-        Self { out, headers: blake3::Hasher::new(), bytes: 0 }
+        Self { out, packer: Some(Packer::new()), headers: blake3::Hasher::new(), bytes: 0 }
     }
 
-    fn frame(&mut self, frame: &Frame) -> io::Result<()> {
+    pub(super) fn frame(&mut self, frame: &Frame) -> io::Result<()> {
         let header = postcard::to_stdvec(frame).map_err(io::Error::other)?;
         let length = u32::try_from(header.len()).ok().filter(|length| *length <= HEADER);
         let length = length.ok_or_else(|| io::Error::other("a name with its attributes exceeds 1 MiB"))?;
@@ -114,14 +133,12 @@ impl<W: Write> Writer<W> {
         let read = chunks(file, buffer, |offset, bytes, hash| {
             contents.chunk(offset, hash);
             let length = bytes.len() as u32; // at most CHUNK
-            let sent = self.frame(&Frame::Chunk { offset, length, hash: *hash });
-            sent.and_then(|()| self.out.write_all(bytes)).map_err(|error| {
+            let sent = self.with_bytes(bytes, |packed| Frame::Chunk { offset, length, packed, hash: *hash });
+            sent.map_err(|error| {
                 let kind = error.kind();
                 broken = Some(error);
                 io::Error::from(kind)
-            })?;
-            self.bytes += u64::from(length);
-            Ok(())
+            })
         });
         match (read, broken) {
             (Ok(_), _) => Ok(contents),
@@ -138,21 +155,49 @@ impl<W: Write> Writer<W> {
         self.frame(&Frame::Manifest(manifest))
     }
 
-    /// Ends the stream. Returns how many bytes it had.
+    /// Sends pages of a process, at most [`CHUNK`] bytes.
     ///
     /// # Errors
     /// When the stream breaks.
-    pub fn end(mut self) -> io::Result<Bytes> {
+    pub(super) fn pages(&mut self, process: u32, address: u64, bytes: &[u8]) -> io::Result<()> {
+        let hash = *blake3::hash(bytes).as_bytes();
+        let length = bytes.len() as u32; // at most CHUNK
+        self.with_bytes(bytes, |packed| Frame::Pages { process, address, length, packed, hash })
+    }
+
+    /// A frame and its bytes, compressed where that pays.
+    fn with_bytes(&mut self, bytes: &[u8], frame: impl FnOnce(u32) -> Frame) -> io::Result<()> {
+        let mut packer = self.packer.take().unwrap_or_default();
+        let packed = packer.pack(bytes);
+        // At most CHUNK: what is compressed is shorter.
+        let frame = frame(packed.map_or(0, |packed| packed.len() as u32));
+        let wire = packed.unwrap_or(bytes);
+        self.frame(&frame)?;
+        let began = Instant::now();
+        self.out.write_all(wire)?;
+        let (length, took) = (wire.len(), began.elapsed());
+        packer.sent(length, took);
+        self.packer = Some(packer);
+        self.bytes += length as u64;
+        Ok(())
+    }
+
+    /// Ends the stream. Returns how many bytes it had, and the hash of all its headers.
+    ///
+    /// # Errors
+    /// When the stream breaks.
+    pub fn end(mut self) -> io::Result<(Bytes, Digest)> {
         let headers = *self.headers.finalize().as_bytes();
         self.frame(&Frame::End { headers })?;
         self.out.flush()?;
-        Ok(Bytes(self.bytes))
+        Ok((Bytes(self.bytes), headers))
     }
 }
 
 /// Reads a stream.
 pub struct Reader<R> {
     input: R,
+    packed: Vec<u8>,
     headers: blake3::Hasher,
     bytes: u64,
     most: Bytes,
@@ -161,10 +206,10 @@ pub struct Reader<R> {
 impl<R: Read> Reader<R> {
     /// Starts to read a stream of at most so many bytes.
     pub fn new(input: R, most: Bytes) -> Self {
-        Self { input, headers: blake3::Hasher::new(), bytes: 0, most }
+        Self { input, packed: Vec::new(), headers: blake3::Hasher::new(), bytes: 0, most }
     }
 
-    /// How many bytes were read so far.
+    /// How many bytes were read so far, those that were compressed counted as they were before.
     pub fn bytes(&self) -> Bytes {
         Bytes(self.bytes)
     }
@@ -190,13 +235,13 @@ impl<R: Read> Reader<R> {
                     return Err(corrupt("the headers are not those that were sent"));
                 }
             }
-            Frame::Chunk { length, hash, .. } => {
-                if *length as usize > CHUNK {
+            Frame::Chunk { length, packed, hash, .. } | Frame::Pages { length, packed, hash, .. } => {
+                if *length as usize > CHUNK || packed > length {
                     return Err(corrupt("a chunk is too long"));
                 }
+                // What it takes when it is written, not what crossed the link.
                 self.count(u64::from(*length))?;
-                chunk.resize(*length as usize, 0);
-                self.input.read_exact(chunk)?;
+                self.bytes_of(*length as usize, *packed as usize, chunk)?;
                 if blake3::hash(chunk).as_bytes() != hash {
                     return Err(corrupt("a chunk is not what was sent"));
                 }
@@ -205,6 +250,17 @@ impl<R: Read> Reader<R> {
         }
         self.headers.update(&header);
         Ok(frame)
+    }
+
+    fn bytes_of(&mut self, length: usize, packed: usize, chunk: &mut Vec<u8>) -> io::Result<()> {
+        if packed == 0 {
+            chunk.resize(length, 0);
+            return self.input.read_exact(chunk);
+        }
+        self.packed.resize(packed, 0);
+        self.input.read_exact(&mut self.packed)?;
+        *chunk = unpack(&self.packed, length).map_err(|_| corrupt("a chunk can't be unpacked"))?;
+        Ok(())
     }
 
     fn count(&mut self, more: u64) -> io::Result<()> {

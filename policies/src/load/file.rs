@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{At, Written};
-use crate::policy::{Method, Metric, Mode, OnMissing, SourceUnit};
-use crate::quantity::{GramsPerHour, Millis, Percent, UsdPerHour, Watts};
+use crate::policy::{Memory, Method, Metric, Mode, OnMissing, SourceUnit};
+use crate::quantity::{GramsPerHour, MibPerSecond, Millis, Percent, UsdPerHour, Watts};
 
 /// A policy of Sterna: what is wanted, and what is allowed.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -194,6 +194,13 @@ pub(crate) struct SourceFile {
 pub(crate) struct MigrationFile {
     /// The method. Left out: `checkpoint`.
     pub method: Option<Method>,
+    /// When the memory crosses: `ahead`, most of it while the service runs, or `while-frozen`. Left out: `ahead`.
+    pub memory: Option<Memory>,
+    /// A service that would stand still for longer than this is not frozen and stays where it is. Left out: no limit but the
+    /// freeze lease.
+    pub max_downtime: Option<Written<Millis>>,
+    /// What one migration may take of a link. Left out: all it can.
+    pub bandwidth: Option<Written<MibPerSecond>>,
     /// The whole migration must reach its commit within this time, or it is undone. Left out: `10m`.
     pub deadline: Option<Written<Millis>>,
     /// The longest time that a service may stand frozen before its source thaws it again. Left out: `30s`.

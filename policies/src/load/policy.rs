@@ -260,6 +260,7 @@ fn migration(file: Option<&MigrationFile>, findings: &mut Findings) -> Migration
     };
     let deadline = read(&file.deadline, DEFAULT_DEADLINE);
     let freeze_lease = read(&file.freeze_lease, DEFAULT_FREEZE_LEASE);
+    let max_downtime = file.max_downtime.as_ref().and_then(|written| written.read_positive(findings));
     if deadline < freeze_lease {
         let (latest, lease) = (spoken(deadline), spoken(freeze_lease));
         let message = format!("the deadline of {latest} ends before the freeze lease of {lease}");
@@ -285,5 +286,7 @@ fn migration(file: Option<&MigrationFile>, findings: &mut Findings) -> Migration
             }
         }
     }
-    Migration { method: file.method.unwrap_or_default(), deadline, freeze_lease }
+    let (method, memory) = (file.method.unwrap_or_default(), file.memory.unwrap_or_default());
+    let bandwidth = file.bandwidth.as_ref().and_then(|written| written.read_positive(findings));
+    Migration { method, memory, max_downtime, bandwidth, deadline, freeze_lease }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sterna_core::continuum::{Continuum, NodeName, Site};
 use sterna_executor::fleet::FleetView;
 use sterna_policies::policy::{
-    Metric, MetricSource, Migration, Mode, Objective, OnMissing, Policy, SourceUnit, Term, Tolerance,
+    Memory, Metric, MetricSource, Migration, Mode, Objective, OnMissing, Policy, SourceUnit, Term, Tolerance,
 };
 use sterna_policies::quantity::Percent;
 
@@ -101,6 +101,9 @@ pub fn policy(mode: Mode) -> Policy {
         migration: Migration {
             method: Default::default(),
             deadline: "60s".parse().unwrap(),
+            memory: Memory::Ahead,
+            max_downtime: None,
+            bandwidth: None,
             freeze_lease: "20s".parse().unwrap(),
         },
     }

@@ -425,6 +425,8 @@ mod tests {
             downtime: None,
             frozen_in_vain: "400ms".parse().unwrap(),
             undone: vec![],
+            load: None,
+            forecast: None,
             started_anew: None,
         }
     }

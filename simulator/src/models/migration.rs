@@ -48,7 +48,7 @@ impl Course {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sterna_policies::policy::Method;
+    use sterna_policies::policy::{Memory, Method};
 
     fn ms(text: &str) -> Millis {
         text.parse().unwrap()
@@ -57,8 +57,14 @@ mod tests {
     fn course(downtime: &str, duration: &str, lease: &str, deadline: &str) -> Course {
         let predicted =
             MoveCost { downtime: ms(downtime), duration: ms(duration), bytes: Bytes::from_mib(100) };
-        let limits =
-            Migration { method: Method::Checkpoint, deadline: ms(deadline), freeze_lease: ms(lease) };
+        let limits = Migration {
+            method: Method::Checkpoint,
+            memory: Memory::Ahead,
+            max_downtime: None,
+            bandwidth: None,
+            deadline: ms(deadline),
+            freeze_lease: ms(lease),
+        };
         Course::of(&predicted, &limits)
     }
 

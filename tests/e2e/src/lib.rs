@@ -11,6 +11,7 @@
 //! | [`sterna`] | the `sterna` binary |
 //! | [`continuum`] | local nodes, brought up and taken down by it |
 //! | [`emulated`] | ordinary hosts, emulated, as nodes |
+//! | [`front`] | `sterna front`, beside a test |
 //! | [`guardian`] | cleaning up, whatever happens to us |
 //! | [`inventory`] | inventories of three sites, and services to put into them |
 //! | [`delay`] | the way between users and a site: a proxy that holds bytes back |
@@ -30,6 +31,7 @@ pub mod delay;
 pub mod digest;
 pub mod docker;
 pub mod emulated;
+pub mod front;
 pub mod guardian;
 pub mod inventory;
 pub mod monitoring;

@@ -55,6 +55,28 @@ struct Report {
     outcome: Outcome,
     downtime: Option<String>,
     frozen_in_vain: String,
+    phases: Vec<Reached>,
+    forecast: Option<Forecast>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reached {
+    phase: String,
+    bytes: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Forecast {
+    learnt_from: usize,
+}
+
+impl Report {
+    /// MiB that crossed on the way to a phase.
+    fn mib(&self, phase: &str) -> f64 {
+        let bytes = &self.phases.iter().find(|one| one.phase == phase).expect("it was reached").bytes;
+        let bytes: f64 = bytes.strip_suffix("B").and_then(|bytes| bytes.parse().ok()).expect("bytes");
+        bytes / 1_048_576.0
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -78,9 +100,13 @@ fn millis(text: &str) -> f64 {
 
 /// Asks for a move and gives the report, whatever came of it.
 async fn migrate(sterna: &Sterna, continuum: &Continuum, service: &str, to: &str) -> Report {
+    migrate_with(sterna, continuum, &[service, "--to", to]).await
+}
+
+async fn migrate_with(sterna: &Sterna, continuum: &Continuum, how: &[&str]) -> Report {
     let (file, state) = (continuum.file().display().to_string(), continuum.state().display().to_string());
     let arguments =
-        ["migrate", service, "--to", to, "--output", "json", "--inventory", &file, "--state", &state];
+        [&["migrate"], how, &["--output", "json", "--inventory", &file, "--state", &state]].concat();
     let finished = sterna.run_in(continuum.folder(), &[], &arguments).await.unwrap();
     let report: Report = serde_json::from_str(&finished.stdout)
         .unwrap_or_else(|error| panic!("no report ({error}): {} {}", finished.stdout, finished.stderr));
@@ -128,6 +154,46 @@ async fn redis_goes_round_with_100_000_keys_while_a_client_writes() {
     let held = continuum.exec("a1", "redis", &["redis-cli", "debug", "digest"]).await.unwrap();
     assert_eq!(Digest::read(&held).unwrap(), reference.digest_of(&dataset).await.unwrap());
     drop(reference);
+    continuum.down().await.unwrap();
+}
+
+#[tokio::test]
+async fn memory_crosses_while_the_service_runs() {
+    let sterna = Sterna::built().unwrap();
+    let services = ticker::service("ticker", 128, "a1");
+    let continuum = Continuum::up(&sterna, &inventory("e2e-ahead", &services)).await.unwrap();
+    continuum.services_up().await.unwrap();
+    ticker::ready(&continuum, "a1", "ticker").await.unwrap();
+
+    let report = migrate(&sterna, &continuum, "ticker", "b1").await;
+    assert!(matches!(report.outcome, Outcome::Moved), "{report:?}");
+    let (ahead, frozen) = (report.mib("synced"), report.mib("transferred"));
+    println!("{ahead:.1} MiB ahead, {frozen:.2} MiB while frozen");
+    assert!(ahead > 128.0 && frozen < 8.0, "{ahead} {frozen}");
+    assert_eq!(report.forecast.expect("a move is predicted").learnt_from, 0);
+
+    // It writes nothing, and yet it would stand still for longer than that.
+    let too_long = ["ticker", "--to", "a1", "--max-downtime", "1ms"];
+    let report = migrate_with(&sterna, &continuum, &too_long).await;
+    let Outcome::RolledBack { reason } = &report.outcome else { panic!("{report:?}") };
+    assert!(reason.contains("stand still") && reason.contains("1ms are allowed"), "{reason}");
+    assert_eq!(millis(&report.frozen_in_vain), 0.0, "it was not frozen");
+
+    // 128 MiB in at least two seconds.
+    let slowly = ["ticker", "--to", "c1", "--memory", "while-frozen", "--bandwidth", "64MiB/s"];
+    let report = migrate_with(&sterna, &continuum, &slowly).await;
+    assert!(matches!(report.outcome, Outcome::Moved), "{report:?}");
+    let (ahead, frozen) = (report.mib("synced"), report.mib("transferred"));
+    assert!(ahead < 8.0 && frozen > 128.0, "{ahead} {frozen}");
+    let downtime = millis(report.downtime.as_deref().expect("a move has a downtime"));
+    assert!(downtime > 1900.0, "{downtime} ms: the limit was not kept to");
+
+    let report = migrate(&sterna, &continuum, "ticker", "a1").await;
+    assert!(matches!(report.outcome, Outcome::Moved), "{report:?}");
+    assert!(
+        ticker::longest_gap(&continuum, "a1", "ticker").await.unwrap() > Duration::ZERO,
+        "the same process"
+    );
     continuum.down().await.unwrap();
 }
 

@@ -1,6 +1,6 @@
 //! The list of targets.
 
-use crate::targets::{api, description, log, names, receive, runtime, seal, stream};
+use crate::targets::{ahead, api, description, log, names, receive, runtime, seal, stream};
 
 /// Something that reads what came over the network.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,7 @@ pub const ALL: &[Target] = &[
     target("stream", stream::read, stream::seeds),
     files("receive-raw", receive::raw, stream::seeds),
     files("receive-hostile", receive::hostile, receive::seeds),
+    files("ahead", ahead::read, ahead::seeds),
     target("order", api::order, api::orders),
     target("reservation", api::reservation, api::reservations),
     target("start-service", api::start_service, api::start_services),

@@ -3,6 +3,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`stream`] | frames of the data stream |
+//! | [`ahead`] | memory that was sent ahead, behind right hashes |
 //! | [`receive`] | a stream made into files: raw, and hostile behind right hashes |
 //! | [`api`] | bodies and answers of the agent's API |
 //! | [`examples`] | genuine ones of these |
@@ -12,6 +13,7 @@
 //! | [`log`] | logs of CRIU |
 //! | [`runtime`] | calls of the runtime shim, and its note |
 
+pub mod ahead;
 pub mod api;
 pub mod description;
 pub mod examples;

@@ -68,11 +68,13 @@ impl Arrivals {
                 self.store.take_over(id, certificate)?;
                 fault::gate(Point::Arrival(AtArrival::Released)).await;
                 self.processes(&arrival).await?.resume().map_err(file("the processes can't be released"))?;
+                self.announce(&arrival)?;
             }
             // Taken over before, but perhaps the agent ended before it let go.
             _ if arrival.state == Holding::Released => {
                 if let Ok(processes) = self.processes(&arrival).await {
                     processes.resume().map_err(file("the processes can't be released"))?;
+                    self.announce(&arrival)?;
                 }
             }
             _ => {}
@@ -114,13 +116,21 @@ impl Arrivals {
                 let resumed = Processes::of(pid).and_then(|processes| processes.resume());
                 resumed.map_err(file("the processes can't be released"))?;
             }
-            return Ok(());
+            return self.announce(arrival);
         }
         Note::remove(Path::new(NOTES), &arrival.container)
             .map_err(file("the note for the runtime can't be removed"))?;
         let_go(&arrival.reservation.order.id.to_string())?;
         tracing::warn!(service = %arrival.reservation.order.service, "started anew: its processes were lost with this node");
-        Ok(self.engine.start(&arrival.container).await?)
+        self.engine.start(&arrival.container).await?;
+        self.announce(arrival)
+    }
+
+    /// Tells fronts that it runs here.
+    fn announce(&self, arrival: &Arrival) -> Result<(), ArrivalError> {
+        let (service, body) = (&arrival.reservation.order.service, &arrival.reservation.body);
+        self.traffic.arrived(service, self.store.epoch(service)?, body);
+        Ok(())
     }
 
     /// Lets run what this node owns and an earlier life of its agent did not come to let go, and starts what went down with

@@ -7,9 +7,9 @@ use crate::migration::certificate::{Certificate, Grounds};
 use crate::migration::machine::StepError;
 use crate::migration::order::Order;
 use crate::node::api::{Finish, ReleaseAnswer};
-use crate::node::staging::shred;
 use crate::transfer::tree::Writers;
 
+use super::memory::Memory;
 use super::{Leaving, failed};
 
 impl Leaving {
@@ -40,7 +40,7 @@ impl Leaving {
             return Ok(bytes);
         }
         self.frozen = self.processes().map(|processes| processes.tree()).unwrap_or_default();
-        let bytes = self.transfer().await?;
+        let bytes = self.transfer(Memory::Whole).await?;
         destination.restore(id).await.map_err(failed)?;
         self.verify().await?;
         match destination.release(id, &certificate).await.map_err(failed)? {
@@ -63,7 +63,7 @@ impl Leaving {
                 tracing::warn!(volume = volume.name, %error, "a volume that moved stays behind at the source");
             }
         }
-        shred(self.image.clone()).await.map_err(failed)?;
+        self.shred_image().await?;
         Ok(Bytes::ZERO)
     }
 }

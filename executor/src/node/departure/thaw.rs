@@ -28,6 +28,7 @@ impl Leaving {
             tokio::time::sleep(PAUSE / 10).await;
         }
         self.engine.unpause(&self.container).await.map_err(failed)?;
+        self.traffic.thawed(&self.order.service);
         if let Some(policy) = &self.restart {
             self.engine.set_restart(&self.container, Some(policy.clone())).await.map_err(failed)?;
         }

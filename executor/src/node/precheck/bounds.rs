@@ -55,7 +55,9 @@ pub fn order(order: &Order) -> Result<(), OutOfBounds> {
     for address in [&order.from_address, &order.to_address] {
         must(is_address(address), || format!("`{}` is not an address", shown(address)))?;
     }
-    for (what, time) in [("deadline", order.deadline), ("freeze lease", order.freeze_lease)] {
+    let times = [("deadline", Some(order.deadline)), ("freeze lease", Some(order.freeze_lease))];
+    for (what, time) in times.into_iter().chain([("longest downtime", order.max_downtime)]) {
+        let Some(time) = time else { continue };
         must(time > Millis::ZERO && time <= LONGEST, || {
             format!("its {what} is {time}, not more than nothing and at most {LONGEST}")
         })?;
@@ -221,6 +223,7 @@ mod tests {
             ("deadline", |one| one.order.deadline = Millis::ZERO),
             ("deadline", |one| one.order.deadline = Millis::from_micros(i64::MAX)),
             ("freeze lease", |one| one.order.freeze_lease = Millis::from_micros(-1)),
+            ("longest downtime", |one| one.order.max_downtime = Some(Millis::ZERO)),
             ("epoch", |one| one.epoch = u64::MAX),
             ("memory", |one| one.memory = Bytes(u64::MAX)),
             ("files", |one| one.files = Bytes(u64::MAX)),

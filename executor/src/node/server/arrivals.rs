@@ -87,6 +87,14 @@ pub(super) async fn receive_memory(
     receive(agent, id, Part::Memory, body).await
 }
 
+pub(super) async fn receive_ahead(
+    Sender { id }: Sender,
+    State(agent): State<Agent>,
+    body: Body,
+) -> Result<Json<()>, Refusal> {
+    receive(agent, id, Part::Ahead, body).await
+}
+
 pub(super) async fn receive_layer(
     Sender { id }: Sender,
     State(agent): State<Agent>,

@@ -1,7 +1,7 @@
 //! Who calls, and what they may call.
 //!
 //! The scheduler asks, starts services and gives orders. Only another agent may send a service in, and only the one that the
-//! migration leaves may say more about it.
+//! migration leaves may say more about it. A front may listen where services are, and nothing else.
 
 use std::collections::HashMap;
 
@@ -20,6 +20,8 @@ use super::refusal::Refusal;
 
 /// A caller that is the scheduler.
 pub(super) struct FromScheduler;
+/// A caller that is a front.
+pub(super) struct FromFront;
 /// A caller that is another node's agent.
 pub(super) struct FromAgent(pub(super) NodeName);
 
@@ -37,6 +39,16 @@ impl<S: Sync> FromRequestParts<S> for FromScheduler {
     }
 }
 
+impl<S: Sync> FromRequestParts<S> for FromFront {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        match role(parts) {
+            Some(Role::Front) => Ok(Self),
+            _ => Err(Refusal(StatusCode::FORBIDDEN, "only a front may ask for this".to_owned())),
+        }
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for FromAgent {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
@@ -47,14 +59,19 @@ impl<S: Sync> FromRequestParts<S> for FromAgent {
     }
 }
 
-/// A caller of either role.
+/// A caller that is the scheduler or another node's agent.
 pub(super) struct Caller(pub(super) Role);
 
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        let unknown = || Refusal(StatusCode::FORBIDDEN, "nobody is known by this certificate".to_owned());
-        role(parts).cloned().map(Self).ok_or_else(unknown)
+        match role(parts) {
+            Some(role @ (Role::Scheduler | Role::Agent(_))) => Ok(Self(role.clone())),
+            _ => Err(Refusal(
+                StatusCode::FORBIDDEN,
+                "only the scheduler and agents may ask for this".to_owned(),
+            )),
+        }
     }
 }
 

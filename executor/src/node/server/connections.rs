@@ -22,7 +22,7 @@ use tower::ServiceExt;
 use crate::identity::Role;
 use crate::node::listener::{Peer, TlsListener};
 
-use super::limits::{OF_ALL, OF_AN_AGENT, OF_THE_SCHEDULER, http};
+use super::limits::{OF_ALL, OF_AN_AGENT, OF_FRONTS, OF_THE_SCHEDULER, http};
 use super::refusal::Refusal;
 
 /// Most connections that are being told at once that there are too many; further ones are closed without a word.
@@ -109,6 +109,7 @@ impl Places {
         let most = match role {
             Role::Agent(_) => OF_AN_AGENT,
             Role::Scheduler => OF_THE_SCHEDULER,
+            Role::Front => OF_FRONTS,
         };
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if taken.values().sum::<usize>() >= OF_ALL {

@@ -40,6 +40,8 @@ const CALLS: usize = 128;
 pub(super) const OF_AN_AGENT: usize = 32;
 /// Most connections of the scheduler, which may be many command lines at once.
 pub(super) const OF_THE_SCHEDULER: usize = 64;
+/// Most connections of fronts, which all have the same name: two for each.
+pub(super) const OF_FRONTS: usize = 32;
 /// Most connections in all.
 pub(super) const OF_ALL: usize = 256;
 
@@ -144,6 +146,7 @@ mod tests {
             format!("| calls at once | {CALLS} | 429 |"),
             format!("| connections of one agent | {OF_AN_AGENT} | 429 |"),
             format!("| connections of the scheduler | {OF_THE_SCHEDULER} | 429 |"),
+            format!("| connections of fronts | {OF_FRONTS} | 429 |"),
             format!("| connections in all | {OF_ALL} | 429 |"),
         ] {
             assert!(page.contains(&row), "docs/agent-api.md must have: {row}");

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::routing::{MethodFilter, on};
 
-use super::{Agent, arrivals, departures, services};
+use super::{Agent, arrivals, departures, services, traffic};
 
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Callers {
     Agents,
     /// Both.
     Both,
+    /// Fronts alone.
+    Fronts,
 }
 
 /// What the body of a call is.
@@ -75,6 +77,7 @@ routes! {
     GET "/v1/arrivals/{id}" Both Nothing arrivals::arriving;
     DELETE "/v1/arrivals/{id}" Agents Nothing arrivals::discard;
     PUT "/v1/arrivals/{id}/parts/memory" Agents Stream arrivals::receive_memory;
+    PUT "/v1/arrivals/{id}/parts/ahead" Agents Stream arrivals::receive_ahead;
     PUT "/v1/arrivals/{id}/parts/layer" Agents Stream arrivals::receive_layer;
     PUT "/v1/arrivals/{id}/parts/volume/{name}" Agents Stream arrivals::receive_volume;
     POST "/v1/arrivals/{id}/restore" Agents Nothing arrivals::restore;
@@ -82,4 +85,6 @@ routes! {
     POST "/v1/arrivals/{id}/release" Both Document arrivals::release;
     POST "/v1/arrivals/{id}/start-anew" Agents Document arrivals::start_anew;
     POST "/v1/arrivals/{id}/finish" Agents Document arrivals::finish;
+    GET "/v1/traffic" Fronts Nothing traffic::listen;
+    POST "/v1/traffic/held" Fronts Document traffic::held;
 }

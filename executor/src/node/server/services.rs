@@ -167,6 +167,7 @@ pub(super) async fn start_service(
     if container.pid.is_none() {
         agent.engine.start(&id).await?;
     }
+    agent.traffic.look_again();
     let container = agent.engine.inspect(&id).await?;
     let facts = agent.describe(&container, None)?;
     facts

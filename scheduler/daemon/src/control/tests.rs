@@ -116,6 +116,8 @@ impl Mover for FakeWorld {
             downtime: (fate == Fate::Moves).then_some(Millis::from_micros(350_000_000)),
             frozen_in_vain: Millis::ZERO,
             undone: vec![],
+            load: None,
+            forecast: None,
             started_anew: None,
         })
     }
@@ -310,6 +312,8 @@ fn remembered(id: MigrationId) -> Standing {
         downtime: None,
         frozen_in_vain: Millis::ZERO,
         undone: vec![],
+        load: None,
+        forecast: None,
         started_anew: None,
     };
     let time: Millis = "30s".parse().unwrap();

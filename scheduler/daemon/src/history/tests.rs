@@ -76,6 +76,8 @@ fn ended(id: MigrationId, service: &str, outcome: report::Outcome) -> report::Re
         downtime,
         frozen_in_vain: Default::default(),
         undone: vec![],
+        load: None,
+        forecast: None,
         started_anew: None,
     }
 }

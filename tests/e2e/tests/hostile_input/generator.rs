@@ -185,7 +185,8 @@ impl<'a> Generator<'a> {
             Wrong::Headers => self.headers(&mut request),
         }
         // What only asks has no effect. A body that nobody reads spoils nothing, and neither does giving up what is not there.
-        let asks = request.method == "GET" || route.path == "/v1/arrivals/check";
+        // Nor is anybody frozen who would wait for a front.
+        let asks = request.method == "GET" || matches!(route.path, "/v1/arrivals/check" | "/v1/traffic/held");
         let gives_up = request.method == "DELETE" && route.path == "/v1/arrivals/{id}";
         // The engine takes an archive of nothing.
         let nothing = request.method == "PUT" && route.path == "/v1/images" && request.body.is_empty();
@@ -344,6 +345,8 @@ impl<'a> Generator<'a> {
             "image=",
             "image=%ff",
             "image=a&image=b",
+            "services=ticker",
+            "services=..%2Fticker,",
             "after=..",
             "after=00000000-0000-0000-0000-000000000000",
             "why=%00%0a",

@@ -6,7 +6,7 @@ use sterna_executor::migration::certificate::{Certificate, Grounds};
 use sterna_executor::migration::order::{MigrationId, Order};
 use sterna_executor::node::api::Reservation;
 use sterna_executor::node::client::AgentClient;
-use sterna_policies::policy::Method;
+use sterna_policies::policy::{Memory, Method};
 use sterna_policies::quantity::{Bytes, Millis};
 
 /// What every document is made from.
@@ -40,6 +40,9 @@ pub fn order(service: &str, from: &str, to: &str, address: &str) -> Order {
         from_address: address.to_owned(),
         to_address: address.to_owned(),
         method: Method::Checkpoint,
+        memory: Memory::Ahead,
+        max_downtime: None,
+        bandwidth: None,
         deadline: Millis::from_micros(60 * SECOND),
         freeze_lease: Millis::from_micros(10 * SECOND),
         predicted: None,
@@ -94,6 +97,9 @@ impl Genuine {
             }
             ("POST", path) if path.ends_with("/finish") => {
                 json!({ "restart": { "Name": "always", "MaximumRetryCount": 0 } })
+            }
+            ("POST", "/v1/traffic/held") => {
+                json!({ "listener": 1, "freeze": ["nobody", elsewhere.id] })
             }
             _ => Value::Null,
         }

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sterna_executor::engine::docker::service_body;
 use sterna_executor::migration::certificate::{Certificate, Grounds};
+use sterna_executor::migration::convergence::Rounds;
 use sterna_executor::migration::finding::{Finding, Subject, line};
 use sterna_executor::migration::forecast::{Load, predict};
 use sterna_executor::migration::order::Order;
@@ -113,7 +114,7 @@ targets! {
     standing standings Vec<Standing> = [examples::standings()], |all| {
         let reports: Vec<Report> = all.iter().filter_map(|one| one.report.clone()).collect();
         reports.iter().for_each(summed);
-        predict(Load { memory: Bytes(1 << 30), ..Load::default() }, &reports);
+        predict(&"redis".into(), Load { memory: Bytes(1 << 30), ..Load::default() }, &reports, &Rounds::default());
     };
     /// What a destination says of a migration that comes to it.
     arriving all_arriving Vec<Arriving> = [vec![examples::arriving()]], |all| {

@@ -21,7 +21,7 @@ use sterna_executor::node::api::{
     Arriving, Finish, NodeFacts, Reservation, Restored, ServiceFacts, Standing, StartService, Verdict,
 };
 use sterna_executor::node::assessment::{Assessment, Canary};
-use sterna_policies::policy::Method;
+use sterna_policies::policy::{Memory, Method};
 use sterna_policies::quantity::{Bytes, Cores, Millis};
 
 use crate::room;
@@ -76,6 +76,9 @@ pub fn order() -> Order {
         from_address: "127.0.0.1:2".into(),
         to_address: "[::1]:1".into(),
         method: Method::Checkpoint,
+        memory: Memory::Ahead,
+        max_downtime: None,
+        bandwidth: None,
         deadline: millis("10m"),
         freeze_lease: millis("30s"),
         predicted: Some(cost()),
@@ -193,6 +196,8 @@ fn report(outcome: Outcome) -> Report {
         outcome,
         phases: vec![record(Phase::Dumped, 0), record(Phase::Transferred, 1 << 28)],
         downtime: Some(text("900ms")),
+        load: Some(load()),
+        forecast: Some(Forecast { cost: cost(), learnt_from: 3 }),
         frozen_in_vain: Millis::ZERO,
         undone: vec![Undo::ThawSource, Undo::DeleteImage],
         started_anew: Some("both nodes went down".into()),
@@ -226,17 +231,22 @@ pub fn events() -> Vec<Event> {
     let undone = Outcome::RolledBack { after: Phase::Dumped, reason: "the link broke".into() };
     vec![
         Event::Reached(PhaseRecord { phase: Phase::Synced, took: text("1s"), bytes: Bytes(7) }),
-        Event::Progress { bytes: Bytes(7), of: Some(Bytes(9)) },
+        Event::Progress { bytes: Bytes(7), of: Some(Bytes(9)), per_second: Bytes(5) },
         Event::Ended(report(undone)),
         Event::Ended(report(Outcome::Moved)),
     ]
+}
+
+fn load() -> Load {
+    let (memory, files) = (Bytes::from_mib(200), Bytes(4096));
+    Load { memory, files, image: Bytes::ZERO, crosses: Memory::Ahead }
 }
 
 /// What a move would cost.
 pub fn assessment() -> Assessment {
     Assessment {
         findings: findings(),
-        load: Load { memory: Bytes::from_mib(200), files: Bytes(4096), image: Bytes::ZERO },
+        load: load(),
         has_image: Some(false),
         canary: Some(Canary { trouble: Some("none".into()), took: text("2s"), age: text("1h") }),
         forecast: Some(Forecast { cost: cost(), learnt_from: 3 }),

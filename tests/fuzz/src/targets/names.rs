@@ -45,7 +45,7 @@ pub fn read(data: &[u8]) {
         let path = part.path();
         match &part {
             Part::Volume(name) => assert_eq!(path.strip_prefix("volume/"), Some(name.as_str())),
-            Part::Memory | Part::Layer => assert!(!path.contains('/')),
+            Part::Memory | Part::Ahead | Part::Layer => assert!(!path.contains('/')),
         }
     }
 }
@@ -58,6 +58,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         "{01890A5D-AC96-774B-BCCE-B302099A8057}",
         "urn:uuid:01890a5d-ac96-774b-bcce-b302099a8057",
         "\"memory\"",
+        "\"ahead\"",
         "\"layer\"",
         "{\"volume\":\"data\"}",
     ]

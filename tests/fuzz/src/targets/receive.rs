@@ -163,7 +163,16 @@ impl Hostile {
                     let content = Self::bytes(u, 64)?;
                     let hash = *blake3::hash(&content).as_bytes();
                     let offset = Self::size(u)?;
-                    put(&Frame::Chunk { offset, length: content.len() as u32, hash }, &content);
+                    let length = content.len() as u32;
+                    if length > 0 && u.ratio(1, 4)? {
+                        // Of another length than it says, or longer than what it was; or right.
+                        let packed = zstd::bulk::compress(&content, 1).expect("it can be compressed");
+                        let length = if u.arbitrary()? { length } else { length + 64 };
+                        let frame = Frame::Chunk { offset, length, packed: packed.len() as u32, hash };
+                        put(&frame, &packed);
+                    } else {
+                        put(&Frame::Chunk { offset, length, packed: 0, hash }, &content);
+                    }
                 }
             }
         }

@@ -19,7 +19,7 @@ pub fn read(wire: &[u8]) {
         assert_eq!(postcard::from_bytes::<Frame>(&header).as_ref(), Ok(&frame), "and be read again");
         assert!(chunk.capacity() <= 2 * CHUNK, "a chunk takes {} bytes", chunk.capacity());
         match frame {
-            Frame::Chunk { length, hash, .. } => {
+            Frame::Chunk { length, hash, .. } | Frame::Pages { length, hash, .. } => {
                 assert_eq!(chunk.len(), length as usize);
                 assert_eq!(*blake3::hash(&chunk).as_bytes(), hash);
                 claimed += u64::from(length);

@@ -1,0 +1,259 @@
+//! The front's file.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use sterna_core::continuum::ServiceName;
+use sterna_policies::diagnose::{Findings, Invalid};
+use sterna_policies::load::{At, Names, Written, schema_version, toml_document};
+use sterna_policies::quantity::Millis;
+
+/// The format of the file.
+const SCHEMA_VERSION: u32 = 1;
+/// Most services of one front; an agent tells no more of them in one stream.
+const SERVICES: usize = 64;
+
+/// What services a front has, and how it treats what comes for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrontConfig {
+    /// The inventory file, which names the nodes.
+    pub inventory: PathBuf,
+    /// Folder of the certificate and key. Without it they are made by the continuum's authority.
+    pub identity: Option<PathBuf>,
+    /// Where what is counted can be read.
+    pub metrics: Option<SocketAddr>,
+    /// Longest time in which what is under way may end before a freeze.
+    pub drain: Duration,
+    /// The services.
+    pub services: Vec<FrontedService>,
+}
+
+/// One service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrontedService {
+    /// Its name.
+    pub name: ServiceName,
+    /// Where clients find it.
+    pub listen: SocketAddr,
+    /// The port that it has within its container.
+    pub port: u16,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// Most connections of clients at once.
+    pub connections: usize,
+    /// Most connections and requests that are held at once.
+    pub held: usize,
+    /// Longest time that they are held.
+    pub hold: Duration,
+}
+
+/// What is spoken with a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// Anything over TCP.
+    Tcp,
+    /// HTTP/1.1 and 1.0.
+    Http,
+    /// Redis.
+    Redis,
+}
+
+/// The file as it is written.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct FrontFile {
+    schema_version: At<u32>,
+    /// The inventory file; a relative path begins at the folder of this file.
+    inventory: PathBuf,
+    #[serde(default)]
+    identity: Option<PathBuf>,
+    #[serde(default)]
+    metrics: Option<At<String>>,
+    #[serde(default)]
+    drain: Option<Written<Millis>>,
+    service: Vec<ServiceTable>,
+}
+
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ServiceTable {
+    name: At<String>,
+    listen: At<String>,
+    port: At<u16>,
+    protocol: Protocol,
+    #[serde(default)]
+    connections: Option<At<u32>>,
+    #[serde(default)]
+    held: Option<At<u32>>,
+    #[serde(default)]
+    hold: Option<Written<Millis>>,
+}
+
+/// Defaults. After a drain there must be time to say so: an agent waits for a tenth of a second.
+const DRAIN: Duration = Duration::from_millis(60);
+const CONNECTIONS: u32 = 4096;
+const HELD: u32 = 4096;
+/// As long as a service may stand frozen where nobody says otherwise.
+const HOLD: Duration = Duration::from_secs(30);
+
+impl FrontConfig {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// When it can't be read or holds a mistake; the report has line and column.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Ok(Self::parse(&path.display().to_string(), &text, folder)?)
+    }
+
+    fn parse(file_name: &str, text: &str, folder: &Path) -> Result<Self, Invalid> {
+        let file: FrontFile = toml_document(file_name, text)?;
+        let mut findings = Findings::new(file_name, text);
+        schema_version(&file.schema_version, SCHEMA_VERSION, &mut findings);
+        let mut names = Names::of("service");
+        let mut listening: Vec<&At<String>> = file.metrics.iter().collect();
+        let mut services = Vec::new();
+        for table in &file.service {
+            names.declare(&table.name, &mut findings);
+            if let Some(other) = listening.iter().find(|other| other.value == table.listen.value) {
+                let message = format!("`{}` is listened on twice", table.listen.value);
+                findings
+                    .error("F0031", table.listen.span(), message)
+                    .label("again")
+                    .also(other.span(), "first here");
+            }
+            listening.push(&table.listen);
+            services.extend(table.read(&mut findings));
+        }
+        if let Some(many) = file.service.get(SERVICES) {
+            let message = format!("there are {} services", file.service.len());
+            findings
+                .error("F0011", many.name.span(), message)
+                .label(format!("a front has at most {SERVICES}"));
+        }
+        let metrics = file.metrics.as_ref().and_then(|text| address(text, &mut findings));
+        let drain = duration(file.drain.as_ref(), DRAIN, &mut findings);
+        let config = Self {
+            inventory: folder.join(file.inventory),
+            identity: file.identity.map(|identity| folder.join(identity)),
+            metrics,
+            drain,
+            services,
+        };
+        Ok(findings.finish(config)?.value)
+    }
+}
+
+impl ServiceTable {
+    fn read(&self, findings: &mut Findings) -> Option<FrontedService> {
+        if self.port.value == 0 {
+            findings.error("F0011", self.port.span(), "`0` is not a port").label("expected 1 to 65535");
+        }
+        let connections = count(self.connections.as_ref(), CONNECTIONS, findings);
+        let held = count(self.held.as_ref(), HELD, findings);
+        let hold = duration(self.hold.as_ref(), HOLD, findings);
+        Some(FrontedService {
+            name: ServiceName(self.name.value.clone()),
+            listen: address(&self.listen, findings)?,
+            port: self.port.value,
+            protocol: self.protocol,
+            connections,
+            held,
+            hold,
+        })
+    }
+}
+
+fn address(text: &At<String>, findings: &mut Findings) -> Option<SocketAddr> {
+    let parsed = text.value.parse();
+    if parsed.is_err() {
+        let message = format!("`{}` is not an address to listen on", text.value);
+        let finding = findings.error("F0030", text.span(), message);
+        finding.label("expected an IP address and a port, such as \"0.0.0.0:6379\" or \"[::]:80\"");
+    }
+    parsed.ok()
+}
+
+fn count(written: Option<&At<u32>>, otherwise: u32, findings: &mut Findings) -> usize {
+    if let Some(zero) = written.filter(|written| written.value == 0) {
+        findings.error("F0011", zero.span(), "`0` lets nothing through").label("must be more than zero");
+    }
+    usize::try_from(written.map_or(otherwise, |written| written.value)).unwrap_or(usize::MAX)
+}
+
+fn duration(written: Option<&Written<Millis>>, otherwise: Duration, findings: &mut Findings) -> Duration {
+    let read = written.and_then(|written| written.read_positive(findings));
+    read.map_or(otherwise, Millis::to_duration)
+}
+
+/// The file can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It can't be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        source: std::io::Error,
+    },
+    /// It holds a mistake.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+schema_version = 1
+inventory = "inventory.toml"
+metrics = "127.0.0.1:9464"
+
+[[service]]
+name = "redis"
+listen = "0.0.0.0:6379"
+port = 6379
+protocol = "redis"
+hold = "10s"
+"#;
+
+    fn mistakes(text: &str) -> String {
+        format!("{:?}", miette_free(FrontConfig::parse("front.toml", text, Path::new("/etc/sterna"))))
+    }
+
+    fn miette_free(result: Result<FrontConfig, Invalid>) -> String {
+        result.map_or_else(|invalid| invalid.to_string(), |config| format!("{config:?}"))
+    }
+
+    #[test]
+    fn a_file_says_what_it_must_and_the_rest_has_defaults() {
+        let config = FrontConfig::parse("front.toml", GOOD, Path::new("/etc/sterna")).unwrap();
+        assert_eq!(config.inventory, Path::new("/etc/sterna/inventory.toml"));
+        assert_eq!((config.drain, config.services[0].hold), (DRAIN, Duration::from_secs(10)));
+        assert_eq!(config.services[0].held, 4096);
+    }
+
+    #[test]
+    fn mistakes_are_refused() {
+        for (good, bad, word) in [
+            ("6379\"", "x\"", "not an address"),
+            ("port = 6379", "port = 0", "not a port"),
+            ("\"redis\"\nlisten", "\"Redis\"\nlisten", "name"),
+            ("\"10s\"", "\"0s\"", "zero"),
+            ("0.0.0.0:6379", "127.0.0.1:9464", "twice"),
+            ("hold", "holds", "holds"),
+            ("protocol = \"redis\"", "protocol = \"smtp\"", "smtp"),
+        ] {
+            assert!(GOOD.contains(good), "{good}");
+            let text = mistakes(&GOOD.replacen(good, bad, 1));
+            assert!(text.contains(word), "{bad}: {text}");
+        }
+    }
+}

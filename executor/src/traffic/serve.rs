@@ -1,0 +1,151 @@
+//! Listening for clients, and joining the parts.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::header;
+use axum::routing::get;
+use sterna_core::continuum::ServiceName;
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::config::{FrontConfig, FrontedService, Protocol};
+use super::follow::{Announcer, Desk};
+use super::gate::{Gate, GateLimits};
+use super::telemetry::Telemetry;
+use super::{http, redis, tcp};
+
+/// Pause where the system has no more connections to give.
+const EXHAUSTED: Duration = Duration::from_millis(50);
+
+/// The front could not start.
+#[derive(Debug, Error)]
+pub enum FrontError {
+    /// An address can't be listened on.
+    #[error(
+        "{what} can't be listened for on {address}: {source}; is another program there, or the address not this host's?"
+    )]
+    Listen {
+        /// A service, or metrics.
+        what: String,
+        /// Where.
+        address: SocketAddr,
+        /// What happened.
+        source: std::io::Error,
+    },
+}
+
+/// A front whose addresses are its own. Dropped, it ends.
+#[derive(Debug)]
+pub struct Front {
+    tasks: JoinSet<()>,
+    telemetry: Telemetry,
+    addresses: Vec<(ServiceName, SocketAddr)>,
+}
+
+impl Front {
+    /// Listens for clients of all services, and to these agents.
+    ///
+    /// # Errors
+    /// When an address can't be listened on.
+    pub async fn start<A: Announcer>(
+        config: &FrontConfig,
+        announcers: impl IntoIterator<Item = A>,
+    ) -> Result<Self, FrontError> {
+        let telemetry = Telemetry::default();
+        let mut tasks = JoinSet::new();
+        let (mut fronted, mut addresses) = (Vec::new(), Vec::new());
+        for service in &config.services {
+            let limits = GateLimits { held: service.held, hold: service.hold };
+            let gate = Gate::new(limits, telemetry.of(service.name.as_str()));
+            let listener = listen(service.name.as_str(), service.listen).await?;
+            let address = listener.local_addr().unwrap_or(service.listen);
+            tracing::info!(service = %service.name, %address, protocol = ?service.protocol, "listening for clients");
+            addresses.push((service.name.clone(), address));
+            tasks.spawn(accept(listener, service.clone(), Arc::clone(&gate)));
+            fronted.push((service.name.clone(), service.port, gate));
+        }
+        if let Some(address) = config.metrics {
+            let listener = listen("metrics", address).await?;
+            let counted = telemetry.clone();
+            let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
+            let routes = Router::new()
+                .route("/metrics", get(move || async move { (kind, counted.text()) }))
+                .route("/healthz", get(|| async { "serving" }));
+            tasks.spawn(async move {
+                if let Err(error) = axum::serve(listener, routes).await {
+                    tracing::error!(%error, "metrics are no longer served");
+                }
+            });
+        }
+        let desk = Desk::new(fronted, config.drain);
+        for announcer in announcers {
+            tasks.spawn(Arc::clone(&desk).follow(announcer));
+        }
+        Ok(Self { tasks, telemetry, addresses })
+    }
+
+    /// Where clients find a service.
+    pub fn address(&self, service: &ServiceName) -> Option<SocketAddr> {
+        self.addresses.iter().find(|(name, _)| name == service).map(|(_, address)| *address)
+    }
+
+    /// What is counted.
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    /// Serves until `stop` is done.
+    pub async fn serve(mut self, stop: impl Future<Output = ()>) {
+        tokio::select! {
+            () = stop => {}
+            // None of them ends by itself.
+            _ = self.tasks.join_next() => tracing::error!("a part of the front has ended"),
+        }
+    }
+}
+
+async fn listen(what: &str, address: SocketAddr) -> Result<TcpListener, FrontError> {
+    let failed = |source| FrontError::Listen { what: what.to_owned(), address, source };
+    TcpListener::bind(address).await.map_err(failed)
+}
+
+/// Takes connections of clients, as many as may be; further ones wait in the system's backlog.
+async fn accept(listener: TcpListener, service: FrontedService, gate: Arc<Gate>) {
+    let places = Arc::new(Semaphore::new(service.connections.min(Semaphore::MAX_PERMITS)));
+    let pool = http::Pool::new(Arc::clone(&gate));
+    let mut clients = JoinSet::new();
+    loop {
+        while clients.try_join_next().is_some() {}
+        // Never closed.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(service = %service.name, %error, "a connection can't be accepted");
+                tokio::time::sleep(EXHAUSTED).await;
+                continue;
+            }
+        };
+        let (gate, pool, protocol) = (Arc::clone(&gate), Arc::clone(&pool), service.protocol);
+        clients.spawn(async move {
+            let _place = place;
+            gate.meters().open.inc();
+            let meters = gate.meters().clone();
+            serve(stream, protocol, gate, pool).await;
+            meters.open.dec();
+        });
+    }
+}
+
+async fn serve(stream: TcpStream, protocol: Protocol, gate: Arc<Gate>, pool: Arc<http::Pool>) {
+    match protocol {
+        Protocol::Tcp => tcp::serve(stream, gate).await,
+        Protocol::Http => http::serve(stream, pool).await,
+        Protocol::Redis => redis::serve(stream, gate).await,
+    }
+}

@@ -1,0 +1,293 @@
+//! A memory image without what was sent ahead.
+//!
+//! Beside the image of a frozen service a second folder is made that CRIU can restore from when it has what was sent ahead as
+//! its parent: page maps that leave pages to the parent, files with the pages that are left, and every other file as it is. The
+//! whole image stays, for a destination that loses what it had.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use sterna_policies::quantity::Bytes;
+
+use crate::engine::criu::pagemap::{PAGE, PageMap, Run};
+
+use super::ahead::{Ahead, Pages, page};
+use super::manifest::Digest;
+use super::tree::at;
+
+/// The file in the folder that says on which chain of rounds it hangs.
+const HANGS_ON: &str = "sent-ahead";
+/// Bytes that are compared at once.
+const PIECE: usize = 1 << 20;
+
+/// Makes the folder, which must exist and be empty. Gives how much of the image need not be sent.
+///
+/// # Errors
+/// When the image can't be read, is of a version of CRIU that is not known, or a file can't be written.
+pub fn make(image: &Path, ahead: &Ahead, folder: &Path) -> io::Result<Bytes> {
+    let mut split = Vec::new();
+    let mut spared = Bytes::ZERO;
+    for entry in std::fs::read_dir(image).map_err(|error| at(image, error))? {
+        let name = entry?.file_name();
+        let Some(pages) = process_of(&name).and_then(|process| ahead.of(process)) else { continue };
+        let map = PageMap::read(&image.join(&name))?;
+        let file = format!("pages-{}.img", map.file);
+        let (rest, kept) = separate(&map, &image.join(&file), pages, &folder.join(&file))?;
+        put(&folder.join(&name), &rest.to_bytes())?;
+        spared.0 += kept * PAGE;
+        split.extend([name, file.into()]);
+    }
+    for entry in std::fs::read_dir(image).map_err(|error| at(image, error))? {
+        let name = entry?.file_name();
+        if !split.contains(&name) {
+            let to = folder.join(&name);
+            std::fs::hard_link(image.join(&name), &to).map_err(|error| at(&to, error))?;
+        }
+    }
+    put(&folder.join(HANGS_ON), ahead.chain())?;
+    Ok(spared)
+}
+
+/// The chain of rounds that a received image hangs on; `None` for a whole one.
+///
+/// # Errors
+/// When the file can't be read, or is not what [`make`] wrote.
+pub fn hangs_on(image: &Path) -> io::Result<Option<Digest>> {
+    let path = image.join(HANGS_ON);
+    match std::fs::read(&path) {
+        Ok(bytes) => match bytes.try_into() {
+            Ok(chain) => Ok(Some(chain)),
+            Err(_) => Err(at(&path, io::ErrorKind::InvalidData.into())),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(at(&path, error)),
+    }
+}
+
+fn process_of(name: &OsStr) -> Option<u32> {
+    name.to_str()?.strip_prefix("pagemap-")?.strip_suffix(".img")?.parse().ok()
+}
+
+fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = File::options().write(true).create_new(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(bytes)).map_err(|error| at(path, error))
+}
+
+/// The page map that leaves to the parent what was sent, and how many pages that are. What is left is written to `rest`.
+fn separate(map: &PageMap, whole: &Path, sent: &Pages, rest: &Path) -> io::Result<(PageMap, u64)> {
+    let pieces = pieces(map);
+    let file = File::open(whole).map_err(|error| at(whole, error))?;
+    let same = compare(&pieces, &file, sent).map_err(|error| at(whole, error))?;
+    let out = File::options().write(true).create_new(true).mode(0o600).open(rest);
+    let mut out = io::BufWriter::with_capacity(PIECE, out.map_err(|error| at(rest, error))?);
+    let mut buffer = vec![0; PIECE];
+    let (mut runs, mut kept) = (Vec::new(), 0);
+    for (piece, same) in pieces.iter().zip(&same) {
+        if !piece.run.is_here() {
+            join(&mut runs, piece.run);
+            continue;
+        }
+        let mut first = 0;
+        while first < same.len() {
+            let count = same[first..].iter().take_while(|other| **other == same[first]).count();
+            let (address, pages) = (piece.run.address + first as u64 * PAGE, count as u64);
+            if same[first] {
+                kept += pages;
+                join(&mut runs, Run::in_parent(address, pages));
+            } else {
+                let bytes = &mut buffer[..count * PAGE as usize];
+                file.read_exact_at(bytes, piece.offset + first as u64 * PAGE)
+                    .map_err(|error| at(whole, error))?;
+                out.write_all(bytes).map_err(|error| at(rest, error))?;
+                join(&mut runs, piece.run.piece(address, pages));
+            }
+            first += count;
+        }
+    }
+    out.flush().map_err(|error| at(rest, error))?;
+    Ok((PageMap { file: map.file, runs }, kept))
+}
+
+/// Adds a run, to the one before where it goes on with it.
+fn join(runs: &mut Vec<Run>, run: Run) {
+    match runs.last_mut() {
+        Some(last) if last.piece(run.address, run.pages) == run && last.is_followed_by(run) => {
+            last.pages += run.pages;
+        }
+        _ => runs.push(run),
+    }
+}
+
+/// A piece of a run, and where its pages stand in the file.
+struct Piece {
+    run: Run,
+    offset: u64,
+}
+
+/// The runs of a page map in pieces that can be compared at once.
+fn pieces(map: &PageMap) -> Vec<Piece> {
+    let most = PIECE as u64 / PAGE;
+    let (mut pieces, mut offset) = (Vec::new(), 0);
+    for run in &map.runs {
+        let mut first = 0;
+        while first < run.pages {
+            let pages = if run.is_here() { most.min(run.pages - first) } else { run.pages };
+            pieces.push(Piece { run: run.piece(run.address + first * PAGE, pages), offset });
+            first += pages;
+            offset += if run.is_here() { pages * PAGE } else { 0 };
+        }
+    }
+    pieces
+}
+
+/// Which pages of each piece are what was sent of them. On every processor, for the service stands frozen meanwhile.
+fn compare(pieces: &[Piece], file: &File, sent: &Pages) -> io::Result<Vec<Vec<bool>>> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = pieces.len().div_ceil(workers).max(1);
+    let one = |pieces: &[Piece]| -> io::Result<Vec<Vec<bool>>> {
+        let mut buffer = vec![0; PIECE];
+        let same = |piece: &Piece| {
+            if !piece.run.is_here() {
+                return Ok(Vec::new());
+            }
+            let bytes = &mut buffer[..piece.run.pages as usize * PAGE as usize];
+            file.read_exact_at(bytes, piece.offset)?;
+            let pages = (piece.run.address / PAGE..).zip(bytes.chunks_exact(PAGE as usize));
+            Ok(pages.map(|(number, bytes)| is_what_was_sent(sent.get(&number), bytes)).collect())
+        };
+        pieces.iter().map(same).collect()
+    };
+    std::thread::scope(|scope| {
+        let running: Vec<_> = pieces.chunks(share).map(|some| scope.spawn(move || one(some))).collect();
+        let mut all = Vec::with_capacity(pieces.len());
+        for thread in running {
+            let done = thread.join().map_err(|_| io::Error::other("comparing memory was cut short"))?;
+            all.extend(done?);
+        }
+        Ok(all)
+    })
+}
+
+/// What was never sent is zero at the destination.
+fn is_what_was_sent(sent: Option<&super::ahead::Page>, bytes: &[u8]) -> bool {
+    match sent {
+        Some(sent) => page(bytes) == *sent,
+        None => bytes.iter().all(|byte| *byte == 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::super::ahead::tests::{Memory, PLENTY, bytes_of, in_ram, round};
+    use super::super::ahead::{finish, receive};
+    use super::*;
+
+    /// An image as CRIU writes it: each process with its pages, in runs.
+    fn image_of(memory: &Memory, folder: &Path) {
+        let processes: BTreeSet<u32> = memory.keys().map(|(process, _)| *process).collect();
+        for process in processes {
+            let pages: BTreeMap<u64, u8> = memory
+                .iter()
+                .filter(|((of, _), _)| *of == process)
+                .map(|((_, at), fill)| (*at, *fill))
+                .collect();
+            let mut runs = Vec::new();
+            let here = PageMap::of_all_addresses(1).runs[0];
+            for number in pages.keys() {
+                join(&mut runs, here.piece(number * PAGE, 1));
+            }
+            let bytes: Vec<u8> = pages.values().flat_map(|fill| bytes_of(*fill)).collect();
+            // CRIU numbers files by itself.
+            let map = PageMap { file: process + 10, runs };
+            std::fs::write(folder.join(format!("pagemap-{process}.img")), map.to_bytes()).unwrap();
+            std::fs::write(folder.join(format!("pages-{}.img", map.file)), bytes).unwrap();
+        }
+        std::fs::write(folder.join("inventory.img"), "all else").unwrap();
+    }
+
+    /// What CRIU would restore.
+    fn restored(image: &Path, parent: &Path) -> Memory {
+        let mut memory = Memory::new();
+        for entry in std::fs::read_dir(image).unwrap() {
+            let name = entry.unwrap().file_name();
+            let Some(process) = process_of(&name) else { continue };
+            let map = PageMap::read(&image.join(&name)).unwrap();
+            let own = File::open(image.join(format!("pages-{}.img", map.file))).unwrap();
+            let theirs = File::open(parent.join(format!("pages-{process}.img")));
+            let mut offset = 0;
+            for run in map.runs {
+                for number in run.address / PAGE..run.address / PAGE + run.pages {
+                    let mut bytes = bytes_of(0);
+                    if run.is_here() {
+                        own.read_exact_at(&mut bytes, offset).unwrap();
+                        offset += PAGE;
+                    } else {
+                        theirs.as_ref().unwrap().read_exact_at(&mut bytes, number * PAGE).unwrap();
+                    }
+                    memory.insert((process, number), bytes[0]);
+                }
+            }
+            assert_eq!(offset, own.metadata().unwrap().len());
+        }
+        memory
+    }
+
+    fn memory() -> impl Strategy<Value = Memory> {
+        proptest::collection::btree_map((1_u32..4, 0_u64..24), 0_u8..4, 0..40)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn whatever_was_sent_ahead_the_last_state_is_restored(
+            rounds in proptest::collection::vec(memory(), 0..4),
+            last in memory(),
+        ) {
+            let folder = in_ram();
+            let [image, left, there] = ["image", "left", "there"].map(|name| folder.path().join(name));
+            for folder in [&image, &left, &there] {
+                std::fs::create_dir(folder).unwrap();
+            }
+            let mut ahead = Ahead::default();
+            for memory in &rounds {
+                receive(round(&mut ahead, memory).as_slice(), &there, PLENTY).unwrap();
+            }
+            image_of(&last, &image);
+            let spared = make(&image, &ahead, &left).unwrap();
+            if !rounds.is_empty() {
+                finish(&there, &hangs_on(&left).unwrap().unwrap()).unwrap();
+            }
+            prop_assert_eq!(restored(&left, &there), last.clone());
+            prop_assert_eq!(std::fs::read(left.join("inventory.img")).unwrap(), b"all else");
+            // What stood still since the last round is spared.
+            let still = |(at, fill): (&(u32, u64), &u8)| {
+                let newest = rounds.iter().rev().find_map(|memory| memory.get(at));
+                let sent = rounds.iter().any(|memory| memory.iter().any(|((of, _), fill)| *of == at.0 && *fill != 0));
+                sent && newest.copied().unwrap_or(0) == *fill
+            };
+            let expected = last.iter().filter(|one| still(*one)).count() as u64;
+            prop_assert_eq!(spared, Bytes(expected * PAGE));
+        }
+    }
+
+    #[test]
+    fn an_image_of_another_version_is_not_taken_apart() {
+        let folder = in_ram();
+        let [image, left] = ["image", "left"].map(|name| folder.path().join(name));
+        for folder in [&image, &left] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        let mut ahead = Ahead::default();
+        round(&mut ahead, &Memory::from([((1, 1), 1)]));
+        std::fs::write(image.join("pagemap-1.img"), "something else").unwrap();
+        assert_eq!(make(&image, &ahead, &left).unwrap_err().kind(), io::ErrorKind::Unsupported);
+    }
+}
