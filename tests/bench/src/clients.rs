@@ -13,10 +13,10 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde::Serialize;
 use sterna_e2e::continuum::Continuum;
+use sterna_e2e::front::{Front, Fronted};
 use sterna_e2e::inventory::Service;
 use sterna_e2e::sterna::Sterna;
 
-use crate::front::{Front, Fronted};
 use crate::migration::inventory;
 use crate::table::{self, progress};
 
@@ -33,8 +33,8 @@ const BETWEEN: Duration = Duration::from_secs(2);
 /// How long the front may take until it answers for a service.
 const TO_ANSWER: Duration = Duration::from_secs(30);
 
-const REDIS: Fronted = Fronted { name: "redis", port: 6379, protocol: "redis" };
-const NGINX: Fronted = Fronted { name: "nginx", port: 8080, protocol: "http" };
+const REDIS: Fronted<'static> = Fronted { name: "redis", port: 6379, protocol: "redis" };
+const NGINX: Fronted<'static> = Fronted { name: "nginx", port: 8080, protocol: "http" };
 const NGINX_SCRIPT: &str = "sed -i 's/80 default_server/8080 default_server/' /etc/nginx/sites-enabled/default && \
                             echo here >/var/www/html/index.html && exec nginx -g 'daemon off;'";
 
@@ -78,10 +78,9 @@ fn services() -> anyhow::Result<String> {
 /// Measures and prints.
 ///
 /// # Errors
-/// When this sterna has no front, or anything does not come up or arrive.
+/// When anything does not come up or arrive.
 pub async fn run(moves: u32, yes: bool, out: Option<&Path>) -> anyhow::Result<()> {
     let sterna = Sterna::built()?;
-    crate::front::exists(&sterna).await?;
     install(yes).await?;
     let continuum = Continuum::up(&sterna, &inventory(&services()?)).await?;
     continuum.services_up().await?;
@@ -105,7 +104,7 @@ pub async fn run(moves: u32, yes: bool, out: Option<&Path>) -> anyhow::Result<()
 async fn subject(
     continuum: &Continuum,
     front: &Front,
-    fronted: Fronted,
+    fronted: Fronted<'static>,
     question: Question,
     tool: Tool,
     moves: u32,

@@ -15,11 +15,11 @@ use anyhow::{Context as _, bail};
 use serde::Serialize;
 use sterna_e2e::continuum::Continuum;
 use sterna_e2e::docker::{self, docker};
+use sterna_e2e::front::{Front, Fronted};
 use sterna_e2e::inventory::Service;
 use sterna_e2e::sterna::Sterna;
 use sterna_e2e::zoo::eventually;
 
-use crate::front::{Front, Fronted};
 use crate::migration::inventory;
 use crate::nested::Nested;
 use crate::pump::CLOCK;
@@ -36,7 +36,7 @@ use usage::Usage;
 const IMAGE: &str = "sterna-services:latest";
 const PLAIN_SERVICE: &str = "sterna-bench-sink";
 const PLAIN_ENGINE: &str = "sterna-bench-plain";
-const FRONTED: Fronted = Fronted { name: "sink", port: PORT, protocol: "tcp" };
+const FRONTED: Fronted<'static> = Fronted { name: "sink", port: PORT, protocol: "tcp" };
 /// How long something may take to answer for the first time.
 const TO_ANSWER: Duration = Duration::from_secs(30);
 /// What happens after a start is over by then.
@@ -120,7 +120,7 @@ fn sink() -> String {
 /// Measures and prints.
 ///
 /// # Errors
-/// When anything does not come up. Without a front in this sterna, its way is left out and said.
+/// When anything does not come up. Without a front that starts, its way is left out and said.
 pub async fn run(runs: u32, out: Option<&Path>) -> anyhow::Result<()> {
     let sterna = Sterna::built()?;
     let service = Service::new(FRONTED.name, IMAGE, &["perl", "-e", &sink(), &PORT.to_string()]).port(PORT);

@@ -15,7 +15,6 @@
 //! | [`table`] | tables for people |
 //! | [`clients`] | what clients see of moves behind a front |
 //! | [`idle`] | what Sterna costs while nothing moves |
-//! | [`front`] | a front beside a benchmark |
 //! | [`phases`] | what each phase of a move takes, by the size of the service |
 //! | [`median`] | the middle of several runs |
 
@@ -26,7 +25,6 @@ use clap::{Parser, Subcommand};
 mod clients;
 mod engine_api;
 mod floor;
-mod front;
 mod idle;
 mod link;
 mod matrix;

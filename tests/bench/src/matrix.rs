@@ -12,6 +12,8 @@ pub const FAST: u32 = 1000;
 pub const SIZES: [u32; 5] = [4, 64, 256, 512, 1024];
 /// Rates of writes, in MiB per second.
 pub const RATES: [u32; 3] = [0, 1, 20];
+/// Why a variant is missing that nobody wanted.
+pub const NOT_ASKED: &str = "not asked for";
 /// A transfer while the service stands still is measured only where it takes less, in seconds.
 const PATIENCE: f64 = 60.0;
 

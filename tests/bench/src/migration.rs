@@ -12,7 +12,7 @@ use sterna_e2e::sterna::Sterna;
 use sterna_e2e::ticker;
 
 use crate::engine_api::Api;
-use crate::matrix::{Cell, Link, Scope, Variant};
+use crate::matrix::{Cell, Link, NOT_ASKED, Scope, Variant};
 use crate::results::{Machine, Results, Row};
 use crate::sterna_move::{self, Abilities, Way};
 use crate::table::{self, loud, progress};
@@ -56,7 +56,7 @@ pub async fn run(
     let api = if wants(Variant::EngineApi) {
         Api::up().await.map_err(|error| format!("{error:#}"))
     } else {
-        Err("not asked for".to_owned())
+        Err(NOT_ASKED.to_owned())
     };
     let mut results = Results {
         scope,
@@ -67,7 +67,9 @@ pub async fn run(
         skipped: Vec::new(),
         verdicts: Vec::new(),
     };
-    if let Err(why) = &api {
+    if let Err(why) = &api
+        && wants(Variant::EngineApi)
+    {
         skip(&mut results, format!("engine API: {why}"));
     }
     for variant in [Variant::SentAhead, Variant::StopAndCopy].into_iter().filter(|&one| wants(one)) {
@@ -197,7 +199,7 @@ async fn row(
             Variant::EngineApi => stage.api.as_ref().err().cloned(),
             Variant::Floor => None,
         };
-        let not_asked = (!wants(variant)).then(|| "not asked for".to_owned());
+        let not_asked = (!wants(variant)).then(|| NOT_ASKED.to_owned());
         if let Some(why) = not_asked.or_else(|| scope.left_out(cell, variant)).or(cant) {
             row.left_out.insert(variant, why);
         }

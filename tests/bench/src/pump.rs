@@ -30,7 +30,11 @@ impl Inside {
     /// When it can't be started.
     pub fn start(container: &str, program: &str, arguments: &[&str]) -> anyhow::Result<Self> {
         let mut command = bound(Path::new("docker"));
-        command.args(["exec", container, "perl", "-e", &format!("{CLOCK}\n{program}")]).args(arguments);
+        // Its input stays open for as long as we want it: by that it knows that we are there.
+        command.stdin(Stdio::piped());
+        command
+            .args(["exec", "--interactive", container, "perl", "-e", &format!("{CLOCK}\n{program}")])
+            .args(arguments);
         command.stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut running = Running::start(&mut command)?;
         let output = running.child().stdout.take().context("no output")?;

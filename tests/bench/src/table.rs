@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::matrix::Variant;
+use crate::matrix::{NOT_ASKED, Variant};
 use crate::results::{Results, Row};
 use crate::verdict::{Outcome, Side, Verdict};
 
@@ -56,7 +56,11 @@ pub fn percent(value: Option<f64>) -> String {
 
 /// What was not measured: the first reason, or nothing.
 fn or_left_out(row: &Row, variant: Variant, text: String) -> String {
-    if text == "-" && row.left_out.contains_key(&variant) { "left out".to_owned() } else { text }
+    if text == "-" && row.left_out.get(&variant).is_some_and(|why| why != NOT_ASKED) {
+        "left out".to_owned()
+    } else {
+        text
+    }
 }
 
 /// Everything that `sterna-bench migration` prints at the end.
@@ -150,10 +154,13 @@ pub fn results(results: &Results) -> String {
 
 /// What is missing, and why.
 fn left_out(results: &Results) -> Option<String> {
-    let of_rows = results
-        .rows
-        .iter()
-        .flat_map(|row| row.left_out.iter().map(|(variant, why)| format!("{}: {variant}: {why}", row.cell)));
+    // Why a variant can't be had at all is said once.
+    let told =
+        |why: &String| why == NOT_ASKED || results.skipped.iter().any(|one| one.ends_with(why.as_str()));
+    let of_rows = results.rows.iter().flat_map(|row| {
+        let own = row.left_out.iter().filter(|(_, why)| !told(why));
+        own.map(|(variant, why)| format!("{}: {variant}: {why}", row.cell))
+    });
     let all: Vec<String> =
         results.skipped.iter().cloned().chain(of_rows).map(|line| format!("  - {line}")).collect();
     (!all.is_empty()).then(|| format!("Left out\n{}", all.join("\n")))
@@ -195,6 +202,8 @@ mod tests {
         let mut row = examples::row((256, Link::Unlimited, 0), (300.0, 400.0), 800.0, 2000.0, 13_000.0);
         row.engine_api.clear();
         row.left_out.insert(Variant::EngineApi, "it broke".to_owned());
+        row.left_out.insert(Variant::StopAndCopy, NOT_ASKED.to_owned());
+        row.left_out.insert(Variant::SentAhead, "no tbf".to_owned());
         let verdicts = crate::verdict::moves(std::slice::from_ref(&row));
         let all = Results {
             scope: Scope::Quick,
@@ -211,5 +220,6 @@ mod tests {
         {
             assert!(text.contains(part), "{part}: {text}");
         }
+        assert!(!text.contains(NOT_ASKED) && text.matches("no tbf").count() == 1, "{text}");
     }
 }

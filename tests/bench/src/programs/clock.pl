@@ -13,3 +13,13 @@ sub now {
     my ($seconds, $nanos) = unpack("qq", $time);
     return $seconds * 1e3 + $nanos / 1e6;
 }
+
+# The peer that comes; but whoever started us may end before one does, and that ends our input.
+sub peer {
+    my ($server) = @_;
+    my $wanted = "";
+    vec($wanted, fileno($_), 1) = 1 for (*STDIN, $server);
+    my $count = select(my $ready = $wanted, undef, undef, undef);
+    exit 1 if $count < 1 || vec($ready, fileno(STDIN), 1);
+    return $server->accept || die "accept: $!\n";
+}

@@ -10,7 +10,7 @@ my $piece = 1 << 20;
 if ($ARGV[0] eq "receive") {
     my $server = IO::Socket::INET->new(LocalPort => $ARGV[1], Listen => 1, ReuseAddr => 1) or die "listen: $!\n";
     print "listening\n";
-    my $peer = $server->accept or die "accept: $!\n";
+    my $peer = peer($server);
     my ($all, $got) = (0);
     while ($got = sysread($peer, my $bytes, $piece)) { $all += $got; }
     defined $got or die "read: $!\n";
