@@ -69,7 +69,8 @@ fn round(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     };
     let mut so_far = *blake3::hash(b"").as_bytes();
     loop {
-        match u.arbitrary()? {
+        // Without bytes left the generator would say the same for ever.
+        match if u.is_empty() { Sent::Round } else { u.arbitrary()? } {
             Sent::First => so_far = put(&Frame::First, &[]),
             Sent::Removed(name) => so_far = put(&Frame::Removed(name), &[]),
             Sent::Pages { process, page, odd, pages, fill } => {

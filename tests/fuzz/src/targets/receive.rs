@@ -164,8 +164,8 @@ impl Hostile {
                     let hash = *blake3::hash(&content).as_bytes();
                     let offset = Self::size(u)?;
                     let length = content.len() as u32;
-                    if length > 16 && u.ratio(1, 2)? {
-                        let packed = zstd::bulk::compress(&content, 1).expect("it can be compressed");
+                    let packed = zstd::bulk::compress(&content, 1).expect("it can be compressed");
+                    if packed.len() <= content.len() && u.ratio(1, 2)? {
                         let frame = Frame::Chunk { offset, length, packed: packed.len() as u32, hash };
                         put(&frame, &packed);
                     } else {
