@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use sterna_executor::config_file::ConfigError;
 use sterna_executor::identity::{Credentials, Role};
-use sterna_executor::traffic::config::{ConfigError, FrontConfig};
+use sterna_executor::traffic::config::FrontConfig;
 use sterna_executor::traffic::follow::Agent;
 use sterna_executor::traffic::serve::Front;
 use tokio::signal::unix::{SignalKind, signal};

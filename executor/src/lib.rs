@@ -7,7 +7,8 @@
 //! | [`migration`] | one migration: phases, order, events, report |
 //! | [`node`] | the agent: register, API, both sides of a migration |
 //! | [`engine`] | nested engine, runtime shim, CRIU, processes |
-//! | [`transfer`] | file trees as one checked stream |
+//! | [`transfer`] | file trees, and memory ahead of them, as checked streams |
+//! | [`config_file`] | reading settings of agents and fronts |
 //! | [`identity`] | certificate authority, mutual TLS |
 //! | [`fleet`] | all agents of a continuum, seen from the scheduler |
 //! | [`platform`] | where nodes live: making, showing and removing them |
@@ -15,6 +16,7 @@
 //! | `error_chain` | an error in words, with what caused it |
 //! | [`fault`] | points at which a test can have a fault strike; empty without the feature `faults` |
 
+pub mod config_file;
 pub mod engine;
 mod error_chain;
 pub mod fault;

@@ -1,4 +1,4 @@
-//! What crosses the link: file trees (memory image, writable layer, volumes) as one checked stream.
+//! What crosses the link, as checked streams: file trees (memory image, writable layer, volumes), and memory ahead of them.
 //!
 //! | module | what lives there |
 //! |---|---|
@@ -7,11 +7,13 @@
 //! | [`manifest`] | a whole tree in one hash, for both ends to compare |
 //! | [`ahead`] | memory that crosses while the service runs, round by round |
 //! | [`delta`] | a memory image without what was sent ahead |
+//! | [`holes`] | what of a file is data |
 //! | [`packing`] | whether it pays to compress a chunk |
 //! | [`receive`] | a stream made into files under a folder that it can't leave |
 
 pub mod ahead;
 pub mod delta;
+pub mod holes;
 pub mod manifest;
 pub mod packing;
 pub mod receive;

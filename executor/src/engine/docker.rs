@@ -21,7 +21,7 @@ use super::processes::Processes;
 
 mod body;
 mod images;
-pub use body::{destination_body, service_body};
+pub use body::{destination_body, published, service_body};
 
 /// The label that makes a container a service. Its value is the service's name.
 pub const SERVICE_LABEL: &str = "sterna.service";

@@ -28,7 +28,7 @@ use crate::transfer::{ahead, delta};
 
 use super::api::{Arriving, NodeFacts, Part, Reservation, Restored, Verdict};
 use super::precheck;
-use super::precheck::description::published;
+use super::precheck::description::taken_ports;
 use super::staging::{self, hand_over, private_folder};
 use super::store::{Arrival, Store, StoreError};
 use super::traffic::Traffic;
@@ -193,7 +193,7 @@ impl Arrivals {
         let mut findings = precheck::pair::pair(source, own);
         findings.extend(precheck::pair::node(Subject::Destination, own));
         let mut clash = |code, what| findings.push(Finding::new(code, Subject::Destination, what));
-        let wanted = published(body);
+        let wanted = taken_ports(body);
         let name = &reservation.order.service;
         if self.engine.has_container(name.as_str()).await? {
             clash(Code::NameTaken, format!("a container named `{name}` is there already"));
@@ -204,7 +204,7 @@ impl Arrivals {
                 used.0 += processes.resident().0;
             }
             if other.pid.is_some() && other.name != name.as_str() {
-                for port in published(&other.body).into_iter().filter(|port| wanted.contains(port)) {
+                for port in taken_ports(&other.body).into_iter().filter(|port| wanted.contains(port)) {
                     clash(Code::PortTaken, format!("port {port} is published by `{}`", other.name));
                 }
             }

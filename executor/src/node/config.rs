@@ -6,6 +6,8 @@ use serde::Deserialize;
 use sterna_core::continuum::NodeName;
 use sterna_policies::quantity::{Bytes, Cores, MibPerSecond};
 
+use crate::config_file::{self, ConfigError};
+
 /// Settings of one agent.
 #[derive(Debug, Clone, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -58,25 +60,7 @@ impl AgentConfig {
     /// # Errors
     /// When it can't be read or holds a mistake; the report has line and column.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let (name, text) = config_file::read(path)?;
         Ok(sterna_policies::load::toml_document(&name, &text)?)
     }
-}
-
-/// The settings can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file can't be read.
-    #[error("{path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What happened.
-        source: std::io::Error,
-    },
-    /// It holds a mistake.
-    #[error(transparent)]
-    Invalid(#[from] sterna_policies::diagnose::Invalid),
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bollard::models::RestartPolicy;
-use sterna_policies::policy;
+use sterna_policies::policy::Memory;
 use sterna_policies::quantity::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -40,7 +40,7 @@ mod forward;
 mod memory;
 mod sending;
 mod thaw;
-use self::memory::Memory;
+use self::memory::Share;
 pub(super) use forward::certificate;
 
 /// Pause between two tries where the destination has no room or something is waited for.
@@ -70,6 +70,7 @@ pub struct Leaving {
     ahead: Option<Ahead>,
     /// Filled when frozen.
     frozen: Tree,
+    /// What has to be carried, as the check has measured it.
     load: Option<Load>,
     /// As the check has made it.
     forecast: Option<Forecast>,
@@ -112,7 +113,7 @@ impl Leaving {
             files: Bytes::ZERO,
             image_size: Bytes::ZERO,
             trees: Vec::new(),
-            ahead: (departure.order.memory == policy::Memory::Ahead).then(Ahead::default),
+            ahead: (departure.order.memory == Memory::Ahead).then(Ahead::default),
             frozen: Tree::new(),
             load: None,
             forecast: None,
@@ -336,7 +337,7 @@ impl Steps for Leaving {
                 runc::checkpoint(&self.container, &self.image).await.map_err(failed)?;
                 Ok(Bytes::ZERO)
             }
-            Phase::Transferred => self.transfer(Memory::Left).await,
+            Phase::Transferred => self.transfer(Share::Left).await,
             Phase::Restored => {
                 self.destination().await?.restore(self.order.id).await.map_err(failed)?;
                 Ok(Bytes::ZERO)

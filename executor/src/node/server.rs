@@ -173,7 +173,7 @@ pub async fn serve_file(
 pub enum ServeError {
     /// Its file can't be used.
     #[error(transparent)]
-    Config(#[from] super::config::ConfigError),
+    Config(#[from] crate::config_file::ConfigError),
     /// It could not start.
     #[error(transparent)]
     Agent(#[from] AgentError),

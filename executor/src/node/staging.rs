@@ -8,6 +8,7 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
+use crate::transfer::holes::next_data;
 use crate::transfer::tree::at;
 
 /// Makes a folder that only its owner can look into.
@@ -105,33 +106,16 @@ fn overwrite(path: &Path, meta: &Metadata) -> io::Result<()> {
     }
     let zeros = vec![0; PIECE];
     let mut at = 0;
-    while let Some((start, end)) = next_data(&file, at, meta.len())? {
-        at = start;
-        while at < end {
-            let piece = zeros.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
+    // A memory image that was sent ahead is as long as all addresses, nearly all of it holes.
+    while let Some(data) = next_data(&file, at, meta.len())? {
+        at = data.start;
+        while at < data.end {
+            let piece = zeros.len().min(usize::try_from(data.end - at).unwrap_or(usize::MAX));
             file.write_all_at(&zeros[..piece], at)?;
             at += piece as u64;
         }
     }
     file.sync_data()
-}
-
-/// The next part of a file, at or behind a place, that is no hole. A memory image that was sent ahead is as long as all
-/// addresses, nearly all of it holes.
-fn next_data(file: &File, from: u64, length: u64) -> io::Result<Option<(u64, u64)>> {
-    use nix::errno::Errno;
-    use nix::unistd::{Whence, lseek};
-    let seek = |from: u64, what| lseek(file, i64::try_from(from).unwrap_or(i64::MAX), what);
-    match seek(from, Whence::SeekData) {
-        Ok(start) => {
-            let end = seek(start as u64, Whence::SeekHole)?;
-            Ok(Some((start as u64, end as u64)))
-        }
-        Err(Errno::ENXIO) => Ok(None),
-        // A file system that knows of no holes.
-        Err(Errno::EINVAL | Errno::EOPNOTSUPP) => Ok((from < length).then_some((from, length))),
-        Err(error) => Err(error.into()),
-    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use bollard::models::ContainerCreateBody;
 use sterna_core::continuum::ServiceName;
 use tokio::sync::{Notify, watch};
 
+use crate::engine::docker::published;
 use crate::migration::order::MigrationId;
 use crate::traffic::announcement::{Announced, Announcement, Held, Standing};
 
@@ -145,7 +146,7 @@ impl Traffic {
     /// A service that came here at this epoch runs.
     pub fn arrived(&self, service: &ServiceName, epoch: u64, body: &serde_json::Value) {
         if let Ok(body) = serde_json::from_value::<ContainerCreateBody>(body.clone()) {
-            let announced = Announced { epoch, standing: Standing::Runs, ports: published(&body) };
+            let announced = Announced { epoch, standing: Standing::Runs, ports: ports(&body) };
             self.tell(|services| drop(services.insert(service.clone(), announced)));
         }
         self.look_again();
@@ -262,14 +263,12 @@ impl Drop for Listening {
 
 /// The TCP ports that a container publishes, by those within it. Ports that the engine chooses are not the same on another
 /// node and can't be meant.
-pub(super) fn published(body: &ContainerCreateBody) -> BTreeMap<u16, u16> {
-    let bindings = body.host_config.as_ref().and_then(|host| host.port_bindings.as_ref());
+pub(super) fn ports(body: &ContainerCreateBody) -> BTreeMap<u16, u16> {
     let mut ports = BTreeMap::new();
-    for (port, bound) in bindings.into_iter().flatten() {
-        let Some(inner) = port.strip_suffix("/tcp").unwrap_or(port).parse::<u16>().ok() else { continue };
-        let outer = bound.iter().flatten().find_map(|one| one.host_port.as_ref()?.parse::<u16>().ok());
-        if let Some(outer) = outer.filter(|port| *port > 0) {
-            ports.insert(inner, outer);
+    for one in published(body).filter(|one| one.protocol == "tcp") {
+        if let (Ok(inner), Ok(outer @ 1..)) = (one.inner.parse(), one.outer.parse()) {
+            // The first, where one is published twice.
+            ports.entry(inner).or_insert(outer);
         }
     }
     ports

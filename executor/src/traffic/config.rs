@@ -10,6 +10,8 @@ use sterna_policies::diagnose::{Findings, Invalid};
 use sterna_policies::load::{At, Names, Written, schema_version, toml_document};
 use sterna_policies::quantity::Millis;
 
+use crate::config_file::{self, ConfigError};
+
 /// The format of the file.
 const SCHEMA_VERSION: u32 = 1;
 /// Most services of one front; an agent tells no more of them in one stream.
@@ -105,10 +107,9 @@ impl FrontConfig {
     /// # Errors
     /// When it can't be read or holds a mistake; the report has line and column.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let (name, text) = config_file::read(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        Ok(Self::parse(&path.display().to_string(), &text, folder)?)
+        Ok(Self::parse(&name, &text, folder)?)
     }
 
     fn parse(file_name: &str, text: &str, folder: &Path) -> Result<Self, Invalid> {
@@ -189,22 +190,6 @@ fn count(written: Option<&At<u32>>, otherwise: u32, findings: &mut Findings) -> 
 fn duration(written: Option<&Written<Millis>>, otherwise: Duration, findings: &mut Findings) -> Duration {
     let read = written.and_then(|written| written.read_positive(findings));
     read.map_or(otherwise, Millis::to_duration)
-}
-
-/// The file can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// It can't be read.
-    #[error("{path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What happened.
-        source: std::io::Error,
-    },
-    /// It holds a mistake.
-    #[error(transparent)]
-    Invalid(#[from] Invalid),
 }
 
 #[cfg(test)]

@@ -304,9 +304,8 @@ fn process_of(name: &str) -> Option<u32> {
 
 /// Rounds may put pages to ever new addresses: together they may take what one of them may.
 fn has_room(folder: &Path, allowance: Allowance) -> io::Result<()> {
-    let seen = nix::sys::statvfs::statvfs(folder).map_err(|error| at(folder, error.into()))?;
-    let free = Bytes(seen.blocks_available().saturating_mul(seen.fragment_size()));
-    allowance.keeps(free).map_err(|error| at(folder, error))?;
+    let open = File::open(folder).map_err(|error| at(folder, error))?;
+    allowance.has_room(&open, folder)?;
     let mut taken = 0;
     for entry in std::fs::read_dir(folder).map_err(|error| at(folder, error))? {
         taken += entry?.metadata()?.blocks() * 512;

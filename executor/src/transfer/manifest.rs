@@ -11,6 +11,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::holes::next_data;
 use super::stream::CHUNK;
 use super::tree::{Entry, Kind, Stamp, at, walk};
 
@@ -62,9 +63,9 @@ pub(super) fn chunks(
 ) -> io::Result<u64> {
     let size = file.metadata()?.len();
     let mut offset = 0;
-    while let Some(next) = next_data(file, offset, size)? {
+    while let Some(data) = next_data(file, offset, size)? {
         // Chunks begin where they would if there were no holes.
-        offset = next - next % CHUNK as u64;
+        offset = data.start - data.start % CHUNK as u64;
         let mut filled = 0;
         while filled < buffer.len() {
             match file.read_at(&mut buffer[filled..], offset + filled as u64)? {
@@ -84,19 +85,6 @@ pub(super) fn chunks(
         offset += filled as u64;
     }
     Ok(size)
-}
-
-/// Where data begins at or after an offset; `None` behind the last.
-fn next_data(file: &File, offset: u64, size: u64) -> io::Result<Option<u64>> {
-    use nix::errno::Errno;
-    let from = i64::try_from(offset).map_err(io::Error::other)?;
-    match nix::unistd::lseek(file, from, nix::unistd::Whence::SeekData) {
-        Ok(next) => Ok(u64::try_from(next).ok()),
-        Err(Errno::ENXIO) => Ok(None),
-        // A file system that knows of no holes.
-        Err(Errno::EINVAL | Errno::EOPNOTSUPP) => Ok((offset < size).then_some(offset)),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// What is known of one name.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
@@ -28,13 +28,15 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// Whether so much being free is enough.
-    pub(super) fn keeps(self, free: Bytes) -> io::Result<()> {
+    /// Whether what must stay free is free where this folder lies.
+    pub(super) fn has_room(self, folder: &impl AsFd, shown: &Path) -> io::Result<()> {
+        let seen = nix::sys::statvfs::fstatvfs(folder).map_err(|error| at(shown, error.into()))?;
+        let free = Bytes(seen.blocks_available().saturating_mul(seen.fragment_size()));
         if free >= self.keep_free {
             return Ok(());
         }
         let what = format!("{free} are free, and {} must stay free", self.keep_free);
-        Err(io::Error::new(io::ErrorKind::StorageFull, what))
+        Err(at(shown, io::Error::new(io::ErrorKind::StorageFull, what)))
     }
 }
 
@@ -89,7 +91,7 @@ pub fn receive(
                 let (file, _, contents) =
                     open.as_mut().ok_or_else(|| corrupt("a chunk belongs to no file"))?;
                 if reader.bytes().0 >= next_look {
-                    root.has_room(allowance)?;
+                    allowance.has_room(&root.folder, &root.path)?;
                     next_look = reader.bytes().0 + LOOK;
                 }
                 file.write_all_at(&chunk, offset)?;
@@ -244,12 +246,6 @@ impl Root {
             self.remove(entry?.file_name().as_bytes())?;
         }
         Ok(())
-    }
-
-    fn has_room(&self, allowance: Allowance) -> io::Result<()> {
-        let seen = nix::sys::statvfs::fstatvfs(&self.folder).map_err(|error| at(&self.path, error.into()))?;
-        let free = Bytes(seen.blocks_available().saturating_mul(seen.fragment_size()));
-        allowance.keeps(free).map_err(|error| at(&self.path, error))
     }
 
     /// Makes everything but regular files.

@@ -15,12 +15,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use sterna_executor::traffic::config::Protocol;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
-use super::stage::{Limits, Moved, Stage, migrate, stands_still};
+use super::stage::{self, Berth, Limits, Moved, Stage, migrate, stands_still};
 
 #[derive(Clone, Default)]
 struct Seen {
@@ -29,18 +28,14 @@ struct Seen {
 }
 
 struct Web {
-    address: SocketAddr,
-    frozen: watch::Sender<bool>,
-    tasks: Vec<JoinSet<()>>,
+    berth: Berth,
     number: usize,
     seen: Seen,
 }
 
 impl Web {
     async fn new() -> Self {
-        let address = ([127, 0, 0, 1], 0).into();
-        let frozen = watch::Sender::new(false);
-        let mut web = Self { address, frozen, tasks: Vec::new(), number: 0, seen: Seen::default() };
+        let mut web = Self { berth: Berth::new(), number: 0, seen: Seen::default() };
         web.thaw().await;
         web
     }
@@ -69,20 +64,21 @@ async fn drip() -> Body {
 }
 
 impl Moved for Web {
+    fn berth(&self) -> &Berth {
+        &self.berth
+    }
+
     async fn thaw(&mut self) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        self.address = listener.local_addr().unwrap();
+        let (listener, frozen) = self.berth.another().await;
         self.number += 1;
-        self.frozen = watch::Sender::new(false);
-        let (number, frozen) = (self.number, self.frozen.subscribe());
+        let number = self.number;
         let router = Router::new()
             .route("/", get(move || async move { format!("place {number}") }))
             .route("/slow/{millis}", get(slow))
             .route("/post", post(taken))
             .route("/drip", get(drip))
             .with_state(self.seen.clone());
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
+        self.berth.serve(async move {
             let mut all = JoinSet::new();
             loop {
                 let Ok((stream, _)) = listener.accept().await else { continue };
@@ -102,17 +98,7 @@ impl Moved for Web {
                     }
                 });
             }
-        });
-        self.tasks.push(tasks);
-        self.address
-    }
-
-    fn freeze(&mut self) {
-        self.frozen.send_replace(true);
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.address
+        })
     }
 }
 
@@ -161,10 +147,7 @@ impl Client {
 }
 
 async fn staged(limits: Limits) -> (Stage, Web) {
-    let stage = Stage::new(Protocol::Http, limits).await;
-    let web = Web::new().await;
-    stage.runs("a", web.address());
-    (stage, web)
+    stage::staged(Protocol::Http, limits, Web::new().await).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 
 use super::redis_server::RedisServer;
-use super::stage::{Limits, Moved as _, Stage, migrate};
+use super::stage::{self, Limits, Moved as _, Stage, migrate};
 
 struct Client(BufReader<TcpStream>);
 
@@ -57,10 +57,7 @@ impl Client {
 }
 
 async fn staged(limits: Limits) -> (Stage, RedisServer) {
-    let stage = Stage::new(Protocol::Redis, limits).await;
-    let server = RedisServer::new().await;
-    stage.runs("a", server.address());
-    (stage, server)
+    stage::staged(Protocol::Redis, limits, RedisServer::new().await).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,46 +6,39 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::stage::{Count, Moved, stands_still};
+use super::stage::{Berth, Count, Moved, stands_still};
 
 type Keys = Arc<Mutex<HashMap<String, u64>>>;
 
 /// The service, and its state.
 pub struct RedisServer {
     keys: Keys,
-    address: SocketAddr,
-    frozen: watch::Sender<bool>,
-    tasks: Vec<JoinSet<()>>,
+    berth: Berth,
     /// Commands that came to a place after it was frozen.
     pub lost: Count,
 }
 
 impl RedisServer {
     pub async fn new() -> Self {
-        let mut server = Self {
-            keys: Keys::default(),
-            address: ([127, 0, 0, 1], 0).into(),
-            frozen: watch::Sender::new(false),
-            tasks: Vec::new(),
-            lost: Count::default(),
-        };
+        let mut server = Self { keys: Keys::default(), berth: Berth::new(), lost: Count::default() };
         server.thaw().await;
         server
     }
 }
 
 impl Moved for RedisServer {
+    fn berth(&self) -> &Berth {
+        &self.berth
+    }
+
     async fn thaw(&mut self) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        self.address = listener.local_addr().unwrap();
-        self.frozen = watch::Sender::new(false);
-        let (keys, frozen, lost) = (self.keys.clone(), self.frozen.subscribe(), self.lost.clone());
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
+        let (listener, frozen) = self.berth.another().await;
+        let (keys, lost) = (self.keys.clone(), self.lost.clone());
+        self.berth.serve(async move {
             let mut connections = JoinSet::new();
             loop {
                 let Ok((stream, _)) = listener.accept().await else { continue };
@@ -55,17 +48,7 @@ impl Moved for RedisServer {
                 }
                 connections.spawn(talk(stream, keys.clone(), frozen.clone(), lost.clone()));
             }
-        });
-        self.tasks.push(tasks);
-        self.address
-    }
-
-    fn freeze(&mut self) {
-        self.frozen.send_replace(true);
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.address
+        })
     }
 }
 

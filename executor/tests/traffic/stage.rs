@@ -13,7 +13,9 @@ use sterna_executor::traffic::announcement::{Announced, Announcement, Held, Stan
 use sterna_executor::traffic::config::{FrontConfig, FrontedService, Protocol};
 use sterna_executor::traffic::follow::{Announcer, Heard};
 use sterna_executor::traffic::serve::Front;
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 /// The port within the container; what it is published on is another matter.
 const INNER: u16 = 7;
@@ -198,14 +200,57 @@ impl Stage {
     }
 }
 
+/// Where a service stands: its address, whether it stands still, and what serves it, here and where it was before.
+pub struct Berth {
+    address: SocketAddr,
+    frozen: watch::Sender<bool>,
+    tasks: Vec<JoinSet<()>>,
+}
+
+impl Berth {
+    pub fn new() -> Self {
+        let (address, frozen) = (SocketAddr::new(LOCALHOST, 0), watch::Sender::new(false));
+        Self { address, frozen, tasks: Vec::new() }
+    }
+
+    /// A new address, and whether the service stands still there.
+    pub async fn another(&mut self) -> (TcpListener, watch::Receiver<bool>) {
+        let listener = TcpListener::bind((LOCALHOST, 0)).await.unwrap();
+        self.address = listener.local_addr().unwrap();
+        self.frozen = watch::Sender::new(false);
+        (listener, self.frozen.subscribe())
+    }
+
+    /// Serves there until the test ends.
+    pub fn serve(&mut self, serving: impl Future<Output = ()> + Send + 'static) -> SocketAddr {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serving);
+        self.tasks.push(tasks);
+        self.address
+    }
+}
+
 /// A service that can be on either node, with its state: what is moved.
 pub trait Moved: Sized {
+    /// Where it stands.
+    fn berth(&self) -> &Berth;
     /// Serves here; gives the address.
     fn thaw(&mut self) -> impl Future<Output = SocketAddr>;
     /// Stands still; what was connected stays so, in silence.
-    fn freeze(&mut self);
+    fn freeze(&mut self) {
+        self.berth().frozen.send_replace(true);
+    }
     /// Where it serves.
-    fn address(&self) -> SocketAddr;
+    fn address(&self) -> SocketAddr {
+        self.berth().address
+    }
+}
+
+/// A front before a service that runs on the first node.
+pub async fn staged<S: Moved>(protocol: Protocol, limits: Limits, service: S) -> (Stage, S) {
+    let stage = Stage::new(protocol, limits).await;
+    stage.runs("a", service.address());
+    (stage, service)
 }
 
 /// A whole move, as agents make it. Whether the front answered in time.

@@ -7,40 +7,36 @@ use std::time::Duration;
 
 use sterna_executor::traffic::config::Protocol;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::stage::{Limits, Moved, Stage, migrate, stands_still};
+use super::stage::{self, Berth, Limits, Moved, Stage, migrate, stands_still};
 
 /// Sends back what it gets, after its own name.
 struct Echo {
-    address: SocketAddr,
-    frozen: watch::Sender<bool>,
-    tasks: Vec<JoinSet<()>>,
+    berth: Berth,
     number: u8,
     connections: Arc<AtomicUsize>,
 }
 
 impl Echo {
     async fn new() -> Self {
-        let address = ([127, 0, 0, 1], 0).into();
-        let (frozen, connections) = (watch::Sender::new(false), Arc::default());
-        let mut echo = Self { address, frozen, tasks: Vec::new(), number: 0, connections };
+        let mut echo = Self { berth: Berth::new(), number: 0, connections: Arc::default() };
         echo.thaw().await;
         echo
     }
 }
 
 impl Moved for Echo {
+    fn berth(&self) -> &Berth {
+        &self.berth
+    }
+
     async fn thaw(&mut self) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        self.address = listener.local_addr().unwrap();
+        let (listener, frozen) = self.berth.another().await;
         self.number += 1;
-        self.frozen = watch::Sender::new(false);
-        let (number, frozen, connections) = (self.number, self.frozen.subscribe(), self.connections.clone());
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
+        let (number, connections) = (self.number, self.connections.clone());
+        self.berth.serve(async move {
             let mut all = JoinSet::new();
             loop {
                 let Ok((mut stream, _)) = listener.accept().await else { continue };
@@ -65,25 +61,12 @@ impl Moved for Echo {
                     }
                 });
             }
-        });
-        self.tasks.push(tasks);
-        self.address
-    }
-
-    fn freeze(&mut self) {
-        self.frozen.send_replace(true);
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.address
+        })
     }
 }
 
 async fn staged(limits: Limits) -> (Stage, Echo) {
-    let stage = Stage::new(Protocol::Tcp, limits).await;
-    let echo = Echo::new().await;
-    stage.runs("a", echo.address());
-    (stage, echo)
+    stage::staged(Protocol::Tcp, limits, Echo::new().await).await
 }
 
 async fn ask(stream: &mut TcpStream, text: &[u8], length: usize) -> Vec<u8> {

@@ -48,6 +48,27 @@ pub fn service_body(service: &ServiceName, run: &Run) -> Result<ContainerCreateB
     })
 }
 
+/// A port of a container that its node publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published<'a> {
+    /// The port within the container.
+    pub inner: &'a str,
+    /// `tcp` or another.
+    pub protocol: &'a str,
+    /// The port of the node; empty where the engine chooses it.
+    pub outer: &'a str,
+}
+
+/// The ports that a container's node publishes for it.
+pub fn published(body: &ContainerCreateBody) -> impl Iterator<Item = Published<'_>> {
+    let bindings = body.host_config.as_ref().and_then(|host| host.port_bindings.as_ref());
+    bindings.into_iter().flatten().flat_map(|(port, bound)| {
+        let (inner, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+        let outer = bound.iter().flatten().filter_map(|one| one.host_port.as_deref());
+        outer.map(move |outer| Published { inner, protocol, outer })
+    })
+}
+
 /// What the destination of a migration is created from: the source's own description, marked as made by it, held by CRIU's
 /// settings file of its name, and without a restart policy until the migration has ended.
 pub fn destination_body(mut body: ContainerCreateBody, migration: &str) -> ContainerCreateBody {

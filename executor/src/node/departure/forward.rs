@@ -9,7 +9,7 @@ use crate::migration::order::Order;
 use crate::node::api::{Finish, ReleaseAnswer};
 use crate::transfer::tree::Writers;
 
-use super::memory::Memory;
+use super::memory::Share;
 use super::{Leaving, failed};
 
 impl Leaving {
@@ -40,7 +40,7 @@ impl Leaving {
             return Ok(bytes);
         }
         self.frozen = self.processes().map(|processes| processes.tree()).unwrap_or_default();
-        let bytes = self.transfer(Memory::Whole).await?;
+        let bytes = self.transfer(Share::Whole).await?;
         destination.restore(id).await.map_err(failed)?;
         self.verify().await?;
         match destination.release(id, &certificate).await.map_err(failed)? {

@@ -15,7 +15,7 @@ use super::{Leaving, failed};
 
 /// How much of the memory is sent while the service stands frozen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Memory {
+pub(super) enum Share {
     /// What was not sent ahead.
     Left,
     /// All of it.
@@ -49,10 +49,10 @@ impl Leaving {
         }
     }
 
-    /// The folder with the image of what is left to be sent.
-    pub(super) async fn left(&self) -> Result<PathBuf, StepError> {
+    /// The folder with the image of what is left to be sent. Made once: what was sent ahead is not needed after it.
+    pub(super) async fn left(&mut self) -> Result<PathBuf, StepError> {
         let whole = self.image.clone();
-        let Some(ahead) = self.ahead.clone().filter(|ahead| !ahead.is_empty()) else { return Ok(whole) };
+        let Some(ahead) = self.ahead.take().filter(|ahead| !ahead.is_empty()) else { return Ok(whole) };
         let folder = self.left_folder();
         shred(folder.clone()).await.map_err(failed)?;
         private_folder(&folder).map_err(failed)?;

@@ -21,8 +21,7 @@ use crate::node::progress::Progress;
 use crate::transfer::stream::Writer;
 use crate::transfer::tree::{Sent, Writers};
 
-use super::memory::Memory;
-
+use super::memory::Share;
 use super::{Leaving, PAUSE, failed};
 
 /// What is buffered between reading files and the link.
@@ -162,10 +161,10 @@ impl Leaving {
     }
 
     /// Sends what is left when the service stands frozen: of its memory what was not sent ahead, or all of it.
-    pub(super) async fn transfer(&mut self, memory: Memory) -> Result<Bytes, StepError> {
-        let image = match memory {
-            Memory::Left => self.left().await?,
-            Memory::Whole => self.image.clone(),
+    pub(super) async fn transfer(&mut self, share: Share) -> Result<Bytes, StepError> {
+        let image = match share {
+            Share::Left => self.left().await?,
+            Share::Whole => self.image.clone(),
         };
         let destination = self.destination().await?;
         let link = self.link(&destination);

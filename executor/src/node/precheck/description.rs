@@ -11,7 +11,7 @@ use bollard::models::{
     HostConfigIsolationEnum as Isolation, Mount, MountType,
 };
 
-use crate::engine::docker::RUNTIME;
+use crate::engine::docker::{RUNTIME, published};
 use crate::engine::{criu, names};
 use crate::migration::finding::{Code, Finding, Subject};
 
@@ -87,19 +87,9 @@ pub fn volumes(body: &ContainerCreateBody) -> BTreeSet<&str> {
 }
 
 /// Ports of the node that a container takes, `6379/tcp`.
-pub fn published(body: &ContainerCreateBody) -> Vec<String> {
-    let bindings = body.host_config.as_ref().and_then(|host| host.port_bindings.as_ref());
-    let mut ports: Vec<String> = bindings
-        .into_iter()
-        .flatten()
-        .flat_map(|(inner, outer)| {
-            let protocol = inner.split_once('/').map_or("tcp", |(_, protocol)| protocol);
-            outer
-                .iter()
-                .flatten()
-                .filter_map(move |one| Some(format!("{}/{protocol}", one.host_port.as_ref()?)))
-        })
-        .collect();
+pub fn taken_ports(body: &ContainerCreateBody) -> Vec<String> {
+    let mut ports: Vec<String> =
+        published(body).map(|one| format!("{}/{}", one.outer, one.protocol)).collect();
     ports.sort();
     ports
 }
@@ -462,6 +452,6 @@ mod tests {
     #[test]
     fn published_ports_are_those_of_the_node() {
         let run = Run { ports: vec!["80/tcp".into(), "53/udp".into()], ..run() };
-        assert_eq!(published(&service_body(&"s".into(), &run).unwrap()), ["53/udp", "80/tcp"]);
+        assert_eq!(taken_ports(&service_body(&"s".into(), &run).unwrap()), ["53/udp", "80/tcp"]);
     }
 }

@@ -14,7 +14,7 @@ use sterna_core::continuum::ServiceName;
 use sterna_policies::load::is_name;
 
 use crate::migration::order::MigrationId;
-use crate::node::traffic::published;
+use crate::node::traffic::ports;
 use crate::traffic::announcement::{Announced, Held, Standing};
 
 use super::Agent;
@@ -90,7 +90,7 @@ impl Agent {
                 let (Some(service), true) = (container.service(), container.pid.is_some()) else { continue };
                 let standing = if container.paused { Standing::Frozen } else { Standing::Runs };
                 let epoch = self.store.epoch(&service)?;
-                services.insert(service, Announced { epoch, standing, ports: published(&container.body) });
+                services.insert(service, Announced { epoch, standing, ports: ports(&container.body) });
             }
             let leaving: BTreeSet<MigrationId> =
                 self.store.departures_under_way()?.into_iter().map(|one| one.order.id).collect();

@@ -4,7 +4,7 @@ use sterna_executor::engine::criu;
 use sterna_executor::engine::docker::{MIGRATION_LABEL, RUNTIME, destination_body};
 use sterna_executor::node::api::{NodeFacts, Reservation};
 use sterna_executor::node::precheck::bounds;
-use sterna_executor::node::precheck::description::{description, published};
+use sterna_executor::node::precheck::description::{description, taken_ports};
 
 /// Reads a reservation, and makes of it what a container is created from.
 pub fn read(text: &[u8]) {
@@ -14,7 +14,7 @@ pub fn read(text: &[u8]) {
         assert!(!name.contains(['/', '?', '#', '%', ' ']) && name != ".." && name != ".", "{name:?}");
     }
     assert!(reservation.epoch < i64::MAX as u64);
-    let ports = published(&body);
+    let ports = taken_ports(&body);
     assert!(ports.is_sorted());
     let id = reservation.order.id.to_string();
     // What nothing speaks against asks for no more than any service has.
@@ -37,7 +37,7 @@ pub fn read(text: &[u8]) {
     let kept_text = serde_json::to_string(&reservation).expect("it can be kept");
     let again: Reservation = serde_json::from_str(&kept_text).expect("and read");
     let again = bounds::reservation(&again).expect("and is taken in as before");
-    assert_eq!(published(&again), ports);
+    assert_eq!(taken_ports(&again), ports);
     // Without order, as the engine reads them: ports to be exposed are the keys of an object.
     let shown = |body| serde_json::to_value(body).expect("it can be written");
     assert_eq!(shown(destination_body(again, &id)), shown(made));
