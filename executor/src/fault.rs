@@ -28,7 +28,9 @@ pub use inactive::*;
 pub enum AtArrival {
     /// About to make the container.
     Reserve,
-    /// The note for the runtime is left, the engine not yet called.
+    /// The note that the image is still to come is left, the engine not yet called.
+    Prepare,
+    /// The note that the image is there is left, the engine not yet called, or its runtime still waiting.
     Restore,
     /// Restored and held, not yet answered.
     Restored,
@@ -62,6 +64,8 @@ pub enum Call {
     Check,
     /// Make the container.
     Reserve,
+    /// Make everything ready but the image.
+    Prepare,
     /// Restore it, held.
     Restore,
     /// Show it.
@@ -112,8 +116,9 @@ pub struct UnknownPoint(String);
 
 impl AtArrival {
     /// All, in the order of a migration.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Reserve,
+        Self::Prepare,
         Self::Restore,
         Self::Restored,
         Self::TakeOver,
@@ -125,6 +130,7 @@ impl AtArrival {
     const fn name(self) -> &'static str {
         match self {
             Self::Reserve => "reserve",
+            Self::Prepare => "prepare",
             Self::Restore => "restore",
             Self::Restored => "restored",
             Self::TakeOver => "take-over",
@@ -151,9 +157,10 @@ impl Carried {
 
 impl Call {
     /// All, in the order of a migration.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Check,
         Self::Reserve,
+        Self::Prepare,
         Self::Restore,
         Self::Restored,
         Self::Release,
@@ -165,6 +172,7 @@ impl Call {
         match self {
             Self::Check => "check",
             Self::Reserve => "reserve",
+            Self::Prepare => "prepare",
             Self::Restore => "restore",
             Self::Restored => "restored",
             Self::Release => "release",

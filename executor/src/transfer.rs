@@ -7,12 +7,14 @@
 //! | [`manifest`] | a whole tree in one hash, for both ends to compare |
 //! | [`ahead`] | memory that crosses while the service runs, round by round |
 //! | [`delta`] | a memory image without what was sent ahead |
+//! | [`hashing`] | the pages of a dump, hashed while it is written |
 //! | [`holes`] | what of a file is data |
 //! | [`packing`] | whether it pays to compress a chunk |
 //! | [`receive`] | a stream made into files under a folder that it can't leave |
 
 pub mod ahead;
 pub mod delta;
+pub mod hashing;
 pub mod holes;
 pub mod manifest;
 pub mod packing;

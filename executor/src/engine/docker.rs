@@ -20,8 +20,10 @@ use super::names;
 use super::processes::Processes;
 
 mod body;
+mod early;
 mod images;
 pub use body::{destination_body, published, service_body};
+pub use early::Early;
 
 /// The label that makes a container a service. Its value is the service's name.
 pub const SERVICE_LABEL: &str = "sterna.service";
@@ -207,6 +209,7 @@ pub struct EngineMake {
 #[derive(Debug, Clone)]
 pub struct Engine {
     docker: Docker,
+    being_started: early::BeingStarted,
 }
 
 impl Engine {
@@ -217,7 +220,7 @@ impl Engine {
     pub async fn connect() -> Result<Self, EngineError> {
         let docker = Docker::connect_with_unix_defaults().map_err(failed("be reached"))?;
         let docker = docker.negotiate_version().await.map_err(failed("agree on an API version"))?;
-        Ok(Self { docker })
+        Ok(Self { docker, being_started: early::BeingStarted::default() })
     }
 
     /// One at whose socket nobody listens.
@@ -226,7 +229,8 @@ impl Engine {
         let socket = folder.join("engine.sock");
         drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
         let version = bollard::API_DEFAULT_VERSION;
-        Self { docker: Docker::connect_with_unix(&socket.to_string_lossy(), 1, version).unwrap() }
+        let docker = Docker::connect_with_unix(&socket.to_string_lossy(), 1, version).unwrap();
+        Self { docker, being_started: early::BeingStarted::default() }
     }
 
     /// Its version.
@@ -243,6 +247,9 @@ impl Engine {
     /// # Errors
     /// When there is none or the engine does not answer.
     pub async fn inspect(&self, container: &str) -> Result<Container, EngineError> {
+        if let Some(known) = self.being_started.find(container) {
+            return Ok(known);
+        }
         let seen = self.docker.inspect_container(object("container", container)?, None).await;
         Container::read(seen.map_err(failed(format!("inspect container {container}")))?)
     }

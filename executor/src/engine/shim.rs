@@ -2,7 +2,8 @@
 //!
 //! It passes everything on to `runc`, but for a container that the agent has left a [`Note`] for. For that one, `create`
 //! becomes a restore whose processes stay stopped, and `start` has nothing left to do: the agent lets the processes run when
-//! it holds the commit certificate.
+//! it holds the commit certificate. The engine may be asked to start it before the image is there; then the restore waits for
+//! the agent's word, and fails when the note is taken away or its time is over.
 
 use std::ffi::OsString;
 use std::io;
@@ -32,6 +33,12 @@ pub struct Note {
     /// Time for the restore; then it is ended, with all that it has made. CRIU has no limit of its own.
     #[serde(default)]
     pub limit: Option<Millis>,
+    /// While the image is not here yet: how long the restore waits for a note that says that it is.
+    #[serde(default)]
+    pub awaited: Option<Millis>,
+    /// Nothing is to be restored any more, and nothing to be started either: the engine was asked to before that was known.
+    #[serde(default)]
+    pub given_up: bool,
 }
 
 impl Note {
@@ -63,6 +70,54 @@ impl Note {
         }
     }
 
+    /// Gives up what was begun. Taken away instead, a note that the runtime has not read yet would have the container started cold.
+    ///
+    /// # Errors
+    /// When the note can't be read or written.
+    pub fn give_up(folder: &Path, container: &str) -> io::Result<()> {
+        match Self::read(folder, container)? {
+            Some(note) => Self { given_up: true, ..note }.leave(folder, container),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives up whatever waits for an image: who was to bring it is gone.
+    ///
+    /// # Errors
+    /// When a note can't be read or written.
+    pub fn give_up_awaited(folder: &Path) -> io::Result<()> {
+        let entries = match std::fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let name = entry?.file_name();
+            let Some(container) = name.to_str() else { continue };
+            if Self::read(folder, container)?.is_some_and(|note| note.awaited.is_some()) {
+                Self::give_up(folder, container)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the image is here.
+    ///
+    /// # Errors
+    /// When it was given up, or the time is over.
+    fn once_here(self, folder: &Path, container: &str) -> io::Result<Self> {
+        let (start, mut note) = (Instant::now(), self);
+        loop {
+            let Some(limit) = note.awaited.filter(|_| !note.given_up) else { break };
+            if start.elapsed() > limit.to_duration() {
+                let message = format!("no image to restore from came within {limit}");
+                return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+            }
+            std::thread::sleep(LOOK);
+            note = Self::read(folder, container)?.ok_or_else(given_up)?;
+        }
+        if note.given_up { Err(given_up()) } else { Ok(note) }
+    }
+
     /// Takes the note away; there need not be one.
     ///
     /// # Errors
@@ -75,6 +130,10 @@ impl Note {
     }
 }
 
+fn given_up() -> io::Error {
+    io::Error::new(io::ErrorKind::Interrupted, "the restore was given up")
+}
+
 /// What a call of the engine comes down to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
@@ -84,6 +143,8 @@ pub enum Call {
     Restore(Vec<OsString>),
     /// Nothing: the container runs already.
     Nothing,
+    /// Refuse: what was begun is given up.
+    Refuse,
 }
 
 /// Options of `create` that take a value in an argument of their own.
@@ -117,6 +178,7 @@ pub fn decide(arguments: &[OsString], note: Option<&Note>) -> Call {
         return Call::Pass;
     };
     match command {
+        "create" | "start" if note.given_up => Call::Refuse,
         "create" if !note.restored => {
             let Some(at) = command_position(arguments) else { return Call::Pass };
             let mut rest: Vec<OsString> = arguments[..at].to_vec();
@@ -159,12 +221,15 @@ pub fn run(arguments: &[OsString], notes: &Path) -> io::Result<u8> {
     match decide(arguments, note.as_ref()) {
         Call::Pass => Err(Command::new(RUNC).args(arguments).exec()),
         Call::Nothing => Ok(0),
+        Call::Refuse => Err(given_up()),
         Call::Restore(rest) => {
-            let limit = note.as_ref().and_then(|note| note.limit).map(Millis::to_duration);
+            let (Some(note), Some((_, container))) = (note, parse(arguments)) else {
+                return Err(io::ErrorKind::InvalidInput.into());
+            };
+            let note = note.once_here(notes, container)?;
+            let limit = note.limit.map(Millis::to_duration);
             let status = finish_within(Command::new(RUNC).args(&rest).spawn()?, limit)?;
-            if status.success()
-                && let (Some(note), Some((_, container))) = (note, parse(arguments))
-            {
+            if status.success() {
                 Note { restored: true, ..note }.leave(notes, container)?;
             }
             Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
@@ -204,7 +269,7 @@ mod tests {
                           --no-new-keyring abc";
 
     fn note(restored: bool) -> Note {
-        Note { image: "/i".into(), restored, limit: None }
+        Note { image: "/i".into(), restored, limit: None, awaited: None, given_up: false }
     }
 
     #[test]
@@ -247,6 +312,47 @@ mod tests {
         Note::remove(folder.path(), "abc").unwrap();
         Note::remove(folder.path(), "abc").unwrap();
         assert_eq!(Note::read(folder.path(), "abc").unwrap(), None);
+    }
+
+    #[test]
+    fn a_restore_waits_for_its_image_until_it_is_there_or_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let minute = Some(Millis::from_micros(60_000_000_000));
+        let awaited = Note { awaited: minute, ..note(false) };
+        let wait = |before: &Note| {
+            before.leave(folder.path(), "abc").unwrap();
+            let (before, folder) = (before.clone(), folder.path().to_owned());
+            std::thread::spawn(move || before.once_here(&folder, "abc"))
+        };
+        let waiting = wait(&awaited);
+        std::thread::sleep(LOOK * 10);
+        assert!(!waiting.is_finished());
+        note(false).leave(folder.path(), "abc").unwrap();
+        assert_eq!(waiting.join().unwrap().unwrap(), note(false));
+
+        let waiting = wait(&awaited);
+        note(false).leave(folder.path(), "other").unwrap();
+        Note::give_up_awaited(folder.path()).unwrap();
+        assert_eq!(waiting.join().unwrap().unwrap_err().kind(), io::ErrorKind::Interrupted);
+        assert_eq!(Note::read(folder.path(), "other").unwrap(), Some(note(false)));
+
+        let waiting = wait(&Note { awaited: Some(Millis::from_micros(20_000_000)), ..note(false) });
+        assert_eq!(waiting.join().unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        Note::give_up_awaited(&folder.path().join("nothing")).unwrap();
+    }
+
+    #[test]
+    fn what_was_given_up_is_not_started_cold() {
+        let folder = tempfile::tempdir().unwrap();
+        Note::give_up(folder.path(), "abc").unwrap();
+        assert_eq!(Note::read(folder.path(), "abc").unwrap(), None);
+        note(false).leave(folder.path(), "abc").unwrap();
+        Note::give_up(folder.path(), "abc").unwrap();
+        let given_up = Note::read(folder.path(), "abc").unwrap().unwrap();
+        assert_eq!(decide(&words(CREATE), Some(&given_up)), Call::Refuse);
+        assert_eq!(decide(&words("--root /run/r start abc"), Some(&given_up)), Call::Refuse);
+        assert_eq!(decide(&words("--root /run/r delete abc"), Some(&given_up)), Call::Pass);
+        assert!(run(&words(CREATE), folder.path()).is_err());
     }
 
     #[test]

@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bollard::models::ContainerCreateBody;
-use sterna_policies::quantity::{Bytes, Millis};
+use sterna_policies::quantity::Bytes;
 use thiserror::Error;
 use tokio::io::AsyncRead;
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::io::SyncIoBridge;
 
 use crate::engine::criu;
-use crate::engine::docker::{Engine, EngineError, destination_body};
+use crate::engine::docker::{Early, Engine, EngineError, destination_body};
 use crate::engine::processes::Processes;
 use crate::engine::shim::{NOTES, Note};
 use crate::fault::{self, AtArrival, Point};
@@ -22,19 +22,21 @@ use crate::identity::{Credentials, IdentityError};
 use crate::migration::finding::{Code, Finding, Subject};
 use crate::migration::holding::{Answer, Call, Holding, Refusal, answer};
 use crate::migration::order::MigrationId;
+use crate::transfer::ahead;
 use crate::transfer::manifest::Received;
 use crate::transfer::receive::{Allowance, receive};
-use crate::transfer::{ahead, delta};
 
-use super::api::{Arriving, NodeFacts, Part, Reservation, Restored, Verdict};
+use super::api::{Arriving, NodeFacts, Part, Reservation, Verdict};
 use super::precheck;
 use super::precheck::description::taken_ports;
-use super::staging::{self, hand_over, private_folder};
+use super::staging::{self, private_folder};
 use super::store::{Arrival, Store, StoreError};
 use super::traffic::Traffic;
 
 mod ownership;
+mod restoring;
 pub use ownership::SettleError;
+use restoring::by_restore;
 
 /// The destination can't do what it is asked.
 #[derive(Debug, Error)]
@@ -93,9 +95,6 @@ const GROWTH: Bytes = Bytes::from_mib(1024);
 const KEEP_FREE: Bytes = Bytes::from_mib(32);
 /// What is read from a stream at once.
 const READ: usize = 1 << 18;
-/// Time for a restore, where the freeze lease is shorter: CRIU has been seen to spin on an image that it can't use.
-const RESTORE: Millis = Millis::from_micros(60_000_000_000);
-
 /// Takes services in.
 #[derive(Debug, Clone)]
 pub struct Arrivals {
@@ -114,6 +113,8 @@ pub struct Arrivals {
     heard: Arc<Mutex<HashMap<MigrationId, Instant>>>,
     /// What is known of the files that were received. Without it they are read again.
     received: Arc<Mutex<HashMap<(MigrationId, Part), Received>>>,
+    /// Starts whose runtime waits for the image.
+    early: Arc<Mutex<HashMap<MigrationId, Early>>>,
     traffic: Traffic,
 }
 
@@ -126,9 +127,9 @@ impl Arrivals {
         credentials: Credentials,
         limit: usize,
     ) -> Self {
-        let (turns, heard, received) = (Arc::default(), Arc::default(), Arc::default());
+        let (turns, heard, received, early) = <_>::default();
         let traffic = Traffic::default();
-        Self { engine, store, staging, credentials, limit, turns, heard, received, traffic }
+        Self { engine, store, staging, credentials, limit, turns, heard, received, early, traffic }
     }
 
     /// Has fronts told of what runs here.
@@ -294,6 +295,10 @@ impl Arrivals {
                 private_folder(&folder).map_err(file("the folder for memory can't be made"))?;
                 folder
             }
+            // The engine has it mounted, and would not see what comes now.
+            Part::Layer if self.early().contains_key(&id) => {
+                return Err(ArrivalError::Wrong("the container is being started already".to_owned()));
+            }
             Part::Layer => {
                 let seen = self.engine.inspect(&arrival.container).await?;
                 seen.layer
@@ -330,61 +335,6 @@ impl Arrivals {
         Ok(())
     }
 
-    /// Restores the service. Every process of it stays stopped. Doing it twice is the same as doing it once.
-    ///
-    /// # Errors
-    /// When CRIU or the engine refuses.
-    pub async fn restore(&self, id: MigrationId) -> Result<(), ArrivalError> {
-        let _turn = self.turn(id).await;
-        let arrival = self.known(id, Call::Restore)?;
-        if self.standing(&arrival).await? {
-            return Ok(());
-        }
-        let image = self.image(id);
-        let seen = self.engine.inspect(&arrival.container).await?;
-        let layer = seen
-            .layer
-            .ok_or_else(|| ArrivalError::Wrong("the container has no writable layer".to_owned()))?;
-        self.open_image(id, &layer).map_err(file("the memory image can't be made ready"))?;
-        hold(&id.to_string())?;
-        let limit = Some(RESTORE.max(arrival.reservation.order.freeze_lease));
-        Note { image: image.clone(), restored: false, limit }
-            .leave(Path::new(NOTES), &arrival.container)
-            .map_err(file("the note for the runtime can't be written"))?;
-        fault::gate(Point::Arrival(AtArrival::Restore)).await;
-        let started = self.engine.start(&arrival.container).await;
-        fault::gate(Point::Arrival(AtArrival::Restored)).await;
-        // Later dumps of this container read the same settings: only this restore is held.
-        let_go(&id.to_string())?;
-        started.map_err(|error| ArrivalError::Restore {
-            engine: error.to_string(),
-            criu: criu::diagnosis(&image.join("restore.log")),
-        })
-    }
-
-    /// Shows what was restored.
-    ///
-    /// # Errors
-    /// When it does not stand.
-    pub async fn restored(&self, id: MigrationId) -> Result<Restored, ArrivalError> {
-        let arrival = self.known(id, Call::Restore)?;
-        let processes = self.processes(&arrival).await?;
-        Ok(Restored {
-            tree: processes.tree(),
-            held: processes.all_stopped(),
-            by_restore: by_restore(&arrival)?,
-        })
-    }
-
-    /// Whether what was restored stands here, every process of it stopped.
-    async fn standing(&self, arrival: &Arrival) -> Result<bool, ArrivalError> {
-        if arrival.container.is_empty() || !by_restore(arrival)? {
-            return Ok(false);
-        }
-        let seen = self.engine.inspect(&arrival.container).await?;
-        Ok(seen.pid.is_some_and(|pid| Processes::of(pid).is_ok_and(|all| all.all_stopped())))
-    }
-
     /// What is known here of a migration.
     ///
     /// # Errors
@@ -417,6 +367,7 @@ impl Arrivals {
             known => Some(known.to_owned()),
         };
         if let Some(container) = &container {
+            self.give_up_early(id, container).await?;
             self.engine.remove(container).await?;
             for volume in &arrival.reservation.volumes {
                 // It was made for this migration: the check refuses volumes that exist.
@@ -444,26 +395,6 @@ impl Arrivals {
         Ok(())
     }
 
-    /// Opens the memory image to CRIU, with what was sent ahead as its parent where it hangs on that. Doing it twice is the same
-    /// as doing it once.
-    fn open_image(&self, id: MigrationId, layer: &Path) -> io::Result<()> {
-        let (image, ahead) = (self.image(id), self.ahead(id));
-        let parent = image.join(criu::PARENT);
-        // From an earlier attempt.
-        if std::fs::symlink_metadata(&parent).is_ok_and(|meta| meta.is_symlink()) {
-            std::fs::remove_file(&parent)?;
-        }
-        hand_over(&image, layer)?;
-        if let Some(chain) = delta::hangs_on(&image)? {
-            ahead::finish(&ahead, &chain)?;
-            hand_over(&ahead, layer)?;
-            // Relative: CRIU opens it inside the service's own mounts too, by way of the image's folder.
-            let beside = Path::new("..").join(ahead.file_name().unwrap_or_default());
-            std::os::unix::fs::symlink(beside, &parent)?;
-        }
-        Ok(())
-    }
-
     /// Forgets what is known of files of a migration that is over.
     fn forget(&self, id: MigrationId) {
         self.received().retain(|(other, _), _| *other != id);
@@ -471,6 +402,10 @@ impl Arrivals {
 
     fn received(&self) -> MutexGuard<'_, HashMap<(MigrationId, Part), Received>> {
         self.received.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn early(&self) -> MutexGuard<'_, HashMap<MigrationId, Early>> {
+        self.early.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn image(&self, id: MigrationId) -> PathBuf {
@@ -507,11 +442,6 @@ fn allowance(part: &Part, reservation: &Reservation) -> Allowance {
     };
     let stream = Bytes(agreed.0.saturating_mul(2).saturating_add(GROWTH.0));
     Allowance { stream, keep_free: KEEP_FREE }
-}
-
-fn by_restore(arrival: &Arrival) -> Result<bool, ArrivalError> {
-    let note = Note::read(Path::new(NOTES), &arrival.container);
-    Ok(note.map_err(file("the runtime's note can't be read"))?.is_some_and(|note| note.restored))
 }
 
 /// Has restores of a migration's container held.

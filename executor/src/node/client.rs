@@ -362,6 +362,14 @@ impl AgentClient {
         self.answer(self.request(Method::PUT, &path).body(Body::wrap_stream(stream))).await
     }
 
+    /// Has a destination make everything ready for the restore but the image, which is still to come. Its files are all there.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn prepare(&self, id: MigrationId) -> Result<(), ClientError> {
+        self.post(&format!("/arrivals/{id}/prepare"), &()).await
+    }
+
     /// Has a destination restore the service, held. How long that may take is for the freeze lease to say, and for the
     /// destination's own limit.
     ///

@@ -22,7 +22,8 @@ use crate::migration::phase::Phase;
 use crate::migration::report::Report;
 use crate::migration::table::Undo;
 use crate::transfer::ahead::Ahead;
-use crate::transfer::tree::Sent;
+use crate::transfer::hashing::Hashing;
+use crate::transfer::tree::{Sent, Writers};
 
 use super::admission::Admission;
 use super::api::{NodeFacts, Part, Reservation};
@@ -46,6 +47,9 @@ pub(super) use forward::certificate;
 /// Pause between two tries where the destination has no room or something is waited for.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// Longest wait for a destination's engine to be asked to make ready.
+const TO_PREPARE: Duration = Duration::from_secs(5);
+
 /// The steps of one departure.
 pub struct Leaving {
     engine: Engine,
@@ -68,6 +72,8 @@ pub struct Leaving {
     trees: Vec<(Part, PathBuf, Sent)>,
     /// What was sent of its memory; `None` once that failed.
     ahead: Option<Ahead>,
+    /// The dump, being compared with that.
+    hashing: Option<Hashing>,
     /// Filled when frozen.
     frozen: Tree,
     /// What has to be carried, as the check has measured it.
@@ -114,6 +120,7 @@ impl Leaving {
             image_size: Bytes::ZERO,
             trees: Vec::new(),
             ahead: (departure.order.memory == Memory::Ahead).then(Ahead::default),
+            hashing: None,
             frozen: Tree::new(),
             load: None,
             forecast: None,
@@ -287,6 +294,35 @@ impl Leaving {
         }
     }
 
+    /// Dumps it. Meanwhile its files are brought to their last state, and the destination's engine is asked to make ready: it
+    /// mounts the files, so none may come after that.
+    async fn dump(&mut self) -> Result<Bytes, StepError> {
+        private_folder(&self.image).map_err(failed)?;
+        self.hash_the_image();
+        let (container, image) = (self.container.clone(), self.image.clone());
+        let beside = async {
+            let files = self.pass(Writers::Frozen).await?;
+            self.prepare().await?;
+            Ok(files)
+        };
+        let (dumped, files) = tokio::join!(runc::checkpoint(&container, &image), beside);
+        dumped.map_err(failed)?;
+        files
+    }
+
+    async fn prepare(&mut self) -> Result<(), StepError> {
+        let destination = self.destination().await?;
+        match tokio::time::timeout(TO_PREPARE, destination.prepare(self.order.id)).await {
+            Ok(Ok(())) => {}
+            // It only takes longer then.
+            Ok(Err(error)) => {
+                tracing::warn!(migration = %self.order.id, %error, "the destination can't make ready")
+            }
+            Err(_) => tracing::warn!(migration = %self.order.id, "the destination takes long to make ready"),
+        }
+        Ok(())
+    }
+
     /// Compares what was restored with what was frozen.
     async fn verify(&mut self) -> Result<Bytes, StepError> {
         let restored = self.destination().await?.restored(self.order.id).await.map_err(failed)?;
@@ -333,9 +369,7 @@ impl Steps for Leaving {
             Phase::Frozen => self.freeze().await,
             Phase::Dumped => {
                 self.write_settings()?;
-                private_folder(&self.image).map_err(failed)?;
-                runc::checkpoint(&self.container, &self.image).await.map_err(failed)?;
-                Ok(Bytes::ZERO)
+                self.dump().await
             }
             Phase::Transferred => self.transfer(Share::Left).await,
             Phase::Restored => {

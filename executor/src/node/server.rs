@@ -21,6 +21,7 @@ use thiserror::Error;
 
 use crate::engine::criu;
 use crate::engine::docker::Engine;
+use crate::engine::shim::{NOTES, Note};
 use crate::identity::{Credentials, IdentityError};
 
 use super::api::NodeFacts;
@@ -93,6 +94,8 @@ pub async fn serve(
         .map_err(system("a folder can't be made".to_owned()))?;
     let store = Store::open(&config.state)?;
     criu::write_node_settings().map_err(system("the settings for CRIU can't be written".to_owned()))?;
+    Note::give_up_awaited(Path::new(NOTES))
+        .map_err(system("notes for the runtime can't be read".to_owned()))?;
     let engine = wait_for_engine().await;
     let own = wait_for_facts(&config, &engine).await;
     let (admission, staging) = (config.admission, config.staging.clone());

@@ -34,7 +34,7 @@ const CHAIN: &str = "chain";
 const LOOK: u64 = 16 << 20;
 
 /// What a page holds: a BLAKE3 hash, cut to 128 bits.
-pub(super) type Page = [u8; 16];
+pub type Page = [u8; 16];
 
 pub(super) fn page(bytes: &[u8]) -> Page {
     let mut page = Page::default();

@@ -14,20 +14,22 @@ use sterna_policies::quantity::Bytes;
 
 use crate::engine::criu::pagemap::{PAGE, PageMap, Run};
 
-use super::ahead::{Ahead, Pages, page};
+use super::ahead::{Ahead, Page, Pages, page};
+use super::hashing::Hashed;
 use super::manifest::Digest;
 use super::tree::at;
 
 /// The file in the folder that says on which chain of rounds it hangs.
 const HANGS_ON: &str = "sent-ahead";
-/// Bytes that are compared at once.
+/// Bytes that are copied at once.
 const PIECE: usize = 1 << 20;
 
-/// Makes the folder, which must exist and be empty. Gives how much of the image need not be sent.
+/// Makes the folder, which must exist and be empty, from an image and the hashes of its pages. Gives how much of the image need
+/// not be sent.
 ///
 /// # Errors
 /// When the image can't be read, is of a version of CRIU that is not known, or a file can't be written.
-pub fn make(image: &Path, ahead: &Ahead, folder: &Path) -> io::Result<Bytes> {
+pub fn make(image: &Path, hashed: &Hashed, ahead: &Ahead, folder: &Path) -> io::Result<Bytes> {
     let mut split = Vec::new();
     let mut spared = Bytes::ZERO;
     for entry in std::fs::read_dir(image).map_err(|error| at(image, error))? {
@@ -35,7 +37,13 @@ pub fn make(image: &Path, ahead: &Ahead, folder: &Path) -> io::Result<Bytes> {
         let Some(pages) = process_of(&name).and_then(|process| ahead.of(process)) else { continue };
         let map = PageMap::read(&image.join(&name))?;
         let file = format!("pages-{}.img", map.file);
-        let (rest, kept) = separate(&map, &image.join(&file), pages, &folder.join(&file))?;
+        let same = compare(&map, hashed.of(file.as_ref()), pages).ok_or_else(|| {
+            at(
+                &image.join(&file),
+                io::Error::new(io::ErrorKind::InvalidData, "it is not as long as its page map says"),
+            )
+        })?;
+        let (rest, kept) = separate(&map, &same, &image.join(&file), &folder.join(&file))?;
         put(&folder.join(&name), &rest.to_bytes())?;
         spared.0 += kept * PAGE;
         split.extend([name, file.into()]);
@@ -76,35 +84,38 @@ fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.and_then(|mut file| file.write_all(bytes)).map_err(|error| at(path, error))
 }
 
-/// The page map that leaves to the parent what was sent, and how many pages that are. What is left is written to `rest`.
-fn separate(map: &PageMap, whole: &Path, sent: &Pages, rest: &Path) -> io::Result<(PageMap, u64)> {
-    let pieces = pieces(map);
+/// The page map that leaves to the parent what is the `same` as was sent, and how many pages that are. What is left is written
+/// to `rest`.
+fn separate(map: &PageMap, same: &[bool], whole: &Path, rest: &Path) -> io::Result<(PageMap, u64)> {
     let file = File::open(whole).map_err(|error| at(whole, error))?;
-    let same = compare(&pieces, &file, sent).map_err(|error| at(whole, error))?;
     let out = File::options().write(true).create_new(true).mode(0o600).open(rest);
     let mut out = io::BufWriter::with_capacity(PIECE, out.map_err(|error| at(rest, error))?);
     let mut buffer = vec![0; PIECE];
-    let (mut runs, mut kept) = (Vec::new(), 0);
-    for (piece, same) in pieces.iter().zip(&same) {
-        if !piece.run.is_here() {
-            join(&mut runs, piece.run);
+    let most = PIECE / PAGE as usize;
+    let (mut runs, mut kept, mut offset, mut same) = (Vec::new(), 0, 0, same);
+    for run in &map.runs {
+        if !run.is_here() {
+            join(&mut runs, *run);
             continue;
         }
-        let mut first = 0;
-        while first < same.len() {
-            let count = same[first..].iter().take_while(|other| **other == same[first]).count();
-            let (address, pages) = (piece.run.address + first as u64 * PAGE, count as u64);
-            if same[first] {
-                kept += pages;
-                join(&mut runs, Run::in_parent(address, pages));
+        // As many as were compared.
+        let (mut pages, behind) = same.split_at_checked(run.pages as usize).unwrap_or((same, &[]));
+        let mut address = run.address;
+        same = behind;
+        while let Some(first) = pages.first() {
+            let count = pages.iter().take(most).take_while(|other| *other == first).count();
+            if *first {
+                kept += count as u64;
+                join(&mut runs, Run::in_parent(address, count as u64));
             } else {
                 let bytes = &mut buffer[..count * PAGE as usize];
-                file.read_exact_at(bytes, piece.offset + first as u64 * PAGE)
-                    .map_err(|error| at(whole, error))?;
+                file.read_exact_at(bytes, offset).map_err(|error| at(whole, error))?;
                 out.write_all(bytes).map_err(|error| at(rest, error))?;
-                join(&mut runs, piece.run.piece(address, pages));
+                join(&mut runs, run.piece(address, count as u64));
             }
-            first += count;
+            address += count as u64 * PAGE;
+            offset += count as u64 * PAGE;
+            pages = &pages[count..];
         }
     }
     out.flush().map_err(|error| at(rest, error))?;
@@ -121,62 +132,16 @@ fn join(runs: &mut Vec<Run>, run: Run) {
     }
 }
 
-/// A piece of a run, and where its pages stand in the file.
-struct Piece {
-    run: Run,
-    offset: u64,
-}
-
-/// The runs of a page map in pieces that can be compared at once.
-fn pieces(map: &PageMap) -> Vec<Piece> {
-    let most = PIECE as u64 / PAGE;
-    let (mut pieces, mut offset) = (Vec::new(), 0);
-    for run in &map.runs {
-        let mut first = 0;
-        while first < run.pages {
-            let pages = if run.is_here() { most.min(run.pages - first) } else { run.pages };
-            pieces.push(Piece { run: run.piece(run.address + first * PAGE, pages), offset });
-            first += pages;
-            offset += if run.is_here() { pages * PAGE } else { 0 };
-        }
+/// Which pages of an image are what was sent of them, in the order in which they stand in its file; `None` where it has not as
+/// many as its map says. What was never sent is zero at the destination.
+fn compare(map: &PageMap, hashed: &[Page], sent: &Pages) -> Option<Vec<bool>> {
+    let zero = page(&[0; PAGE as usize]);
+    let here = || map.runs.iter().filter(|run| run.is_here());
+    if here().map(|run| run.pages).sum::<u64>() != hashed.len() as u64 {
+        return None;
     }
-    pieces
-}
-
-/// Which pages of each piece are what was sent of them. On every processor, for the service stands frozen meanwhile.
-fn compare(pieces: &[Piece], file: &File, sent: &Pages) -> io::Result<Vec<Vec<bool>>> {
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = pieces.len().div_ceil(workers).max(1);
-    let one = |pieces: &[Piece]| -> io::Result<Vec<Vec<bool>>> {
-        let mut buffer = vec![0; PIECE];
-        let same = |piece: &Piece| {
-            if !piece.run.is_here() {
-                return Ok(Vec::new());
-            }
-            let bytes = &mut buffer[..piece.run.pages as usize * PAGE as usize];
-            file.read_exact_at(bytes, piece.offset)?;
-            let pages = (piece.run.address / PAGE..).zip(bytes.chunks_exact(PAGE as usize));
-            Ok(pages.map(|(number, bytes)| is_what_was_sent(sent.get(&number), bytes)).collect())
-        };
-        pieces.iter().map(same).collect()
-    };
-    std::thread::scope(|scope| {
-        let running: Vec<_> = pieces.chunks(share).map(|some| scope.spawn(move || one(some))).collect();
-        let mut all = Vec::with_capacity(pieces.len());
-        for thread in running {
-            let done = thread.join().map_err(|_| io::Error::other("comparing memory was cut short"))?;
-            all.extend(done?);
-        }
-        Ok(all)
-    })
-}
-
-/// What was never sent is zero at the destination.
-fn is_what_was_sent(sent: Option<&super::ahead::Page>, bytes: &[u8]) -> bool {
-    match sent {
-        Some(sent) => page(bytes) == *sent,
-        None => bytes.iter().all(|byte| *byte == 0),
-    }
+    let numbers = here().flat_map(|run| run.address / PAGE..run.address / PAGE + run.pages);
+    Some(numbers.zip(hashed).map(|(number, page)| sent.get(&number).unwrap_or(&zero) == page).collect())
 }
 
 #[cfg(test)]
@@ -261,7 +226,7 @@ mod tests {
                 receive(round(&mut ahead, memory).as_slice(), &there, PLENTY).unwrap();
             }
             image_of(&last, &image);
-            let spared = make(&image, &ahead, &left).unwrap();
+            let spared = make(&image, &Hashed::read(&image).unwrap(), &ahead, &left).unwrap();
             if !rounds.is_empty() {
                 finish(&there, &hangs_on(&left).unwrap().unwrap()).unwrap();
             }
@@ -288,6 +253,7 @@ mod tests {
         let mut ahead = Ahead::default();
         round(&mut ahead, &Memory::from([((1, 1), 1)]));
         std::fs::write(image.join("pagemap-1.img"), "something else").unwrap();
-        assert_eq!(make(&image, &ahead, &left).unwrap_err().kind(), io::ErrorKind::Unsupported);
+        let hashed = Hashed::read(&image).unwrap();
+        assert_eq!(make(&image, &hashed, &ahead, &left).unwrap_err().kind(), io::ErrorKind::Unsupported);
     }
 }

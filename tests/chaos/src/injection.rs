@@ -134,7 +134,9 @@ impl Fault {
                     }
                     Point::After(phase) => (Phase::Frozen..=Phase::Verified).contains(phase),
                     Point::BeforeCommit => true,
-                    Point::Arrival(at) => matches!(at, AtArrival::Restore | AtArrival::Restored),
+                    Point::Arrival(at) => {
+                        matches!(at, AtArrival::Prepare | AtArrival::Restore | AtArrival::Restored)
+                    }
                     _ => false,
                 })
                 .collect(),

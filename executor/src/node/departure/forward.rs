@@ -31,20 +31,21 @@ impl Leaving {
         tracing::warn!(migration = %id, "the destination lost what it held; sending it again");
         self.look().await?;
         self.list_trees()?;
+        // First its files: both nodes may have gone down.
+        let files = self.pass(Writers::Frozen).await?;
         if !self.image.join("inventory.img").exists() {
             // Both nodes went down: files are all that is left, and they are as the service left them.
-            let bytes = self.pass(Writers::Frozen).await?;
             destination.start_anew(id, &certificate).await.map_err(failed)?;
             let why = "both nodes lost its memory before it ran at the destination";
             self.started_anew = Some(why.to_owned());
-            return Ok(bytes);
+            return Ok(files);
         }
         self.frozen = self.processes().map(|processes| processes.tree()).unwrap_or_default();
-        let bytes = self.transfer(Share::Whole).await?;
+        let memory = self.transfer(Share::Whole).await?;
         destination.restore(id).await.map_err(failed)?;
         self.verify().await?;
         match destination.release(id, &certificate).await.map_err(failed)? {
-            ReleaseAnswer::Runs => Ok(bytes),
+            ReleaseAnswer::Runs => Ok(Bytes(files.0 + memory.0)),
             ReleaseAnswer::Lost => Err(StepError::Failed("the destination lost it again".to_owned())),
         }
     }

@@ -10,6 +10,7 @@ use crate::migration::machine::StepError;
 use crate::node::api::Part;
 use crate::node::staging::{private_folder, shred};
 use crate::transfer::delta;
+use crate::transfer::hashing::Hashing;
 
 use super::{Leaving, failed};
 
@@ -52,14 +53,16 @@ impl Leaving {
     /// The folder with the image of what is left to be sent. Made once: what was sent ahead is not needed after it.
     pub(super) async fn left(&mut self) -> Result<PathBuf, StepError> {
         let whole = self.image.clone();
-        let Some(ahead) = self.ahead.take().filter(|ahead| !ahead.is_empty()) else { return Ok(whole) };
+        let (Some(ahead), Some(hashing)) = (self.ahead.take(), self.hashing.take()) else { return Ok(whole) };
         let folder = self.left_folder();
         shred(folder.clone()).await.map_err(failed)?;
         private_folder(&folder).map_err(failed)?;
-        let made = tokio::task::spawn_blocking(move || {
-            delta::make(&whole, &ahead, &folder).map(|spared| (spared, folder))
-        });
-        match made.await.map_err(failed)? {
+        let made = async {
+            let hashed = hashing.end().await?;
+            let make = move || delta::make(&whole, &hashed, &ahead, &folder).map(|spared| (spared, folder));
+            tokio::task::spawn_blocking(make).await.map_err(std::io::Error::other)?
+        };
+        match made.await {
             Ok((spared, folder)) => {
                 tracing::debug!(migration = %self.order.id, %spared, "need not be sent");
                 Ok(folder)
@@ -69,6 +72,12 @@ impl Leaving {
                 Ok(self.image.clone())
             }
         }
+    }
+
+    /// Has the image that is about to be written hashed, if that is going to be of use.
+    pub(super) fn hash_the_image(&mut self) {
+        let useful = self.ahead.as_ref().is_some_and(|ahead| !ahead.is_empty());
+        self.hashing = useful.then(|| Hashing::begin(self.image.clone()));
     }
 
     fn left_folder(&self) -> PathBuf {

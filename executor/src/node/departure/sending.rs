@@ -160,7 +160,7 @@ impl Leaving {
         )))
     }
 
-    /// Sends what is left when the service stands frozen: of its memory what was not sent ahead, or all of it.
+    /// Sends the memory of the service that stands frozen: what was not sent ahead, or all of it.
     pub(super) async fn transfer(&mut self, share: Share) -> Result<Bytes, StepError> {
         let image = match share {
             Share::Left => self.left().await?,
@@ -169,15 +169,14 @@ impl Leaving {
         let destination = self.destination().await?;
         let link = self.link(&destination);
         self.progress.begin(None);
-        let memory = link.send(Part::Memory, move |mut writer| {
+        let sent = link.send(Part::Memory, move |mut writer| {
             let mut sent = Sent::default();
             let pass = sent.pass(&image, Writers::Frozen)?;
             sent.note(writer.pass(&image, &pass)?);
             writer.manifest(sent.manifest())?;
             Ok((writer.end()?.0, ()))
         });
-        let (memory, files) = tokio::join!(memory, self.pass(Writers::Frozen));
-        Ok(Bytes(memory?.0.0 + files?.0))
+        Ok(sent.await?.0)
     }
 }
 

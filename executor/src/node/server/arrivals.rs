@@ -112,6 +112,10 @@ pub(super) async fn receive_volume(
     receive(agent, id, Part::Volume(name), body).await
 }
 
+pub(super) async fn prepare(Sender { id }: Sender, State(agent): State<Agent>) -> Result<Json<()>, Refusal> {
+    whole(async move { agent.arrivals.prepare(id).await }).await
+}
+
 pub(super) async fn restore(Sender { id }: Sender, State(agent): State<Agent>) -> Result<Json<()>, Refusal> {
     whole(async move { agent.arrivals.restore(id).await }).await
 }

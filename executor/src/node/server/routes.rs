@@ -80,6 +80,7 @@ routes! {
     PUT "/v1/arrivals/{id}/parts/ahead" Agents Stream arrivals::receive_ahead;
     PUT "/v1/arrivals/{id}/parts/layer" Agents Stream arrivals::receive_layer;
     PUT "/v1/arrivals/{id}/parts/volume/{name}" Agents Stream arrivals::receive_volume;
+    POST "/v1/arrivals/{id}/prepare" Agents Nothing arrivals::prepare;
     POST "/v1/arrivals/{id}/restore" Agents Nothing arrivals::restore;
     GET "/v1/arrivals/{id}/restored" Agents Nothing arrivals::restored;
     POST "/v1/arrivals/{id}/release" Both Document arrivals::release;

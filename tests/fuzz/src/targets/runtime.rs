@@ -14,12 +14,14 @@ pub fn note(text: &[u8]) {
 
 /// Genuine notes.
 pub fn notes() -> Vec<Vec<u8>> {
-    [false, true]
-        .map(|restored| {
-            serde_json::to_vec(&Note { image: "/run/in-1".into(), restored, limit: None })
-                .expect("a note is written")
-        })
+    let note = |restored, given_up| Note { given_up, ..note_of("/run/in-1", restored) };
+    [note(false, false), note(true, false), note(false, true)]
+        .map(|note| serde_json::to_vec(&note).expect("a note is written"))
         .into()
+}
+
+fn note_of(image: &str, restored: bool) -> Note {
+    Note { image: image.into(), restored, limit: None, awaited: None, given_up: false }
 }
 
 /// Reads a call, its arguments parted by zeros as the kernel shows them.
@@ -28,9 +30,14 @@ pub fn call(data: &[u8]) {
         data.split(|byte| *byte == 0).map(|one| OsString::from_vec(one.to_vec())).collect();
     assert_eq!(decide(&arguments, None), Call::Pass, "nothing is changed without a note");
     for restored in [false, true] {
-        let note = Note { image: "/image".into(), restored, limit: None };
+        let note = note_of("/image", restored);
+        if let Call::Restore(_) | Call::Nothing = decide(&arguments, Some(&note)) {
+            let given_up = Note { given_up: true, ..note.clone() };
+            assert_eq!(decide(&arguments, Some(&given_up)), Call::Refuse);
+        }
         match (decide(&arguments, Some(&note)), parse(&arguments)) {
             (Call::Pass, _) => {}
+            (Call::Refuse, _) => panic!("nothing was given up"),
             (Call::Nothing, told) => assert!(restored && told.is_some_and(|(command, _)| command == "start")),
             (Call::Restore(rest), Some((command, container))) => {
                 assert!(!restored && command == "create");
