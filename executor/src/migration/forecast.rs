@@ -1,4 +1,5 @@
-//! What a move is going to cost: a line through what moves cost that were measured, corrected by what the pair's own have cost.
+//! What a move is going to cost: a line through what moves cost that were measured, corrected by what those of the pair have cost
+//! that were most like it.
 
 use serde::{Deserialize, Serialize};
 use sterna_core::continuum::ServiceName;
@@ -49,13 +50,18 @@ const OPENING: f64 = 30.0;
 /// other images, and a share of its memory.
 const LEFT: (f64, f64) = (1_048_576.0, 0.02);
 
+/// Past moves that a prediction rests on: the most alike, or the newest.
+const FEW: usize = 3;
+
 fn line((constant, per_mib): (f64, f64), memory: Bytes) -> f64 {
     constant + per_mib * memory.0 as f64 / 1_048_576.0
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
+/// The middle of the first few values.
+fn middle(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut few: Vec<f64> = values.take(FEW).collect();
+    few.sort_by(f64::total_cmp);
+    few.get(few.len() / 2).copied()
 }
 
 /// The time that one phase took, in milliseconds, and what it sent.
@@ -100,35 +106,50 @@ impl<'a> Past<'a> {
     }
 }
 
+/// Moves with those first that are most like one of a service: its own, then with memory that crossed when this one's does, then
+/// of nearly the same size. Among equals the newest, as they come in.
+fn most_alike<'a, 'b>(moved: &'b [Past<'a>], service: &ServiceName, load: Load) -> Vec<&'b Past<'a>> {
+    let size = |load: Load| (load.memory.0.max(1) as f64).log2();
+    let mut sorted: Vec<&Past<'_>> = moved.iter().collect();
+    sorted.sort_by(|a, b| {
+        let other = |one: &Past<'_>| (one.report.service != *service, one.load.crosses != load.crosses);
+        let far = |one: &Past<'_>| (size(one.load) - size(load)).abs();
+        other(a).cmp(&other(b)).then(far(a).total_cmp(&far(b)))
+    });
+    sorted
+}
+
 /// Predicts a move of a service from what it has to carry and the reports of past moves between the same two nodes, newest
 /// first. What is being sent ahead just now tells more than they do.
 pub fn predict(service: &ServiceName, load: Load, past: &[Report], seen: &Rounds) -> Forecast {
     let moved: Vec<Past<'_>> = past.iter().filter_map(Past::of).collect();
-    let middle = |of: &dyn Fn(&Past<'_>) -> Option<f64>| median(moved.iter().filter_map(of).collect());
-    let together = |phases: &[Phase], without: f64| {
-        let sum = |one: &Past<'_>| Some(phases.iter().filter_map(|phase| one.took(*phase)).sum());
-        middle(&sum).unwrap_or(without)
+    let alike = most_alike(&moved, service, load);
+    let scaled = |phase, model| {
+        let scale = middle(alike.iter().filter_map(|one| one.scale(phase, model))).unwrap_or(1.0);
+        line(model, load.memory) * scale
     };
-    let link = seen.rate().or_else(|| middle(&|one: &Past<'_>| one.rate())).unwrap_or(LINK);
-    let dump = line(DUMP, load.memory) * middle(&|one| one.scale(Phase::Dumped, DUMP)).unwrap_or(1.0);
-    let restore =
-        line(RESTORE, load.memory) * middle(&|one| one.scale(Phase::Restored, RESTORE)).unwrap_or(1.0);
+    let together = |phases: &[Phase], without: f64| {
+        let sum = |one: &&Past<'_>| phases.iter().filter_map(|phase| one.took(*phase)).sum();
+        middle(alike.iter().map(sum)).unwrap_or(without)
+    };
+    let link = seen.rate().or_else(|| middle(moved.iter().filter_map(Past::rate))).unwrap_or(LINK);
+    let (dump, restore) = (scaled(Phase::Dumped, DUMP), scaled(Phase::Restored, RESTORE));
     let around = together(&[Phase::Frozen, Phase::Verified, Phase::Committed, Phase::Released], AROUND);
     let beside = together(&[Phase::Checked, Phase::Reserved, Phase::Cleaned], BESIDE);
     let memory = load.memory.0 as f64;
     let (left, ahead) = match load.crosses {
         Memory::WhileFrozen => (memory, 0.0),
         Memory::Ahead => {
-            let alike = |one: &&Past<'_>| one.load.crosses == Memory::Ahead;
+            let also_ahead = |one: &&&Past<'_>| one.load.crosses == Memory::Ahead;
+            let own = |one: &&&Past<'_>| one.report.service == *service;
             // How much a service writes is its own; other services are all that is known of one that never moved.
-            let own = moved.iter().filter(alike).filter(|one| one.report.service == *service);
-            let own = median(own.filter_map(Past::left).collect());
-            let share = |one: &Past<'_>| Some(one.left()? / one.load.memory.0.max(1) as f64);
-            let others = || Some(median(moved.iter().filter(alike).filter_map(share).collect())? * memory);
+            let own = || middle(alike.iter().filter(also_ahead).filter(own).filter_map(|one| one.left()));
+            let share = |one: &&Past<'_>| Some(one.left()? / one.load.memory.0.max(1) as f64);
+            let others = || Some(middle(alike.iter().filter(also_ahead).filter_map(share))? * memory);
             let left = seen
                 .left()
                 .map(|left| LEFT.0 + left.0 as f64)
-                .or(own)
+                .or_else(own)
                 .or_else(others)
                 .unwrap_or(LEFT.0 + LEFT.1 * memory);
             (left.min(memory), memory)
@@ -213,10 +234,38 @@ mod tests {
     #[test]
     fn past_moves_of_the_pair_correct_it() {
         let plain = redis(load(64), &[]).cost.downtime.as_f64() - OPENING;
-        let learnt = redis(load(64), &[whole(2.0), whole(2.0), whole(9.0)]);
-        assert_eq!(learnt.learnt_from, 3);
+        let learnt = redis(load(64), &[whole(2.0), whole(9.0), whole(2.0), whole(9.0), whole(9.0)]);
+        assert_eq!(learnt.learnt_from, 5);
         let ratio = (learnt.cost.downtime.as_f64() - OPENING) / plain;
-        assert!((ratio - 2.0).abs() < 0.01, "the median counts, not the odd one: {ratio}");
+        assert!((ratio - 2.0).abs() < 0.01, "the newest few count, and not the odd one of them: {ratio}");
+    }
+
+    #[test]
+    fn the_moves_most_alike_count() {
+        let of = |service: &str, slower, load: Load| Report {
+            service: service.into(),
+            ..report(slower, load, load.memory)
+        };
+        let past = [
+            of("nginx", 9.0, load(1024)),
+            of("nginx", 9.0, ahead(64)),
+            of("nginx", 3.0, load(64)),
+            of("nginx", 3.0, load(70)),
+            of("nginx", 3.0, load(60)),
+            of("nginx", 9.0, load(4)),
+        ];
+        let ratio = |past: &[Report]| {
+            // What the link carries is learnt from the newest moves, whatever they moved.
+            let sent = OPENING
+                + 64.0 * 1_048_576.0 / middle(past.iter().filter_map(|one| Past::of(one)?.rate())).unwrap();
+            let memory = Bytes::from_mib(64);
+            (redis(load(64), past).cost.downtime.as_f64() - sent)
+                / (line(DUMP, memory) + line(RESTORE, memory) + AROUND)
+        };
+        assert!((ratio(&past) - 3.0).abs() < 0.01, "{}", ratio(&past));
+        let own = of("redis", 5.0, load(256));
+        let with_own = [&past[..], &[own.clone(), own.clone(), own]].concat();
+        assert!((ratio(&with_own) - 5.0).abs() < 0.01, "its own count most: {}", ratio(&with_own));
     }
 
     #[test]
