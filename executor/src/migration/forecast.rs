@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use sterna_core::continuum::ServiceName;
+use sterna_core::cost::{self, AROUND, BESIDE, DUMP, Line, OPENING, RESTORE};
 use sterna_core::plan::MoveCost;
 use sterna_policies::policy::Memory;
 use sterna_policies::quantity::{Bytes, Millis};
@@ -34,27 +35,16 @@ pub struct Forecast {
     pub learnt_from: usize,
 }
 
-/// Milliseconds of a dump and of a restore, each a constant part and a part per MiB: measured with CRIU 4.2.1 by runc on an idle
-/// machine of two cores, from 4 MiB to 1 GiB.
-const DUMP: (f64, f64) = (300.0, 0.5);
-const RESTORE: (f64, f64) = (350.0, 0.5);
-/// Freezing, proving, committing, releasing together: measured, as above.
-const AROUND: f64 = 100.0;
-/// Checking, reserving, and cleaning up after it: measured, as above.
-const BESIDE: f64 = 700.0;
 /// What crosses between two nodes of one machine in a millisecond: 190 MiB/s, measured at 256 MiB of memory.
 const LINK: f64 = 190.0 * 1048.576;
-/// Opening the stream and comparing what was sent ahead, in milliseconds: measured, as above.
-const OPENING: f64 = 30.0;
-/// What crosses while a service is frozen whose memory was sent ahead, where nothing is known of how much it writes: CRIU's
-/// other images, and a share of its memory.
-const LEFT: (f64, f64) = (1_048_576.0, 0.02);
-
+/// Bytes of CRIU's images without the pages, packed: measured with a service of one process.
+const OTHER_IMAGES: f64 = 262_144.0;
 /// Past moves that a prediction rests on: the most alike, or the newest.
 const FEW: usize = 3;
 
-fn line((constant, per_mib): (f64, f64), memory: Bytes) -> f64 {
-    constant + per_mib * memory.0 as f64 / 1_048_576.0
+/// In milliseconds.
+fn line(line: Line, memory: Bytes) -> f64 {
+    line.at(memory).as_f64()
 }
 
 /// The middle of the first few values.
@@ -87,14 +77,15 @@ impl<'a> Past<'a> {
     }
 
     /// How much longer a phase took than a line through other machines' moves says.
-    fn scale(&self, wanted: Phase, model: (f64, f64)) -> Option<f64> {
+    fn scale(&self, wanted: Phase, model: Line) -> Option<f64> {
         Some(self.took(wanted)? / line(model, self.load.memory))
     }
 
     /// What crossed the link in a millisecond, where it was enough to tell.
     fn rate(&self) -> Option<f64> {
         let rate = |(took, bytes): (f64, Bytes)| {
-            (bytes >= TELLING && took > OPENING).then(|| bytes.0 as f64 / (took - OPENING))
+            let crossing = took - OPENING.as_f64();
+            (bytes >= TELLING && crossing > 0.0).then(|| bytes.0 as f64 / crossing)
         };
         let frozen = phase(self.report, Phase::Transferred).and_then(rate);
         frozen.or_else(|| phase(self.report, Phase::Synced).and_then(rate))
@@ -128,9 +119,9 @@ pub fn predict(service: &ServiceName, load: Load, past: &[Report], seen: &Rounds
         let scale = middle(alike.iter().filter_map(|one| one.scale(phase, model))).unwrap_or(1.0);
         line(model, load.memory) * scale
     };
-    let together = |phases: &[Phase], without: f64| {
+    let together = |phases: &[Phase], without: Millis| {
         let sum = |one: &&Past<'_>| phases.iter().filter_map(|phase| one.took(*phase)).sum();
-        middle(alike.iter().map(sum)).unwrap_or(without)
+        middle(alike.iter().map(sum)).unwrap_or_else(|| without.as_f64())
     };
     let link = seen.rate().or_else(|| middle(moved.iter().filter_map(Past::rate))).unwrap_or(LINK);
     let (dump, restore) = (scaled(Phase::Dumped, DUMP), scaled(Phase::Restored, RESTORE));
@@ -148,14 +139,14 @@ pub fn predict(service: &ServiceName, load: Load, past: &[Report], seen: &Rounds
             let others = || Some(middle(alike.iter().filter(also_ahead).filter_map(share))? * memory);
             let left = seen
                 .left()
-                .map(|left| LEFT.0 + left.0 as f64)
+                .map(|left| OTHER_IMAGES + left.0 as f64)
                 .or_else(own)
                 .or_else(others)
-                .unwrap_or(LEFT.0 + LEFT.1 * memory);
+                .unwrap_or(cost::left(load.memory).0 as f64);
             (left.min(memory), memory)
         }
     };
-    let downtime = around + dump + OPENING + left / link + restore;
+    let downtime = around + dump + OPENING.as_f64() + left / link + restore;
     let before = (load.files.0 + load.image.0) as f64 + ahead;
     // At most 2^63 nanoseconds in a float that is no longer than that.
     let millis = |value: f64| Millis::from_micros((value * 1e6) as i64);
@@ -198,10 +189,10 @@ mod tests {
         Report {
             phases: vec![
                 record(Phase::Dumped, line(DUMP, memory) * slower, Bytes::ZERO),
-                record(Phase::Transferred, OPENING + left.0 as f64 / LINK * slower, left),
+                record(Phase::Transferred, OPENING.as_f64() + left.0 as f64 / LINK * slower, left),
                 record(Phase::Restored, line(RESTORE, memory) * slower, Bytes::ZERO),
-                record(Phase::Released, AROUND * slower, Bytes::ZERO),
-                record(Phase::Cleaned, BESIDE * slower, Bytes::ZERO),
+                record(Phase::Released, AROUND.as_f64() * slower, Bytes::ZERO),
+                record(Phase::Cleaned, BESIDE.as_f64() * slower, Bytes::ZERO),
             ],
             load: Some(load),
             ..Report::example(MigrationId::new())
@@ -216,9 +207,11 @@ mod tests {
     fn without_past_moves_it_rests_on_measured_constants() {
         let forecast = redis(load(0), &[]);
         assert_eq!(forecast.learnt_from, 0);
-        assert_eq!(forecast.cost.downtime.as_f64().round(), 780.0);
+        let constant =
+            line(DUMP, Bytes::ZERO) + OPENING.as_f64() + line(RESTORE, Bytes::ZERO) + AROUND.as_f64();
+        assert_eq!(forecast.cost.downtime.as_f64().round(), constant.round());
         let bigger = redis(load(1024), &[]);
-        assert!(bigger.cost.downtime.as_f64() > 6000.0 && bigger.cost.duration > bigger.cost.downtime);
+        assert!(bigger.cost.downtime.as_f64() > 5000.0 && bigger.cost.duration > bigger.cost.downtime);
         assert_eq!(bigger.cost.bytes, Bytes::from_mib(1024));
     }
 
@@ -233,10 +226,10 @@ mod tests {
 
     #[test]
     fn past_moves_of_the_pair_correct_it() {
-        let plain = redis(load(64), &[]).cost.downtime.as_f64() - OPENING;
+        let plain = redis(load(64), &[]).cost.downtime.as_f64() - OPENING.as_f64();
         let learnt = redis(load(64), &[whole(2.0), whole(9.0), whole(2.0), whole(9.0), whole(9.0)]);
         assert_eq!(learnt.learnt_from, 5);
-        let ratio = (learnt.cost.downtime.as_f64() - OPENING) / plain;
+        let ratio = (learnt.cost.downtime.as_f64() - OPENING.as_f64()) / plain;
         assert!((ratio - 2.0).abs() < 0.01, "the newest few count, and not the odd one of them: {ratio}");
     }
 
@@ -256,11 +249,11 @@ mod tests {
         ];
         let ratio = |past: &[Report]| {
             // What the link carries is learnt from the newest moves, whatever they moved.
-            let sent = OPENING
+            let sent = OPENING.as_f64()
                 + 64.0 * 1_048_576.0 / middle(past.iter().filter_map(|one| Past::of(one)?.rate())).unwrap();
             let memory = Bytes::from_mib(64);
             (redis(load(64), past).cost.downtime.as_f64() - sent)
-                / (line(DUMP, memory) + line(RESTORE, memory) + AROUND)
+                / (line(DUMP, memory) + line(RESTORE, memory) + AROUND.as_f64())
         };
         assert!((ratio(&past) - 3.0).abs() < 0.01, "{}", ratio(&past));
         let own = of("redis", 5.0, load(256));
@@ -284,15 +277,17 @@ mod tests {
         };
         let left = |past: &[Report]| {
             let downtime = redis(ahead(64), past).cost.downtime.as_f64();
-            let rest =
-                AROUND + OPENING + line(DUMP, Bytes::from_mib(64)) + line(RESTORE, Bytes::from_mib(64));
+            let rest = AROUND.as_f64()
+                + OPENING.as_f64()
+                + line(DUMP, Bytes::from_mib(64))
+                + line(RESTORE, Bytes::from_mib(64));
             ((downtime - rest) * LINK / 1_048_576.0).round()
         };
         assert_eq!(left(&[of("nginx", 32)]), 32.0);
         assert_eq!(left(&[of("nginx", 32), of("redis", 9), of("nginx", 32)]), 9.0);
         assert_eq!(
             left(&[whole(1.0)]),
-            (LEFT.0 / 1_048_576.0 + LEFT.1 * 64.0).round(),
+            (cost::left(Bytes::from_mib(64)).0 as f64 / 1_048_576.0).round(),
             "it was sent while frozen"
         );
     }

@@ -10,7 +10,8 @@
 //! | [`observation`] | what was seen at one instant, with age and source |
 //! | [`history`] | what a decision remembers of earlier ones |
 //! | [`placement`] | where: evaluation, exclusion, the assignment model, its exact solution |
-//! | [`planning`] | in which order, and what each move is predicted to cost |
+//! | [`planning`] | in which order |
+//! | [`cost`] | what a move is predicted to cost |
 //! | [`gate`] | when: least gain, residency, cooldown |
 //! | [`checker`] | the independent judge of plans |
 //! | [`mod@decide`] | the one function that ties everything |
@@ -24,6 +25,7 @@
 
 pub mod checker;
 pub mod continuum;
+pub mod cost;
 pub mod decide;
 pub mod explain;
 pub mod gate;

@@ -1,30 +1,20 @@
 //! In which order to move: waves that are feasible at every instant, and what each move is predicted to cost.
 
 use sterna_policies::policy::Policy;
-use sterna_policies::quantity::{Bytes, MibPerSecond, Millis};
+use sterna_policies::quantity::{MibPerSecond, Millis};
 
 use crate::continuum::SiteName;
+use crate::cost;
 use crate::observation::Observation;
 use crate::placement::evaluate::Evaluator;
 use crate::placement::model::{Load, Room};
-use crate::placement::numbers::narrow;
 use crate::plan::{Move, MoveCost};
 
-/// Time of a dump, apart from its size. This and the next three were measured with CRIU 4.2 and runc 1.3 into memory, on nested
-/// Docker engines, from 4 MiB to 1 GiB: dump `0.3 s + 0.5 ms/MiB`, restore `0.35 s + 0.5 ms/MiB`.
-const DUMP: Millis = Millis::from_micros(300_000_000);
-const DUMP_PER_MIB: Millis = Millis::from_micros(500_000);
-const RESTORE: Millis = Millis::from_micros(350_000_000);
-const RESTORE_PER_MIB: Millis = Millis::from_micros(500_000);
 /// Between nodes of one site, where inventories name no link: a gigabit network is assumed.
 const WITHIN_SITE: MibPerSecond = MibPerSecond::from_micros(119_209_290);
 /// Between sites without a link in the inventory: 100 Mbit/s and 50 ms are assumed.
 const UNKNOWN_LINK: (MibPerSecond, Millis) =
     (MibPerSecond::from_micros(11_920_929), Millis::from_micros(50_000_000));
-/// Round trips of a migration's phases besides its data: check, reserve, sync, certificate, release, clean.
-const ROUND_TRIPS: i64 = 6;
-const MIB: i128 = 1 << 20;
-
 /// A service's number with the numbers of the nodes that it leaves and goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Step {
@@ -95,32 +85,23 @@ pub fn moves(
                 to: evaluator.nodes[step.to].0.clone(),
                 method: policy.migration.method,
                 wave,
-                predicted: cost(observation, evaluator, *step),
+                predicted: cost(observation, evaluator, policy, *step),
             });
         }
     }
     moves
 }
 
-/// What a step is predicted to cost: dump, transfer and restore while the service stands still.
+/// What a step is predicted to cost.
 ///
 /// The bytes are the memory that the service holds now, or what it asks for where that is not known.
-fn cost(observation: &Observation, evaluator: &Evaluator<'_>, step: Step) -> MoveCost {
+fn cost(observation: &Observation, evaluator: &Evaluator<'_>, policy: &Policy, step: Step) -> MoveCost {
     let (name, service) = evaluator.services[step.service];
-    let bytes = observation.memory.get(name).copied().unwrap_or(service.memory);
+    let memory = observation.memory.get(name).copied().unwrap_or(service.memory);
     let (from, to) = (&evaluator.nodes[step.from].1.site, &evaluator.nodes[step.to].1.site);
-    let (bandwidth, rtt) = path(observation, from, to);
-    let per_mib = |span: Millis| i128::from(span.as_micros()) * i128::from(bytes.0) / MIB;
-    let dump = i128::from(DUMP.as_micros()) + per_mib(DUMP_PER_MIB);
-    let restore = i128::from(RESTORE.as_micros()) + per_mib(RESTORE_PER_MIB);
-    let transfer = transfer(bytes, bandwidth) + i128::from(rtt.as_micros());
-    let downtime = dump + transfer + restore;
-    let duration = downtime + i128::from(rtt.as_micros()) * i128::from(ROUND_TRIPS);
-    MoveCost {
-        downtime: Millis::from_micros(narrow(downtime)),
-        duration: Millis::from_micros(narrow(duration)),
-        bytes,
-    }
+    let (link, rtt) = path(observation, from, to);
+    let bandwidth = policy.migration.bandwidth.map_or(link, |most| most.min(link));
+    cost::of_move(memory, policy.migration.memory, bandwidth, rtt)
 }
 
 fn path(observation: &Observation, from: &SiteName, to: &SiteName) -> (MibPerSecond, Millis) {
@@ -128,11 +109,4 @@ fn path(observation: &Observation, from: &SiteName, to: &SiteName) -> (MibPerSec
         return (WITHIN_SITE, Millis::ZERO);
     }
     observation.continuum.link(from, to).map_or(UNKNOWN_LINK, |link| (link.bandwidth, link.rtt))
-}
-
-/// Time to send some bytes, in nanoseconds.
-fn transfer(bytes: Bytes, bandwidth: MibPerSecond) -> i128 {
-    // bytes / (millionths of MiB per second * 2^20 / 1e6) seconds, times 1e9.
-    let rate = i128::from(bandwidth.as_micros().max(1)) * MIB;
-    i128::from(bytes.0) * 1_000_000_000_000_000 / rate
 }
