@@ -101,6 +101,8 @@ pub enum Point {
     Corrupt(Carried),
     /// A stream ends before its end.
     Truncate(Carried),
+    /// The connection of a stream breaks, once much of it has crossed, or all but its end.
+    Break(Carried),
     /// A call is made again after its answer has come.
     Duplicate(Call),
     /// A call is made twice at once.
@@ -205,7 +207,11 @@ impl Point {
         }
         all.extend(UNDOS.into_iter().flat_map(|undo| [Self::BeforeUndo(undo), Self::DoneUndo(undo)]));
         all.extend(AtArrival::ALL.map(Self::Arrival));
-        all.extend(Carried::ALL.into_iter().flat_map(|part| [Self::Corrupt(part), Self::Truncate(part)]));
+        all.extend(
+            Carried::ALL
+                .into_iter()
+                .flat_map(|part| [Self::Corrupt(part), Self::Truncate(part), Self::Break(part)]),
+        );
         all.extend(
             Call::ALL
                 .into_iter()
@@ -228,6 +234,7 @@ impl fmt::Display for Point {
             Self::Arrival(at) => format!("arrival-{}", at.name()),
             Self::Corrupt(part) => format!("corrupt:{}", part.name()),
             Self::Truncate(part) => format!("truncate:{}", part.name()),
+            Self::Break(part) => format!("break:{}", part.name()),
             Self::Duplicate(call) => format!("duplicate:{}", call.name()),
             Self::Race(call) => format!("race:{}", call.name()),
             Self::DropAnswer(call) => format!("drop-answer:{}", call.name()),

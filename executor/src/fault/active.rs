@@ -1,9 +1,11 @@
 //! What there is only with the feature `faults`: waiting at points, and doing damage.
 
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes as Data;
+use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _};
 use sterna_policies::quantity::{Bytes, Millis};
 
@@ -24,6 +26,8 @@ const REACHED: &str = "reached";
 /// Longest time to stand at a point: whoever armed it may have died.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(3);
+/// How much of a stream crosses before its connection breaks.
+const BREAKS: usize = 32 << 20;
 
 /// Whether this point is armed; then it no longer is, and `reached` says so.
 fn take(folder: &Path, point: Point) -> bool {
@@ -133,20 +137,24 @@ impl<R: Register> Register for Pointed<R> {
     }
 }
 
-/// A stream on which a byte may go wrong, or the end be lost. The other end sees a stream that ends in order.
-pub fn spoil<E, S: Stream<Item = Result<Data, E>>>(
+/// A stream on which a byte may go wrong, the end be lost, or the connection. Where only the end is lost the other end sees a
+/// stream that ends in order.
+pub fn spoil<S: Stream<Item = io::Result<Data>> + Send + 'static>(
     part: &Part,
     stream: S,
-) -> impl Stream<Item = Result<Data, E>> + use<E, S> {
+) -> BoxStream<'static, io::Result<Data>> {
     let carried = match part {
         Part::Memory => Carried::Memory,
         Part::Ahead => Carried::Ahead,
         Part::Layer => Carried::Layer,
         Part::Volume(_) => Carried::Volume,
     };
+    if strikes(Point::Break(carried)) {
+        return breaking(stream, BREAKS).boxed();
+    }
     let corrupt = strikes(Point::Corrupt(carried));
     let truncate = !corrupt && strikes(Point::Truncate(carried));
-    damaged(stream, corrupt, truncate)
+    damaged(stream, corrupt, truncate).boxed()
 }
 
 fn damaged<E>(
@@ -168,6 +176,28 @@ fn damaged<E>(
         }
         Ok(piece)
     })
+}
+
+/// A stream whose connection breaks in the piece with this byte, or in its last.
+fn breaking(
+    stream: impl Stream<Item = io::Result<Data>> + Send + 'static,
+    breaks: usize,
+) -> impl Stream<Item = io::Result<Data>> + Send + 'static {
+    let pieces = stream.boxed().peekable();
+    let until = futures_util::stream::unfold(Some((pieces, 0)), move |left| async move {
+        let (mut pieces, passed) = left?;
+        let mut piece = match pieces.next().await? {
+            Ok(piece) => piece,
+            Err(error) => return Some((Err(error), None)),
+        };
+        let passed = passed + piece.len();
+        let breaks = passed >= breaks || std::pin::Pin::new(&mut pieces).peek().await.is_none();
+        if breaks {
+            piece.truncate(piece.len() / 2);
+        }
+        Some((Ok(piece), (!breaks).then_some((pieces, passed))))
+    });
+    until.chain(futures_util::stream::once(async { Err(io::ErrorKind::ConnectionReset.into()) }))
 }
 
 /// Which call a request makes; `None` for those that no fault is named for.
@@ -250,6 +280,18 @@ mod tests {
         assert_eq!(through(false, false).await, b"abcdefgh");
         assert_eq!(through(true, false).await, b"absdefgh");
         assert_eq!(through(false, true).await, b"ab");
+    }
+
+    #[tokio::test]
+    async fn a_stream_breaks_once_much_of_it_has_crossed_or_at_its_end() {
+        for (breaks, whole) in [(1, "ab"), (5, "abcdef"), (100, "abcdef")] {
+            let pieces = ["abcd", "efgh"].map(|piece| Ok::<_, io::Error>(Data::from(piece)));
+            let all = breaking(futures_util::stream::iter(pieces), breaks);
+            let mut all: Vec<_> = all.take(3).collect().await;
+            assert_eq!(all.pop().unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+            let crossed: Vec<u8> = all.into_iter().flat_map(Result::unwrap).collect();
+            assert_eq!(crossed, whole.as_bytes());
+        }
     }
 
     #[test]

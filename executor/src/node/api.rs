@@ -1,9 +1,12 @@
 //! What goes over the wire between scheduler and agents, and between agents.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sterna_core::continuum::{NodeName, Run, ServiceName};
 use sterna_policies::quantity::{Bytes, Cores};
+use uuid::Uuid;
 
 use crate::engine::processes::Tree;
 use crate::identity::Sealed;
@@ -194,6 +197,25 @@ impl Part {
             Self::Layer => "layer".to_owned(),
             Self::Volume(name) => format!("volume/{name}"),
         }
+    }
+}
+
+/// One try to send a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StreamId(Uuid);
+
+impl StreamId {
+    /// A new one.
+    #[expect(clippy::new_without_default, reason = "each call gives another value")]
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bollard::models::ContainerCreateBody;
+use bytes::Bytes as Data;
+use futures_util::{Stream, StreamExt as _};
 use sterna_policies::quantity::Bytes;
 use thiserror::Error;
-use tokio::io::AsyncRead;
 use tokio::sync::OwnedMutexGuard;
-use tokio_util::io::SyncIoBridge;
+use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::engine::criu;
 use crate::engine::docker::{Early, Engine, EngineError, destination_body};
@@ -23,10 +24,10 @@ use crate::migration::finding::{Code, Finding, Subject};
 use crate::migration::holding::{Answer, Call, Holding, Refusal, answer};
 use crate::migration::order::MigrationId;
 use crate::transfer::ahead;
-use crate::transfer::manifest::Received;
+use crate::transfer::manifest::Digest;
 use crate::transfer::receive::{Allowance, receive};
 
-use super::api::{Arriving, NodeFacts, Part, Reservation, Verdict};
+use super::api::{Arriving, NodeFacts, Part, Reservation, StreamId, Verdict};
 use super::precheck;
 use super::precheck::description::taken_ports;
 use super::staging::{self, private_folder};
@@ -35,6 +36,8 @@ use super::traffic::Traffic;
 
 mod ownership;
 mod restoring;
+mod streams;
+use self::streams::Streams;
 pub use ownership::SettleError;
 use restoring::by_restore;
 
@@ -72,6 +75,14 @@ pub enum ArrivalError {
     /// As many services as may are on their way in.
     #[error("{0} services are on their way in already, as many as may be: try again later")]
     Busy(usize),
+    /// An earlier stream into the same part has not ended yet.
+    #[error("{part} of migration {id} is being received: try again later")]
+    Receiving {
+        /// The migration.
+        id: MigrationId,
+        /// The part, as it stands in a path.
+        part: String,
+    },
     /// CRIU could not restore.
     #[error("the restore failed: {engine}; CRIU says: {criu}")]
     Restore {
@@ -111,10 +122,9 @@ pub struct Arrivals {
     turns: Arc<Mutex<Turns>>,
     /// When something was last heard about a migration.
     heard: Arc<Mutex<HashMap<MigrationId, Instant>>>,
-    /// What is known of the files that were received. Without it they are read again.
-    received: Arc<Mutex<HashMap<(MigrationId, Part), Received>>>,
     /// Starts whose runtime waits for the image.
     early: Arc<Mutex<HashMap<MigrationId, Early>>>,
+    streams: Streams,
     traffic: Traffic,
 }
 
@@ -127,9 +137,9 @@ impl Arrivals {
         credentials: Credentials,
         limit: usize,
     ) -> Self {
-        let (turns, heard, received, early) = <_>::default();
+        let (turns, heard, early, streams) = <_>::default();
         let traffic = Traffic::default();
-        Self { engine, store, staging, credentials, limit, turns, heard, received, early, traffic }
+        Self { engine, store, staging, credentials, limit, turns, heard, early, streams, traffic }
     }
 
     /// Has fronts told of what runs here.
@@ -271,18 +281,17 @@ impl Arrivals {
     /// Takes in a part of the service.
     ///
     /// # Errors
-    /// When the stream is corrupt, or a file can't be written.
+    /// When the stream is corrupt, breaks or was ended, or a file can't be written.
     pub async fn receive(
         &self,
         id: MigrationId,
         part: &Part,
-        input: impl AsyncRead + Send + Unpin + 'static,
+        stream: StreamId,
+        input: impl Stream<Item = io::Result<Data>> + Send + Unpin + 'static,
     ) -> Result<(), ArrivalError> {
         let arrival = self.known(id, Call::Receive)?;
         // Two streams into the same files would spoil each other.
-        let busy =
-            || ArrivalError::Wrong(format!("{} of migration {id} is being received already", part.path()));
-        let turn = self.turn_of(format!("{id}/{}", part.path())).try_lock_owned().map_err(|_| busy())?;
+        let (mut turn, ended) = self.streams.begin(id, part, stream)?;
         let root = match part {
             Part::Memory => {
                 // It was made with the reservation, but lies in memory: a restart of the node took it.
@@ -312,27 +321,44 @@ impl Arrivals {
                     .folder
             }
         };
+        // What is cut off is shorter than its own frames say.
+        let input = StreamReader::new(Box::pin(input.take_until(ended.cancelled_owned())));
         let input = SyncIoBridge::new(input);
         let allowance = allowance(part, &arrival.reservation);
-        let mut received = self.received().remove(&(id, part.clone())).unwrap_or_default();
         let ahead = *part == Part::Ahead;
         let taken = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
             let input = std::io::BufReader::with_capacity(READ, input);
             if ahead {
-                ahead::receive(input, &root, allowance).map(|_| received)
+                ahead::receive(input, &root, allowance)
             } else {
-                receive(input, &root, &mut received, allowance).map(|_| received)
+                receive(input, &root, turn.received(), allowance)
             }
         })
         .await;
-        let received = taken
-            .map_err(|error| {
-                ArrivalError::Wrong(format!("taking in {} was cut short: {error}", part.path()))
-            })?
-            .map_err(file(format!("taking in {}", part.path())))?;
-        self.received().insert((id, part.clone()), received);
+        let what = || format!("taking in {}", part.path());
+        taken
+            .map_err(|error| ArrivalError::Wrong(format!("{} was cut short: {error}", what())))?
+            .map_err(file(what()))?;
         Ok(())
+    }
+
+    /// Ends a stream, also one that has not come yet. Gives how far it came: the hash of its headers up to the last frame that was
+    /// acted on; of memory that is sent ahead, the chain. `None` where that is not known.
+    ///
+    /// # Errors
+    /// When the stream does not end.
+    pub async fn end(
+        &self,
+        id: MigrationId,
+        part: &Part,
+        stream: StreamId,
+    ) -> Result<Option<Digest>, ArrivalError> {
+        self.known(id, Call::Receive)?;
+        let turn = self.streams.end(id, part, stream).await?;
+        if *part == Part::Ahead {
+            return ahead::there(&self.ahead(id)).map_err(file("what was sent ahead can't be read"));
+        }
+        Ok(turn.of(stream).and_then(|received| received.headers()))
     }
 
     /// What is known here of a migration.
@@ -355,7 +381,7 @@ impl Arrivals {
         let _turn = self.turn(id).await;
         let arrival = self.store.arrival(id)?;
         let answer = rule(id, arrival.as_ref(), Call::Discard)?;
-        self.forget(id);
+        self.streams.forget(id).await;
         let Some(arrival) = arrival.filter(|_| matches!(answer, Answer::Do(_))) else {
             return self.remove_image(id).await;
         };
@@ -393,15 +419,6 @@ impl Arrivals {
             staging::shred(folder).await.map_err(file("the memory image can't be removed"))?;
         }
         Ok(())
-    }
-
-    /// Forgets what is known of files of a migration that is over.
-    fn forget(&self, id: MigrationId) {
-        self.received().retain(|(other, _), _| *other != id);
-    }
-
-    fn received(&self) -> MutexGuard<'_, HashMap<(MigrationId, Part), Received>> {
-        self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn early(&self) -> MutexGuard<'_, HashMap<MigrationId, Early>> {

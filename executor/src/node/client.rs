@@ -5,10 +5,11 @@ use futures_util::{Stream, TryStreamExt as _};
 use reqwest::{Body, Method, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use sterna_core::continuum::{NodeName, ServiceName};
-use thiserror::Error;
 use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::io::StreamReader;
 
@@ -17,15 +18,16 @@ use crate::identity::{Credentials, IdentityError, Role, Sealed};
 use crate::migration::order::{MigrationId, Order};
 use crate::migration::report::Event;
 use crate::traffic::announcement::{Announcement, Held};
+use crate::transfer::manifest::Digest;
 
 use super::api::{
     Arriving, Finish, NodeFacts, Part, Problem, ReleaseAnswer, Reservation, Restored, ServiceFacts, Standing,
-    StartService, TOKEN_HEADER, Verdict,
+    StartService, StreamId, TOKEN_HEADER, Verdict,
 };
 use super::assessment::Assessment;
 
 /// An agent did not answer, or answered with an error.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The credentials can't be used.
     #[error(transparent)]
@@ -47,8 +49,10 @@ pub enum ClientError {
         address: String,
         /// What happened.
         reason: String,
+        /// Whether that lies with the link or the agent's being down, so that it may be over in a moment.
+        passes: bool,
     },
-    /// It has no room now.
+    /// What was sent did not come through in time, or it has no room now.
     #[error("the agent of node `{node}` says: {reason}")]
     Busy {
         /// The node.
@@ -66,6 +70,44 @@ pub enum ClientError {
     },
 }
 
+impl ClientError {
+    /// Whether it may be over in a moment, though nothing is changed.
+    pub const fn passes(&self) -> bool {
+        match self {
+            Self::Silent { passes, .. } => *passes,
+            Self::Busy { .. } => true,
+            Self::Identity(_) | Self::Address { .. } | Self::Refused { .. } => false,
+        }
+    }
+}
+
+/// Whether an error is one of the link, or of an agent that is down.
+fn of_the_link(error: &reqwest::Error) -> bool {
+    let mut causes = std::iter::successors(Some(error as &(dyn Error + 'static)), |error| (*error).source());
+    error.is_timeout() || causes.any(broke)
+}
+
+/// An error of the system may hold another one, which is not among its sources.
+fn broke(error: &(dyn Error + 'static)) -> bool {
+    if let Some(error) = error.downcast_ref::<hyper::Error>() {
+        return error.is_incomplete_message() || error.is_canceled() || error.is_closed();
+    }
+    let Some(error) = error.downcast_ref::<io::Error>() else { return false };
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+    ) || error.get_ref().is_some_and(|inner| broke(inner))
+}
+
 /// Time for an answer that moves no data.
 const ANSWER: Duration = Duration::from_secs(60);
 /// Most bytes of an answer: several times what a page of migrations takes.
@@ -73,29 +115,32 @@ const LARGEST: usize = 16 << 20;
 /// Most bytes of an event: a report with every reason that there is.
 const LINE: usize = 1 << 20;
 
-/// Reads an answer, or says why it can't be.
-async fn read<T: DeserializeOwned>(mut response: Response) -> Result<T, String> {
+/// Reads an answer, or says why it can't be, and whether that lies with the link.
+async fn read<T: DeserializeOwned>(mut response: Response) -> Result<T, (String, bool)> {
     let mut text = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(|error| chain(&error))? {
+    while let Some(piece) = response.chunk().await.map_err(|error| (chain(&error), of_the_link(&error)))? {
         if text.len() + piece.len() > LARGEST {
-            return Err(format!("its answer is longer than {LARGEST} bytes"));
+            return Err((format!("its answer is longer than {LARGEST} bytes"), false));
         }
         text.extend_from_slice(&piece);
     }
-    serde_json::from_slice(&text).map_err(|error| format!("its answer can't be read: {error}"))
+    serde_json::from_slice(&text).map_err(|error| (format!("its answer can't be read: {error}"), false))
 }
 
 /// The values of an answer that has one on each line, as they come.
-fn lines<T: DeserializeOwned>(response: Response) -> impl Stream<Item = Result<T, std::io::Error>> {
-    let input = StreamReader::new(response.bytes_stream().map_err(std::io::Error::other));
+fn lines<T: DeserializeOwned>(response: Response) -> impl Stream<Item = Result<T, io::Error>> {
+    let input = StreamReader::new(response.bytes_stream().map_err(io::Error::other));
     let lines = FramedRead::new(input, LinesCodec::new_with_max_length(LINE));
     lines
-        .map_err(std::io::Error::other)
-        .and_then(|line: String| async move { serde_json::from_str(&line).map_err(std::io::Error::other) })
+        .map_err(io::Error::other)
+        .and_then(|line: String| async move { serde_json::from_str(&line).map_err(io::Error::other) })
 }
 
 /// Time for which a connection is kept open between calls.
 const KEPT: Duration = Duration::from_secs(15);
+/// Time for which nothing of what was sent on a stream is acknowledged, until its connection is given up: well within a freeze
+/// lease, and longer than a disk at the other end makes it wait.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 
 /// A connection to one agent, kept open between calls.
 #[derive(Debug, Clone)]
@@ -104,6 +149,8 @@ pub struct AgentClient {
     address: String,
     base: String,
     http: reqwest::Client,
+    /// For streams. Another call's answer is waited for, however long the link is away.
+    streams: reqwest::Client,
     resolved: SocketAddr,
     token: Option<String>,
 }
@@ -118,19 +165,23 @@ impl AgentClient {
         let resolved = tokio::net::lookup_host(address).await.map_err(|error| bad(error.to_string()))?.next();
         let resolved = resolved.ok_or_else(|| bad("it has no address".to_owned()))?;
         let host = Role::Agent(node.clone()).host_name();
-        let http = credentials
-            .client()?
-            .resolve(&host, resolved)
-            .tcp_nodelay(true)
-            // Before the agent closes it, so that no call goes into a connection that is being closed.
-            .pool_idle_timeout(KEPT)
-            .build()
-            .map_err(|error| bad(error.to_string()))?;
+        let client = |unacknowledged: Option<Duration>| {
+            let client = credentials
+                .client()?
+                .resolve(&host, resolved)
+                .tcp_nodelay(true)
+                .tcp_user_timeout(unacknowledged)
+                // Before the agent closes it, so that no call goes into a connection that is being closed.
+                .pool_idle_timeout(KEPT);
+            client.build().map_err(|error| bad(error.to_string()))
+        };
+        let (http, streams) = (client(None)?, client(Some(UNACKNOWLEDGED))?);
         Ok(Self {
             node: node.clone(),
             address: address.to_owned(),
             base: format!("https://{host}:{}/v1", resolved.port()),
             http,
+            streams,
             resolved,
             token: None,
         })
@@ -158,7 +209,11 @@ impl AgentClient {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base));
+        self.request_by(&self.http, method, path)
+    }
+
+    fn request_by(&self, client: &reqwest::Client, method: Method, path: &str) -> RequestBuilder {
+        let request = client.request(method, format!("{}{path}", self.base));
         match &self.token {
             Some(token) => request.header(TOKEN_HEADER, token),
             None => request,
@@ -166,11 +221,10 @@ impl AgentClient {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let silent =
-            |reason| ClientError::Silent { node: self.node.clone(), address: self.address.clone(), reason };
-        let answer =
-            crate::fault::call(request).await.ok_or_else(|| silent("the answer was lost".to_owned()))?;
-        let response = answer.map_err(|error| silent(chain(&error)))?;
+        let answer = crate::fault::call(request)
+            .await
+            .ok_or_else(|| self.silent("the answer was lost".to_owned(), true))?;
+        let response = answer.map_err(|error| self.silent(chain(&error), of_the_link(&error)))?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -180,7 +234,7 @@ impl AgentClient {
             Err(_) => format!("HTTP status {status}"),
         };
         let node = self.node.clone();
-        if status == StatusCode::TOO_MANY_REQUESTS {
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) {
             return Err(ClientError::Busy { node, reason });
         }
         Err(ClientError::Refused { node, reason })
@@ -188,11 +242,11 @@ impl AgentClient {
 
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
         let response = self.send(request).await?;
-        read(response).await.map_err(|reason| ClientError::Silent {
-            node: self.node.clone(),
-            address: self.address.clone(),
-            reason,
-        })
+        read(response).await.map_err(|(reason, passes)| self.silent(reason, passes))
+    }
+
+    fn silent(&self, reason: String, passes: bool) -> ClientError {
+        ClientError::Silent { node: self.node.clone(), address: self.address.clone(), reason, passes }
     }
 
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
@@ -238,7 +292,7 @@ impl AgentClient {
     /// As above.
     pub async fn load_image<S>(&self, stream: S) -> Result<(), ClientError>
     where
-        S: Stream<Item = Result<Data, std::io::Error>> + Send + 'static,
+        S: Stream<Item = Result<Data, io::Error>> + Send + 'static,
     {
         self.answer(self.request(Method::PUT, "/images").body(Body::wrap_stream(stream))).await
     }
@@ -309,7 +363,7 @@ impl AgentClient {
     pub async fn events(
         &self,
         id: MigrationId,
-    ) -> Result<impl Stream<Item = Result<Event, std::io::Error>>, ClientError> {
+    ) -> Result<impl Stream<Item = Result<Event, io::Error>>, ClientError> {
         Ok(lines(self.send(self.request(Method::GET, &format!("/migrations/{id}/events"))).await?))
     }
 
@@ -320,7 +374,7 @@ impl AgentClient {
     pub async fn traffic(
         &self,
         services: &[ServiceName],
-    ) -> Result<impl Stream<Item = Result<Announcement, std::io::Error>> + use<>, ClientError> {
+    ) -> Result<impl Stream<Item = Result<Announcement, io::Error>> + use<>, ClientError> {
         let services = services.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(",");
         let request = self.request(Method::GET, "/traffic").query(&[("services", services)]);
         Ok(lines(self.send(request).await?))
@@ -354,12 +408,34 @@ impl AgentClient {
     ///
     /// # Errors
     /// As above; a stream that breaks off or was changed on the way is refused.
-    pub async fn send_part<S>(&self, id: MigrationId, part: &Part, stream: S) -> Result<(), ClientError>
+    pub async fn send_part<S>(
+        &self,
+        id: MigrationId,
+        part: &Part,
+        stream: StreamId,
+        data: S,
+    ) -> Result<(), ClientError>
     where
-        S: Stream<Item = Result<Data, std::io::Error>> + Send + 'static,
+        S: Stream<Item = Result<Data, io::Error>> + Send + 'static,
     {
-        let path = format!("/arrivals/{id}/parts/{}", part.path());
-        self.answer(self.request(Method::PUT, &path).body(Body::wrap_stream(stream))).await
+        let path = format!("/arrivals/{id}/parts/{}/{stream}", part.path());
+        let request = self.request_by(&self.streams, Method::PUT, &path);
+        self.answer(request.body(Body::wrap_stream(data))).await
+    }
+
+    /// Ends a stream that broke, and asks how far it came: the hash of all its headers up to the last frame that was acted on; of
+    /// memory that is sent ahead the chain. `None` where that is not known.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn end_part(
+        &self,
+        id: MigrationId,
+        part: &Part,
+        stream: StreamId,
+    ) -> Result<Option<Digest>, ClientError> {
+        let path = format!("/arrivals/{id}/parts/{}/{stream}", part.path());
+        self.answer(self.request(Method::DELETE, &path).timeout(ANSWER)).await
     }
 
     /// Has a destination make everything ready for the restore but the image, which is still to come. Its files are all there.
@@ -429,7 +505,7 @@ mod tests {
         let answer = |text: String| Response::from(axum::http::Response::new(text));
         assert_eq!(read(answer("[1, 2]".into())).await, Ok(vec![1, 2]));
         let long = format!("\"{}\"", "x".repeat(LARGEST));
-        assert!(read::<String>(answer(long)).await.unwrap_err().contains("longer"));
-        assert!(read::<String>(answer("<html>".into())).await.unwrap_err().contains("can't be read"));
+        assert!(read::<String>(answer(long)).await.unwrap_err().0.contains("longer"));
+        assert!(read::<String>(answer("<html>".into())).await.unwrap_err().0.contains("can't be read"));
     }
 }

@@ -23,7 +23,7 @@ use crate::migration::report::Report;
 use crate::migration::table::Undo;
 use crate::transfer::ahead::Ahead;
 use crate::transfer::hashing::Hashing;
-use crate::transfer::tree::{Sent, Writers};
+use crate::transfer::tree::Writers;
 
 use super::admission::Admission;
 use super::api::{NodeFacts, Part, Reservation};
@@ -38,9 +38,11 @@ use super::store::Departure;
 use super::traffic::Traffic;
 
 mod forward;
+mod link;
 mod memory;
 mod sending;
 mod thaw;
+use self::link::insist;
 use self::memory::Share;
 pub(super) use forward::certificate;
 
@@ -69,7 +71,7 @@ pub struct Leaving {
     /// What its writable layer and volumes take, and its image, as the check has measured them.
     files: Bytes,
     image_size: Bytes,
-    trees: Vec<(Part, PathBuf, Sent)>,
+    trees: Vec<(Part, sending::Tree)>,
     /// What was sent of its memory; `None` once that failed.
     ahead: Option<Ahead>,
     /// The dump, being compared with that.
@@ -325,7 +327,8 @@ impl Leaving {
 
     /// Compares what was restored with what was frozen.
     async fn verify(&mut self) -> Result<Bytes, StepError> {
-        let restored = self.destination().await?.restored(self.order.id).await.map_err(failed)?;
+        let destination = self.destination().await?;
+        let restored = insist(|| destination.restored(self.order.id)).await?;
         let wrong =
             |what: &str| Err(StepError::Failed(format!("the restore is not what was frozen: {what}")));
         if !restored.by_restore {
@@ -373,7 +376,8 @@ impl Steps for Leaving {
             }
             Phase::Transferred => self.transfer(Share::Left).await,
             Phase::Restored => {
-                self.destination().await?.restore(self.order.id).await.map_err(failed)?;
+                let destination = self.destination().await?;
+                insist(|| destination.restore(self.order.id)).await?;
                 Ok(Bytes::ZERO)
             }
             Phase::Verified => self.verify().await,

@@ -76,6 +76,14 @@ pub struct Running {
     traffic: Traffic,
 }
 
+/// Of what crossed in a phase only the last word is kept.
+fn put_progress(events: &mut Vec<Event>, event: Event) {
+    match events.last_mut() {
+        Some(last @ Event::Progress { .. }) => *last = event,
+        _ => events.push(event),
+    }
+}
+
 impl Running {
     /// Nothing under way yet.
     pub fn new(
@@ -147,7 +155,7 @@ impl Running {
         };
         let log = self.log(order.id);
         let teller = log.clone();
-        let progress = Progress::told(move |event| teller.send_modify(|events| events.push(event)));
+        let progress = Progress::told(move |event| teller.send_modify(|events| put_progress(events, event)));
         let mut steps = pointed(self.steps(&departure, own, progress));
         let mut register = pointed(self.store.register(order.id));
         let (cancel, cancelled) = oneshot::channel();
@@ -358,5 +366,27 @@ impl Running {
             logs.retain(|_, log| !matches!(log.borrow().last(), Some(Event::Ended(_))));
         }
         logs.entry(id).or_insert_with(|| watch::channel(Vec::new()).0).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sterna_policies::quantity::{Bytes, Millis};
+
+    use super::*;
+    use crate::migration::report::PhaseRecord;
+
+    #[test]
+    fn of_progress_the_last_word_of_each_phase_is_kept() {
+        let progress = |bytes| Event::Progress { bytes: Bytes(bytes), of: None, per_second: Bytes::ZERO };
+        let reached =
+            Event::Reached(PhaseRecord { phase: Phase::Synced, took: Millis::ZERO, bytes: Bytes::ZERO });
+        let mut events = Vec::new();
+        for bytes in 0..1000 {
+            put_progress(&mut events, progress(bytes));
+        }
+        events.push(reached.clone());
+        put_progress(&mut events, progress(5));
+        assert_eq!(events, [progress(999), reached, progress(5)]);
     }
 }

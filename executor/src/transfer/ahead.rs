@@ -5,11 +5,14 @@
 //! of another. When the service stands frozen and was dumped, only pages that differ from what was sent follow; see
 //! [`delta`](super::delta). It needs no help from the kernel, and the service is never stopped for it.
 //!
+//! Memory that processes share goes the same way, each object of it as if it were one more process; see `shared`.
+//!
 //! The files are as long as all addresses, with holes. The file systems of disks mostly have no files as long; there nothing is
 //! sent ahead.
 //!
 //! What was sent is a promise that both ends must have kept: each round is hashed, the hashes are chained, and the destination
-//! restores only what hangs on a chain that is equal at both ends.
+//! restores only what hangs on a chain that is equal at both ends. A round whose stream broke ends where it broke: the chain
+//! that the destination tells says which of its pages arrived. What the others are there is unknown then.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -25,6 +28,7 @@ use crate::engine::processes::Pid;
 
 use super::manifest::Digest;
 use super::receive::Allowance;
+use super::shared;
 use super::stream::{Frame, Reader, Writer, corrupt};
 use super::tree::at;
 
@@ -45,23 +49,38 @@ pub(super) fn page(bytes: &[u8]) -> Page {
 /// What was sent of the memory of one process, by page number. What was never sent is zero at the destination.
 pub(super) type Pages = HashMap<u64, Page>;
 
+/// Of a page that may or may not have arrived. No page has this hash.
+const UNKNOWN: Page = [0; 16];
+
 /// What was sent of a service's memory.
 #[derive(Debug, Clone, Default)]
 pub struct Ahead {
     processes: HashMap<u32, Pages>,
+    /// The hash of all rounds that arrived.
     chain: Digest,
     begun: bool,
+    /// The round under way.
+    round: Vec<Mark>,
+}
+
+/// A frame: the hash of all headers up to it, and the pages that it brings.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mark {
+    headers: Option<Digest>,
+    process: u32,
+    first: u64,
+    pages: u64,
 }
 
 impl Ahead {
-    /// Whether anything was sent that can be built on.
+    /// Whether nothing was sent that can be built on.
     pub fn is_empty(&self) -> bool {
-        self.processes.is_empty()
+        self.processes.keys().all(|process| self.of(*process).is_none())
     }
 
-    /// What was sent of a process.
+    /// What was sent of a process; `None` where nothing of it is known to be there.
     pub(super) fn of(&self, process: u32) -> Option<&Pages> {
-        self.processes.get(&process)
+        self.processes.get(&process).filter(|pages| pages.values().any(|page| *page != UNKNOWN))
     }
 
     /// The hash of all rounds.
@@ -69,37 +88,52 @@ impl Ahead {
         &self.chain
     }
 
-    /// Sends the pages that are not what was sent before. A round that was not received leaves it unknown what the destination
-    /// has: then this is of no use any more.
+    /// Sends the pages that are not what was sent before. What comes of it has to be told by [`arrived`](Self::arrived) or
+    /// [`broke`](Self::broke).
     ///
     /// # Errors
     /// When the stream breaks. A process that is gone is passed over.
-    pub fn round<W: Write>(&mut self, processes: &[Pid], mut writer: Writer<W>) -> io::Result<Bytes> {
+    pub fn round<W: Write>(&mut self, processes: &[Pid], mut writer: Writer<W>) -> io::Result<()> {
         self.begin(&mut writer)?;
         for process in processes {
-            let mut broken = None;
-            let read = memory::each_run(process.outer, |address, bytes| {
-                self.pages(process.inner, address, bytes, &mut writer).map_err(|error| {
-                    let kind = error.kind();
-                    broken = Some(error);
-                    io::Error::from(kind)
-                })
-            });
-            match (read, broken) {
-                (_, Some(error)) => return Err(error),
-                (Err(error), None) => {
-                    tracing::debug!(process = process.inner, %error, "its memory can't be read");
-                }
-                (Ok(()), None) => {}
-            }
+            let (number, pid) = (process.inner, process.outer);
+            self.run(number, |each| memory::each_run(pid, each), &mut writer)?;
         }
-        self.end(writer)
+        for (number, object) in shared::objects(processes.iter().map(|process| process.outer)) {
+            self.run(number, |each| shared::each_run(&object, each), &mut writer)?;
+        }
+        writer.end().map(drop)
+    }
+
+    /// Sends what `read` gives. What can't be read is passed over: it follows later.
+    fn run<W: Write>(
+        &mut self,
+        number: u32,
+        read: impl FnOnce(&mut dyn FnMut(u64, &[u8]) -> io::Result<()>) -> io::Result<()>,
+        writer: &mut Writer<W>,
+    ) -> io::Result<()> {
+        let mut broken = None;
+        let read = read(&mut |address, bytes| {
+            self.pages(number, address, bytes, writer).map_err(|error| {
+                let kind = error.kind();
+                broken = Some(error);
+                io::Error::from(kind)
+            })
+        });
+        match (read, broken) {
+            (_, Some(error)) => return Err(error),
+            (Err(error), None) => tracing::debug!(number, %error, "memory can't be read"),
+            (Ok(()), None) => {}
+        }
+        Ok(())
     }
 
     fn begin<W: Write>(&mut self, writer: &mut Writer<W>) -> io::Result<()> {
+        self.round = vec![Mark { headers: Some(writer.headers()), ..Mark::default() }];
         if !self.begun {
             writer.frame(&Frame::First)?;
             self.begun = true;
+            self.round.push(Mark { headers: Some(writer.headers()), ..Mark::default() });
         }
         Ok(())
     }
@@ -113,15 +147,47 @@ impl Ahead {
         writer: &mut Writer<W>,
     ) -> io::Result<()> {
         let known = self.processes.entry(process).or_default();
+        let round = &mut self.round;
         let mut changed = Changed { address, bytes, known };
-        changed.try_for_each(|(address, bytes)| writer.pages(process, address, bytes))
+        changed.try_for_each(|(address, bytes)| {
+            let (first, pages) = (address / PAGE, bytes.len() as u64 / PAGE);
+            // Before they are sent: from here on they are not what they were.
+            round.push(Mark { headers: None, process, first, pages });
+            writer.pages(process, address, bytes)?;
+            if let Some(mark) = round.last_mut() {
+                mark.headers = Some(writer.headers());
+            }
+            Ok(())
+        })
     }
 
-    fn end<W: Write>(&mut self, writer: Writer<W>) -> io::Result<Bytes> {
-        self.processes.retain(|_, pages| !pages.is_empty());
-        let (bytes, headers) = writer.end()?;
-        self.chain = link(&self.chain, &headers);
-        Ok(bytes)
+    /// The round arrived.
+    pub fn arrived(&mut self) {
+        if let Some(headers) = self.round.last().and_then(|last| last.headers) {
+            self.chain = link(&self.chain, &headers);
+        }
+        self.round.clear();
+    }
+
+    /// The stream of the round broke, and this is the chain that the destination has. What can't be told from it is sent again.
+    pub fn broke(&mut self, there: Option<&Digest>) {
+        let round = std::mem::take(&mut self.round);
+        let hangs =
+            |mark: &Mark| mark.headers.is_some_and(|headers| Some(&link(&self.chain, &headers)) == there);
+        let unknown = match (there, round.iter().position(hangs)) {
+            (Some(chain), Some(last)) => {
+                self.chain = *chain;
+                &round[last + 1..]
+            }
+            // Nothing of it is known to have arrived.
+            (Some(chain), None) if *chain == self.chain => &round[..],
+            // What was sent before is not there any more either.
+            _ => return *self = Self::default(),
+        };
+        for mark in unknown.iter().filter(|mark| mark.pages > 0) {
+            let pages = self.processes.entry(mark.process).or_default();
+            pages.extend((mark.first..mark.first + mark.pages).map(|number| (number, UNKNOWN)));
+        }
     }
 }
 
@@ -177,19 +243,29 @@ impl<'a> Iterator for Changed<'a> {
     }
 }
 
-/// Takes in one round.
+/// Takes in one round. Of one whose stream breaks the chain says how far it came.
 ///
 /// # Errors
-/// When the stream is corrupt, takes more than it may, or a file can't be written. Then nothing that was sent ahead is of use.
+/// When the stream is corrupt or breaks, takes more than it may, or a file can't be written.
 pub fn receive(input: impl Read, folder: &Path, allowance: Allowance) -> io::Result<Bytes> {
     let mut reader = Reader::new(input, allowance.stream);
     let mut bytes = Vec::new();
     let mut open: Option<(u32, File)> = None;
     let mut next_look = 0;
-    // Until the round is whole there is no chain.
-    let mut chain = take_chain(folder)?;
+    let mut chain = there(folder)?;
+    let gone = || corrupt("the rounds before this one are not here");
     loop {
-        match reader.next(&mut bytes)? {
+        let came_to = reader.headers();
+        let frame = match reader.next(&mut bytes) {
+            Ok(frame) => frame,
+            Err(error) => {
+                if let Some(chain) = chain.filter(|_| came_to != Digest::default()) {
+                    put_chain(folder, &link(&chain, &came_to))?;
+                }
+                return Err(error);
+            }
+        };
+        match frame {
             Frame::First => {
                 open = None;
                 empty(folder)?;
@@ -197,7 +273,7 @@ pub fn receive(input: impl Read, folder: &Path, allowance: Allowance) -> io::Res
             }
             Frame::Pages { process, address, .. } => {
                 if chain.is_none() {
-                    return Err(corrupt("the rounds before this one are not here"));
+                    return Err(gone());
                 }
                 check(process, address, &bytes)?;
                 if reader.bytes().0 >= next_look {
@@ -212,8 +288,7 @@ pub fn receive(input: impl Read, folder: &Path, allowance: Allowance) -> io::Res
                 open = Some((process, file));
             }
             Frame::End { headers } => {
-                let chain = chain.ok_or_else(|| corrupt("the rounds before this one are not here"))?;
-                put_chain(folder, &link(&chain, &headers))?;
+                put_chain(folder, &link(&chain.ok_or_else(gone)?, &headers))?;
                 return Ok(reader.bytes());
             }
             _ => return Err(corrupt("this does not belong to memory that is sent ahead")),
@@ -224,7 +299,7 @@ pub fn receive(input: impl Read, folder: &Path, allowance: Allowance) -> io::Res
 fn check(process: u32, address: u64, bytes: &[u8]) -> io::Result<()> {
     let length = bytes.len() as u64;
     let whole = address.is_multiple_of(PAGE) && length.is_multiple_of(PAGE) && length > 0;
-    if process == 0 || i32::try_from(process).is_err() {
+    if process == 0 {
         return Err(corrupt("there is no process of this number"));
     }
     if !whole || address > ADDRESSES - length {
@@ -252,26 +327,30 @@ fn empty(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn take_chain(folder: &Path) -> io::Result<Option<Digest>> {
+/// The chain of what is in the folder. What was written in another life of the node may be lost though its chain is not.
+///
+/// # Errors
+/// When it can't be read.
+pub fn there(folder: &Path) -> io::Result<Option<Digest>> {
     let path = folder.join(CHAIN);
-    let chain = read_chain(&path)?;
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&path, error)),
-        _ => Ok(chain),
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            let chain = bytes.split_first_chunk().filter(|(_, life)| *life == this_life().as_bytes());
+            Ok(chain.map(|(chain, _)| *chain))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(at(&path, error)),
     }
 }
 
-fn read_chain(path: &Path) -> io::Result<Option<Digest>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(bytes.try_into().ok()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(at(path, error)),
-    }
+/// What the kernel says of this life of the node.
+fn this_life() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
 
 fn put_chain(folder: &Path, chain: &Digest) -> io::Result<()> {
     let (fresh, path) = (folder.join("chain.new"), folder.join(CHAIN));
-    std::fs::write(&fresh, chain)
+    std::fs::write(&fresh, [chain.as_slice(), this_life().as_bytes()].concat())
         .and_then(|()| std::fs::rename(&fresh, &path))
         .map_err(|error| at(&path, error))
 }
@@ -281,7 +360,7 @@ fn put_chain(folder: &Path, chain: &Digest) -> io::Result<()> {
 /// # Errors
 /// When what is here does not hang on this chain, or a file can't be written.
 pub fn finish(folder: &Path, chain: &Digest) -> io::Result<()> {
-    if read_chain(&folder.join(CHAIN))?.as_ref() != Some(chain) {
+    if there(folder)?.as_ref() != Some(chain) {
         return Err(corrupt("the memory that was sent ahead is not here as it was sent"));
     }
     for entry in std::fs::read_dir(folder).map_err(|error| at(folder, error))? {
@@ -291,7 +370,10 @@ pub fn finish(folder: &Path, chain: &Digest) -> io::Result<()> {
         let file = File::options().write(true).custom_flags(nix::libc::O_NOFOLLOW).open(&path);
         // So that every page can be read, those in the hole at the end too.
         file.and_then(|file| file.set_len(ADDRESSES)).map_err(|error| at(&path, error))?;
-        let path = folder.join(format!("pagemap-{process}.img"));
+        let path = match shared::inode(process) {
+            Some(inode) => folder.join(format!("pagemap-shmem-{inode}.img")),
+            None => folder.join(format!("pagemap-{process}.img")),
+        };
         let map = PageMap::of_all_addresses(process).to_bytes();
         std::fs::write(&path, map).map_err(|error| at(&path, error))?;
     }
@@ -318,137 +400,4 @@ fn has_room(folder: &Path, allowance: Allowance) -> io::Result<()> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    pub(in crate::transfer) const PLENTY: Allowance =
-        Allowance { stream: Bytes::from_mib(64), keep_free: Bytes::ZERO };
-
-    /// Memory of processes: by process and page number the byte that the page is full of.
-    pub(in crate::transfer) type Memory = BTreeMap<(u32, u64), u8>;
-
-    /// A disk's file system may not have files as large as all addresses.
-    pub(in crate::transfer) fn in_ram() -> tempfile::TempDir {
-        tempfile::tempdir_in("/dev/shm").unwrap()
-    }
-
-    pub(in crate::transfer) fn bytes_of(fill: u8) -> Vec<u8> {
-        vec![fill; PAGE as usize]
-    }
-
-    /// A round as it crosses the wire.
-    pub(in crate::transfer) fn round(ahead: &mut Ahead, memory: &Memory) -> Vec<u8> {
-        let mut wire = Vec::new();
-        let mut writer = Writer::unpacked(&mut wire);
-        ahead.begin(&mut writer).unwrap();
-        for ((process, number), fill) in memory {
-            ahead.pages(*process, number * PAGE, &bytes_of(*fill), &mut writer).unwrap();
-        }
-        ahead.end(writer).unwrap();
-        wire
-    }
-
-    fn page_at(folder: &Path, process: u32, number: u64) -> u8 {
-        let mut bytes = bytes_of(0);
-        let file = File::open(folder.join(pages_name(process))).unwrap();
-        file.read_exact_at(&mut bytes, number * PAGE).unwrap();
-        assert!(bytes.iter().all(|byte| *byte == bytes[0]));
-        bytes[0]
-    }
-
-    #[test]
-    fn only_what_changed_crosses_again() {
-        let folder = in_ram();
-        let mut ahead = Ahead::default();
-        let mut memory: Memory = (0..50).map(|at| ((1, 1000 + at), 7)).collect();
-        memory.insert((2, 5), 9);
-        memory.insert((2, 6), 0);
-        let wire = round(&mut ahead, &memory);
-        assert!(wire.len() as u64 > 51 * PAGE && (wire.len() as u64) < 52 * PAGE, "zero pages do not cross");
-        receive(wire.as_slice(), folder.path(), PLENTY).unwrap();
-        memory.insert((1, 1003), 8);
-        memory.insert((2, 5), 0);
-        let wire = round(&mut ahead, &memory);
-        assert!((wire.len() as u64) < 3 * PAGE, "{}", wire.len());
-        receive(wire.as_slice(), folder.path(), PLENTY).unwrap();
-        finish(folder.path(), ahead.chain()).unwrap();
-        for ((process, number), fill) in &memory {
-            assert_eq!(page_at(folder.path(), *process, *number), *fill, "{process} {number}");
-        }
-        assert_eq!(page_at(folder.path(), 1, 7), 0, "what was never sent is zero");
-        finish(folder.path(), ahead.chain()).unwrap();
-    }
-
-    #[test]
-    fn a_run_of_pages_is_sent_as_one() {
-        let mut known = Pages::new();
-        let bytes: Vec<u8> = [1, 2, 3, 0, 4].into_iter().flat_map(bytes_of).collect();
-        let runs = |known: &mut Pages| {
-            let changed = Changed { address: 8 * PAGE, bytes: &bytes, known };
-            changed.map(|(address, bytes)| (address / PAGE, bytes.len() as u64 / PAGE)).collect::<Vec<_>>()
-        };
-        assert_eq!(runs(&mut known), [(8, 3), (12, 1)]);
-        known.remove(&9);
-        known.remove(&10);
-        assert_eq!(runs(&mut known), [(9, 2)]);
-        assert_eq!(runs(&mut known), []);
-    }
-
-    #[test]
-    fn what_does_not_hang_on_the_same_chain_is_not_used() {
-        let folder = in_ram();
-        let mut ahead = Ahead::default();
-        let first = round(&mut ahead, &Memory::from([((1, 1), 1)]));
-        let second = round(&mut ahead, &Memory::from([((1, 1), 2)]));
-        receive(second.as_slice(), folder.path(), PLENTY).unwrap_err();
-        receive(first.as_slice(), folder.path(), PLENTY).unwrap();
-        finish(folder.path(), ahead.chain()).unwrap_err();
-        // Cut off in the middle: what is there now is neither the one nor the other.
-        receive(&second[..second.len() - 40], folder.path(), PLENTY).unwrap_err();
-        finish(folder.path(), ahead.chain()).unwrap_err();
-        receive(second.as_slice(), folder.path(), PLENTY).unwrap_err();
-        // From the beginning it can be made good.
-        receive(first.as_slice(), folder.path(), PLENTY).unwrap();
-        receive(second.as_slice(), folder.path(), PLENTY).unwrap();
-        finish(folder.path(), ahead.chain()).unwrap();
-    }
-
-    #[test]
-    fn pages_take_no_more_than_was_agreed_on() {
-        let folder = in_ram();
-        let mut ahead = Ahead::default();
-        let allowance = |stream| Allowance { stream, keep_free: Bytes::ZERO };
-        // Each round is small; together they are not.
-        for at in 0..8 {
-            let memory = (0..8).map(|page| ((1, at * 100 + page), 1)).collect();
-            let wire = round(&mut ahead, &memory);
-            let taken = receive(wire.as_slice(), folder.path(), allowance(Bytes(20 * PAGE)));
-            // Looked at before anything of a round is written.
-            assert_eq!(taken.is_ok(), at <= 2, "{at}: {taken:?}");
-            if taken.is_err() {
-                break;
-            }
-        }
-    }
-
-    #[test]
-    fn pages_outside_a_process_are_refused() {
-        let folder = in_ram();
-        let attempt = |process, address, length: usize| {
-            let mut wire = Vec::new();
-            let mut writer = Writer::new(&mut wire);
-            writer.frame(&Frame::First).unwrap();
-            writer.pages(process, address, &vec![1; length]).unwrap();
-            writer.end().unwrap();
-            receive(wire.as_slice(), folder.path(), PLENTY)
-        };
-        attempt(1, ADDRESSES - PAGE, 4096).unwrap();
-        for (process, address, length) in
-            [(0, 0, 4096), (u32::MAX, 0, 4096), (1, 5, 4096), (1, 0, 5), (1, 0, 0), (1, ADDRESSES, 4096)]
-        {
-            attempt(process, address, length).unwrap_err();
-        }
-    }
-}
+pub(super) mod tests;

@@ -17,6 +17,7 @@ use crate::engine::criu::pagemap::{PAGE, PageMap, Run};
 use super::ahead::{Ahead, Page, Pages, page};
 use super::hashing::Hashed;
 use super::manifest::Digest;
+use super::shared;
 use super::tree::at;
 
 /// The file in the folder that says on which chain of rounds it hangs.
@@ -34,7 +35,7 @@ pub fn make(image: &Path, hashed: &Hashed, ahead: &Ahead, folder: &Path) -> io::
     let mut spared = Bytes::ZERO;
     for entry in std::fs::read_dir(image).map_err(|error| at(image, error))? {
         let name = entry?.file_name();
-        let Some(pages) = process_of(&name).and_then(|process| ahead.of(process)) else { continue };
+        let Some(pages) = number_of(&name).and_then(|number| ahead.of(number)) else { continue };
         let map = PageMap::read(&image.join(&name))?;
         let file = format!("pages-{}.img", map.file);
         let same = compare(&map, hashed.of(file.as_ref()), pages).ok_or_else(|| {
@@ -75,8 +76,13 @@ pub fn hangs_on(image: &Path) -> io::Result<Option<Digest>> {
     }
 }
 
-fn process_of(name: &OsStr) -> Option<u32> {
-    name.to_str()?.strip_prefix("pagemap-")?.strip_suffix(".img")?.parse().ok()
+/// The number of the process, or of the shared object, that a page map is of.
+fn number_of(name: &OsStr) -> Option<u32> {
+    let name = name.to_str()?.strip_prefix("pagemap-")?.strip_suffix(".img")?;
+    match name.strip_prefix("shmem-") {
+        Some(inode) => shared::number(inode.parse().ok()?),
+        None => name.parse().ok(),
+    }
 }
 
 fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -150,8 +156,8 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::ahead::tests::{Memory, PLENTY, bytes_of, in_ram, round};
-    use super::super::ahead::{finish, receive};
+    use super::super::ahead::tests::{Memory, PLENTY, bytes_of, in_ram, round, write};
+    use super::super::ahead::{finish, receive, there};
     use super::*;
 
     /// An image as CRIU writes it: each process with its pages, in runs.
@@ -170,8 +176,12 @@ mod tests {
             }
             let bytes: Vec<u8> = pages.values().flat_map(|fill| bytes_of(*fill)).collect();
             // CRIU numbers files by itself.
-            let map = PageMap { file: process + 10, runs };
-            std::fs::write(folder.join(format!("pagemap-{process}.img")), map.to_bytes()).unwrap();
+            let map = PageMap { file: process % 1000 + 10, runs };
+            let name = match shared::inode(process) {
+                Some(inode) => format!("pagemap-shmem-{inode}.img"),
+                None => format!("pagemap-{process}.img"),
+            };
+            std::fs::write(folder.join(name), map.to_bytes()).unwrap();
             std::fs::write(folder.join(format!("pages-{}.img", map.file)), bytes).unwrap();
         }
         std::fs::write(folder.join("inventory.img"), "all else").unwrap();
@@ -182,7 +192,7 @@ mod tests {
         let mut memory = Memory::new();
         for entry in std::fs::read_dir(image).unwrap() {
             let name = entry.unwrap().file_name();
-            let Some(process) = process_of(&name) else { continue };
+            let Some(process) = number_of(&name) else { continue };
             let map = PageMap::read(&image.join(&name)).unwrap();
             let own = File::open(image.join(format!("pages-{}.img", map.file))).unwrap();
             let theirs = File::open(parent.join(format!("pages-{process}.img")));
@@ -204,16 +214,72 @@ mod tests {
         memory
     }
 
+    /// Of two processes and of what they share.
     fn memory() -> impl Strategy<Value = Memory> {
-        proptest::collection::btree_map((1_u32..4, 0_u64..24), 0_u8..4, 0..40)
+        let process = prop_oneof![Just(1), Just(2), Just(shared::number(77).unwrap())];
+        proptest::collection::btree_map((process, 0_u64..24), 0_u8..4, 0..40)
+    }
+
+    /// What becomes of the stream of a round; where it breaks, in thousandths.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Fate {
+        Arrives,
+        /// All of it arrives, but not the word of it.
+        Unheard,
+        Breaks(usize),
+        /// The other end is killed before it notes what arrived.
+        Killed(usize),
+        /// All that was there is gone, too.
+        NodeDown(usize),
+    }
+
+    fn fate() -> impl Strategy<Value = Fate> {
+        prop_oneof![
+            4 => Just(Fate::Arrives),
+            1 => Just(Fate::Unheard),
+            4 => (0_usize..1000).prop_map(Fate::Breaks),
+            2 => (0_usize..1000).prop_map(Fate::Killed),
+            1 => (0_usize..1000).prop_map(Fate::NodeDown),
+        ]
+    }
+
+    fn carry(ahead: &mut Ahead, memory: &Memory, fate: Fate, folder: &Path) {
+        let wire = write(ahead, memory);
+        let cut = |at: usize| receive(&wire[..wire.len() * at / 1000], folder, PLENTY).unwrap_err();
+        match fate {
+            Fate::Arrives => {
+                receive(wire.as_slice(), folder, PLENTY).unwrap();
+                return ahead.arrived();
+            }
+            Fate::Unheard => drop(receive(wire.as_slice(), folder, PLENTY).unwrap()),
+            Fate::Breaks(at) => drop(cut(at)),
+            Fate::Killed(at) => {
+                let chain = folder.join("chain");
+                let before = std::fs::read(&chain);
+                std::fs::write(folder.join("not emptied"), "").unwrap();
+                cut(at);
+                match before {
+                    Ok(before) if folder.join("not emptied").exists() => {
+                        std::fs::write(chain, before).unwrap();
+                    }
+                    _ => drop(std::fs::remove_file(chain)),
+                }
+            }
+            Fate::NodeDown(at) => {
+                cut(at);
+                std::fs::remove_dir_all(folder).unwrap();
+                std::fs::create_dir(folder).unwrap();
+            }
+        }
+        ahead.broke(there(folder).unwrap().as_ref());
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(200))]
+        #![proptest_config(ProptestConfig::with_cases(400))]
 
         #[test]
         fn whatever_was_sent_ahead_the_last_state_is_restored(
-            rounds in proptest::collection::vec(memory(), 0..4),
+            rounds in proptest::collection::vec((memory(), fate()), 0..6),
             last in memory(),
         ) {
             let folder = in_ram();
@@ -222,24 +288,29 @@ mod tests {
                 std::fs::create_dir(folder).unwrap();
             }
             let mut ahead = Ahead::default();
-            for memory in &rounds {
-                receive(round(&mut ahead, memory).as_slice(), &there, PLENTY).unwrap();
+            for (memory, fate) in &rounds {
+                carry(&mut ahead, memory, *fate, &there);
             }
             image_of(&last, &image);
-            let spared = make(&image, &Hashed::read(&image).unwrap(), &ahead, &left).unwrap();
-            if !rounds.is_empty() {
-                finish(&there, &hangs_on(&left).unwrap().unwrap()).unwrap();
+            if ahead.is_empty() {
+                // Then all of it follows.
+                return Ok(());
             }
+            let spared = make(&image, &Hashed::read(&image).unwrap(), &ahead, &left).unwrap();
+            finish(&there, &hangs_on(&left).unwrap().unwrap()).unwrap();
             prop_assert_eq!(restored(&left, &there), last.clone());
             prop_assert_eq!(std::fs::read(left.join("inventory.img")).unwrap(), b"all else");
             // What stood still since the last round is spared.
             let still = |(at, fill): (&(u32, u64), &u8)| {
-                let newest = rounds.iter().rev().find_map(|memory| memory.get(at));
-                let sent = rounds.iter().any(|memory| memory.iter().any(|((of, _), fill)| *of == at.0 && *fill != 0));
+                let newest = rounds.iter().rev().find_map(|(memory, _)| memory.get(at));
+                let sent =
+                    rounds.iter().any(|(memory, _)| memory.iter().any(|((of, _), fill)| *of == at.0 && *fill != 0));
                 sent && newest.copied().unwrap_or(0) == *fill
             };
-            let expected = last.iter().filter(|one| still(*one)).count() as u64;
-            prop_assert_eq!(spared, Bytes(expected * PAGE));
+            if rounds.iter().all(|(_, fate)| *fate == Fate::Arrives) {
+                let expected = last.iter().filter(|one| still(*one)).count() as u64;
+                prop_assert_eq!(spared, Bytes(expected * PAGE));
+            }
         }
     }
 

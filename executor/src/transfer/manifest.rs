@@ -88,7 +88,7 @@ pub(super) fn chunks(
 }
 
 /// What is known of one name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Line {
     /// Hash of its [`Entry`].
     entry: Digest,
@@ -133,9 +133,20 @@ impl Manifest {
 #[derive(Debug, Clone, Default)]
 pub struct Received {
     files: BTreeMap<Vec<u8>, (Stamp, Digest)>,
+    headers: Option<Digest>,
 }
 
 impl Received {
+    /// How far the last stream came: the hash of its headers up to the last frame that was acted on. `None` where what is there
+    /// is not known to be what those frames make it.
+    pub fn headers(&self) -> Option<Digest> {
+        self.headers
+    }
+
+    pub(super) fn came_to(&mut self, headers: Option<Digest>) {
+        self.headers = headers;
+    }
+
     /// Notes what was written into a file that is complete.
     pub(super) fn note(&mut self, name: &[u8], path: &Path, contents: Digest) -> io::Result<()> {
         let stamp = Stamp::of(&std::fs::symlink_metadata(path)?);

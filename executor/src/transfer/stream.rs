@@ -2,7 +2,8 @@
 //!
 //! A stream is a row of frames: the length of a header as four bytes, little end first; the header in postcard; and, for a
 //! chunk, its bytes. Every chunk carries the BLAKE3 hash of its bytes, and the last frame the hash of all headers, so that
-//! nothing can be changed, lost, repeated or put elsewhere unnoticed.
+//! nothing can be changed, lost, repeated or put elsewhere unnoticed. The hash of all headers up to a frame also names that
+//! frame, when a stream broke and both ends have to agree on how far it came.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -13,9 +14,10 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use sterna_policies::quantity::Bytes;
 
-use super::manifest::{Contents, Digest, Manifest, chunks};
+use super::manifest::{Digest, Manifest, chunks};
 use super::packing::{Packer, unpack};
 use super::tree::{Entry, Kind, Pass, at};
+use super::written::{Known, Step, Written};
 
 /// Most bytes of one chunk.
 pub const CHUNK: usize = 1 << 20;
@@ -43,7 +45,7 @@ pub enum Frame {
     },
     /// The end.
     End {
-        /// BLAKE3 hash of all headers before this one.
+        /// Hash of all headers before this one, as [`followed`] makes it.
         headers: Digest,
     },
     /// All that is there goes first: what follows is everything.
@@ -52,7 +54,7 @@ pub enum Frame {
     Manifest(Manifest),
     /// Memory of a process; its bytes follow. See [`ahead`](super::ahead).
     Pages {
-        /// Number of the process inside its own namespace.
+        /// Number of the process inside its own namespace; of an object of shared memory one that no process has.
         process: u32,
         /// Where they begin.
         address: u64,
@@ -63,6 +65,22 @@ pub enum Frame {
         /// Their BLAKE3 hash.
         hash: Digest,
     },
+    /// A file of which something is there: it stays, and every part of it that is not zero follows, as a chunk or by its hash.
+    Onward(Entry),
+    /// Bytes of the file before it that are there.
+    Here {
+        /// Where in the file.
+        offset: u64,
+        /// How many.
+        length: u32,
+        /// Their BLAKE3 hash.
+        hash: Digest,
+    },
+}
+
+/// The hash of all headers, with one more.
+pub fn followed(headers: &Digest, header: &[u8]) -> Digest {
+    *blake3::Hasher::new().update(headers).update(header).finalize().as_bytes()
 }
 
 /// Writes a stream.
@@ -70,14 +88,14 @@ pub struct Writer<W> {
     out: W,
     /// Lent out while what it compressed is in use.
     packer: Option<Packer>,
-    headers: blake3::Hasher,
+    headers: Digest,
     bytes: u64,
 }
 
 impl<W: Write> Writer<W> {
     /// Starts a stream.
     pub fn new(out: W) -> Self {
-        Self { out, packer: Some(Packer::new()), headers: blake3::Hasher::new(), bytes: 0 }
+        Self { out, packer: Some(Packer::new()), headers: Digest::default(), bytes: 0 }
     }
 
     /// As [`new`](Self::new), for tests that ask how much crosses.
@@ -91,74 +109,100 @@ impl<W: Write> Writer<W> {
         let length = u32::try_from(header.len()).ok().filter(|length| *length <= HEADER);
         let length = length.ok_or_else(|| io::Error::other("a name with its attributes exceeds 1 MiB"))?;
         if !matches!(frame, Frame::End { .. }) {
-            self.headers.update(&header);
+            self.headers = followed(&self.headers, &header);
         }
         self.bytes += 4 + u64::from(length);
         self.out.write_all(&length.to_le_bytes())?;
         self.out.write_all(&header)
     }
 
-    /// Sends one pass over `root`. Gives what was in its files, for [`Sent::note`](super::tree::Sent::note).
+    /// The hash of all headers so far.
+    pub(super) const fn headers(&self) -> Digest {
+        self.headers
+    }
+
+    /// Sends one pass over `root`, of files of which something is there only what is not, and notes what was written.
     ///
     /// # Errors
     /// When a file can't be read or the stream breaks.
-    pub fn pass(&mut self, root: &Path, pass: &Pass) -> io::Result<Vec<(Vec<u8>, Digest)>> {
+    pub fn pass(&mut self, root: &Path, pass: &Pass, there: &Known, written: &mut Written) -> io::Result<()> {
         if pass.first {
             self.frame(&Frame::First)?;
+            written.note(self.headers, Step::First);
         }
-        for name in &pass.removed {
+        for (number, name) in pass.removed.iter().enumerate() {
             self.frame(&Frame::Removed(name.clone()))?;
+            written.note(self.headers, Step::Removed(number));
         }
         let mut buffer = vec![0; CHUNK];
-        let mut sent = Vec::new();
-        for entry in &pass.entries {
-            let path = root.join(entry.relative());
-            if let Kind::File(size) = entry.kind {
-                let opened = File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(&path);
-                match opened {
-                    Ok(file) => {
-                        self.frame(&Frame::Entry(entry.clone()))?;
-                        let contents = self.chunks(&path, &file, &mut buffer)?;
-                        sent.push((entry.path.clone(), contents.of_size(size)));
-                    }
-                    // It went while the pass ran; the next pass says so.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(at(&path, error)),
-                }
-            } else {
+        for (number, entry) in pass.entries.iter().enumerate() {
+            if !matches!(entry.kind, Kind::File(_)) {
                 self.frame(&Frame::Entry(entry.clone()))?;
+                written.note(self.headers, Step::Entry(number));
+                continue;
             }
+            let path = root.join(entry.relative());
+            let opened = File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(&path);
+            let file = match opened {
+                Ok(file) => file,
+                // It went while the pass ran; the next pass says so.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(at(&path, error)),
+            };
+            let before = there.of(&entry.path);
+            let (frame, step) = match before {
+                Some(_) => (Frame::Onward(entry.clone()), Step::Onward(number)),
+                None => (Frame::Entry(entry.clone()), Step::Entry(number)),
+            };
+            self.frame(&frame)?;
+            written.note(self.headers, step);
+            let is_there =
+                |offset: u64, hash: &Digest| before.is_some_and(|one| one.get(&offset) == Some(hash));
+            self.chunks(&path, &file, &mut buffer, is_there, written)?;
         }
-        Ok(sent)
+        Ok(())
     }
 
-    fn chunks(&mut self, path: &Path, file: &File, buffer: &mut [u8]) -> io::Result<Contents> {
-        let mut contents = Contents::default();
+    fn chunks(
+        &mut self,
+        path: &Path,
+        file: &File,
+        buffer: &mut [u8],
+        is_there: impl Fn(u64, &Digest) -> bool,
+        written: &mut Written,
+    ) -> io::Result<()> {
         // A broken stream is not the file's fault.
         let mut broken = None;
         let read = chunks(file, buffer, |offset, bytes, hash| {
-            contents.chunk(offset, hash);
-            let length = bytes.len() as u32; // at most CHUNK
-            let sent = self.with_bytes(bytes, |packed| Frame::Chunk { offset, length, packed, hash: *hash });
+            let (length, hash) = (bytes.len() as u32, *hash); // at most CHUNK
+            let sent = if is_there(offset, &hash) {
+                self.frame(&Frame::Here { offset, length, hash })
+            } else {
+                self.with_bytes(bytes, |packed| Frame::Chunk { offset, length, packed, hash })
+            };
             sent.map_err(|error| {
                 let kind = error.kind();
                 broken = Some(error);
                 io::Error::from(kind)
-            })
+            })?;
+            written.note(self.headers, Step::Chunk(offset, hash));
+            Ok(())
         });
         match (read, broken) {
-            (Ok(_), _) => Ok(contents),
+            (Ok(_), _) => Ok(()),
             (Err(_), Some(error)) => Err(error),
             (Err(error), None) => Err(at(path, error)),
         }
     }
 
-    /// Sends what must be there now.
+    /// Sends what must be there now, and notes that.
     ///
     /// # Errors
     /// When the stream breaks.
-    pub fn manifest(&mut self, manifest: Manifest) -> io::Result<()> {
-        self.frame(&Frame::Manifest(manifest))
+    pub fn manifest(&mut self, manifest: Manifest, written: &mut Written) -> io::Result<()> {
+        self.frame(&Frame::Manifest(manifest))?;
+        written.note(self.headers, Step::Manifest);
+        Ok(())
     }
 
     /// Sends pages of a process, at most [`CHUNK`] bytes.
@@ -193,7 +237,7 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// When the stream breaks.
     pub fn end(mut self) -> io::Result<(Bytes, Digest)> {
-        let headers = *self.headers.finalize().as_bytes();
+        let headers = self.headers;
         self.frame(&Frame::End { headers })?;
         self.out.flush()?;
         Ok((Bytes(self.bytes), headers))
@@ -204,7 +248,7 @@ impl<W: Write> Writer<W> {
 pub struct Reader<R> {
     input: R,
     packed: Vec<u8>,
-    headers: blake3::Hasher,
+    headers: Digest,
     bytes: u64,
     most: Bytes,
 }
@@ -212,7 +256,12 @@ pub struct Reader<R> {
 impl<R: Read> Reader<R> {
     /// Starts to read a stream of at most so many bytes.
     pub fn new(input: R, most: Bytes) -> Self {
-        Self { input, packed: Vec::new(), headers: blake3::Hasher::new(), bytes: 0, most }
+        Self { input, packed: Vec::new(), headers: Digest::default(), bytes: 0, most }
+    }
+
+    /// The hash of all headers so far.
+    pub(super) const fn headers(&self) -> Digest {
+        self.headers
     }
 
     /// How many bytes were read so far, those that were compressed counted as they were before.
@@ -237,7 +286,7 @@ impl<R: Read> Reader<R> {
         let frame = postcard::from_bytes(&header).map_err(|_| corrupt("a header can't be read"))?;
         match &frame {
             Frame::End { headers } => {
-                if self.headers.finalize().as_bytes() != headers {
+                if self.headers != *headers {
                     return Err(corrupt("the headers are not those that were sent"));
                 }
             }
@@ -252,9 +301,16 @@ impl<R: Read> Reader<R> {
                     return Err(corrupt("a chunk is not what was sent"));
                 }
             }
-            Frame::Removed(_) | Frame::Entry(_) | Frame::First | Frame::Manifest(_) => {}
+            Frame::Here { length, .. } => {
+                if *length as usize > CHUNK {
+                    return Err(corrupt("a chunk is too long"));
+                }
+                // It is read, as if it had come.
+                self.count(u64::from(*length))?;
+            }
+            Frame::Removed(_) | Frame::Entry(_) | Frame::Onward(_) | Frame::First | Frame::Manifest(_) => {}
         }
-        self.headers.update(&header);
+        self.headers = followed(&self.headers, &header);
         Ok(frame)
     }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{Digest, Line, Manifest};
+use super::written::{Arrived, Known as There, Written};
 
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +60,7 @@ impl Entry {
 }
 
 /// What tells whether a name was changed since it was looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Stamp {
     inode: u64,
     size: u64,
@@ -94,7 +95,7 @@ pub enum Writers {
 }
 
 /// What is known of a name that was sent.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Known {
     stamp: Stamp,
     line: Line,
@@ -104,6 +105,7 @@ struct Known {
 #[derive(Debug, Clone, Default)]
 pub struct Sent {
     known: BTreeMap<Vec<u8>, Known>,
+    there: There,
     begun: bool,
 }
 
@@ -163,18 +165,64 @@ impl Sent {
             known.insert(met.name, Known { stamp, line });
         }
         pass.removed = self.known.keys().filter(|name| !known.contains_key(*name)).cloned().collect();
+        self.there.keep(|name| known.contains_key(name));
         self.known = known;
         self.begun = true;
         Ok(pass)
     }
 
-    /// Notes what was in the files of a pass when they were sent.
-    pub fn note(&mut self, contents: Vec<(Vec<u8>, Digest)>) {
-        for (name, digest) in contents {
-            if let Some(known) = self.known.get_mut(&name) {
-                known.line.contents = Some(digest);
+    /// What is known to lie in the files at the destination.
+    pub const fn there(&self) -> &There {
+        &self.there
+    }
+
+    /// Notes what was in the files of a pass when they were written to the stream.
+    pub fn note(&mut self, pass: &Pass, written: &Written) {
+        self.contents(pass, &written.all(pass));
+    }
+
+    /// All of a pass arrived.
+    pub fn arrived(&mut self, pass: &Pass, written: &Written) {
+        self.there.arrived(pass, &written.all(pass));
+    }
+
+    /// The stream of a pass broke. `headers` is the hash of all its headers up to the last frame that the destination has acted
+    /// on, where it knows. The next pass brings what did not arrive.
+    pub fn broke(&mut self, pass: &Pass, written: &Written, headers: Option<&Digest>) {
+        if let Some(arrived) = headers.and_then(|headers| written.until(headers, pass)) {
+            self.contents(pass, &arrived);
+            self.there.arrived(pass, &arrived);
+            let removed = pass.removed[arrived.removed..].iter();
+            for name in removed.chain(pass.entries[arrived.whole..].iter().map(|entry| &entry.path)) {
+                self.unsettle(name);
+            }
+        } else if pass.first {
+            *self = Self::default();
+        } else {
+            for name in pass.removed.iter().chain(pass.entries.iter().map(|entry| &entry.path)) {
+                self.there.forget(name);
+                self.unsettle(name);
+                // Its time changes with what is in it, and may not have been put right.
+                if let Some(parent) = Path::new(OsStr::from_bytes(name)).parent() {
+                    self.unsettle(parent.as_os_str().as_bytes());
+                }
             }
         }
+    }
+
+    fn contents(&mut self, pass: &Pass, arrived: &Arrived) {
+        for begun in arrived.begun.iter().filter(|begun| begun.whole) {
+            let entry = &pass.entries[begun.entry];
+            if let (Kind::File(size), Some(known)) = (&entry.kind, self.known.get_mut(&entry.path)) {
+                known.line.contents = Some(begun.contents(*size));
+            }
+        }
+    }
+
+    /// Has a name sent again, or removed if it is gone by then.
+    fn unsettle(&mut self, name: &[u8]) {
+        let known = self.known.entry(name.to_vec()).or_default();
+        known.stamp = known.stamp.unsettled();
     }
 
     /// All names that were sent, with what is in them.

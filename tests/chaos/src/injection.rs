@@ -79,6 +79,8 @@ pub enum Fault {
     Corrupted,
     /// A stream ends early.
     Truncated,
+    /// The connection of a stream breaks.
+    Broken,
     /// A call is made again, after the first or at once with it.
     Duplicated,
     /// The answer to a call never comes.
@@ -87,7 +89,7 @@ pub enum Fault {
 
 impl Fault {
     /// All.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::SchedulerKilled,
         Self::DaemonKilled,
         Self::Killed(Program::Agent, End::Source),
@@ -111,6 +113,7 @@ impl Fault {
         Self::ClockStep(End::Destination),
         Self::Corrupted,
         Self::Truncated,
+        Self::Broken,
         Self::Duplicated,
         Self::AnswerLost,
     ];
@@ -121,6 +124,7 @@ impl Fault {
         match self {
             Self::Corrupted => Carried::ALL.map(Point::Corrupt).to_vec(),
             Self::Truncated => Carried::ALL.map(Point::Truncate).to_vec(),
+            Self::Broken => Carried::ALL.map(Point::Break).to_vec(),
             Self::Duplicated => {
                 Call::ALL.into_iter().flat_map(|it| [Point::Duplicate(it), Point::Race(it)]).collect()
             }
@@ -171,6 +175,7 @@ impl fmt::Display for Fault {
             Self::ClockStep(End::Destination) => "destination clock steps",
             Self::Corrupted => "corrupted chunk",
             Self::Truncated => "truncated stream",
+            Self::Broken => "broken stream",
             Self::Duplicated => "duplicated call",
             Self::AnswerLost => "lost answer",
         })
@@ -181,7 +186,12 @@ impl fmt::Display for Fault {
 pub fn is_gate(point: Point) -> bool {
     !matches!(
         point,
-        Point::Corrupt(_) | Point::Truncate(_) | Point::Duplicate(_) | Point::Race(_) | Point::DropAnswer(_)
+        Point::Corrupt(_)
+            | Point::Truncate(_)
+            | Point::Break(_)
+            | Point::Duplicate(_)
+            | Point::Race(_)
+            | Point::DropAnswer(_)
     )
 }
 
@@ -280,7 +290,12 @@ impl Serialize for Injection {
 /// The one service that a fault at a point can be tried with.
 fn only_service(fault: Fault, point: Point) -> Option<Service> {
     match (fault, point) {
-        (_, Point::Corrupt(Carried::Volume) | Point::Truncate(Carried::Volume)) => Some(Service::Redis),
+        (
+            _,
+            Point::Corrupt(Carried::Volume)
+            | Point::Truncate(Carried::Volume)
+            | Point::Break(Carried::Volume),
+        ) => Some(Service::Redis),
         // A Redis that must make every write durable ends by itself when the disk that it runs on is full, so that it may only
         // be on its way there; the tokens need no disk.
         (

@@ -119,6 +119,7 @@ pub async fn strike(world: &mut World, injection: Injection, ends: &Ends) -> any
         | Fault::LeaseExpired
         | Fault::Corrupted
         | Fault::Truncated
+        | Fault::Broken
         | Fault::Duplicated
         | Fault::AnswerLost => Heal::Nothing,
     })

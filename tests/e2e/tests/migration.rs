@@ -197,6 +197,80 @@ async fn memory_crosses_while_the_service_runs() {
     continuum.down().await.unwrap();
 }
 
+/// MiB that a node has sent.
+async fn sent(node: &str) -> f64 {
+    let counter = ["exec", node, "cat", "/sys/class/net/eth0/statistics/tx_bytes"];
+    docker::docker(&counter).await.unwrap().trim().parse::<f64>().unwrap() / 1_048_576.0
+}
+
+/// Asks for a move over a link that breaks for a moment once so many MiB have crossed.
+async fn moved_though_it_breaks(
+    sterna: &Sterna,
+    continuum: &Continuum,
+    how: &[&str],
+    from: &str,
+    mib: f64,
+) -> Report {
+    let node = continuum.container(from);
+    let before = sent(&node).await;
+    let breaking = async {
+        while sent(&node).await < before + mib {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        for action in ["--insert", "--delete"] {
+            let rule = ["OUTPUT", "--protocol", "tcp", "--dport", "7420", "--jump", "REJECT"];
+            let reset = ["--reject-with", "tcp-reset"];
+            let all = [&["exec", &node, "iptables", "--wait", action][..], &rule, &reset].concat();
+            docker::docker(&all).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
+    };
+    let breaking = tokio::time::timeout(Duration::from_secs(60), breaking);
+    let (report, broke) = tokio::join!(migrate_with(sterna, continuum, how), breaking);
+    broke.expect("so much crosses");
+    assert!(matches!(report.outcome, Outcome::Moved), "{report:?}");
+    report
+}
+
+#[tokio::test]
+async fn a_link_that_breaks_for_a_moment_costs_what_was_on_its_way() {
+    let sterna = Sterna::built().unwrap();
+    let fill = r#"["sh", "-c", "head -c 100663296 /dev/urandom >/data/one && exec sleep infinity"]"#;
+    let services =
+        [ticker::service("ticker", 128, "a1"), service("files", fill, "volumes = [\"files-data:/data\"]")];
+    let continuum = Continuum::up(&sterna, &inventory("e2e-breaks", &services.concat())).await.unwrap();
+    continuum.services_up().await.unwrap();
+    ticker::ready(&continuum, "a1", "ticker").await.unwrap();
+
+    // Buffers at both ends hold some MiB, and those are lost.
+    let limit = ["--bandwidth", "32MiB/s"];
+    let how = [&["ticker", "--to", "b1"][..], &limit].concat();
+    let report = moved_though_it_breaks(&sterna, &continuum, &how, "a1", 80.0).await;
+    let (ahead, frozen) = (report.mib("synced"), report.mib("transferred"));
+    println!("memory ahead: {ahead:.1} MiB, and {frozen:.2} MiB while frozen");
+    assert!(ahead > 128.0 && ahead < 150.0 && frozen < 8.0, "{ahead} {frozen}");
+
+    let how = [&["ticker", "--to", "c1", "--memory", "while-frozen"][..], &limit].concat();
+    let report = moved_though_it_breaks(&sterna, &continuum, &how, "b1", 80.0).await;
+    let frozen = report.mib("transferred");
+    println!("memory while frozen: {frozen:.1} MiB");
+    assert!(frozen > 128.0 && frozen < 150.0, "{frozen}");
+    assert!(
+        ticker::longest_gap(&continuum, "c1", "ticker").await.unwrap() > Duration::ZERO,
+        "the same process"
+    );
+
+    let digest = ["sha256sum", "/data/one"];
+    let before = continuum.exec("a1", "files", &digest).await.unwrap();
+    let how = [&["files", "--to", "b1"][..], &limit].concat();
+    let report = moved_though_it_breaks(&sterna, &continuum, &how, "a1", 60.0).await;
+    let files = report.mib("synced");
+    println!("files: {files:.1} MiB");
+    assert!(files > 96.0 && files < 120.0, "{files}");
+    assert_eq!(continuum.exec("b1", "files", &digest).await.unwrap(), before);
+    continuum.down().await.unwrap();
+}
+
 /// PostgreSQL with its data in a named volume, run by its own user.
 fn postgres() -> String {
     let command = r#"["sh", "-c", "mkdir -p /pg/data && chown -R postgres /pg && cd /pg && exec setpriv --reuid postgres --regid postgres --init-groups sh -c 'b=$(echo /usr/lib/postgresql/*/bin); $b/initdb -D /pg/data >/pg/initdb.log && exec $b/postgres -D /pg/data -k /tmp'"]"#;
@@ -241,6 +315,19 @@ async fn nginx_postgres_and_a_ticker_move_with_all_their_processes_and_files() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let started = sql(&continuum, "a1", "select pg_postmaster_start_time()").await.unwrap();
+    // Most of its memory is shared by its processes. It goes ahead, too.
+    sql(
+        &continuum,
+        "a1",
+        "create table large as select repeat(md5(g::text), 30) as t from generate_series(1, 90000) g",
+    )
+    .await
+    .unwrap();
+    let report = migrate(&sterna, &continuum, "postgres", "b1").await;
+    assert!(matches!(report.outcome, Outcome::Moved), "{report:?}");
+    let (ahead, frozen) = (report.mib("synced"), report.mib("transferred"));
+    println!("postgres: {ahead:.1} MiB ahead, {frozen:.1} MiB while frozen");
+    assert!(frozen < 32.0, "{frozen} MiB while frozen");
     moved(&sterna, &continuum, "postgres", "c1").await;
     assert_eq!(sql(&continuum, "c1", "select pg_postmaster_start_time()").await.unwrap(), started);
     assert_eq!(sql(&continuum, "c1", "select count(*), sum(n) from t").await.unwrap(), "50000|1250025000");

@@ -182,7 +182,7 @@ impl Arrivals {
             }
         }
         self.tidy(id, Some(&arrival.container)).await?;
-        self.forget(id);
+        self.streams.forget(id).await;
         Ok(self.store.set_arrival(id, Holding::Finished)?)
     }
 

@@ -1,5 +1,6 @@
 //! The service's memory: sent ahead while it runs, and what is left of it when it stands frozen.
 
+use std::io;
 use std::path::PathBuf;
 
 use sterna_policies::quantity::Bytes;
@@ -9,9 +10,12 @@ use crate::engine::processes::Pid;
 use crate::migration::machine::StepError;
 use crate::node::api::Part;
 use crate::node::staging::{private_folder, shred};
+use crate::transfer::ahead::Ahead;
 use crate::transfer::delta;
 use crate::transfer::hashing::Hashing;
+use crate::transfer::manifest::Digest;
 
+use super::link::{Payload, Wire};
 use super::{Leaving, failed};
 
 /// How much of the memory is sent while the service stands frozen.
@@ -23,23 +27,38 @@ pub(super) enum Share {
     Whole,
 }
 
+/// What processes hold, for one round.
+struct Memory {
+    ahead: Ahead,
+    processes: Vec<Pid>,
+}
+
+impl Payload for Memory {
+    fn write(&mut self, writer: Wire) -> io::Result<()> {
+        self.ahead.round(&self.processes, writer)
+    }
+
+    fn arrived(&mut self) {
+        self.ahead.arrived();
+    }
+
+    fn broke(&mut self, there: Option<&Digest>) {
+        self.ahead.broke(there);
+    }
+}
+
 impl Leaving {
     /// Sends the pages that changed since the round before. Where that fails all of the memory follows when the service stands
     /// frozen: it may take longer, but nothing is lost by it.
     pub(super) async fn send_ahead(&mut self) -> Result<Bytes, StepError> {
-        let Some(mut ahead) = self.ahead.take() else { return Ok(Bytes::ZERO) };
+        let Some(ahead) = self.ahead.take() else { return Ok(Bytes::ZERO) };
         if !memory::pages_are_known() {
             return Ok(Bytes::ZERO);
         }
-        let processes: Vec<Pid> = self.processes()?.pids().collect();
+        let round = Memory { ahead, processes: self.processes()?.pids().collect() };
         let destination = self.destination().await?;
-        let link = self.link(&destination);
-        let sent = link.send(Part::Ahead, move |writer| {
-            let bytes = ahead.round(&processes, writer)?;
-            Ok((bytes, ahead))
-        });
-        match sent.await {
-            Ok((bytes, ahead)) => {
+        match self.link(&destination).carry(Part::Ahead, round).await {
+            Ok((bytes, Memory { ahead, .. })) => {
                 self.ahead = Some(ahead);
                 Ok(bytes)
             }

@@ -1,31 +1,66 @@
 //! What crosses the link: the image, the writable layer and volumes while the service runs and once more while it stands frozen,
 //! and its memory.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use bytes::Bytes as Data;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::StreamExt as _;
 use sterna_policies::quantity::{Bytes, Millis};
-use tokio_util::io::{ReaderStream, SyncIoBridge};
 
 use crate::migration::convergence::{Next, Round, Rounds};
 use crate::migration::machine::StepError;
-use crate::migration::order::MigrationId;
 use crate::node::api::{Part, Reservation};
-use crate::node::bandwidth::Limits;
-use crate::node::client::{AgentClient, ClientError};
-use crate::node::progress::Progress;
-use crate::transfer::stream::Writer;
-use crate::transfer::tree::{Sent, Writers};
+use crate::node::client::AgentClient;
+use crate::transfer::manifest::Digest;
+use crate::transfer::tree::{Pass, Sent, Writers};
+use crate::transfer::written::Written;
 
+use super::link::{Link, Payload, Wire, insist};
 use super::memory::Share;
-use super::{Leaving, PAUSE, failed};
+use super::{Leaving, failed};
 
-/// What is buffered between reading files and the link.
-const PIPE: usize = 4 << 20;
+/// A tree, and what of it was sent.
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    root: PathBuf,
+    sent: Sent,
+    writers: Option<Writers>,
+    /// The pass under way.
+    pass: Pass,
+    written: Written,
+}
+
+impl Tree {
+    /// Nothing of it sent yet.
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root, ..Self::default() }
+    }
+}
+
+impl Payload for Tree {
+    fn write(&mut self, mut writer: Wire) -> io::Result<()> {
+        let writers = self.writers.unwrap_or(Writers::Running);
+        self.written = Written::default();
+        self.pass = self.sent.pass(&self.root, writers)?;
+        writer.pass(&self.root, &self.pass, self.sent.there(), &mut self.written)?;
+        self.sent.note(&self.pass, &self.written);
+        if writers == Writers::Frozen {
+            writer.manifest(self.sent.manifest(), &mut self.written)?;
+        }
+        writer.end().map(drop)
+    }
+
+    fn arrived(&mut self) {
+        self.sent.arrived(&self.pass, &self.written);
+    }
+
+    fn broke(&mut self, there: Option<&Digest>) {
+        self.sent.broke(&self.pass, &self.written, there);
+    }
+}
 
 impl Leaving {
     pub(super) async fn reserve(&mut self) -> Result<Bytes, StepError> {
@@ -33,17 +68,11 @@ impl Leaving {
         let reservation = self.reservation()?;
         let destination = self.destination().await?;
         let mut sent = Bytes::ZERO;
-        if destination.image_digest(&reservation.image).await.map_err(failed)?.is_none() {
+        if insist(|| destination.image_digest(&reservation.image)).await?.is_none() {
             sent = self.send_image(&destination, &reservation).await?;
         }
-        // The deadline ends the waiting.
-        while let Err(error) = destination.reserve(&reservation).await {
-            if !matches!(error, ClientError::Busy { .. }) {
-                return Err(failed(error));
-            }
-            tracing::debug!(migration = %self.order.id, %error, "waiting for a turn");
-            tokio::time::sleep(PAUSE).await;
-        }
+        // Also while it has no room. The deadline ends the waiting.
+        insist(|| destination.reserve(&reservation)).await?;
         self.list_trees()?;
         Ok(sent)
     }
@@ -51,10 +80,10 @@ impl Leaving {
     /// The trees that go with the service, nothing of them sent yet.
     pub(super) fn list_trees(&mut self) -> Result<(), StepError> {
         let seen = self.seen()?;
-        let mut trees: Vec<(Part, PathBuf, Sent)> =
-            seen.layer.iter().map(|layer| (Part::Layer, layer.clone(), Sent::default())).collect();
+        let mut trees: Vec<(Part, Tree)> =
+            seen.layer.iter().map(|layer| (Part::Layer, Tree::new(layer.clone()))).collect();
         for volume in &seen.volumes {
-            trees.push((Part::Volume(volume.name.clone()), volume.folder.clone(), Sent::default()));
+            trees.push((Part::Volume(volume.name.clone()), Tree::new(volume.folder.clone())));
         }
         self.trees = trees;
         Ok(())
@@ -72,12 +101,16 @@ impl Leaving {
             if digest.as_ref() == Some(&reservation.image) { name } else { reservation.image.clone() };
         let count = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&count);
-        let stream = self.engine.save_image(&image).inspect(move |piece| {
-            counter.fetch_add(piece.as_ref().map_or(0, |piece| piece.len() as u64), Ordering::Relaxed);
-        });
         self.progress.begin(Some(reservation.image_size));
-        let stream = self.link(destination).paced(stream);
-        destination.load_image(stream).await.map_err(failed)?;
+        let link = self.link(destination);
+        insist(|| {
+            let counter = Arc::clone(&counter);
+            let stream = self.engine.save_image(&image).inspect(move |piece| {
+                counter.fetch_add(piece.as_ref().map_or(0, |piece| piece.len() as u64), Ordering::Relaxed);
+            });
+            destination.load_image(link.paced(stream))
+        })
+        .await?;
         Ok(Bytes(count.load(Ordering::Relaxed)))
     }
 
@@ -87,32 +120,18 @@ impl Leaving {
         let destination = self.destination().await?;
         let mut total = 0;
         for at in 0..self.trees.len() {
-            let (part, root, sent) = &mut self.trees[at];
-            let (part, root, mut tracker) = (part.clone(), root.clone(), std::mem::take(sent));
-            let (bytes, tracker) = self
-                .link(&destination)
-                .send(part, move |mut writer| {
-                    let pass = tracker.pass(&root, writers)?;
-                    tracker.note(writer.pass(&root, &pass)?);
-                    if writers == Writers::Frozen {
-                        writer.manifest(tracker.manifest())?;
-                    }
-                    Ok((writer.end()?.0, tracker))
-                })
-                .await?;
-            self.trees[at].2 = tracker;
+            let (part, tree) = &mut self.trees[at];
+            let (part, mut tree) = (part.clone(), std::mem::take(tree));
+            tree.writers = Some(writers);
+            let (bytes, tree) = self.link(&destination).carry(part, tree).await?;
+            self.trees[at].1 = tree;
             total += bytes.0;
         }
         Ok(Bytes(total))
     }
 
     pub(super) fn link(&self, destination: &AgentClient) -> Link {
-        Link {
-            destination: destination.clone(),
-            id: self.order.id,
-            limits: self.limits.clone(),
-            progress: self.progress.clone(),
-        }
+        Link::new(destination.clone(), self.order.id, self.limits.clone(), self.progress.clone())
     }
 
     /// Sends files and memory while the service runs, until what changes meanwhile does not become less.
@@ -169,71 +188,8 @@ impl Leaving {
         let destination = self.destination().await?;
         let link = self.link(&destination);
         self.progress.begin(None);
-        let sent = link.send(Part::Memory, move |mut writer| {
-            let mut sent = Sent::default();
-            let pass = sent.pass(&image, Writers::Frozen)?;
-            sent.note(writer.pass(&image, &pass)?);
-            writer.manifest(sent.manifest())?;
-            Ok((writer.end()?.0, ()))
-        });
-        Ok(sent.await?.0)
-    }
-}
-
-/// What a stream is written to.
-pub(super) type Wire = Writer<std::io::BufWriter<SyncIoBridge<tokio::io::DuplexStream>>>;
-
-/// The way to the destination, for one migration.
-pub(super) struct Link {
-    destination: AgentClient,
-    id: MigrationId,
-    limits: Limits,
-    progress: Progress,
-}
-
-impl Link {
-    /// Streams what `write` writes to the destination, without holding it in memory.
-    pub(super) async fn send<T: Send + 'static>(
-        &self,
-        part: Part,
-        write: impl FnOnce(Wire) -> std::io::Result<(Bytes, T)> + Send + 'static,
-    ) -> Result<(Bytes, T), StepError> {
-        let (near, far) = tokio::io::duplex(PIPE);
-        let near = SyncIoBridge::new(near);
-        let writing = tokio::task::spawn_blocking(move || {
-            write(Writer::new(std::io::BufWriter::with_capacity(1 << 20, near)))
-        });
-        let stream = crate::fault::spoil(&part, self.paced(ReaderStream::with_capacity(far, 1 << 18)));
-        let sending = self.destination.send_part(self.id, &part, stream);
-        let (written, sent) = tokio::join!(writing, sending);
-        let written = written.map_err(failed)?;
-        match (written, sent) {
-            (Ok(done), Ok(())) => Ok(done),
-            // A reader that went away breaks the writer's pipe: then the reader's reason is the cause.
-            (Err(error), _) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(StepError::Failed(format!("reading {}: {error}", part.path())))
-            }
-            (_, Err(error)) => Err(failed(error)),
-            (Err(error), Ok(())) => Err(StepError::Failed(format!("sending {}: {error}", part.path()))),
-        }
-    }
-
-    /// A stream that keeps to the limits and is counted.
-    fn paced<E: Send + 'static>(
-        &self,
-        stream: impl Stream<Item = Result<Data, E>> + Send + 'static,
-    ) -> impl Stream<Item = Result<Data, E>> + Send + 'static {
-        let (limits, progress) = (self.limits.clone(), self.progress.clone());
-        stream.then(move |piece| {
-            let (limits, progress) = (limits.clone(), progress.clone());
-            async move {
-                if let Ok(piece) = &piece {
-                    limits.pass(piece.len()).await;
-                    progress.count(piece.len());
-                }
-                piece
-            }
-        })
+        let image = Tree { writers: Some(Writers::Frozen), ..Tree::new(image) };
+        Ok(link.carry(Part::Memory, image).await?.0)
     }
 }
 

@@ -5,17 +5,19 @@ use axum::body::Body;
 use axum::extract::{Path as Segment, State};
 use axum::http::StatusCode;
 use sterna_core::continuum::NodeName;
-use tokio_util::io::StreamReader;
 
 use crate::identity::{Role, Sealed};
 use crate::migration::finding;
 use crate::migration::holding::Holding;
 use crate::migration::order::MigrationId;
-use crate::node::api::{Arriving, Finish, NodeFacts, Part, ReleaseAnswer, Reservation, Restored, Verdict};
+use crate::node::api::{
+    Arriving, Finish, NodeFacts, Part, ReleaseAnswer, Reservation, Restored, StreamId, Verdict,
+};
 use crate::node::arrival::ArrivalError;
 use crate::node::facts;
 use crate::node::precheck::bounds;
 use crate::node::precheck::description::description;
+use crate::transfer::manifest::Digest;
 
 use super::Agent;
 use super::caller::{Caller, FromAgent, FromScheduler, Sender};
@@ -74,42 +76,91 @@ fn addressed(agent: &Agent, caller: &NodeName, reservation: &Reservation) -> Res
     Err(Refusal(StatusCode::FORBIDDEN, text))
 }
 
-async fn receive(agent: Agent, id: MigrationId, part: Part, body: Body) -> Result<Json<()>, Refusal> {
-    let input = StreamReader::new(flowing(body));
-    Ok(Json(agent.arrivals.receive(id, &part, input).await?))
+async fn receive(
+    agent: Agent,
+    id: MigrationId,
+    part: Part,
+    stream: StreamId,
+    body: Body,
+) -> Result<Json<()>, Refusal> {
+    Ok(Json(agent.arrivals.receive(id, &part, stream, flowing(body)).await?))
+}
+
+async fn end(
+    agent: Agent,
+    id: MigrationId,
+    part: Part,
+    stream: StreamId,
+) -> Result<Json<Option<Digest>>, Refusal> {
+    Ok(Json(agent.arrivals.end(id, &part, stream).await?))
 }
 
 pub(super) async fn receive_memory(
     Sender { id }: Sender,
     State(agent): State<Agent>,
+    Segment((_, stream)): Segment<(MigrationId, StreamId)>,
     body: Body,
 ) -> Result<Json<()>, Refusal> {
-    receive(agent, id, Part::Memory, body).await
+    receive(agent, id, Part::Memory, stream, body).await
+}
+
+pub(super) async fn end_memory(
+    Sender { id }: Sender,
+    State(agent): State<Agent>,
+    Segment((_, stream)): Segment<(MigrationId, StreamId)>,
+) -> Result<Json<Option<Digest>>, Refusal> {
+    end(agent, id, Part::Memory, stream).await
 }
 
 pub(super) async fn receive_ahead(
     Sender { id }: Sender,
     State(agent): State<Agent>,
+    Segment((_, stream)): Segment<(MigrationId, StreamId)>,
     body: Body,
 ) -> Result<Json<()>, Refusal> {
-    receive(agent, id, Part::Ahead, body).await
+    receive(agent, id, Part::Ahead, stream, body).await
+}
+
+pub(super) async fn end_ahead(
+    Sender { id }: Sender,
+    State(agent): State<Agent>,
+    Segment((_, stream)): Segment<(MigrationId, StreamId)>,
+) -> Result<Json<Option<Digest>>, Refusal> {
+    end(agent, id, Part::Ahead, stream).await
 }
 
 pub(super) async fn receive_layer(
     Sender { id }: Sender,
     State(agent): State<Agent>,
+    Segment((_, stream)): Segment<(MigrationId, StreamId)>,
     body: Body,
 ) -> Result<Json<()>, Refusal> {
-    receive(agent, id, Part::Layer, body).await
+    receive(agent, id, Part::Layer, stream, body).await
+}
+
+pub(super) async fn end_layer(
+    Sender { id }: Sender,
+    State(agent): State<Agent>,
+    Segment((_, stream)): Segment<(MigrationId, StreamId)>,
+) -> Result<Json<Option<Digest>>, Refusal> {
+    end(agent, id, Part::Layer, stream).await
 }
 
 pub(super) async fn receive_volume(
     Sender { id }: Sender,
     State(agent): State<Agent>,
-    Segment((_, name)): Segment<(MigrationId, String)>,
+    Segment((_, name, stream)): Segment<(MigrationId, String, StreamId)>,
     body: Body,
 ) -> Result<Json<()>, Refusal> {
-    receive(agent, id, Part::Volume(name), body).await
+    receive(agent, id, Part::Volume(name), stream, body).await
+}
+
+pub(super) async fn end_volume(
+    Sender { id }: Sender,
+    State(agent): State<Agent>,
+    Segment((_, name, stream)): Segment<(MigrationId, String, StreamId)>,
+) -> Result<Json<Option<Digest>>, Refusal> {
+    end(agent, id, Part::Volume(name), stream).await
 }
 
 pub(super) async fn prepare(Sender { id }: Sender, State(agent): State<Agent>) -> Result<Json<()>, Refusal> {

@@ -77,6 +77,26 @@ pub(super) async fn assess(
     Ok(Json(agent.running.assess(order, &container, own).await?))
 }
 
+/// What of a migration's events was told.
+#[derive(Debug, Default)]
+struct Told {
+    events: usize,
+    /// The one behind them, which may be replaced by a newer one.
+    progress: Option<Event>,
+}
+
+impl Told {
+    /// What was not told yet, and is from now on.
+    fn fresh(&mut self, all: &[Event]) -> Vec<Event> {
+        let rest = all.get(self.events..).unwrap_or_default();
+        let known = usize::from(self.progress.is_some() && rest.first() == self.progress.as_ref());
+        let fresh = rest[known..].to_vec();
+        self.progress = rest.last().filter(|last| matches!(last, Event::Progress { .. })).cloned();
+        self.events += rest.len() - usize::from(self.progress.is_some());
+        fresh
+    }
+}
+
 pub(super) async fn events(
     _: FromScheduler,
     State(agent): State<Agent>,
@@ -84,26 +104,23 @@ pub(super) async fn events(
 ) -> Result<Response, Refusal> {
     let unknown = || Refusal(StatusCode::NOT_FOUND, format!("nothing is known of migration {id} here"));
     let log = agent.running.events(id)?.ok_or_else(unknown)?;
-    let lines = futures_util::stream::unfold((log, 0, false), |(mut log, sent, ended)| async move {
-        if ended {
-            return None;
-        }
+    let lines = futures_util::stream::unfold(Some((log, Told::default())), |state| async move {
+        let (mut log, mut told) = state?;
         let fresh = loop {
-            let fresh: Vec<Event> = log.borrow_and_update().iter().skip(sent).cloned().collect();
+            let fresh = told.fresh(&log.borrow_and_update());
             if !fresh.is_empty() {
                 break fresh;
             }
             log.changed().await.ok()?;
         };
         let ended = fresh.iter().any(|event| matches!(event, Event::Ended(_)));
-        let sent = sent + fresh.len();
         let mut text = String::new();
         for event in &fresh {
             // Plain data with text keys: writing it as JSON can't fail.
             text.push_str(&serde_json::to_string(event).unwrap_or_default());
             text.push('\n');
         }
-        Some((text, (log, sent, ended)))
+        Some((text, (!ended).then_some((log, told))))
     });
     Ok(Body::from_stream(lines.map(Ok::<_, std::convert::Infallible>)).into_response())
 }
@@ -150,4 +167,32 @@ pub(super) async fn cancel(
     // It stands in reports and logs.
     let why: String = query.why.chars().filter(|one| !one.is_control()).take(200).collect();
     Ok(Json(agent.running.cancel(id, why)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use sterna_policies::quantity::{Bytes, Millis};
+
+    use super::*;
+    use crate::migration::phase::Phase;
+    use crate::migration::report::PhaseRecord;
+
+    #[test]
+    fn every_event_is_told_once_and_progress_whenever_it_is_another() {
+        let progress = |bytes| Event::Progress { bytes: Bytes(bytes), of: None, per_second: Bytes::ZERO };
+        let reached = |phase| Event::Reached(PhaseRecord { phase, took: Millis::ZERO, bytes: Bytes::ZERO });
+        let mut told = Told::default();
+        assert_eq!(told.fresh(&[]), []);
+        let mut all = vec![reached(Phase::Reserved), progress(1)];
+        assert_eq!(told.fresh(&all), all);
+        assert_eq!(told.fresh(&all), []);
+        all[1] = progress(2);
+        assert_eq!(told.fresh(&all), [progress(2)]);
+        all.push(reached(Phase::Synced));
+        assert_eq!(told.fresh(&all), [reached(Phase::Synced)]);
+        assert_eq!(told.fresh(&all), []);
+        all.push(progress(3));
+        all.push(reached(Phase::Frozen));
+        assert_eq!(told.fresh(&all), [progress(3), reached(Phase::Frozen)]);
+    }
 }

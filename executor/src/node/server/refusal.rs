@@ -83,7 +83,7 @@ impl From<ArrivalError> for Refusal {
     fn from(error: ArrivalError) -> Self {
         let status = match &error {
             _ if timed_out(&error) => StatusCode::REQUEST_TIMEOUT,
-            ArrivalError::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
+            ArrivalError::Busy(_) | ArrivalError::Receiving { .. } => StatusCode::TOO_MANY_REQUESTS,
             ArrivalError::Certificate(_) => StatusCode::FORBIDDEN,
             ArrivalError::Refused { refusal: RuledOut::Unknown, .. } => StatusCode::NOT_FOUND,
             _ => StatusCode::CONFLICT,

@@ -76,10 +76,14 @@ routes! {
     POST "/v1/arrivals/check" Agents Document arrivals::check;
     GET "/v1/arrivals/{id}" Both Nothing arrivals::arriving;
     DELETE "/v1/arrivals/{id}" Agents Nothing arrivals::discard;
-    PUT "/v1/arrivals/{id}/parts/memory" Agents Stream arrivals::receive_memory;
-    PUT "/v1/arrivals/{id}/parts/ahead" Agents Stream arrivals::receive_ahead;
-    PUT "/v1/arrivals/{id}/parts/layer" Agents Stream arrivals::receive_layer;
-    PUT "/v1/arrivals/{id}/parts/volume/{name}" Agents Stream arrivals::receive_volume;
+    PUT "/v1/arrivals/{id}/parts/memory/{stream}" Agents Stream arrivals::receive_memory;
+    DELETE "/v1/arrivals/{id}/parts/memory/{stream}" Agents Nothing arrivals::end_memory;
+    PUT "/v1/arrivals/{id}/parts/ahead/{stream}" Agents Stream arrivals::receive_ahead;
+    DELETE "/v1/arrivals/{id}/parts/ahead/{stream}" Agents Nothing arrivals::end_ahead;
+    PUT "/v1/arrivals/{id}/parts/layer/{stream}" Agents Stream arrivals::receive_layer;
+    DELETE "/v1/arrivals/{id}/parts/layer/{stream}" Agents Nothing arrivals::end_layer;
+    PUT "/v1/arrivals/{id}/parts/volume/{name}/{stream}" Agents Stream arrivals::receive_volume;
+    DELETE "/v1/arrivals/{id}/parts/volume/{name}/{stream}" Agents Nothing arrivals::end_volume;
     POST "/v1/arrivals/{id}/prepare" Agents Nothing arrivals::prepare;
     POST "/v1/arrivals/{id}/restore" Agents Nothing arrivals::restore;
     GET "/v1/arrivals/{id}/restored" Agents Nothing arrivals::restored;

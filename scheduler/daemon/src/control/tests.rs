@@ -60,7 +60,7 @@ impl Mover for FakeWorld {
     async fn standings(&self, node: &NodeName) -> Result<Vec<Standing>, FleetError> {
         if self.0.deaf.load(Ordering::SeqCst) {
             let (node, address, reason) = (node.clone(), "x".to_owned(), "timeout".to_owned());
-            return Err(FleetError::Agent(ClientError::Silent { node, address, reason }));
+            return Err(FleetError::Agent(ClientError::Silent { node, address, reason, passes: true }));
         }
         let remembered = self.0.remembered.lock().unwrap();
         Ok(remembered.iter().filter(|one| one.order.from == *node).cloned().collect())
@@ -96,7 +96,7 @@ impl Mover for FakeWorld {
             Fate::Silent => {
                 let (node, address) = (order.from.clone(), "x".to_owned());
                 let reason = "timeout".to_owned();
-                return Err(FleetError::Agent(ClientError::Silent { node, address, reason }));
+                return Err(FleetError::Agent(ClientError::Silent { node, address, reason, passes: true }));
             }
             Fate::LosesSight => {
                 return Err(FleetError::LostSight { id: order.id, reason: "reset".to_owned() });

@@ -3,6 +3,7 @@
 use fastrand::Rng;
 use serde_json::{Value, json};
 use sterna_executor::migration::order::MigrationId;
+use sterna_executor::node::api::StreamId;
 use sterna_executor::node::server::routes::{Carries, ROUTES, Route};
 
 use super::genuine::Genuine;
@@ -187,7 +188,9 @@ impl<'a> Generator<'a> {
         // What only asks has no effect. A body that nobody reads spoils nothing, and neither does giving up what is not there.
         // Nor is anybody frozen who would wait for a front.
         let asks = request.method == "GET" || matches!(route.path, "/v1/arrivals/check" | "/v1/traffic/held");
-        let gives_up = request.method == "DELETE" && route.path == "/v1/arrivals/{id}";
+        // A service of which there is none, or a stream that never came.
+        let gives_up = request.method == "DELETE"
+            && (route.path == "/v1/arrivals/{id}" || route.path.contains("{stream}"));
         // The engine takes an archive of nothing.
         let nothing = request.method == "PUT" && route.path == "/v1/images" && request.body.is_empty();
         let what = format!("{} {}: {kind:?} ({number})", route.method, route.path);
@@ -205,7 +208,11 @@ impl<'a> Generator<'a> {
 
     fn path(&mut self, route: &Route) -> String {
         let id = self.id();
-        route.path.replace("{id}", &id).replace("{name}", "nobody-data")
+        route
+            .path
+            .replace("{id}", &id)
+            .replace("{name}", "nobody-data")
+            .replace("{stream}", &StreamId::new().to_string())
     }
 
     fn other_method(&mut self, route: &Route) -> String {
@@ -222,7 +229,7 @@ impl<'a> Generator<'a> {
             _ => self.random.choice(ELSEWHERE).unwrap_or(".."),
         };
         if route.path.contains('{') {
-            route.path.replace("{id}", segment).replace("{name}", segment)
+            route.path.replace("{id}", segment).replace("{name}", segment).replace("{stream}", segment)
         } else {
             format!("{}/{segment}", route.path)
         }
@@ -379,8 +386,11 @@ fn doubled(document: &Value) -> Vec<u8> {
 
 /// A call of a route whose body never comes to its end.
 pub fn stalled(genuine: &Genuine, route: &Route) -> Call {
-    let path =
-        route.path.replace("{id}", &genuine.held.order.id.to_string()).replace("{name}", "nobody-data");
+    let path = route
+        .path
+        .replace("{id}", &genuine.held.order.id.to_string())
+        .replace("{name}", "nobody-data")
+        .replace("{stream}", &StreamId::new().to_string());
     let mut request = Request {
         method: route.method.to_owned(),
         target: path,

@@ -5,8 +5,9 @@ use std::os::unix::fs::MetadataExt as _;
 use arbitrary::{Arbitrary, Result, Unstructured};
 use sterna_executor::engine::criu::pagemap::PageMap;
 use sterna_executor::transfer::ahead::{finish, receive};
+use sterna_executor::transfer::manifest::Digest;
 use sterna_executor::transfer::receive::Allowance;
-use sterna_executor::transfer::stream::{CHUNK, Frame};
+use sterna_executor::transfer::stream::{CHUNK, Frame, followed};
 use sterna_policies::quantity::Bytes;
 
 use super::receive::Beside;
@@ -56,18 +57,18 @@ pub fn read(data: &[u8]) {
 }
 
 fn round(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
-    let (mut wire, mut headers) = (Vec::new(), blake3::Hasher::new());
+    let (mut wire, mut headers) = (Vec::new(), Digest::default());
     let mut put = |frame: &Frame, bytes: &[u8]| {
         let header = postcard::to_stdvec(frame).expect("a frame can be written");
         if !matches!(frame, Frame::End { .. }) {
-            headers.update(&header);
+            headers = followed(&headers, &header);
         }
         wire.extend(u32::try_from(header.len()).expect("it is short").to_le_bytes());
         wire.extend(header);
         wire.extend(bytes);
-        *headers.finalize().as_bytes()
+        headers
     };
-    let mut so_far = *blake3::hash(b"").as_bytes();
+    let mut so_far = Digest::default();
     loop {
         // Without bytes left the generator would say the same for ever.
         match if u.is_empty() { Sent::Round } else { u.arbitrary()? } {

@@ -7,9 +7,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use arbitrary::{Result, Unstructured};
-use sterna_executor::transfer::manifest::{Manifest, Received};
+use sterna_executor::transfer::manifest::{Digest, Manifest, Received};
 use sterna_executor::transfer::receive::{Allowance, receive};
-use sterna_executor::transfer::stream::Frame;
+use sterna_executor::transfer::stream::{Frame, followed};
 use sterna_executor::transfer::tree::{Entry, Kind, Sent, Writers};
 use sterna_policies::quantity::Bytes;
 
@@ -142,10 +142,10 @@ struct Hostile {
 impl Hostile {
     fn stream(&self, u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         let mut wire = Vec::new();
-        let mut headers = blake3::Hasher::new();
+        let mut headers = Digest::default();
         let mut put = |frame: &Frame, content: &[u8]| {
             let header = postcard::to_stdvec(frame).expect("a frame can be written");
-            headers.update(&header);
+            headers = followed(&headers, &header);
             wire.extend((header.len() as u32).to_le_bytes());
             wire.extend(&header);
             wire.extend(content);
@@ -154,11 +154,16 @@ impl Hostile {
             if u.is_empty() {
                 break;
             }
-            match u.int_in_range(0..=11)? {
+            match u.int_in_range(0..=13)? {
                 0 => put(&Frame::Removed(self.name(u)?), &[]),
                 8 => put(&Frame::First, &[]),
                 9 => put(&Frame::Manifest(Manifest { names: u.arbitrary()?, hash: u.arbitrary()? }), &[]),
                 1..=7 => put(&Frame::Entry(self.entry(u)?), &[]),
+                12 => put(&Frame::Onward(self.entry(u)?), &[]),
+                13 => {
+                    let (offset, length) = (Self::size(u)?, u.int_in_range(0..=100)?);
+                    put(&Frame::Here { offset, length, hash: u.arbitrary()? }, &[]);
+                }
                 _ => {
                     let content = Self::bytes(u, 64)?;
                     let hash = *blake3::hash(&content).as_bytes();
@@ -174,7 +179,6 @@ impl Hostile {
                 }
             }
         }
-        let headers = *headers.finalize().as_bytes();
         let end = postcard::to_stdvec(&Frame::End { headers }).expect("the end can be written");
         wire.extend((end.len() as u32).to_le_bytes());
         wire.extend(&end);

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use sterna_executor::transfer::stream::{CHUNK, Frame, Reader, Writer};
 use sterna_executor::transfer::tree::{Sent, Writers};
+use sterna_executor::transfer::written::Written;
 use sterna_policies::quantity::Bytes;
 
 use crate::room;
@@ -25,7 +26,12 @@ pub fn read(wire: &[u8]) {
                 claimed += u64::from(length);
             }
             Frame::End { .. } => break,
-            Frame::Entry(_) | Frame::Removed(_) | Frame::First | Frame::Manifest(_) => {}
+            Frame::Entry(_)
+            | Frame::Onward(_)
+            | Frame::Here { .. }
+            | Frame::Removed(_)
+            | Frame::First
+            | Frame::Manifest(_) => {}
         }
     }
     assert!(claimed <= reader.bytes().0 && reader.bytes() <= most);
@@ -36,9 +42,12 @@ pub fn send(folder: &Path, sent: &mut Sent) -> Vec<u8> {
     let mut wire = Vec::new();
     let mut writer = Writer::new(&mut wire);
     let pass = sent.pass(folder, Writers::Frozen).expect("the folder is read");
-    sent.note(writer.pass(folder, &pass).expect("it is sent"));
-    writer.manifest(sent.manifest()).expect("it is sent");
+    let mut written = Written::default();
+    writer.pass(folder, &pass, sent.there(), &mut written).expect("it is sent");
+    sent.note(&pass, &written);
+    writer.manifest(sent.manifest(), &mut written).expect("it is sent");
     writer.end().expect("the stream ends");
+    sent.arrived(&pass, &written);
     wire
 }
 
@@ -59,5 +68,12 @@ pub fn seeds() -> Vec<Vec<u8>> {
     std::fs::remove_file(at("s")).expect("s");
     std::fs::write(at("d/a"), "longer than before").expect("d/a");
     seeds.push(send(folder.path(), &mut sent));
+    // Of more than one chunk, and then with one of them changed.
+    let mut large = vec![7; CHUNK + 9];
+    for byte in [7, 8] {
+        large[CHUNK] = byte;
+        std::fs::write(at("l"), &large).expect("l");
+        seeds.push(send(folder.path(), &mut sent));
+    }
     seeds
 }
