@@ -5,13 +5,17 @@
 //! of another. When the service stands frozen and was dumped, only pages that differ from what was sent follow; see
 //! [`delta`](super::delta). It needs no help from the kernel, and the service is never stopped for it.
 //!
+//! Where the kernel marks pages that are written, a process that was read whole is read by its marks from then on. A page that
+//! is missed by that costs its bytes when the service stands frozen and nothing else: what is restored is decided by comparing
+//! the dump with what was sent, by hash, and there marks have no say.
+//!
 //! The files are as long as all addresses, with holes. The file systems of disks mostly have no files as long; there nothing is
 //! sent ahead.
 //!
 //! What was sent is a promise that both ends must have kept: each round is hashed, the hashes are chained, and the destination
 //! restores only what hangs on a chain that is equal at both ends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -20,7 +24,7 @@ use std::path::Path;
 use sterna_policies::quantity::Bytes;
 
 use crate::engine::criu::pagemap::{ADDRESSES, PAGE, PageMap};
-use crate::engine::memory;
+use crate::engine::memory::{self, dirty};
 use crate::engine::processes::Pid;
 
 use super::manifest::Digest;
@@ -51,6 +55,21 @@ pub struct Ahead {
     processes: HashMap<u32, Pages>,
     chain: Digest,
     begun: bool,
+    /// Those that were read whole after their marks were wiped.
+    marked: HashSet<Pid>,
+    /// What each round has read.
+    looks: Vec<Look>,
+}
+
+/// What one round has read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Pages.
+    pub pages: u64,
+    /// Processes of which only pages with the kernel's mark were read.
+    pub by_marks: usize,
+    /// Those that were read whole.
+    pub whole: usize,
 }
 
 impl Ahead {
@@ -76,24 +95,47 @@ impl Ahead {
     /// When the stream breaks. A process that is gone is passed over.
     pub fn round<W: Write>(&mut self, processes: &[Pid], mut writer: Writer<W>) -> io::Result<Bytes> {
         self.begin(&mut writer)?;
+        let marks = dirty::are_kept() && !processes.iter().any(|process| dirty::are_wiped_by(process.outer));
+        self.marked.retain(|process| marks && processes.contains(process));
+        let mut look = Look::default();
         for process in processes {
+            // One that can't be read is read whole when it can be.
+            let by_marks = self.marked.remove(process);
+            let follow = by_marks || (marks && dirty::wipe(process.outer).is_ok());
             let mut broken = None;
-            let read = memory::each_run(process.outer, |address, bytes| {
+            let each = |address, bytes: &[u8]| {
                 self.pages(process.inner, address, bytes, &mut writer).map_err(|error| {
                     let kind = error.kind();
                     broken = Some(error);
                     io::Error::from(kind)
                 })
-            });
+            };
+            let read = if by_marks {
+                memory::each_marked_run(process.outer, each)
+            } else {
+                memory::each_run(process.outer, each)
+            };
             match (read, broken) {
                 (_, Some(error)) => return Err(error),
                 (Err(error), None) => {
                     tracing::debug!(process = process.inner, %error, "its memory can't be read");
                 }
-                (Ok(()), None) => {}
+                (Ok(pages), None) => {
+                    look.pages += pages;
+                    *(if by_marks { &mut look.by_marks } else { &mut look.whole }) += 1;
+                    if follow {
+                        self.marked.insert(*process);
+                    }
+                }
             }
         }
+        self.looks.push(look);
         self.end(writer)
+    }
+
+    /// What the rounds have read.
+    pub fn looks(&self) -> &[Look] {
+        &self.looks
     }
 
     fn begin<W: Write>(&mut self, writer: &mut Writer<W>) -> io::Result<()> {
