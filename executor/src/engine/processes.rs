@@ -21,7 +21,7 @@ pub struct Process {
 }
 
 /// Numbers of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Pid {
     /// On the node.
     pub outer: i32,

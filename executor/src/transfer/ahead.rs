@@ -7,6 +7,10 @@
 //!
 //! Memory that processes share goes the same way, each object of it as if it were one more process; see `shared`.
 //!
+//! Where the kernel marks pages that are written, a process that was read whole is read by its marks from then on. A page that
+//! is missed by that costs its bytes when the service stands frozen and nothing else: what is restored is decided by comparing
+//! the dump with what was sent, by hash, and there marks have no say.
+//!
 //! The files are as long as all addresses, with holes. The file systems of disks mostly have no files as long; there nothing is
 //! sent ahead.
 //!
@@ -14,7 +18,7 @@
 //! restores only what hangs on a chain that is equal at both ends. A round whose stream broke ends where it broke: the chain
 //! that the destination tells says which of its pages arrived. What the others are there is unknown then.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -23,7 +27,7 @@ use std::path::Path;
 use sterna_policies::quantity::Bytes;
 
 use crate::engine::criu::pagemap::{ADDRESSES, PAGE, PageMap};
-use crate::engine::memory;
+use crate::engine::memory::{self, dirty};
 use crate::engine::processes::Pid;
 
 use super::manifest::Digest;
@@ -61,6 +65,21 @@ pub struct Ahead {
     begun: bool,
     /// The round under way.
     round: Vec<Mark>,
+    /// Those that were read whole after their marks were wiped.
+    marked: HashSet<Pid>,
+    /// What each round has read.
+    looks: Vec<Look>,
+}
+
+/// What one round has read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Pages.
+    pub pages: u64,
+    /// Processes of which only pages with the kernel's mark were read.
+    pub by_marks: usize,
+    /// Those that were read whole.
+    pub whole: usize,
 }
 
 /// A frame: the hash of all headers up to it, and the pages that it brings.
@@ -71,6 +90,9 @@ struct Mark {
     first: u64,
     pages: u64,
 }
+
+/// Takes a run of pages, by address.
+type Each<'a> = &'a mut dyn FnMut(u64, &[u8]) -> io::Result<()>;
 
 impl Ahead {
     /// Whether nothing was sent that can be built on.
@@ -95,23 +117,39 @@ impl Ahead {
     /// When the stream breaks. A process that is gone is passed over.
     pub fn round<W: Write>(&mut self, processes: &[Pid], mut writer: Writer<W>) -> io::Result<()> {
         self.begin(&mut writer)?;
+        let marks = dirty::are_kept() && !processes.iter().any(|process| dirty::are_wiped_by(process.outer));
+        self.marked.retain(|process| marks && processes.contains(process));
+        let mut look = Look::default();
         for process in processes {
             let (number, pid) = (process.inner, process.outer);
-            self.run(number, |each| memory::each_run(pid, each), &mut writer)?;
+            // One that can't be read is read whole when it can be.
+            let by_marks = self.marked.remove(process);
+            let follow = by_marks || (marks && dirty::wipe(pid).is_ok());
+            let read = |each: Each<'_>| {
+                if by_marks { memory::each_marked_run(pid, each) } else { memory::each_run(pid, each) }
+            };
+            let Some(pages) = self.run(number, read, &mut writer)? else { continue };
+            look.pages += pages;
+            *(if by_marks { &mut look.by_marks } else { &mut look.whole }) += 1;
+            if follow {
+                self.marked.insert(*process);
+            }
         }
         for (number, object) in shared::objects(processes.iter().map(|process| process.outer)) {
-            self.run(number, |each| shared::each_run(&object, each), &mut writer)?;
+            let read = |each: Each<'_>| shared::each_run(&object, each).map(|()| 0);
+            self.run(number, read, &mut writer)?;
         }
+        self.looks.push(look);
         writer.end().map(drop)
     }
 
-    /// Sends what `read` gives. What can't be read is passed over: it follows later.
+    /// Sends what `read` gives, and tells how many pages it has read. What can't be read is passed over: it follows later.
     fn run<W: Write>(
         &mut self,
         number: u32,
-        read: impl FnOnce(&mut dyn FnMut(u64, &[u8]) -> io::Result<()>) -> io::Result<()>,
+        read: impl FnOnce(Each<'_>) -> io::Result<u64>,
         writer: &mut Writer<W>,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<u64>> {
         let mut broken = None;
         let read = read(&mut |address, bytes| {
             self.pages(number, address, bytes, writer).map_err(|error| {
@@ -121,11 +159,18 @@ impl Ahead {
             })
         });
         match (read, broken) {
-            (_, Some(error)) => return Err(error),
-            (Err(error), None) => tracing::debug!(number, %error, "memory can't be read"),
-            (Ok(()), None) => {}
+            (_, Some(error)) => Err(error),
+            (Err(error), None) => {
+                tracing::debug!(number, %error, "memory can't be read");
+                Ok(None)
+            }
+            (Ok(pages), None) => Ok(Some(pages)),
         }
-        Ok(())
+    }
+
+    /// What the rounds have read.
+    pub fn looks(&self) -> &[Look] {
+        &self.looks
     }
 
     fn begin<W: Write>(&mut self, writer: &mut Writer<W>) -> io::Result<()> {
@@ -172,6 +217,8 @@ impl Ahead {
     /// The stream of the round broke, and this is the chain that the destination has. What can't be told from it is sent again.
     pub fn broke(&mut self, there: Option<&Digest>) {
         let round = std::mem::take(&mut self.round);
+        // The kernel marks no page for having been lost.
+        self.marked.clear();
         let hangs =
             |mark: &Mark| mark.headers.is_some_and(|headers| Some(&link(&self.chain, &headers)) == there);
         let unknown = match (there, round.iter().position(hangs)) {

@@ -3,6 +3,7 @@
 //!
 //! | module | what lives there |
 //! |---|---|
+//! | [`link`] | what is wrong with the link between two hosts |
 //! | [`machine`] | one emulated host: its disk, its boot, its power cut |
 //! | [`power`] | power cuts at seeded moments of a migration |
 //! | [`register`] | what the register of a host's agent says |
@@ -24,6 +25,7 @@ use crate::process::{self, bound};
 use crate::sterna::Sterna;
 use crate::zoo::Ground;
 
+pub mod link;
 pub mod machine;
 pub mod power;
 pub mod register;
@@ -233,6 +235,15 @@ impl Emulated {
             .iter_mut()
             .find(|machine| machine.name() == node)
             .with_context(|| format!("{node} is not emulated"))
+    }
+
+    /// What stands on the console of an emulated host.
+    ///
+    /// # Errors
+    /// When no emulated node has that name, or it can't be read.
+    pub fn console(&self, node: &str) -> anyhow::Result<String> {
+        let machine = self.machines.iter().find(|machine| machine.name() == node);
+        machine.with_context(|| format!("{node} is not emulated"))?.console()
     }
 
     /// Address of a node, on which its services' ports are published.

@@ -1,15 +1,23 @@
 //! Ordinary hosts as nodes: cgroup v2, another kernel, every capability. Services move between two such hosts with their
-//! state, and nothing moves, or is touched, between such a host and an unlike one.
+//! state, also over a bad link and with memory that is sent ahead by the kernel's marks; and nothing moves, or is touched,
+//! between such a host and an unlike one.
 //!
 //! The hosts are emulated, which is slow: nothing timed is asserted.
 
 #![expect(clippy::print_stdout, reason = "what was seen is for whoever watches")]
 
+mod ordinary_host {
+    pub mod bad_link;
+    pub mod sent_ahead;
+}
+
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
+use ordinary_host::{bad_link, sent_ahead};
 use sterna_e2e::emulated::{Emulated, unavailable};
 use sterna_e2e::sterna::Sterna;
+use sterna_e2e::ticker;
 use sterna_e2e::zoo::pipeline::Pipeline;
 use sterna_e2e::zoo::postgres::Postgres;
 use sterna_e2e::zoo::redis::Redis;
@@ -24,7 +32,7 @@ fn inventory(services: &str) -> String {
         text.push_str(&format!(
             "[[site]]\nname = \"{site}\"\ntier = \"edge\"\nregion = \"eu\"\nprice = {{ node = \"0.1USD/h\" }}\n\
              power = {{ idle = \"5W\", full = \"20W\" }}\n\
-             [[site.node]]\nname = \"{site}1\"\ncpu = \"1\"\nmemory = \"1GiB\"\n{agent}\n"
+             [[site.node]]\nname = \"{site}1\"\ncpu = \"1\"\nmemory = \"2GiB\"\n{agent}\n"
         ));
     }
     for pair in [["a", "b"], ["b", "c"], ["a", "c"]] {
@@ -37,7 +45,7 @@ fn inventory(services: &str) -> String {
 }
 
 /// There and back.
-async fn there_and_back(hosts: &Emulated, mut workload: impl Workload) -> anyhow::Result<()> {
+async fn there_and_back<W: Workload>(hosts: &Emulated, mut workload: W) -> anyhow::Result<W> {
     let service = workload.service();
     let service = service.name();
     let place = |node| Place { ground: hosts, node, service };
@@ -52,8 +60,14 @@ async fn there_and_back(hosts: &Emulated, mut workload: impl Workload) -> anyhow
         let seen = workload.check(place(node)).await.with_context(|| format!("after the move to {node}"))?;
         println!("{service} to {node} in {moved:.1} s: {seen}");
     }
-    workload.rest(place("a1")).await?;
-    Ok(())
+    Ok(workload)
+}
+
+/// The same, and has it rest then.
+async fn there_and_back_to_rest(hosts: &Emulated, workload: impl Workload) -> anyhow::Result<()> {
+    let mut workload = there_and_back(hosts, workload).await?;
+    let service = workload.service();
+    workload.rest(Place { ground: hosts, node: "a1", service: service.name() }).await
 }
 
 #[tokio::test]
@@ -72,6 +86,9 @@ async fn services_move_between_ordinary_hosts_and_to_no_unlike_one() {
     let services: String = [redis.service(), postgres.service(), pipeline.service()]
         .map(|service| service.image(IMAGE).table("a1").unwrap())
         .concat();
+    let tickers = [(sent_ahead::NAME, sent_ahead::MIB), (bad_link::NAME, bad_link::MIB)]
+        .map(|(name, mib)| ticker::service_noting(name, mib, "a1", sent_ahead::NOTABLE));
+    let services = services + &tickers.concat();
     let sterna = Sterna::built().unwrap();
     let hosts = Emulated::up(&sterna, &inventory(&services)).await.unwrap();
     println!("up after {:.1} s", begin.elapsed().as_secs_f64());
@@ -97,9 +114,16 @@ async fn services_move_between_ordinary_hosts_and_to_no_unlike_one() {
     assert_eq!(hosts.run("c1", &["docker", "ps", "--all", "--quiet"]).await.unwrap(), "");
     assert_eq!(hosts.run("c1", &["docker", "images", "--quiet"]).await.unwrap(), "");
 
-    there_and_back(&hosts, redis).await.unwrap();
-    there_and_back(&hosts, pipeline).await.unwrap();
-    there_and_back(&hosts, postgres).await.unwrap();
+    let mut redis = there_and_back(&hosts, redis).await.unwrap();
+    let start = Instant::now();
+    let seen = sent_ahead::moves_while_it_writes(&hosts, "a1", "b1").await.unwrap();
+    println!("memory ahead in {:.1} s: {seen}", start.elapsed().as_secs_f64());
+    let start = Instant::now();
+    let seen = bad_link::is_survived(&hosts, &mut redis).await.unwrap();
+    println!("over a bad link in {:.1} s: {seen}", start.elapsed().as_secs_f64());
+    redis.rest(Place { ground: &hosts, node: "a1", service: "redis" }).await.unwrap();
+    there_and_back_to_rest(&hosts, pipeline).await.unwrap();
+    there_and_back_to_rest(&hosts, postgres).await.unwrap();
     hosts.down().await.unwrap();
     println!("all in {:.1} s", begin.elapsed().as_secs_f64());
 }

@@ -69,6 +69,15 @@ impl Leaving {
         }
     }
 
+    /// Says what was read for the rounds, and whether the kernel's marks told which pages.
+    pub(super) fn log_looks(&self) {
+        let Some(ahead) = &self.ahead else { return };
+        let pages: Vec<u64> = ahead.looks().iter().map(|look| look.pages).collect();
+        let last = ahead.looks().last().copied().unwrap_or_default();
+        let marks = last.by_marks > 0;
+        tracing::info!(migration = %self.order.id, marks, ?pages, "memory was sent ahead");
+    }
+
     /// The folder with the image of what is left to be sent. Made once: what was sent ahead is not needed after it.
     pub(super) async fn left(&mut self) -> Result<PathBuf, StepError> {
         let whole = self.image.clone();

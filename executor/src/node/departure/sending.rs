@@ -152,6 +152,7 @@ impl Leaving {
             let next = rounds.after(Round { sent, took: Millis::from_duration(began.elapsed()) });
             tracing::debug!(migration = %self.order.id, %files, %memory, ?next, "a round was sent ahead");
             if next != Next::Another {
+                self.log_looks();
                 self.is_worth_it(&rounds, next)?;
                 return Ok(Bytes(total));
             }

@@ -174,6 +174,15 @@ impl Machine {
         }
     }
 
+    /// What stands on its console from all of its lives, without colours. What its agent logs is there too.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn console(&self) -> anyhow::Result<String> {
+        let bytes = std::fs::read(&self.console).with_context(|| text(&self.console))?;
+        Ok(without_colours(&String::from_utf8_lossy(&bytes)))
+    }
+
     /// The last lines of its console, and what the emulator said.
     pub fn console_end(&self) -> String {
         let read =
@@ -223,6 +232,13 @@ fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
+/// Without the sequences that switch colours: from an escape to the next `m`.
+fn without_colours(text: &str) -> String {
+    let mut pieces = text.split('\u{1b}');
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |plain, piece| plain + piece.split_once('m').map_or(piece, |(_, rest)| rest))
+}
+
 /// A name for a network device that no other has: at most 15 characters.
 fn tap() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -269,6 +285,12 @@ mod tests {
         let words = ["printf", "%s;", "a b", "it's", "$x", "\"", "\n", ""];
         let output = std::process::Command::new("sh").args(["-c", &quoted(&words)]).output().unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap(), "a b;it's;$x;\";\n;;");
+    }
+
+    #[test]
+    fn colours_are_left_out() {
+        assert_eq!(without_colours("a \u{1b}[2mid\u{1b}[0m=\u{1b}[3mmine\u{1b}[0m"), "a id=mine");
+        assert_eq!(without_colours("some"), "some");
     }
 
     #[test]
