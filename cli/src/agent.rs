@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use sterna_executor::node::config::AgentConfig;
+use sterna_executor::node::server;
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::exit;
 
 /// Arguments of `sterna agent`.
 #[derive(Debug, clap::Args)]
@@ -15,6 +19,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config = AgentConfig::load(&args.config).map_err(exit::unusable)?;
     crate::wiring::runtime()?.block_on(async {
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -24,7 +29,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 _ = terminate.recv() => {}
             }
         };
-        sterna_executor::node::server::serve_file(&args.config, stop).await?;
+        server::serve(config, stop).await?;
         Ok(ExitCode::SUCCESS)
     })
 }

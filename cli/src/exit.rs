@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use sterna_executor::config_file::ConfigError;
 use tracing_subscriber::EnvFilter;
 
 /// There are changes to be made.
@@ -23,6 +24,14 @@ impl std::fmt::Display for Invalid {
 }
 
 impl std::error::Error for Invalid {}
+
+/// Settings that can't be used: a mistake is shown where it stands.
+pub fn unusable(error: ConfigError) -> anyhow::Error {
+    match error {
+        ConfigError::Invalid(invalid) => Invalid(invalid.into()).into(),
+        error @ ConfigError::Read { .. } => error.into(),
+    }
+}
 
 /// Logs to standard error, at `info` unless `STERNA_LOG` says otherwise.
 pub fn start_logging(json: bool) {

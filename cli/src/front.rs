@@ -1,17 +1,16 @@
 //! `sterna front`: one address for a service, wherever it runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use sterna_executor::config_file::ConfigError;
+use sterna_core::continuum::Continuum;
 use sterna_executor::identity::{Credentials, Role};
 use sterna_executor::traffic::config::FrontConfig;
-use sterna_executor::traffic::follow::Agent;
 use sterna_executor::traffic::serve::Front;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::exit::Invalid;
+use crate::exit;
 use crate::wiring::{self, StateArgs};
 
 /// Arguments of `sterna front`.
@@ -20,42 +19,34 @@ pub struct Args {
     /// The front's file: the services, where it listens for them, and the inventory with the nodes.
     #[arg(long, value_name = "FILE", default_value = "/etc/sterna/front.toml")]
     config: PathBuf,
-    /// Only write a certificate and its key into this folder, for a front on another host.
+    /// Only write a certificate and its key into this folder, for a front on another host or in an agent.
     #[arg(long, value_name = "DIR")]
     issue: Option<PathBuf>,
+    /// The inventory of what the certificate is for, where there is no front's file here.
+    #[arg(long, value_name = "FILE", requires = "issue", conflicts_with = "config")]
+    inventory: Option<PathBuf>,
     #[command(flatten)]
     state: StateArgs,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let config = FrontConfig::load(&args.config).map_err(|error| match error {
-        ConfigError::Invalid(invalid) => anyhow::Error::new(Invalid(invalid.into())),
-        error @ ConfigError::Read { .. } => error.into(),
-    })?;
+    if let (Some(folder), Some(inventory)) = (&args.issue, &args.inventory) {
+        return issue(folder, &wiring::inventory(inventory)?, &args.state);
+    }
+    let config = FrontConfig::load(&args.config).map_err(exit::unusable)?;
     let continuum = Arc::new(wiring::inventory(&config.inventory)?);
     if let Some(folder) = &args.issue {
-        args.state.authority(&continuum)?.issue(&Role::Front)?.store(folder)?;
-        return Ok(ExitCode::SUCCESS);
+        return issue(folder, &continuum, &args.state);
     }
     let credentials = match &config.identity {
         Some(folder) => Credentials::load(folder)?,
         None => args.state.authority(&continuum)?.issue(&Role::Front)?,
     };
-    for service in &config.services {
-        if !continuum.services.contains_key(&service.name) {
-            tracing::warn!(service = %service.name, inventory = %config.inventory.display(),
-                "the inventory has no such service; what comes for it is held until a node says that it runs it");
-        }
-    }
     wiring::runtime()?.block_on(async {
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let agents = continuum
-            .nodes
-            .keys()
-            .map(|node| Agent::new(node.clone(), Arc::clone(&continuum), credentials.clone()));
-        let front = Front::start(&config, agents).await?;
+        let front = Front::before(&config, &continuum, &credentials).await?;
         let stop = async move {
             tokio::select! {
                 _ = interrupt.recv() => {}
@@ -65,4 +56,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         front.serve(stop).await;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Writes what a front elsewhere proves itself with.
+fn issue(folder: &Path, continuum: &Continuum, state: &StateArgs) -> anyhow::Result<ExitCode> {
+    state.authority(continuum)?.issue(&Role::Front)?.store(folder)?;
+    Ok(ExitCode::SUCCESS)
 }

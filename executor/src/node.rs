@@ -18,6 +18,7 @@
 //! | [`departure`] | the source's side of a migration, and the machine that drives it |
 //! | [`arrival`] | the destination's side: taking in and holding, and what is owned by a certificate |
 //! | [`staging`] | memory images on their way |
+//! | [`front`] | a front that the agent runs |
 //! | [`traffic`] | what fronts are told, and the moment that they get before a freeze |
 //! | [`inquiry`] | asking the sources of what is held and was not heard of |
 //! | [`client`] | how the scheduler and other agents speak to an agent |
@@ -32,6 +33,7 @@ pub mod client;
 pub mod config;
 pub mod departure;
 pub mod facts;
+pub mod front;
 pub mod inquiry;
 pub mod listener;
 pub mod precheck;

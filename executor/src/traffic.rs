@@ -37,12 +37,14 @@
 //! | [`http`] | HTTP/1.1, request by request |
 //! | [`redis`] | Redis, command by command |
 //! | [`reach`] | connecting to the place, closing without a reset |
-//! | [`config`] | the front's file |
+//! | [`config`] | the front's settings |
+//! | [`descriptors`] | as many open files as its connections take |
 //! | [`serve`] | listening, and joining the parts |
 //! | [`telemetry`] | what is counted |
 
 pub mod announcement;
 pub mod config;
+pub mod descriptors;
 pub mod follow;
 pub mod gate;
 pub mod http;

@@ -106,8 +106,7 @@ impl Note {
     /// When it was given up, or the time is over.
     fn once_here(self, folder: &Path, container: &str) -> io::Result<Self> {
         let (start, mut note) = (Instant::now(), self);
-        loop {
-            let Some(limit) = note.awaited.filter(|_| !note.given_up) else { break };
+        while let Some(limit) = note.awaited.filter(|_| !note.given_up) {
             if start.elapsed() > limit.to_duration() {
                 let message = format!("no image to restore from came within {limit}");
                 return Err(io::Error::new(io::ErrorKind::TimedOut, message));

@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use super::{IdentityError, create_private_folder, read_secret, write_private};
+use super::{IdentityError, Role, create_private_folder, read_secret, write_private};
 
 const AUTHORITY_FILE: &str = "ca.pem";
 const CERTIFICATE_FILE: &str = "cert.pem";
@@ -68,6 +68,16 @@ impl Credentials {
             std::fs::read_to_string(&path).map_err(IdentityError::file(&path))
         };
         Ok(Self::new(read(AUTHORITY_FILE)?, read(CERTIFICATE_FILE)?, read_secret(&folder.join(KEY_FILE))?))
+    }
+
+    /// Who the certificate speaks for.
+    ///
+    /// # Errors
+    /// When it can't be read, or speaks for nobody.
+    pub fn role(&self) -> Result<Role, IdentityError> {
+        let chain = self.chain()?;
+        let first = chain.first().ok_or_else(|| unsuitable("there is no certificate"))?;
+        Role::of_certificate(first)
     }
 
     /// TLS for a server that speaks only with peers whose certificate this authority made.
@@ -151,7 +161,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::identity::{Authority, Role};
+    use crate::identity::Authority;
 
     fn agent(name: &str) -> Role {
         Role::Agent(NodeName::from(name))
@@ -288,6 +298,7 @@ mod tests {
         }
         let loaded = Credentials::load(&folder).unwrap();
         assert_eq!(loaded.files(), credentials.files());
+        assert_eq!(loaded.role().unwrap(), agent("edge-a"));
         std::fs::set_permissions(folder.join(KEY_FILE), std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(Credentials::load(&folder), Err(IdentityError::Exposed { .. })));
     }

@@ -1,9 +1,9 @@
 //! The destination's side of a migration: takes a service in, holds it, and runs it when the certificate has come.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bollard::models::ContainerCreateBody;
@@ -126,6 +126,8 @@ pub struct Arrivals {
     early: Arc<Mutex<HashMap<MigrationId, Early>>>,
     streams: Streams,
     traffic: Traffic,
+    /// TCP ports of the node that the agent's front has.
+    front_ports: Arc<BTreeSet<u16>>,
 }
 
 impl Arrivals {
@@ -138,14 +140,32 @@ impl Arrivals {
         limit: usize,
     ) -> Self {
         let (turns, heard, early, streams) = <_>::default();
-        let traffic = Traffic::default();
-        Self { engine, store, staging, credentials, limit, turns, heard, early, streams, traffic }
+        let (traffic, front_ports) = <_>::default();
+        Self {
+            engine,
+            store,
+            staging,
+            credentials,
+            limit,
+            turns,
+            heard,
+            early,
+            streams,
+            traffic,
+            front_ports,
+        }
     }
 
     /// Has fronts told of what runs here.
     #[must_use]
     pub fn announcing(self, traffic: Traffic) -> Self {
         Self { traffic, ..self }
+    }
+
+    /// Takes in no service that publishes one of these TCP ports: the agent's front has them.
+    #[must_use]
+    pub fn without_ports(self, ports: BTreeSet<u16>) -> Self {
+        Self { front_ports: Arc::new(ports), ..self }
     }
 
     fn turn_of(&self, what: String) -> Arc<tokio::sync::Mutex<()>> {
@@ -205,6 +225,11 @@ impl Arrivals {
         findings.extend(precheck::pair::node(Subject::Destination, own));
         let mut clash = |code, what| findings.push(Finding::new(code, Subject::Destination, what));
         let wanted = taken_ports(body);
+        for port in self.front_ports.iter().map(|port| format!("{port}/tcp")) {
+            if wanted.contains(&port) {
+                clash(Code::PortTaken, format!("port {port} is listened on by the node's front"));
+            }
+        }
         let name = &reservation.order.service;
         if self.engine.has_container(name.as_str()).await? {
             clash(Code::NameTaken, format!("a container named `{name}` is there already"));

@@ -18,6 +18,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::criu;
 use crate::engine::docker::Engine;
@@ -29,6 +30,7 @@ use super::arrival::Arrivals;
 use super::bandwidth::Bandwidth;
 use super::config::AgentConfig;
 use super::facts;
+use super::front::{OwnFront, OwnFrontError};
 use super::inquiry::inquire;
 use super::listener::TlsListener;
 use super::running::Running;
@@ -57,6 +59,9 @@ pub enum AgentError {
     /// Its register can't be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The front that it is to run can't be.
+    #[error(transparent)]
+    Front(#[from] OwnFrontError),
     /// It can't listen, a folder can't be made, or CRIU's settings can't be written.
     #[error("{what}: {source}")]
     System {
@@ -89,6 +94,7 @@ pub async fn serve(
     let system = |what: String| move |source| AgentError::System { what, source };
     let credentials = Credentials::load(&config.identity)?;
     let tls = credentials.server_config()?;
+    let front = config.front.clone().map(|front| OwnFront::prepare(front, &config.node)).transpose()?;
     staging_folder(&config.staging)
         .and_then(|()| private_folder(&config.state))
         .map_err(system("a folder can't be made".to_owned()))?;
@@ -108,7 +114,8 @@ pub async fn serve(
     );
     let bandwidth = Bandwidth::new(config.bandwidth_per_peer);
     let traffic = Traffic::default();
-    let arrivals = arrivals.announcing(traffic.clone());
+    let front_ports = front.iter().flat_map(OwnFront::ports).collect();
+    let arrivals = arrivals.announcing(traffic.clone()).without_ports(front_ports);
     let running =
         Running::new(engine.clone(), store.clone(), credentials.clone(), staging, admission, bandwidth)
             .announcing(traffic.clone());
@@ -126,11 +133,18 @@ pub async fn serve(
     tracing::info!(node = %config.node, address = %listener.address(), engine = own.engine, criu = own.criu, "serving");
     let agent = Agent { config, engine, store, arrivals, running, traffic: traffic.clone() };
     tokio::spawn(agent.clone().keep_looking());
+    let stopping = CancellationToken::new();
+    let fronting = front.map(|front| tokio::spawn(front.serve(stopping.clone())));
     let stop = async move {
         stop.await;
+        stopping.cancel();
         traffic.close();
     };
     connections::serve(listener, limits::around(routes::router()).with_state(agent), stop).await;
+    if let Some(fronting) = fronting {
+        // It was told to end when the agent was.
+        let _ = fronting.await;
+    }
     Ok(())
 }
 
@@ -158,26 +172,4 @@ async fn wait_for_facts(config: &AgentConfig, engine: &Engine) -> NodeFacts {
         }
         tokio::time::sleep(PAUSE).await;
     }
-}
-
-/// Reads `agent.toml` and serves the node until told to stop.
-///
-/// # Errors
-/// When the file can't be used or the agent can't start.
-pub async fn serve_file(
-    path: &Path,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), ServeError> {
-    Ok(serve(AgentConfig::load(path)?, stop).await?)
-}
-
-/// The agent did not serve.
-#[derive(Debug, Error)]
-pub enum ServeError {
-    /// Its file can't be used.
-    #[error(transparent)]
-    Config(#[from] crate::config_file::ConfigError),
-    /// It could not start.
-    #[error(transparent)]
-    Agent(#[from] AgentError),
 }

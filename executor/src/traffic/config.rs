@@ -1,6 +1,7 @@
-//! The front's file.
+//! The front's settings: a file of their own, or the table `[front]` of an agent's.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -63,15 +64,18 @@ pub enum Protocol {
     Redis,
 }
 
-/// The file as it is written.
+/// The settings as they are written.
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct FrontFile {
-    schema_version: At<u32>,
+pub struct FrontTable {
+    /// The format; a file of its own must say it.
+    #[serde(default)]
+    schema_version: Option<At<u32>>,
     /// The inventory file; a relative path begins at the folder of this file.
     inventory: PathBuf,
+    /// Folder of the front's certificate and key.
     #[serde(default)]
-    identity: Option<PathBuf>,
+    pub(crate) identity: Option<At<PathBuf>>,
     #[serde(default)]
     metrics: Option<At<String>>,
     #[serde(default)]
@@ -113,45 +117,61 @@ impl FrontConfig {
     }
 
     fn parse(file_name: &str, text: &str, folder: &Path) -> Result<Self, Invalid> {
-        let file: FrontFile = toml_document(file_name, text)?;
+        let table: FrontTable = toml_document(file_name, text)?;
         let mut findings = Findings::new(file_name, text);
-        schema_version(&file.schema_version, SCHEMA_VERSION, &mut findings);
-        let mut names = Names::of("service");
-        let mut listening: Vec<&At<String>> = file.metrics.iter().collect();
-        let mut services = Vec::new();
-        for table in &file.service {
-            names.declare(&table.name, &mut findings);
-            if let Some(other) = listening.iter().find(|other| other.value == table.listen.value) {
-                let message = format!("`{}` is listened on twice", table.listen.value);
-                findings
-                    .error("F0031", table.listen.span(), message)
-                    .label("again")
-                    .also(other.span(), "first here");
-            }
-            listening.push(&table.listen);
-            services.extend(table.read(&mut findings));
-        }
-        if let Some(many) = file.service.get(SERVICES) {
-            let message = format!("there are {} services", file.service.len());
+        if table.schema_version.is_none() {
             findings
-                .error("F0011", many.name.span(), message)
-                .label(format!("a front has at most {SERVICES}"));
+                .error("F0003", 0..0, "the key `schema_version` is missing at the top level")
+                .label("expected `schema_version = …`");
         }
-        let metrics = file.metrics.as_ref().and_then(|text| address(text, &mut findings));
-        let drain = duration(file.drain.as_ref(), DRAIN, &mut findings);
-        let config = Self {
-            inventory: folder.join(file.inventory),
-            identity: file.identity.map(|identity| folder.join(identity)),
-            metrics,
-            drain,
-            services,
-        };
+        let config = table.read(folder, None, &mut findings);
         Ok(findings.finish(config)?.value)
     }
 }
 
+impl FrontTable {
+    /// Reads the values. `taken` is an address that the process listens on besides.
+    pub(crate) fn read(
+        self,
+        folder: &Path,
+        taken: Option<&At<String>>,
+        findings: &mut Findings,
+    ) -> FrontConfig {
+        if let Some(version) = &self.schema_version {
+            schema_version(version, SCHEMA_VERSION, findings);
+        }
+        let mut names = Names::of("service");
+        // Where it is not an address alone, it is for whoever listens there to say so.
+        let taken = taken.and_then(|taken| Some((taken.value.parse().ok()?, taken.span())));
+        let mut listening: Vec<(SocketAddr, Range<usize>)> = taken.into_iter().collect();
+        let metrics = self.metrics.as_ref().and_then(|text| listen(text, &mut listening, findings));
+        let mut services = Vec::new();
+        for table in &self.service {
+            names.declare(&table.name, findings);
+            services.extend(table.read(&mut listening, findings));
+        }
+        if let Some(many) = self.service.get(SERVICES) {
+            let message = format!("there are {} services", self.service.len());
+            findings
+                .error("F0011", many.name.span(), message)
+                .label(format!("a front has at most {SERVICES}"));
+        }
+        FrontConfig {
+            inventory: folder.join(self.inventory),
+            identity: self.identity.map(|identity| folder.join(identity.value)),
+            metrics,
+            drain: duration(self.drain.as_ref(), DRAIN, findings),
+            services,
+        }
+    }
+}
+
 impl ServiceTable {
-    fn read(&self, findings: &mut Findings) -> Option<FrontedService> {
+    fn read(
+        &self,
+        listening: &mut Vec<(SocketAddr, Range<usize>)>,
+        findings: &mut Findings,
+    ) -> Option<FrontedService> {
         if self.port.value == 0 {
             findings.error("F0011", self.port.span(), "`0` is not a port").label("expected 1 to 65535");
         }
@@ -160,7 +180,7 @@ impl ServiceTable {
         let hold = duration(self.hold.as_ref(), HOLD, findings);
         Some(FrontedService {
             name: ServiceName(self.name.value.clone()),
-            listen: address(&self.listen, findings)?,
+            listen: listen(&self.listen, listening, findings)?,
             port: self.port.value,
             protocol: self.protocol,
             connections,
@@ -170,14 +190,30 @@ impl ServiceTable {
     }
 }
 
-fn address(text: &At<String>, findings: &mut Findings) -> Option<SocketAddr> {
-    let parsed = text.value.parse();
-    if parsed.is_err() {
+/// An address to listen on, which nothing listens on yet.
+fn listen(
+    text: &At<String>,
+    listening: &mut Vec<(SocketAddr, Range<usize>)>,
+    findings: &mut Findings,
+) -> Option<SocketAddr> {
+    let Ok(address) = text.value.parse::<SocketAddr>() else {
         let message = format!("`{}` is not an address to listen on", text.value);
         let finding = findings.error("F0030", text.span(), message);
         finding.label("expected an IP address and a port, such as \"0.0.0.0:6379\" or \"[::]:80\"");
+        return None;
+    };
+    if let Some((_, first)) = listening.iter().find(|(other, _)| overlap(*other, address)) {
+        let message = format!("`{}` is listened on twice", text.value);
+        findings.error("F0031", text.span(), message).label("again").also(first.clone(), "first here");
     }
-    parsed.ok()
+    listening.push((address, text.span()));
+    Some(address)
+}
+
+/// Whether two listeners would be in each other's way. Port 0 is any that is free.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let any = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (any || one.ip() == other.ip())
 }
 
 fn count(written: Option<&At<u32>>, otherwise: u32, findings: &mut Findings) -> usize {
@@ -233,6 +269,9 @@ hold = "10s"
             ("\"redis\"\nlisten", "\"Redis\"\nlisten", "name"),
             ("\"10s\"", "\"0s\"", "zero"),
             ("0.0.0.0:6379", "127.0.0.1:9464", "twice"),
+            ("0.0.0.0:6379", "0.0.0.0:9464", "twice"),
+            ("schema_version = 1", "", "`schema_version` is missing"),
+            ("schema_version = 1", "schema_version = 7", "version 7"),
             ("hold", "holds", "holds"),
             ("protocol = \"redis\"", "protocol = \"smtp\"", "smtp"),
         ] {

@@ -7,14 +7,17 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::header;
 use axum::routing::get;
-use sterna_core::continuum::ServiceName;
+use sterna_core::continuum::{Continuum, NodeName, ServiceName};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::identity::Credentials;
+
 use super::config::{FrontConfig, FrontedService, Protocol};
-use super::follow::{Announcer, Desk};
+use super::descriptors::make_room;
+use super::follow::{Agent, Announcer, Desk};
 use super::gate::{Gate, GateLimits};
 use super::telemetry::Telemetry;
 use super::{http, redis, tcp};
@@ -48,6 +51,29 @@ pub struct Front {
 }
 
 impl Front {
+    /// As [`Front::start`], listening to the agents of all nodes of a continuum.
+    ///
+    /// # Errors
+    /// When an address can't be listened on.
+    pub async fn before(
+        config: &FrontConfig,
+        continuum: &Arc<Continuum>,
+        credentials: &Credentials,
+    ) -> Result<Self, FrontError> {
+        for service in &config.services {
+            if !continuum.services.contains_key(&service.name) {
+                tracing::warn!(service = %service.name, inventory = %config.inventory.display(),
+                    "the inventory has no such service; what comes for it is held until a node says that it runs it");
+            }
+        }
+        if let Err(error) = make_room(config) {
+            tracing::warn!(%error, "the front may come to have too many connections");
+        }
+        let agent = |node: &NodeName| Agent::new(node.clone(), Arc::clone(continuum), credentials.clone());
+        let agents: Vec<Agent> = continuum.nodes.keys().map(agent).collect();
+        Self::start(config, agents).await
+    }
+
     /// Listens for clients of all services, and to these agents.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 use nix::unistd::pipe2;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::task::consume_budget;
 use tokio::time::{Instant, sleep};
 
 use super::gate::{Gate, Permit, Phase};
@@ -178,6 +179,8 @@ impl<'a> Talk<'a> {
     /// Moves what the client says, until it says nothing more.
     async fn there(&self, client: &TcpStream, behind: &TcpStream, stock: &mut Stock) -> io::Result<()> {
         loop {
+            // One that always has more to say must not keep the rest of the connection from its turn: the gate may have closed.
+            consume_budget().await;
             if stock.is_empty() && stock.fill(client).await? == 0 {
                 reach::shut(behind);
                 return Ok(());
@@ -196,6 +199,7 @@ impl<'a> Talk<'a> {
     /// Moves what the service says, until it says nothing more.
     async fn back(&self, behind: &TcpStream, client: &TcpStream, stock: &mut Stock) -> io::Result<()> {
         loop {
+            consume_budget().await;
             if stock.is_empty() {
                 let bytes = stock.fill(behind).await?;
                 if bytes == 0 {

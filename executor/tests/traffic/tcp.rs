@@ -103,6 +103,47 @@ async fn bulk_arrives_whole_in_both_directions() {
     assert!(blake3::hash(&got[1..]) == expected);
 }
 
+/// `length` bytes that are not the same anywhere near each other, from another beginning for each `seed`.
+fn noise(seed: &str, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new_derive_key(seed).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_side_may_end_while_the_other_goes_on() {
+    const THERE: usize = 20_000_003;
+    const BACK: usize = 9_000_001;
+    let mut berth = Berth::new();
+    let (listener, _frozen) = berth.another().await;
+    let (tell, told) = tokio::sync::oneshot::channel();
+    // Says all that it has to say and ends, and only then listens.
+    let address = berth.serve(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(&noise("back", BACK)).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut got = Vec::new();
+        stream.read_to_end(&mut got).await.unwrap();
+        tell.send(got).unwrap();
+    });
+    let stage = Stage::new(Protocol::Tcp, Limits::default()).await;
+    stage.runs("a", address);
+    let (mut read, mut write) = TcpStream::connect(stage.address()).await.unwrap().into_split();
+    let mut got = Vec::new();
+    tokio::time::timeout(Duration::from_secs(60), read.read_to_end(&mut got)).await.expect("an end").unwrap();
+    assert!(got == noise("back", BACK));
+    let sent = noise("there", THERE);
+    write.write_all(&sent).await.unwrap();
+    write.shutdown().await.unwrap();
+    let got = tokio::time::timeout(Duration::from_secs(60), told).await.expect("an end").unwrap();
+    assert!(got == sent);
+    stage.until("sent_bytes_total", THERE as u64).await;
+    assert_eq!(
+        (stage.counted("sent_bytes_total"), stage.counted("received_bytes_total")),
+        (THERE as u64, BACK as u64)
+    );
+}
+
 #[tokio::test]
 async fn a_connection_that_said_something_is_ended_and_one_that_did_not_goes_along() {
     let (mut stage, mut echo) = staged(Limits::default()).await;

@@ -18,7 +18,9 @@ use sterna_e2e::inventory::Service;
 use sterna_e2e::sterna::Sterna;
 
 use crate::migration::inventory;
+use crate::sterna_move::reported_downtime;
 use crate::table::{self, progress};
+use crate::verdict::{self, Verdict};
 
 pub mod closed_loop;
 pub mod tools;
@@ -46,12 +48,30 @@ struct Subject {
     told: Told,
     own: Seen,
     moves: u32,
+    /// As reported, of each move, in ms.
+    downtimes: Vec<f64>,
+}
+
+impl Subject {
+    fn longest_downtime(&self) -> Option<f64> {
+        self.downtimes.iter().copied().reduce(f64::max)
+    }
+
+    fn verdicts(&self) -> Vec<Verdict> {
+        let downtime = self.longest_downtime();
+        let (program, ours) =
+            (self.tool.program().to_owned(), format!("{}, one question at a time", self.service));
+        let mut all = verdict::client(&program, self.told.failed, self.told.longest, downtime);
+        all.extend(verdict::client(&ours, self.own.failed, self.own.longest_gap, downtime));
+        all
+    }
 }
 
 /// Everything, as it is written to the file.
 #[derive(Debug, Serialize)]
 struct Results {
     subjects: Vec<Subject>,
+    verdicts: Vec<Verdict>,
 }
 
 /// Has the programs that are needed on this machine, by the script that `./check` uses.
@@ -85,11 +105,13 @@ pub async fn run(moves: u32, yes: bool, out: Option<&Path>) -> anyhow::Result<()
     let continuum = Continuum::up(&sterna, &inventory(&services()?)).await?;
     continuum.services_up().await?;
     let front = Front::start(&sterna, &continuum, &[REDIS, NGINX]).await?;
-    let mut results = Results { subjects: Vec::new() };
+    let mut results = Results { subjects: Vec::new(), verdicts: Vec::new() };
     for (fronted, question, tool) in
         [(REDIS, Question::Redis, Tool::RedisBenchmark), (NGINX, Question::Http, Tool::Wrk)]
     {
-        results.subjects.push(subject(&continuum, &front, fronted, question, tool, moves).await?);
+        let one = subject(&sterna, &continuum, &front, (fronted, question, tool), moves).await?;
+        results.verdicts.extend(one.verdicts());
+        results.subjects.push(one);
     }
     drop(front);
     continuum.down().await?;
@@ -101,12 +123,18 @@ pub async fn run(moves: u32, yes: bool, out: Option<&Path>) -> anyhow::Result<()
     Ok(())
 }
 
+/// Moves a service; the downtime that is reported, in ms.
+async fn migrate(sterna: &Sterna, continuum: &Continuum, service: &str, to: &str) -> anyhow::Result<f64> {
+    let (file, state) = (continuum.file().display().to_string(), continuum.state().display().to_string());
+    let order = ["migrate", service, "--to", to, "--inventory", &file, "--state", &state, "--output", "json"];
+    reported_downtime(&sterna.must(&order).await?)
+}
+
 async fn subject(
+    sterna: &Sterna,
     continuum: &Continuum,
     front: &Front,
-    fronted: Fronted<'static>,
-    question: Question,
-    tool: Tool,
+    (fronted, question, tool): (Fronted<'static>, Question, Tool),
     moves: u32,
 ) -> anyhow::Result<Subject> {
     let address = front.address(fronted.name)?;
@@ -119,22 +147,23 @@ async fn subject(
     let stop = AtomicBool::new(false);
     let moving = async {
         let moved = async {
+            let mut downtimes = Vec::new();
             for number in 0..moves {
                 tokio::time::sleep(BETWEEN).await;
                 let to = NODES[if number % 2 == 0 { 1 } else { 0 }];
-                continuum.migrate(fronted.name, to).await?;
-                progress(&format!("{} moved to {to}", fronted.name));
+                let downtime = migrate(sterna, continuum, fronted.name, to).await?;
+                progress(&format!("{} moved to {to}, downtime {downtime:.0} ms", fronted.name));
+                downtimes.push(downtime);
             }
             tokio::time::sleep(BETWEEN).await;
-            anyhow::Ok(())
+            anyhow::Ok(downtimes)
         }
         .await;
         stop.store(true, Ordering::SeqCst);
         moved
     };
     let (moved, told) = tokio::join!(moving, tool.rounds(address, &stop));
-    moved?;
-    Ok(Subject { service: fronted.name, tool, told: told?, own: own.seen(), moves })
+    Ok(Subject { service: fronted.name, tool, told: told?, own: own.seen(), moves, downtimes: moved? })
 }
 
 async fn answers(question: Question, address: std::net::SocketAddr) -> anyhow::Result<()> {
@@ -157,6 +186,7 @@ fn shown(results: &Results) -> String {
                 answered.to_string(),
                 failed.to_string(),
                 ms(longest),
+                one.longest_downtime().map_or_else(|| "unknown".to_owned(), ms),
             ]
         };
         rows.push(of(one.tool.program(), one.told.answered, one.told.failed, one.told.longest));
@@ -169,22 +199,28 @@ fn shown(results: &Results) -> String {
     } else {
         format!("\n\nwhat was said of failures{}", said.concat())
     };
-    let header = ["service", "client", "answered", "failed", "longest without answer"];
-    format!("Clients of a service that moves behind a front\n{}{failures}", table::table(header, rows))
+    let header = ["service", "client", "answered", "failed", "longest without answer", "longest downtime"];
+    let (rows, verdicts) = (table::table(header, rows), table::verdicts(&results.verdicts));
+    format!("Clients of a service that moves behind a front\n{rows}{failures}\n\n{verdicts}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::Outcome;
 
     #[test]
     fn failures_are_shown_with_what_was_said() {
         let told =
             Told { rounds: 1, answered: 10, failed: 2, longest: 800.0, said: vec!["broken".to_owned()] };
         let own = Seen { answered: 5, failed: 0, longest_gap: 900.0, said: Vec::new() };
-        let subject = Subject { service: "redis", tool: Tool::RedisBenchmark, told, own, moves: 10 };
-        let text = shown(&Results { subjects: vec![subject] });
-        for part in ["redis, 10 moves", "redis-benchmark", "800 ms", "900 ms", "  - broken"] {
+        let downtimes = vec![650.0, 750.0, 640.0];
+        let subject =
+            Subject { service: "redis", tool: Tool::RedisBenchmark, told, own, moves: 10, downtimes };
+        let verdicts = subject.verdicts();
+        assert_eq!(verdicts.iter().filter(|one| one.outcome == Outcome::Missed).count(), 2, "{verdicts:?}");
+        let text = shown(&Results { subjects: vec![subject], verdicts });
+        for part in ["redis, 10 moves", "redis-benchmark", "800 ms", "900 ms", "750 ms", "  - broken"] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

@@ -113,6 +113,14 @@ impl Told {
     }
 }
 
+/// The downtime that a report tells, in ms.
+///
+/// # Errors
+/// When it is no report of a service that was moved live, or tells none.
+pub fn reported_downtime(report: &str) -> anyhow::Result<f64> {
+    Told::read(report)?.downtime.context("the report tells no downtime")
+}
+
 /// Where a continuum's ticker is, and where it goes.
 #[derive(Debug, Clone, Copy)]
 pub struct Way<'a> {

@@ -23,6 +23,8 @@ const GROWTH_ALLOWANCE: f64 = 500.0;
 const PREDICTION: f64 = 0.15;
 /// Throughput through the front, as a part of that of a port that plain Docker publishes.
 const FRONT: f64 = 0.9;
+/// What a client may wait longer than its service stood still at most, in ms.
+const CLIENT_ALLOWANCE: f64 = 100.0;
 /// Resident memory of the agent in MiB.
 const AGENT: f64 = 40.0;
 
@@ -130,6 +132,21 @@ pub fn moves(rows: &[Row]) -> Vec<Verdict> {
     verdicts
 }
 
+/// The goals of the clients of a service that moves: requests that failed, and the longest time without an answer in ms, beside
+/// the longest downtime that was reported.
+pub fn client(who: &str, failed: u64, longest: f64, downtime: Option<f64>) -> Vec<Verdict> {
+    let limit = downtime.unwrap_or(0.0) + CLIENT_ALLOWANCE;
+    let longest = downtime.map(|_| longest);
+    let (failures, gap) = (
+        format!("{who}: failed requests"),
+        format!("{who}: longest without answer, longest downtime + 0.1 s"),
+    );
+    vec![
+        Verdict::new(failures, Side::Most, 0.0, "", Some(failed as f64)),
+        Verdict::new(gap, Side::Most, limit, "ms", longest),
+    ]
+}
+
 /// The goals of what costs also when nothing moves: throughput of a published port of plain Docker and through the front, in the
 /// same unit, and the agent's memory in MiB.
 pub fn idle(plain: Option<f64>, front: Option<f64>, agent: Option<f64>) -> Vec<Verdict> {
@@ -205,6 +222,16 @@ mod tests {
         assert_eq!(of(std::slice::from_ref(&one), "predicted"), Outcome::Met);
         one.sent_ahead[0].predicted_downtime = Some(116.0);
         assert_eq!(of(&[one], "predicted"), Outcome::Missed);
+    }
+
+    #[test]
+    fn clients_may_wait_a_little_longer_than_the_service_stands_still() {
+        let outcomes = |failed, longest, downtime| -> Vec<Outcome> {
+            client("wrk", failed, longest, downtime).into_iter().map(|one| one.outcome).collect()
+        };
+        assert_eq!(outcomes(0, 800.0, Some(700.0)), [Outcome::Met, Outcome::Met]);
+        assert_eq!(outcomes(1, 801.0, Some(700.0)), [Outcome::Missed, Outcome::Missed]);
+        assert_eq!(outcomes(0, 50.0, None), [Outcome::Met, Outcome::Unknown]);
     }
 
     #[test]

@@ -1,14 +1,16 @@
-//! `sterna front`, beside a test: one address for each service.
+//! A front, beside a test or in an agent: one address for each service.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use tokio::net::TcpListener;
 
 use crate::continuum::Continuum;
+use crate::docker::docker;
 use crate::process::Daemon;
 use crate::sterna::Sterna;
+use crate::zoo::eventually;
 use crate::zoo::load::{http, page};
 
 /// A service of the front.
@@ -22,10 +24,25 @@ pub struct Fronted<'a> {
     pub protocol: &'a str,
 }
 
-/// The front, running. Dropped, it ends.
+/// Where the agents of local nodes listen.
+const AGENT: u16 = 7420;
+/// Where a front in an agent tells what it counts.
+pub const METRICS: u16 = 9464;
+/// Added to a service's port it is that of a front in an agent: services publish theirs on the same node.
+const BESIDE: u16 = 1000;
+/// Time for an agent to end and start again, or a front to start.
+const TO_START: Duration = Duration::from_secs(30);
+/// Ends the agent of the node that it runs in, which is then started again.
+const END_AGENT: &str = r#"for process in /proc/[0-9]*; do
+[ "$(tr '\0' ' ' <"$process/cmdline" 2>/dev/null)" = "sterna agent --config /etc/sterna/agent.toml " ] || continue
+kill -TERM "${process#/proc/}" && exit
+done
+exit 1"#;
+
+/// The front, running. Dropped, it ends; one in an agent, with the agent.
 #[derive(Debug)]
 pub struct Front {
-    _daemon: Daemon,
+    _daemon: Option<Daemon>,
     addresses: Vec<(String, SocketAddr)>,
     metrics: SocketAddr,
 }
@@ -34,6 +51,11 @@ pub struct Front {
 async fn free() -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
     Ok(listener.local_addr()?)
+}
+
+/// A service's table, of a front's file or of an agent's.
+fn table(key: &str, name: &str, listen: SocketAddr, port: u16, protocol: &str) -> String {
+    format!("[[{key}]]\nname = \"{name}\"\nlisten = \"{listen}\"\nport = {port}\nprotocol = \"{protocol}\"\n")
 }
 
 impl Front {
@@ -52,9 +74,7 @@ impl Front {
         let mut addresses = Vec::new();
         for Fronted { name, port, protocol } in services {
             let listen = free().await?;
-            text.push_str(&format!(
-                "[[service]]\nname = \"{name}\"\nlisten = \"{listen}\"\nport = {port}\nprotocol = \"{protocol}\"\n"
-            ));
+            text.push_str(&table("service", name, listen, *port, protocol));
             addresses.push(((*name).to_owned(), SocketAddr::new(Ipv4Addr::LOCALHOST.into(), listen.port())));
         }
         let file = continuum.folder().join("front.toml");
@@ -63,17 +83,64 @@ impl Front {
         command.arg("front").arg("--config").arg(&file).arg("--state").arg(continuum.state());
         let mut daemon = Daemon::start("sterna front", command, continuum.folder().join("front.log"))?;
         let metrics = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), metrics.port());
-        let all: Vec<SocketAddr> = addresses.iter().map(|(_, address)| *address).chain([metrics]).collect();
+        let mut front = Self { _daemon: None, addresses, metrics };
+        daemon.until(TO_START, || front.listens()).await?;
+        front._daemon = Some(daemon);
+        Ok(front)
+    }
+
+    /// Has the agent of `node` run one before services of a continuum, with a certificate of its own, and waits until it
+    /// listens. The agent is started again for that.
+    ///
+    /// # Errors
+    /// When the node can't be given what it takes, or nothing listens.
+    pub async fn in_agent(
+        sterna: &Sterna,
+        continuum: &Continuum,
+        node: &str,
+        services: &[Fronted<'_>],
+    ) -> anyhow::Result<Self> {
+        // Within a node nobody can look up where local nodes are.
+        let mut inventory = std::fs::read_to_string(continuum.file())?;
+        for (name, address) in continuum.nodes().map(|(name, _)| name).zip(continuum.addresses(AGENT).await?)
+        {
+            let named = format!("name = \"{name}\"\n");
+            inventory = inventory.replacen(&named, &format!("{named}agent = \"{address}\"\n"), 1);
+        }
+        let (folder, file) = (continuum.folder().join("front"), continuum.file().display().to_string());
+        let (given, state) = (folder.display().to_string(), continuum.state().display().to_string());
+        sterna.must(&["front", "--issue", &given, "--inventory", &file, "--state", &state]).await?;
+        std::fs::write(folder.join("inventory.toml"), inventory)?;
+        let container = continuum.container(node);
+        docker(&["cp", &given, &format!("{container}:/etc/sterna/front")]).await?;
+        let mut text = format!(
+            "[front]\ninventory = \"front/inventory.toml\"\nidentity = \"front\"\nmetrics = \"0.0.0.0:{METRICS}\"\n"
+        );
+        let (mut addresses, host) = (Vec::new(), continuum.address(node).await?);
+        for Fronted { name, port, protocol } in services {
+            let listen = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port + BESIDE);
+            text.push_str(&table("front.service", name, listen, *port, protocol));
+            addresses.push(((*name).to_owned(), SocketAddr::new(host, listen.port())));
+        }
+        let append = r#"printf %s "$1" >>/etc/sterna/agent.toml"#;
+        docker(&["exec", &container, "sh", "-c", append, "append", &text]).await?;
+        docker(&["exec", &container, "sh", "-c", END_AGENT]).await?;
+        let front = Self { _daemon: None, addresses, metrics: SocketAddr::new(host, METRICS) };
         let listens = || async {
-            for address in &all {
-                if tokio::net::TcpStream::connect(address).await.is_err() {
-                    return false;
-                }
-            }
-            true
+            ensure!(front.listens().await, "the agent of {node} runs no front");
+            Ok(())
         };
-        daemon.until(Duration::from_secs(15), listens).await?;
-        Ok(Self { _daemon: daemon, addresses, metrics })
+        eventually(TO_START, listens).await?;
+        Ok(front)
+    }
+
+    async fn listens(&self) -> bool {
+        for address in self.addresses.iter().map(|(_, address)| *address).chain([self.metrics]) {
+            if tokio::net::TcpStream::connect(address).await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Where clients on this host find a service.

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 use sterna_e2e::continuum::Continuum;
-use sterna_e2e::front::{Front, Fronted};
-use sterna_e2e::inventory::{NODES, three_sites};
+use sterna_e2e::front::{Front, Fronted, METRICS};
+use sterna_e2e::inventory::{NODES, Service, three_sites};
 use sterna_e2e::resp::{Connection, Reply};
 use sterna_e2e::sterna::Sterna;
 use sterna_e2e::zoo::Workload as _;
@@ -166,5 +166,50 @@ async fn clients_keep_their_connections_while_services_move() {
         );
         println!("{service}: {told} moves, {cut} of them with something under way at the end, {held} held");
     }
+    continuum.down().await.unwrap();
+}
+
+/// The front runs in the agent of the third node, which comes to run the service itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_stays_reachable_through_a_front_that_an_agent_runs() {
+    let nginx = Nginx::default().service().image(IMAGE);
+    let other = Service::new("other", IMAGE, &["sleep", "inf"]).port(METRICS);
+    let services = nginx.table(NODES[0]).unwrap() + &other.table(NODES[0]).unwrap();
+    let sterna = Sterna::built().unwrap();
+    let continuum = Continuum::up(&sterna, &three_sites("e2e-agent-front", &services)).await.unwrap();
+    continuum.services_up().await.unwrap();
+    let fronted = [Fronted { name: "nginx", port: 8104, protocol: "http" }];
+    let front = Front::in_agent(&sterna, &continuum, NODES[2], &fronted).await.unwrap();
+    let address = front.address("nginx").unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut browsing = JoinSet::new();
+    for _ in 0..4 {
+        browsing.spawn(browse(address, stop.clone()));
+    }
+    let moves = [NODES[1], NODES[2], NODES[0]];
+    for to in moves {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let downtime = migrate(&sterna, &continuum, "nginx", to).await.unwrap();
+        println!("nginx to {to}: downtime {downtime}");
+        assert_eq!(continuum.runs_on("nginx").await.unwrap(), Some(to));
+        // One that comes now.
+        let mut late = BufReader::new(TcpStream::connect(address).await.unwrap());
+        tokio::time::timeout(PATIENCE, page(&mut late)).await.expect("an answer").unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    stop.store(true, Ordering::Relaxed);
+    while let Some(one) = browsing.join_next().await {
+        assert!(one.unwrap().unwrap().answers > 0);
+    }
+    for name in ["closed_in_request_total", "refused_total"] {
+        assert_eq!(front.counted("nginx", name).await.unwrap(), 0, "{name}");
+    }
+    assert_eq!(front.counted("nginx", "moves_total").await.unwrap(), moves.len() as u64);
+    // Where the front listens no service can.
+    let (file, state) = (continuum.file().display().to_string(), continuum.state().display().to_string());
+    let dry = ["migrate", "other", "--to", NODES[2], "--dry-run", "--inventory", &file, "--state", &state];
+    let refused = sterna.run_in(continuum.folder(), &[], &dry).await.unwrap();
+    let said = refused.stdout + &refused.stderr;
+    assert!(said.contains("C302") && said.contains("9464/tcp is listened on by the node's front"), "{said}");
     continuum.down().await.unwrap();
 }
