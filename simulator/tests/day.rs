@@ -63,7 +63,7 @@ fn sessions_follow_the_commuters_there_and_back() {
         let end = one.end.as_ref().unwrap();
         assert_eq!(end.outcome, MigrationOutcome::Moved);
         assert!(end.downtime > Millis::ZERO);
-        assert!(end.bytes.as_mib() == 256.0);
+        assert_eq!(end.bytes.0, Bytes::from_mib(256).0 + sterna_core::cost::left(Bytes::from_mib(256)).0);
     }
     assert_eq!(out.gain.as_ref().unwrap().metric, Metric::UserLatency);
     let (moved, unmoved) = (&outcome.totals, &report.unmoved);

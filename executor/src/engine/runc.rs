@@ -64,10 +64,13 @@ pub async fn checkpoint(container: &str, image: &Path) -> Result<(), RuncError> 
     // On a task of its own, so that it goes on when nobody waits any more: CRIU ended in the middle would leave its own code
     // in the processes. Who thaws them waits until it has let go.
     let output = tokio::spawn(child.wait_with_output()).await.map_err(std::io::Error::other)??;
+    let log = image.join("dump.log");
     if output.status.success() {
+        // Of a small service it is the larger part of the image, and nobody reads it any more.
+        std::fs::remove_file(log).ok();
         return Ok(());
     }
     let text = String::from_utf8_lossy(&output.stderr);
     let message = text.trim().lines().last().unwrap_or("no message").to_owned();
-    Err(RuncError::Checkpoint { message, criu: criu::diagnosis(&image.join("dump.log")) })
+    Err(RuncError::Checkpoint { message, criu: criu::diagnosis(&log) })
 }

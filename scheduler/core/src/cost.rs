@@ -28,18 +28,18 @@ impl Line {
 }
 
 /// A dump into memory. This and what follows was measured with CRIU 4.2 and runc 1.3 on nested Docker engines, both nodes on
-/// one idle machine of two cores, from 4 MiB to 1 GiB.
+/// one idle machine of two cores, from 4 to 256 MiB (`sterna-bench phases`).
 pub const DUMP: Line =
-    Line { constant: Millis::from_micros(80_000_000), per_mib: Millis::from_micros(500_000) };
+    Line { constant: Millis::from_micros(90_000_000), per_mib: Millis::from_micros(500_000) };
 /// A restore from memory, the engine's own part with it.
 pub const RESTORE: Line =
-    Line { constant: Millis::from_micros(110_000_000), per_mib: Millis::from_micros(600_000) };
+    Line { constant: Millis::from_micros(105_000_000), per_mib: Millis::from_micros(700_000) };
 /// What else a service stands still for: freezing, proving, committing, releasing.
-pub const AROUND: Millis = Millis::from_micros(50_000_000);
+pub const AROUND: Millis = Millis::from_micros(40_000_000);
 /// Opening the stream for what crosses meanwhile, and comparing it with what was sent ahead.
 pub const OPENING: Millis = Millis::from_micros(6_000_000);
 /// What a migration takes beside that, while the service runs: checking, reserving, cleaning up.
-pub const BESIDE: Millis = Millis::from_micros(400_000_000);
+pub const BESIDE: Millis = Millis::from_micros(300_000_000);
 
 /// Round trips of a migration's phases besides its data: check, reserve, sync, certificate, release, clean.
 const ROUND_TRIPS: i64 = 6;
