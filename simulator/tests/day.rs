@@ -8,7 +8,7 @@ use sterna_core::history::Outcome as MigrationOutcome;
 use sterna_core::record::Recorded;
 use sterna_core::report::{Hold, Verdict};
 use sterna_policies::policy::{Metric, Mode, Policy};
-use sterna_policies::quantity::{Millis, Percent, Usd, WattHours};
+use sterna_policies::quantity::{Bytes, Millis, Percent, Usd, WattHours};
 use sterna_simulator::clock::SimTime;
 use sterna_simulator::report::{Happening, Outcome, Report};
 use sterna_simulator::scenario::{Scenario, load};
