@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 
 use super::manifest::{Contents, Digest};
+use super::stream::CHUNK;
 use super::tree::{Kind, Pass};
 
 /// The chunks of a file that are not zero: their hashes, by their places.
 pub(super) type Chunks = BTreeMap<u64, Digest>;
 
-/// What is known to lie in the files at the destination. A file of one chunk is sent whole whatever lies there.
+/// What is known to lie in the files at the destination. What is behind the last whole chunk is sent whatever lies there.
 #[derive(Debug, Clone, Default)]
 pub struct Known(BTreeMap<Vec<u8>, Chunks>);
 
@@ -39,10 +40,18 @@ impl Known {
                 let behind = begun.chunks.last_key_value().map_or(0, |(offset, _)| offset + 1);
                 chunks.extend(before.range(behind..).map(|(offset, hash)| (*offset, *hash)));
             }
-            if matches!(entry.kind, Kind::File(_)) && chunks.len() > 1 {
-                self.0.insert(entry.path.clone(), chunks);
-            } else {
+            let Kind::File(size) = entry.kind else {
                 self.forget(&entry.path);
+                continue;
+            };
+            if begun.whole {
+                // It was cut to the length that it had when the pass began. It may have grown while it was read.
+                chunks.split_off(&(size - size % CHUNK as u64));
+            }
+            if chunks.is_empty() {
+                self.forget(&entry.path);
+            } else {
+                self.0.insert(entry.path.clone(), chunks);
             }
         }
     }

@@ -54,8 +54,11 @@ async fn free() -> anyhow::Result<SocketAddr> {
 }
 
 /// A service's table, of a front's file or of an agent's.
+/// As many connections as every machine has open files for.
 fn table(key: &str, name: &str, listen: SocketAddr, port: u16, protocol: &str) -> String {
-    format!("[[{key}]]\nname = \"{name}\"\nlisten = \"{listen}\"\nport = {port}\nprotocol = \"{protocol}\"\n")
+    format!(
+        "[[{key}]]\nname = \"{name}\"\nlisten = \"{listen}\"\nport = {port}\nprotocol = \"{protocol}\"\nconnections = 500\n"
+    )
 }
 
 impl Front {

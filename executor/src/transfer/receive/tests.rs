@@ -70,6 +70,26 @@ fn a_tree_arrives_as_it_was_and_follows_its_changes() {
     assert_eq!(seen(from.path()), seen(to.path()));
 }
 
+#[test]
+fn a_file_that_grows_while_it_is_read_is_gone_on_with() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = from.path().join("log");
+    std::fs::write(&path, vec![7; 2_500_000]).unwrap();
+    let (mut sent, mut received) = (Sent::default(), Received::default());
+    let mut wire = Vec::new();
+    let mut writer = Writer::unpacked(&mut wire);
+    let (pass, mut written) = (sent.pass(from.path(), Writers::Running).unwrap(), Written::default());
+    // Also by whole chunks that the destination cuts off again.
+    std::fs::write(&path, vec![7; 5_000_000]).unwrap();
+    writer.pass(from.path(), &pass, sent.there(), &mut written).unwrap();
+    writer.end().unwrap();
+    sent.note(&pass, &written);
+    sent.arrived(&pass, &written);
+    receive(wire.as_slice(), to.path(), &mut received, PLENTY).unwrap();
+    receive(send(from.path(), &mut sent).as_slice(), to.path(), &mut received, PLENTY).unwrap();
+    assert_eq!(seen(from.path()), seen(to.path()));
+}
+
 /// Sends a pass whose stream breaks after a share of it, and says so; how much was written.
 fn send_broken(from: &Path, to: &Path, sent: &mut Sent, received: &mut Received, share: f64) -> usize {
     let mut wire = Vec::new();
