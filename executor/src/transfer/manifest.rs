@@ -82,6 +82,10 @@ pub(super) fn chunks(
         if bytes.iter().any(|byte| *byte != 0) {
             each(offset, bytes, blake3::hash(bytes).as_bytes())?;
         }
+        if filled < buffer.len() {
+            // What is behind it has come since: a chunk begun anew would come twice.
+            break;
+        }
         offset += filled as u64;
     }
     Ok(size)
@@ -194,6 +198,24 @@ mod tests {
         assert_ne!(one, of("a", line(0o600, Some([1; 32]))));
         assert_ne!(one, of("a", line(0o644, Some([2; 32]))));
         assert_ne!(one, of("a", line(0o644, None)));
+    }
+
+    #[test]
+    fn no_chunk_of_a_file_that_grows_comes_twice() {
+        use std::io::Write as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        std::fs::write(&path, vec![7; CHUNK + 1000]).unwrap();
+        let mut log = File::options().append(true).open(&path).unwrap();
+        let mut offsets = Vec::new();
+        let file = File::open(&path).unwrap();
+        chunks(&file, &mut vec![0; CHUNK], |offset, _, _| {
+            offsets.push(offset);
+            assert!(offsets.len() < 5, "{offsets:?}");
+            log.write_all(&[7; 10])
+        })
+        .unwrap();
+        assert_eq!(offsets, [0, CHUNK as u64]);
     }
 
     #[test]
