@@ -89,9 +89,10 @@ impl Machine {
         let address = wire.address(number);
         let console = folder.join(format!("{name}.console"));
         let tap = tap();
+        // A huge page has one mark for all of it, so most servers give them only to those who ask.
         // Where the processor is shared with many, the kernel would take a timer that comes late for one that is broken.
         let command_line = format!(
-            "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check random.trust_cpu=on task=node name={name} address={address}/{} gateway={}",
+            "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check random.trust_cpu=on transparent_hugepage=madvise task=node name={name} address={address}/{} gateway={}",
             wire.prefix(),
             wire.gateway()
         );
