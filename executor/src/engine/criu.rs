@@ -28,8 +28,9 @@ pub const ANNOTATION: &str = "org.criu.config";
 ///
 /// Established connections are restored closed: the peer's next packet is answered with a reset and it connects anew. Keeping
 /// them would need the same inner address at both ends. So the network need not be locked for the dump, which would take the
-/// kernel 160 ms for a dump and its restore (measured with CRIU 4.2.1, Linux 6.18): the service stands frozen. Connections that the service has not accepted yet are left behind in the same way; without that word one client that
-/// connects at the wrong moment makes the dump fail.
+/// kernel 160 ms for a dump and its restore (measured with CRIU 4.2.1, Linux 6.18): the service stands frozen. Connections
+/// that the service has not accepted yet are left behind in the same way; without that word one client that connects at the
+/// wrong moment makes the dump fail.
 ///
 /// Files that are open but deleted go with the memory image, up to 1 GiB each instead of CRIU's 1 MiB. One that still has
 /// another name can't be moved: CRIU's `link-remap` gives it a third name, but takes that away again at the end of the dump,

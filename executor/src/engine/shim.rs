@@ -3,7 +3,7 @@
 //! It passes everything on to `runc`, but for a container that the agent has left a [`Note`] for. For that one, `create`
 //! becomes a restore whose processes stay stopped, and `start` has nothing left to do: the agent lets the processes run when
 //! it holds the commit certificate. The engine may be asked to start it before the image is there; then the restore waits for
-//! the agent's word, and fails when the note is taken away or its time is over.
+//! the agent's word, and fails when it is given up or its time is over.
 
 use std::ffi::OsString;
 use std::io;

@@ -1,9 +1,11 @@
 //! The source's side of a migration: what is done in each phase, at both ends.
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use bollard::models::RestartPolicy;
+use futures_util::future::{Either, select};
 use sterna_policies::policy::Memory;
 use sterna_policies::quantity::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
@@ -307,9 +309,14 @@ impl Leaving {
             self.prepare().await?;
             Ok(files)
         };
-        let (dumped, files) = tokio::join!(runc::checkpoint(&container, &image), beside);
-        dumped.map_err(failed)?;
-        files
+        // Who thaws it waits until CRIU lets go; but where CRIU refuses, the files are not waited for.
+        match select(pin!(runc::checkpoint(&container, &image)), pin!(beside)).await {
+            Either::Left((dumped, beside)) => {
+                dumped.map_err(failed)?;
+                beside.await
+            }
+            Either::Right((files, dumping)) => dumping.await.map_err(failed).and(files),
+        }
     }
 
     async fn prepare(&mut self) -> Result<(), StepError> {

@@ -34,23 +34,24 @@ impl BeingStarted {
 
 /// A start that is under way.
 #[derive(Debug)]
-pub struct Early(JoinHandle<Result<(), EngineError>>);
+pub struct Early {
+    container: String,
+    start: JoinHandle<Result<(), EngineError>>,
+}
 
 impl Early {
     /// Whether it has ended, for better or worse.
     pub fn has_ended(&self) -> bool {
-        self.0.is_finished()
+        self.start.is_finished()
     }
 
     /// Waits for its end.
     ///
     /// # Errors
-    /// When the engine refused.
+    /// When the engine refused, or the start was cut short.
     pub async fn end(self) -> Result<(), EngineError> {
-        match self.0.await {
-            Ok(ended) => ended,
-            Err(error) => Err(EngineError::Malformed(format!("starting it was cut short: {error}"))),
-        }
+        let cut_short = EngineError::Silent { container: self.container, what: "the start" };
+        self.start.await.map_err(|_| cut_short)?
     }
 }
 
@@ -62,12 +63,14 @@ impl Engine {
     pub async fn start_early(&self, container: &str, longest: Duration) -> Result<Early, EngineError> {
         let seen = self.inspect(container).await?;
         let (id, being_started) = (seen.id.clone(), self.being_started.clone());
+        let container = id.clone();
         being_started.all().insert(id.clone(), seen);
         let patient = self.docker.clone().with_timeout(longest + BESIDE);
-        Ok(Early(tokio::spawn(async move {
+        let start = tokio::spawn(async move {
             let started = patient.start_container(&id, None::<StartContainerOptions>).await;
             being_started.all().remove(&id);
             started.map_err(failed("start the container"))
-        })))
+        });
+        Ok(Early { container, start })
     }
 }

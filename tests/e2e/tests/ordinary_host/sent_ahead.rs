@@ -17,8 +17,8 @@ pub const MIB: u32 = 256;
 pub const NOTABLE: Duration = Duration::from_secs(2);
 /// What it rewrites in a second.
 const MIB_PER_SECOND: f64 = 1.0;
-/// MiB that may cross while it stands frozen, beside what it writes from when the last round has read it until it is frozen: that
-/// takes seconds under emulation, up to twice as long as freezing alone, and no round can bring it.
+/// MiB that may cross while it stands frozen, beside what it writes while the engine is about to freeze it: that takes seconds
+/// under emulation, and no round can bring it.
 const MOST_LEFT: f64 = 5.0;
 /// Pages of its memory.
 const PAGES: u64 = (MIB as u64) << 8;
@@ -73,7 +73,7 @@ pub async fn moves_while_it_writes(hosts: &Emulated, from: &str, to: &str) -> an
     );
     ensure!(rate > MIB_PER_SECOND / 2.0, "it did not write as it was told to: {seen}");
     ensure!(ahead >= u64::from(MIB) << 20, "its memory was not sent ahead: {seen}");
-    ensure!(mib(left) <= MOST_LEFT + MIB_PER_SECOND * 2.0 * freezing, "too much was left: {seen}");
+    ensure!(mib(left) <= MOST_LEFT + MIB_PER_SECOND * freezing, "too much was left: {seen}");
     let (first, rest) = pages.split_first().context("no round")?;
     ensure!(marks && *first >= PAGES, "the kernel's marks were not used: {seen}");
     ensure!(!rest.is_empty() && rest.iter().all(|count| *count < first / 2), "they told nothing: {seen}");
