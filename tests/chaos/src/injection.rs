@@ -81,15 +81,17 @@ pub enum Fault {
     Truncated,
     /// The connection of a stream breaks.
     Broken,
-    /// A call is made again, after the first or at once with it.
+    /// A call is made again, after the first.
     Duplicated,
+    /// A call is made twice at once.
+    Raced,
     /// The answer to a call never comes.
     AnswerLost,
 }
 
 impl Fault {
     /// All.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::SchedulerKilled,
         Self::DaemonKilled,
         Self::Killed(Program::Agent, End::Source),
@@ -115,6 +117,7 @@ impl Fault {
         Self::Truncated,
         Self::Broken,
         Self::Duplicated,
+        Self::Raced,
         Self::AnswerLost,
     ];
 
@@ -125,9 +128,8 @@ impl Fault {
             Self::Corrupted => Carried::ALL.map(Point::Corrupt).to_vec(),
             Self::Truncated => Carried::ALL.map(Point::Truncate).to_vec(),
             Self::Broken => Carried::ALL.map(Point::Break).to_vec(),
-            Self::Duplicated => {
-                Call::ALL.into_iter().flat_map(|it| [Point::Duplicate(it), Point::Race(it)]).collect()
-            }
+            Self::Duplicated => Call::ALL.map(Point::Duplicate).to_vec(),
+            Self::Raced => Call::ALL.map(Point::Race).to_vec(),
             Self::AnswerLost => Call::ALL.map(Point::DropAnswer).to_vec(),
             // The lease is running.
             Self::LeaseExpired => all
@@ -177,6 +179,7 @@ impl fmt::Display for Fault {
             Self::Truncated => "truncated stream",
             Self::Broken => "broken stream",
             Self::Duplicated => "duplicated call",
+            Self::Raced => "call made twice at once",
             Self::AnswerLost => "lost answer",
         })
     }

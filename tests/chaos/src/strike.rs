@@ -121,6 +121,7 @@ pub async fn strike(world: &mut World, injection: Injection, ends: &Ends) -> any
         | Fault::Truncated
         | Fault::Broken
         | Fault::Duplicated
+        | Fault::Raced
         | Fault::AnswerLost => Heal::Nothing,
     })
 }
