@@ -15,6 +15,7 @@ use crate::plan::{Effect, Move, Plan};
 use crate::report::Exclusion;
 use crate::state;
 
+pub mod assignment;
 mod worth;
 
 /// What is wrong with a plan.

@@ -9,6 +9,7 @@
 //! | [`continuum`] | what is: site, node, service, link, users, placement; the inventory file |
 //! | [`observation`] | what was seen at one instant, with age and source |
 //! | [`history`] | what a decision remembers of earlier ones |
+//! | [`assignment`] | the assignment problem: items on bins, with rules and objectives, and its search |
 //! | [`placement`] | where: evaluation, exclusion, the assignment model, its exact solution |
 //! | [`planning`] | in which order |
 //! | [`cost`] | what a move is predicted to cost |
@@ -23,6 +24,7 @@
 //! The feature `highs` (on by default) builds in the HiGHS solver; without it, microlp solves tiny models and the report says
 //! so.
 
+pub mod assignment;
 pub mod checker;
 pub mod continuum;
 pub mod cost;

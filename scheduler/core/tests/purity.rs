@@ -60,7 +60,7 @@ fn no_clock_network_disk_or_randomness_is_named() {
             "std::thread",
             "HashMap",
             "HashSet",
-            "rand::",
+            " rand::",
             "println!",
             "eprintln!",
         ] {

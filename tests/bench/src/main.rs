@@ -16,6 +16,7 @@
 //! | [`clients`] | what clients see of moves behind a front |
 //! | [`idle`] | what Sterna costs while nothing moves |
 //! | [`phases`] | what each phase of a move takes, by the size of the service |
+//! | [`roadef`] | the machine reassignment challenge of 2012 |
 //! | [`median`] | the middle of several runs |
 
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ mod nested;
 mod phases;
 mod pump;
 mod results;
+mod roadef;
 mod sterna_move;
 mod table;
 mod verdict;
@@ -52,7 +54,7 @@ struct Cli {
 enum Command {
     /// What a move costs: sent ahead, stop-and-copy, the engine's own API, and the floor.
     Migration {
-        /// Fewer rows and 3 runs of each, for a first look.
+        /// Fewer rows, and 3 runs of each, for a first look.
         #[arg(long, conflicts_with = "full")]
         quick: bool,
         /// Everything with everything. Takes many hours.
@@ -64,6 +66,9 @@ enum Command {
         /// Only rows with these sizes of the service's memory, in MiB.
         #[arg(long, value_delimiter = ',')]
         sizes: Option<Vec<u32>>,
+        /// Runs of each variant of a row, if not as many as the rows ask for.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+        runs: Option<u32>,
         /// Where every single number goes, as JSON.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
@@ -89,6 +94,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// The Google/ROADEF/EURO challenge 2012: how well, and how soon, processes are placed on machines.
+    Roadef(roadef::Args),
     /// What each phase of a move takes, by the size of the service.
     Phases {
         /// Sizes of the service's memory in MiB.
@@ -106,17 +113,19 @@ enum Command {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::Migration { quick, full, only, sizes, out } => {
+        Command::Migration { quick, full, only, sizes, runs, out } => {
             let scope = match (quick, full) {
                 (true, _) => Scope::Quick,
                 (_, true) => Scope::Full,
                 _ => Scope::Usual,
             };
             let cells = scope.cells_of(sizes.as_deref());
-            migration::run(scope, &cells, only.as_deref(), out.as_deref()).await
+            let runs = runs.unwrap_or(scope.runs());
+            migration::run(scope, &cells, runs, only.as_deref(), out.as_deref()).await
         }
         Command::Clients { moves, yes, out } => clients::run(moves, yes, out.as_deref()).await,
         Command::Idle { runs, out } => idle::run(runs, out.as_deref()).await,
+        Command::Roadef(args) => roadef::run(&args),
         Command::Phases { sizes, runs, out } => phases::run(&sizes, runs, out.as_deref()).await,
     }
 }

@@ -34,6 +34,8 @@ struct Stage {
     api: Result<Api, String>,
     /// Which node runs the ticker.
     at: usize,
+    /// Runs of each variant of a row.
+    runs: u32,
 }
 
 /// Measures and prints.
@@ -43,13 +45,14 @@ struct Stage {
 pub async fn run(
     scope: Scope,
     cells: &[Cell],
+    runs: u32,
     only: Option<&[Variant]>,
     out: Option<&Path>,
 ) -> anyhow::Result<()> {
     ensure!(!cells.is_empty(), "there is no row with that: sizes are {:?} MiB", crate::matrix::SIZES);
     let sterna = Sterna::built()?;
     let abilities = Abilities::of(&sterna).await?;
-    progress(&format!("{} rows, {} runs of each variant", cells.len(), scope.runs()));
+    progress(&format!("{} rows, {runs} runs of each variant", cells.len()));
     let continuum = Continuum::up(&sterna, &inventory("")).await?;
     let containers: Vec<String> = NODES.iter().map(|node| continuum.container(node)).collect();
     let wants = |variant| only.is_none_or(|only| only.contains(&variant));
@@ -60,7 +63,7 @@ pub async fn run(
     };
     let mut results = Results {
         scope,
-        runs: scope.runs(),
+        runs,
         machine: Machine::this(),
         engines: engines(&containers, &api).await?,
         rows: Vec::new(),
@@ -77,7 +80,7 @@ pub async fn run(
             skip(&mut results, format!("{variant}: {why}"));
         }
     }
-    let mut stage = Stage { sterna, abilities, continuum, containers, api, at: 0 };
+    let mut stage = Stage { sterna, abilities, continuum, containers, api, at: 0, runs };
     for cells in cells.chunk_by(|one, next| one.mib == next.mib) {
         if let Some(first) = cells.first() {
             size(&mut stage, first.mib, cells, &wants, out, &mut results).await?;
@@ -90,7 +93,7 @@ pub async fn run(
     table::show(&table::results(&results));
     if scope == Scope::Quick {
         table::show(
-            "\nThis was the quick run: fewer rows, 3 runs of each. Its numbers are for a first look.",
+            "\nThis was the quick run, with fewer rows.",
         );
     }
     Ok(())
@@ -207,7 +210,7 @@ async fn row(
     let rate = f64::from(cell.rate);
     ticker::rewrite(&stage.continuum, NODES[stage.at], service, rate).await?;
     tokio::time::sleep(TO_SETTLE).await;
-    for _ in 0..scope.runs() {
+    for _ in 0..stage.runs {
         // In turns, so that what else the machine does falls on all alike.
         for variant in [Variant::Floor, Variant::SentAhead, Variant::StopAndCopy] {
             if row.left_out.contains_key(&variant) {
@@ -223,7 +226,7 @@ async fn row(
     ticker::rewrite(&stage.continuum, NODES[stage.at], service, 0.0).await?;
     if !row.left_out.contains_key(&Variant::EngineApi)
         && let Ok(api) = &mut stage.api
-        && let Err(error) = by_api(api, scope.runs(), &stage.containers, &mut row).await
+        && let Err(error) = by_api(api, stage.runs, &stage.containers, &mut row).await
     {
         loud(&format!("{cell}: engine API failed and is left out: {error:#}"));
         row.left_out.insert(Variant::EngineApi, format!("{error:#}"));

@@ -1,0 +1,24 @@
+//! The assignment problem: which item goes on which bin, so that rules hold and objectives are least.
+//!
+//! It knows nothing of services and nodes: [`crate::placement`] says a continuum and a policy in its words, and public
+//! benchmarks are read into it. All numbers are whole, so that values are exact and every run can be repeated.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`model`] | the problem as data: dimensions, bins, items, groups, rules, objectives |
+//! | [`validity`] | what is wrong with a model, with the place |
+//! | [`problem`] | the same, laid out for the search |
+//! | [`state`] | an assignment with everything counted, changed in time that depends on what is touched |
+//! | [`counts`] | how many items of a group are where, and which rules that breaks |
+//! | [`worth`] | what is minimised: per bin, per item, per group |
+//! | [`search`] | better assignments within a budget |
+//!
+//! The judge of it all stands apart, in [`crate::checker::assignment`].
+
+pub mod counts;
+pub mod model;
+pub mod problem;
+pub mod search;
+pub mod state;
+pub mod validity;
+pub mod worth;

@@ -1,0 +1,56 @@
+//! Better assignments within a budget.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`budget`] | how much work is allowed, or how much time, which only the rim can tell |
+//! | [`anneal`] | simulated annealing over single items and pairs |
+
+pub mod anneal;
+pub mod budget;
+
+use anneal::Seen;
+use budget::Budget;
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
+
+use super::problem::Problem;
+use super::state::State;
+
+/// The best assignment that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The bin of each item.
+    pub at: Vec<u32>,
+    /// What the objectives are worth.
+    pub values: Vec<i64>,
+    /// Proposals made, by all searches together.
+    pub proposals: u64,
+}
+
+/// The best of some searches side by side, each from where the items are now and with a seed of its own.
+pub fn best(
+    problem: &Problem,
+    threads: u32,
+    seed: u64,
+    budget: &dyn Budget,
+    look: &(dyn Fn(Seen) + Sync),
+) -> Found {
+    let run = |number: u32| {
+        let mut state = State::new(problem, &problem.now);
+        let mut proposals = 0;
+        anneal::anneal(&mut state, seed.wrapping_mul(1009).wrapping_add(number.into()), budget, |seen| {
+            proposals = seen.proposals;
+            look(seen);
+        });
+        Found { at: state.at().to_vec(), values: state.values().to_vec(), proposals }
+    };
+    let all: Vec<Found> = (0..threads.max(1)).into_par_iter().map(run).collect();
+    let proposals = all.iter().map(|found| found.proposals).sum();
+    let best = all.into_iter().min_by_key(|found| found.values.clone());
+    best.map_or_else(
+        || {
+            let state = State::new(problem, &problem.now);
+            Found { at: state.at().to_vec(), values: state.values().to_vec(), proposals: 0 }
+        },
+        |found| Found { proposals, ..found },
+    )
+}

@@ -1,0 +1,163 @@
+//! The search's counting against the judge's, on small random problems.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "all of it is test code")]
+
+use proptest::prelude::*;
+use sterna_core::assignment::model::Model;
+use sterna_core::assignment::problem::Problem;
+use sterna_core::assignment::search::{best, budget::Proposals};
+use sterna_core::assignment::state::State;
+use sterna_core::checker::assignment::{Judgement, judge};
+
+mod models;
+
+/// What the judge says, as the state says it.
+fn wide(values: &[i64]) -> Vec<i128> {
+    values.iter().map(|value| i128::from(*value)).collect()
+}
+
+/// How much each bin lacks in each dimension.
+fn lacks(model: &Model, judgement: &Judgement) -> Vec<i128> {
+    let mut lacks = vec![0; model.bins.len() * model.dimensions.len()];
+    for (bin, dimension, beyond) in &judgement.overloads {
+        lacks[bin * model.dimensions.len() + dimension] = *beyond;
+    }
+    lacks
+}
+
+/// Whether nothing that holds is broken by going from one assignment to another, and nothing that is broken more so.
+fn no_worse(model: &Model, before: &Judgement, after: &Judgement) -> bool {
+    before.rules.iter().zip(&after.rules).all(|(before, after)| after <= before)
+        && lacks(model, before).iter().zip(lacks(model, after)).all(|(before, after)| after <= *before)
+        && after.misplaced.iter().all(|item| before.misplaced.contains(item))
+        && (!after.too_many_moved || after.moved <= before.moved)
+}
+
+/// Compares a state with the judge and with a fresh one.
+fn same(model: &Model, problem: &Problem, state: &State<'_>) -> Result<(), TestCaseError> {
+    let judgement = judge(model, state.at());
+    prop_assert_eq!(wide(state.values()), judgement.values);
+    let fresh = State::new(problem, state.at());
+    prop_assert_eq!(state.values(), fresh.values());
+    prop_assert_eq!(state.moved(), judgement.moved);
+    prop_assert_eq!(state.moved(), fresh.moved());
+    let broken = judgement.rules.iter().sum::<i64>() + judgement.overloads.len() as i64;
+    prop_assert_eq!(state.broken(), broken);
+    prop_assert_eq!(fresh.broken(), broken);
+    for bin in 0..problem.bins() {
+        prop_assert_eq!(state.slack(bin), fresh.slack(bin));
+        prop_assert_eq!(state.used(bin), fresh.used(bin));
+        let mut on = state.on(bin).to_vec();
+        on.sort_unstable();
+        prop_assert_eq!(&on, fresh.on(bin));
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Whatever is changed one by one, everything is counted as if it had been counted from the start.
+    #[test]
+    fn what_is_counted_step_by_step_is_what_the_judge_counts(
+        model in models::model(),
+        steps in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..40),
+    ) {
+        let problem = Problem::new(&model).unwrap();
+        let mut state = State::new(&problem, &problem.now);
+        same(&model, &problem, &state)?;
+        for (item, bin) in steps {
+            let (item, to) = (item.index(problem.items()), bin.index(problem.bins()) as u32);
+            state.go(item, to);
+            same(&model, &problem, &state)?;
+        }
+    }
+
+    /// A move is allowed if and only if the judge finds nothing worse after it, and changes what it says that it changes.
+    #[test]
+    fn a_shift_is_judged_before_as_after(
+        model in models::model(),
+        steps in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..40),
+    ) {
+        let problem = Problem::new(&model).unwrap();
+        let mut state = State::new(&problem, &problem.now);
+        for (item, bin) in steps {
+            let (item, to) = (item.index(problem.items()), bin.index(problem.bins()) as u32);
+            if state.at()[item] == to {
+                prop_assert_eq!(state.shift(item, to), None);
+                continue;
+            }
+            let before = judge(&model, state.at());
+            let mut moved = state.at().to_vec();
+            moved[item] = to;
+            let after = judge(&model, &moved);
+            let said = state.shift(item, to);
+            let mut tried = state.clone();
+            let attempted = tried.attempt(&[(item, to)]);
+            if no_worse(&model, &before, &after) {
+                let more = after.values.iter().zip(&before.values).map(|(after, before)| after - before).next().unwrap();
+                prop_assert_eq!(attempted.map(i128::from), Some(more));
+                prop_assert_eq!(tried.at(), &moved[..]);
+                if !models::tangled(&model, item) {
+                    prop_assert_eq!(said.map(i128::from), Some(more));
+                }
+                state.go(item, to);
+            } else {
+                prop_assert_eq!(attempted, None);
+                prop_assert_eq!(said, None);
+                same(&model, &problem, &tried)?;
+                prop_assert_eq!(tried.at(), state.at());
+            }
+        }
+    }
+
+    /// The same for two that change places; those that a rule has to do with both are left to attempts.
+    #[test]
+    fn a_swap_is_judged_before_as_after(
+        model in models::model(),
+        steps in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..40),
+    ) {
+        let problem = Problem::new(&model).unwrap();
+        let mut state = State::new(&problem, &problem.now);
+        for (one, other) in steps {
+            let (one, other) = (one.index(problem.items()), other.index(problem.items()));
+            let (here, there) = (state.at()[one], state.at()[other]);
+            if here == there {
+                prop_assert_eq!(state.swap(one, other), None);
+                continue;
+            }
+            let before = judge(&model, state.at());
+            let mut moved = state.at().to_vec();
+            (moved[one], moved[other]) = (there, here);
+            let after = judge(&model, &moved);
+            let said = state.swap(one, other);
+            let mut tried = state.clone();
+            let attempted = tried.attempt(&[(one, there), (other, here)]);
+            if no_worse(&model, &before, &after) {
+                let more = after.values.iter().zip(&before.values).map(|(after, before)| after - before).next().unwrap();
+                prop_assert_eq!(attempted.map(i128::from), Some(more));
+                let apart = !state.entangled(one, other) && !models::tangled(&model, one) && !models::tangled(&model, other);
+                if apart {
+                    prop_assert_eq!(said.map(i128::from), Some(more));
+                }
+                state = tried;
+            } else {
+                prop_assert_eq!(attempted, None);
+                prop_assert_eq!(said, None);
+                prop_assert_eq!(tried.at(), state.at());
+            }
+        }
+    }
+
+    /// What the search finds is no worse than the start in anything, worth what it says, and the same again.
+    #[test]
+    fn a_search_makes_nothing_worse_and_repeats_itself(model in models::model(), seed in any::<u64>()) {
+        let problem = Problem::new(&model).unwrap();
+        let found = best(&problem, 2, seed, &Proposals(20_000), &|_| {});
+        let (before, after) = (judge(&model, &model.now()), judge(&model, &found.at));
+        prop_assert!(no_worse(&model, &before, &after));
+        prop_assert_eq!(&after.values, &wide(&found.values));
+        prop_assert!(after.values[0] <= before.values[0]);
+        prop_assert_eq!(best(&problem, 2, seed, &Proposals(20_000), &|_| {}), found);
+    }
+}

@@ -1,0 +1,154 @@
+//! The challenge's files, as its problem statement has them: whole numbers, white space between.
+
+use anyhow::{Context as _, ensure};
+use sterna_core::assignment::model::{Bin, Dimension, Group, Item, Level, Model, Objective, Rule, Scope, Term};
+
+/// Reads numbers, and says where one is wrong.
+struct Numbers<'a> {
+    words: std::str::SplitWhitespace<'a>,
+    at: usize,
+}
+
+impl<'a> Numbers<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { words: text.split_whitespace(), at: 0 }
+    }
+
+    fn next(&mut self, what: &str) -> anyhow::Result<i64> {
+        self.at += 1;
+        let word = self.words.next().with_context(|| format!("it ends at number {}, {what}", self.at))?;
+        let number: u32 =
+            word.parse().with_context(|| format!("number {}, {what}: `{word}`", self.at))?;
+        Ok(i64::from(number))
+    }
+
+    fn count(&mut self, what: &str) -> anyhow::Result<usize> {
+        Ok(self.next(what)? as usize)
+    }
+
+    fn list(&mut self, length: usize, what: &str) -> anyhow::Result<Vec<i64>> {
+        (0..length).map(|_| self.next(what)).collect()
+    }
+
+    fn end(mut self) -> anyhow::Result<()> {
+        ensure!(self.words.next().is_none(), "there are more numbers than {}", self.at);
+        Ok(())
+    }
+}
+
+const LOCATION: u32 = 0;
+const NEIGHBOURHOOD: u32 = 1;
+const LOAD: &str = "load";
+const BALANCE: &str = "balance";
+
+/// The model and where the processes are.
+///
+/// # Errors
+/// Which number is wrong.
+pub fn model(model: &str, initial: &str) -> anyhow::Result<Model> {
+    let mut model = read_model(model).context("the model")?;
+    let mut numbers = Numbers::new(initial);
+    for item in &mut model.items {
+        item.now = numbers.count("a process's machine").context("the assignment")? as u32;
+    }
+    numbers.end().context("the assignment")?;
+    Ok(model)
+}
+
+fn read_model(text: &str) -> anyhow::Result<Model> {
+    let mut numbers = Numbers::new(text);
+    let resources = numbers.count("the number of resources")?;
+    let mut dimensions = Vec::new();
+    let mut weights = Vec::new();
+    for resource in 0..resources {
+        let transient = numbers.next("whether a resource is transient")? != 0;
+        dimensions.push(Dimension { name: format!("resource {resource}"), transient });
+        weights.push(numbers.next("the weight of a load cost")?);
+    }
+    let machines = numbers.count("the number of machines")?;
+    let (mut neighbourhoods, mut locations) = (Vec::new(), Vec::new());
+    let (mut bins, mut safety, mut distance) = (Vec::new(), Vec::new(), Vec::new());
+    for machine in 0..machines {
+        neighbourhoods.push(numbers.next("a neighbourhood")? as u32);
+        locations.push(numbers.next("a location")? as u32);
+        let capacity = numbers.list(resources, "a capacity")?;
+        bins.push(Bin { name: format!("machine {machine}"), capacity });
+        safety.push(numbers.list(resources, "a safety capacity")?);
+        distance.push(numbers.list(machines, "a machine move cost")?);
+    }
+    let services = numbers.count("the number of services")?;
+    let mut rules = Vec::new();
+    for service in 0..services as u32 {
+        rules.push(Rule::Conflict { group: service, level: Level::Bin, most: 1 });
+        let least = numbers.next("a least spread")? as u32;
+        rules.push(Rule::Spread { group: service, level: Level::Scope(LOCATION), least });
+        for _ in 0..numbers.count("the number of dependencies")? {
+            let needs = numbers.next("a service that is needed")? as u32;
+            rules.push(Rule::Dependency { group: service, needs, level: Level::Scope(NEIGHBOURHOOD) });
+        }
+    }
+    let mut groups: Vec<Group> =
+        (0..services).map(|service| Group { name: format!("service {service}"), items: Vec::new() }).collect();
+    let (mut items, mut process_move) = (Vec::new(), Vec::new());
+    for process in 0..numbers.count("the number of processes")? {
+        let service = numbers.count("a process's service")?;
+        let group = groups.get_mut(service).with_context(|| format!("there is no service {service}"))?;
+        group.items.push(process as u32);
+        let uses = numbers.list(resources, "what a process requires")?;
+        items.push(Item { name: format!("process {process}"), uses, now: 0, bins: None });
+        process_move.push(numbers.next("a process move cost")?);
+    }
+    let mut terms = Vec::new();
+    for (resource, weight) in weights.iter().enumerate() {
+        let level = safety.iter().map(|of_machine: &Vec<i64>| of_machine[resource]).collect();
+        terms.push(Term::Headroom { dimension: resource as u32, level, weight: *weight });
+    }
+    for _ in 0..numbers.count("the number of balance costs")? {
+        let free = numbers.next("a resource to balance")? as u32;
+        let wanted = numbers.next("a resource to balance")? as u32;
+        let ratio = numbers.next("a balance target")?;
+        let weight = numbers.next("a balance weight")?;
+        terms.push(Term::Balance { free, wanted, ratio, weight });
+    }
+    let weight = numbers.next("the weight of process moves")?;
+    terms.push(Term::ItemMove { cost: process_move.iter().map(|cost| cost * weight).collect() });
+    terms.push(Term::GroupMove { weight: numbers.next("the weight of service moves")? });
+    let weight = numbers.next("the weight of machine moves")?;
+    terms.push(Term::BinMove { level: Level::Bin, cost: distance, weight });
+    numbers.end()?;
+    Ok(Model {
+        dimensions,
+        scopes: vec![scope("location", locations), scope("neighbourhood", neighbourhoods)],
+        bins,
+        items,
+        groups,
+        rules,
+        objectives: vec![Objective { name: "cost".to_owned(), terms, tolerance: 0 }],
+        most_moved: None,
+    })
+}
+
+/// Parts, counted anew from zero in their own order.
+fn scope(name: &str, numbers: Vec<u32>) -> Scope {
+    let mut known = numbers.clone();
+    known.sort_unstable();
+    known.dedup();
+    let part = numbers.iter().map(|number| known.partition_point(|one| one < number) as u32).collect();
+    Scope { name: name.to_owned(), part }
+}
+
+/// What the terms of the challenge come to.
+pub fn terms(model: &Model, worth: &[i128]) -> Vec<(&'static str, i128)> {
+    let mut sums = vec![(LOAD, 0), (BALANCE, 0), ("process moves", 0), ("service moves", 0), ("machine moves", 0)];
+    for (term, worth) in model.objectives.iter().flat_map(|objective| &objective.terms).zip(worth) {
+        let at = match term {
+            Term::Headroom { .. } => 0,
+            Term::Balance { .. } => 1,
+            Term::ItemMove { .. } => 2,
+            Term::GroupMove { .. } => 3,
+            _ => 4,
+        };
+        sums[at].1 += worth;
+    }
+    sums
+}
