@@ -28,6 +28,10 @@ const BULK: u64 = 256 << 10;
 const PIPE: i32 = 1 << 20;
 /// Most that is moved at once.
 const MOST: usize = 1 << 20;
+/// What is moved at once where less is not worth the trouble: as much may wait as comes meanwhile.
+const WORTH: usize = 64 << 10;
+/// How long as much as that may wait for more.
+const GATHER: Duration = Duration::from_millis(1);
 /// A service that has said nothing for so long after it answered has said all.
 const SILENCE: Duration = Duration::from_millis(5);
 /// Time for a service to take a connection from its backlog.
@@ -222,6 +226,8 @@ struct Stock {
     written: usize,
     pipe: Option<Pipe>,
     no_pipe: bool,
+    /// Much flows, but less than could be moved at once.
+    gather: bool,
 }
 
 struct Pipe {
@@ -232,7 +238,7 @@ struct Pipe {
 
 impl Stock {
     fn new() -> Self {
-        Self { moved: 0, buffer: Vec::new(), written: 0, pipe: None, no_pipe: false }
+        Self { moved: 0, buffer: Vec::new(), written: 0, pipe: None, no_pipe: false, gather: false }
     }
 
     fn is_empty(&self) -> bool {
@@ -250,6 +256,10 @@ impl Stock {
                 }
             }
         }
+        if self.gather {
+            // Taken at once, it would cost as many wake-ups as segments come.
+            sleep(GATHER).await;
+        }
         loop {
             from.readable().await?;
             let read = match &mut self.pipe {
@@ -264,6 +274,7 @@ impl Stock {
             match read {
                 Ok(read) => {
                     self.moved += read as u64;
+                    self.gather = self.pipe.is_some() && (WORTH..MOST).contains(&read);
                     return Ok(read as u64);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
