@@ -92,9 +92,7 @@ pub async fn run(
     stage.continuum.down().await?;
     table::show(&table::results(&results));
     if scope == Scope::Quick {
-        table::show(
-            "\nThis was the quick run, with fewer rows.",
-        );
+        table::show("\nThis was the quick run, with fewer rows.");
     }
     Ok(())
 }

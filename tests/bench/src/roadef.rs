@@ -85,9 +85,8 @@ impl Budget for Clock {
 /// When a file can't be read or written, or is not in the challenge's format.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let start = Instant::now();
-    let read = |path: &Path| {
-        std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))
-    };
+    let read =
+        |path: &Path| std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()));
     let model = format::model(&read(&args.model)?, &read(&args.initial)?)
         .with_context(|| format!("{} with {}", args.model.display(), args.initial.display()))?;
     let initial = judge(&model, &model.now());
@@ -134,7 +133,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     print(&run, start.elapsed());
     if let Some(path) = &args.assignment {
         let text: Vec<String> = found.at.iter().map(ToString::to_string).collect();
-        std::fs::write(path, text.join(" ") + "\n").with_context(|| format!("can't write {}", path.display()))?;
+        std::fs::write(path, text.join(" ") + "\n")
+            .with_context(|| format!("can't write {}", path.display()))?;
     }
     if let Some(path) = &args.out {
         let text = serde_json::to_string_pretty(&run)?;

@@ -63,6 +63,7 @@ pub(super) struct Laws {
     related: Vec<Vec<u32>>,
     /// Items that a rule counts on both of its sides.
     tangled: Vec<bool>,
+    any_soft: bool,
     dense: usize,
 }
 
@@ -82,6 +83,7 @@ impl Laws {
             groups: Lists::new([]),
             related: vec![Vec::new(); model.groups.len()],
             tangled: vec![false; model.items.len()],
+            any_soft: false,
             dense: 0,
         };
         let mut known = std::collections::BTreeMap::new();
@@ -133,6 +135,7 @@ impl Laws {
                 }
             };
             laws.counters[one].about.push(about);
+            laws.any_soft |= force != Force::Hard;
             laws.laws.push(Law { force, counter: one, about });
         }
         for related in &mut laws.related {
@@ -153,10 +156,16 @@ impl Laws {
     /// Whether what one item does can change what a rule says of the other.
     pub(super) fn entangled(&self, one: usize, other: usize) -> bool {
         self.groups.of(one).iter().any(|mine| {
-            self.groups.of(other).iter().any(|theirs| {
-                mine == theirs || self.related[*mine as usize].binary_search(theirs).is_ok()
-            })
+            self.groups
+                .of(other)
+                .iter()
+                .any(|theirs| mine == theirs || self.related[*mine as usize].binary_search(theirs).is_ok())
         })
+    }
+
+    /// Whether any rule may be broken at a price.
+    pub(super) const fn any_soft(&self) -> bool {
+        self.any_soft
     }
 
     /// Whether a rule counts an item on both of its sides, so that [`Counts::change`] can't tell.
@@ -263,7 +272,11 @@ impl Counts {
                     About::Least { rule, least } => {
                         let distinct = self.distinct[*number as usize];
                         let after = distinct + u32::from(comes) - u32::from(leaves);
-                        (rule, i64::from(least.saturating_sub(after)) - i64::from(least.saturating_sub(distinct)))
+                        (
+                            rule,
+                            i64::from(least.saturating_sub(after))
+                                - i64::from(least.saturating_sub(distinct)),
+                        )
                     }
                     About::One { rule } => (rule, i64::from(comes) - i64::from(leaves)),
                     About::Follows { rule, counter: needed } => {
@@ -369,7 +382,14 @@ impl Counts {
         }
     }
 
-    fn breach(&mut self, laws: &Laws, rule: usize, more: i64, values: &mut [i64], log: &mut Vec<(usize, i64)>) {
+    fn breach(
+        &mut self,
+        laws: &Laws,
+        rule: usize,
+        more: i64,
+        values: &mut [i64],
+        log: &mut Vec<(usize, i64)>,
+    ) {
         match laws.laws[rule].force {
             Force::Hard => {
                 log.push((rule, self.breaches[rule]));

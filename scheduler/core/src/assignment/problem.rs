@@ -22,8 +22,6 @@ pub struct Problem {
     pub(super) allowed: Vec<Option<Vec<u32>>>,
     /// The part of each bin, for the bin itself and for each scope.
     pub(super) parts: Vec<Vec<u32>>,
-    /// How many parts there are, for the bin itself and for each scope.
-    pub(super) sizes: Vec<usize>,
     /// Rules.
     pub(super) laws: Laws,
     /// Objectives, the most important first.
@@ -64,7 +62,6 @@ impl Problem {
             worths: model.objectives.iter().map(|objective| Worth::new(model, objective)).collect(),
             tolerances: model.objectives.iter().map(|objective| objective.tolerance).collect(),
             parts,
-            sizes,
             most_moved: model.most_moved,
         })
     }

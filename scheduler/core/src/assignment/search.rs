@@ -4,11 +4,13 @@
 //! |---|---|
 //! | [`budget`] | how much work is allowed, or how much time, which only the rim can tell |
 //! | [`anneal`] | simulated annealing over single items and pairs |
+//! | [`relax`] | prices for what is beyond capacity |
 
 pub mod anneal;
 pub mod budget;
+mod relax;
 
-use anneal::Seen;
+use anneal::{Capacity, Seen};
 use budget::Budget;
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
@@ -26,7 +28,8 @@ pub struct Found {
     pub proposals: u64,
 }
 
-/// The best of some searches side by side, each from where the items are now and with a seed of its own.
+/// The best of some searches side by side, each from where the items are now and with a seed of its own. Every other one may
+/// exceed capacities on its way: which does better depends on how tight a problem is.
 pub fn best(
     problem: &Problem,
     threads: u32,
@@ -37,7 +40,9 @@ pub fn best(
     let run = |number: u32| {
         let mut state = State::new(problem, &problem.now);
         let mut proposals = 0;
-        anneal::anneal(&mut state, seed.wrapping_mul(1009).wrapping_add(number.into()), budget, |seen| {
+        let capacity = if number.is_multiple_of(2) { Capacity::Strict } else { Capacity::Relaxed };
+        let seed = seed.wrapping_mul(1009).wrapping_add(number.into());
+        anneal::anneal(&mut state, capacity, seed, budget, |seen| {
             proposals = seen.proposals;
             look(seen);
         });

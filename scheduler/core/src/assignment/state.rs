@@ -24,7 +24,19 @@ pub struct State<'p> {
     values: Vec<i64>,
     /// The objective that is minimised.
     pub objective: usize,
+    /// What each unit beyond capacity costs, in each dimension; nothing where capacity holds strictly.
+    prices: Vec<f64>,
+    /// What is beyond capacity costs, of each bin.
+    pressures: Vec<f64>,
     log: Vec<(usize, i64)>,
+}
+
+/// An item that leaves its bin, and what that changes there.
+#[derive(Debug, Clone, Copy)]
+pub struct Leave {
+    item: usize,
+    more: i64,
+    pressure: f64,
 }
 
 /// Items that are elsewhere than now.
@@ -78,6 +90,8 @@ impl<'p> State<'p> {
             bins: Vec::new(),
             values: Vec::new(),
             objective: 0,
+            prices: Vec::new(),
+            pressures: Vec::new(),
             log: Vec::new(),
         };
         for objective in 0..problem.objectives() {
@@ -134,6 +148,27 @@ impl<'p> State<'p> {
         &self.used[bin * self.problem.dimensions..][..self.problem.dimensions]
     }
 
+    /// Lets bins carry more than they have room for, at a price for each unit in each dimension; or no longer, where there are no
+    /// prices. What [`Self::shift`] and [`Self::swap`] say then counts the price in.
+    pub fn relax(&mut self, prices: &[f64]) {
+        self.prices = prices.to_vec();
+        self.pressures = (0..self.problem.bins())
+            .map(|bin| pressure(&self.prices, self.slack(bin).iter().copied()))
+            .collect();
+    }
+
+    /// How many bins have no room left, in each dimension.
+    pub fn overloaded(&self) -> Vec<usize> {
+        let dimensions = self.problem.dimensions;
+        let mut overloaded = vec![0; dimensions];
+        for bin in self.slack.chunks(dimensions.max(1)) {
+            for (count, slack) in overloaded.iter_mut().zip(bin) {
+                *count += usize::from(*slack < 0);
+            }
+        }
+        overloaded
+    }
+
     /// How many items are elsewhere than now.
     pub const fn moved(&self) -> u32 {
         self.moved.items
@@ -145,9 +180,12 @@ impl<'p> State<'p> {
     }
 
     fn worth_of(&self, objective: usize, bin: usize) -> i64 {
-        let (used, slack) = (self.used(bin), self.slack(bin));
         let carries = !self.on[bin].is_empty();
-        self.problem.worths[objective].bin(self.problem, bin, |at| used[at], |at| slack[at], carries)
+        self.problem.worths[objective].bin(self.problem, bin, self.load(bin), |_| (0, 0), &[], carries).0
+    }
+
+    fn load(&self, bin: usize) -> (&[i64], &[i64]) {
+        (self.used(bin), self.slack(bin))
     }
 
     fn places(&self) -> Places<'_> {
@@ -167,118 +205,119 @@ impl<'p> State<'p> {
     }
 
     /// What it changes in the objective that an item goes elsewhere; nothing if it may not.
-    #[inline]
     pub fn shift(&self, item: usize, to: u32) -> Option<i64> {
+        self.enter(&self.leave(item), to, i64::MAX)
+    }
+
+    /// What it changes for the bin that an item is on that it leaves.
+    #[inline]
+    pub fn leave(&self, item: usize) -> Leave {
         let problem = self.problem;
-        let from = self.at[item];
-        if from == to || !self.has_room(item, to as usize) || !problem.allows(item, to as usize) {
-            return None;
-        }
-        let now = problem.now[item];
-        if let Some(most) = problem.most_moved
-            && from == now
-            && self.moved.items >= most
-        {
-            return None;
-        }
-        let soft = self.counts.change(&problem.laws, self.places(), item, (from, to), self.objective)?;
         let worth = &problem.worths[self.objective];
-        let uses = problem.uses(item);
-        let (here, there) = (from as usize, to as usize);
-        let (used, slack) = (self.used(here), self.slack(here));
-        let leaving = now == from;
-        let without = worth.bin(
-            problem,
-            here,
-            |at| used[at] - uses[at],
-            |at| if leaving && problem.transient[at] { slack[at] } else { slack[at] + uses[at] },
-            self.on[here].len() > 1,
-        );
-        let (used, slack) = (self.used(there), self.slack(there));
+        let from = self.at[item] as usize;
+        let uses = &problem.uses(item)[..problem.dimensions];
+        let stays = problem.now[item] as usize == from;
+        let change = |at: usize| (-uses[at], if stays && problem.transient[at] { 0 } else { -uses[at] });
+        let carries = self.on[from].len() > 1;
+        let (value, pressure) = worth.bin(problem, from, self.load(from), change, &self.prices, carries);
+        let before = self.pressures.get(from).copied().unwrap_or(0.0);
+        Leave {
+            item,
+            more: value - self.bins[self.objective][from] - worth.item(problem, &self.at, item, from as u32),
+            pressure: pressure - before,
+        }
+    }
+
+    /// What it changes in the objective that an item that leaves its bin goes to another; nothing if it may not, or if it is
+    /// more than `most`.
+    #[inline]
+    pub fn enter(&self, leave: &Leave, to: u32, most: i64) -> Option<i64> {
+        let problem = self.problem;
+        let item = leave.item;
+        let (from, there, now) = (self.at[item], to as usize, problem.now[item]);
+        let strict = self.prices.is_empty();
+        if from == to || (strict && !self.has_room(item, there)) {
+            return None;
+        }
+        let worth = &problem.worths[self.objective];
+        let uses = &problem.uses(item)[..problem.dimensions];
         let back = now == to;
-        let with = worth.bin(
-            problem,
-            there,
-            |at| used[at] + uses[at],
-            |at| if back && problem.transient[at] { slack[at] } else { slack[at] - uses[at] },
-            true,
-        );
-        let bins = &self.bins[self.objective];
-        let mut more = without + with - bins[here] - bins[there] + soft;
-        more += worth.item(problem, &self.at, item, to) - worth.item(problem, &self.at, item, from);
+        let change = |at: usize| (uses[at], if back && problem.transient[at] { 0 } else { uses[at] });
+        let (value, pressure) = worth.bin(problem, there, self.load(there), change, &self.prices, true);
+        let before = self.pressures.get(there).copied().unwrap_or(0.0);
+        let mut more = leave.more + value - self.bins[self.objective][there];
+        more += (leave.pressure + pressure - before) as i64;
+        more += worth.item(problem, &self.at, item, to);
+        let leaving = now == from;
         if worth.group_move != 0 && (leaving || back) {
             let groups = problem.laws.groups.of(item);
             let (leaving, back) = if leaving { (groups, &[][..]) } else { (&[][..], groups) };
             more += worth.group_move * self.moved.change(&[leaving], &[back]);
         }
-        Some(more)
+        // Looking at rules is what takes longest, and soft rules are few.
+        if more > most && !problem.laws.any_soft() {
+            return None;
+        }
+        let too_many = leaving && problem.most_moved.is_some_and(|most| self.moved.items >= most);
+        if too_many || !problem.allows(item, there) {
+            return None;
+        }
+        more += self.counts.change(&problem.laws, self.places(), item, (from, to), self.objective)?;
+        (more <= most).then_some(more)
     }
 
-    /// What it changes in the objective that two items on different bins change places; nothing if they may not, or if a rule
-    /// has to do with both.
+    /// What it changes in the objective that two items on different bins change places; nothing if they may not, if a rule has
+    /// to do with both, or if it is more than `most`.
     #[inline]
-    pub fn swap(&self, one: usize, other: usize) -> Option<i64> {
+    pub fn swap(&self, one: usize, other: usize, most: i64) -> Option<i64> {
         let problem = self.problem;
         let (here, there) = (self.at[one], self.at[other]);
         if here == there {
             return None;
         }
-        let ((a, b), dimensions) = ((problem.uses(one), problem.uses(other)), problem.dimensions);
+        let dimensions = problem.dimensions;
+        let (a, b) = (&problem.uses(one)[..dimensions], &problem.uses(other)[..dimensions]);
         let (now_one, now_other) = (problem.now[one], problem.now[other]);
-        let (slack_here, slack_there) = (self.slack(here as usize), self.slack(there as usize));
-        // What a bin's slack falls by when `comes` comes and `goes` goes.
         let (one_leaves, other_back) = (now_one == here, now_other == here);
         let (other_leaves, one_back) = (now_other == there, now_one == there);
-        let fall = |at: usize, comes: i64, goes: i64, back: bool, leaves: bool| {
-            if problem.transient[at] {
+        // By how much more is used and less is left when `comes` comes and `goes` goes.
+        let change = |at: usize, comes: i64, goes: i64, back: bool, leaves: bool| {
+            let less = if problem.transient[at] {
                 (if back { 0 } else { comes }) - (if leaves { 0 } else { goes })
             } else {
                 comes - goes
-            }
+            };
+            (comes - goes, less)
         };
-        let fits = (0..dimensions).all(|at| {
-            let first = fall(at, b[at], a[at], other_back, one_leaves);
-            let second = fall(at, a[at], b[at], one_back, other_leaves);
-            (first <= slack_here[at] || first <= 0) && (second <= slack_there[at] || second <= 0)
-        });
-        if !fits
-            || !problem.allows(one, there as usize)
-            || !problem.allows(other, here as usize)
-            || problem.laws.entangled(one, other)
-        {
-            return None;
-        }
-        if let Some(most) = problem.most_moved {
-            let more = i64::from(one_leaves) + i64::from(other_leaves) - i64::from(one_back) - i64::from(other_back);
-            if more > 0 && i64::from(self.moved.items) + more > i64::from(most) {
+        let at_here = |at: usize| change(at, b[at], a[at], other_back, one_leaves);
+        let at_there = |at: usize| change(at, a[at], b[at], one_back, other_leaves);
+        let (bin_here, bin_there) = (here as usize, there as usize);
+        if self.prices.is_empty() {
+            let (slack_here, slack_there) = (self.slack(bin_here), self.slack(bin_there));
+            let fits = |less: i64, slack: i64| less <= slack || less <= 0;
+            if !(0..dimensions)
+                .all(|at| fits(at_here(at).1, slack_here[at]) && fits(at_there(at).1, slack_there[at]))
+            {
                 return None;
             }
         }
-        let (laws, places) = (&problem.laws, self.places());
-        let mut more = self.counts.change(laws, places, one, (here, there), self.objective)?;
-        more += self.counts.change(laws, places, other, (there, here), self.objective)?;
         let worth = &problem.worths[self.objective];
-        let used = self.used(here as usize);
-        more += worth.bin(
-            problem,
-            here as usize,
-            |at| used[at] - a[at] + b[at],
-            |at| slack_here[at] - fall(at, b[at], a[at], other_back, one_leaves),
-            true,
-        );
-        let used = self.used(there as usize);
-        more += worth.bin(
-            problem,
-            there as usize,
-            |at| used[at] - b[at] + a[at],
-            |at| slack_there[at] - fall(at, a[at], b[at], one_back, other_leaves),
-            true,
-        );
         let bins = &self.bins[self.objective];
-        more -= bins[here as usize] + bins[there as usize];
+        let (value, pressure) =
+            worth.bin(problem, bin_here, self.load(bin_here), at_here, &self.prices, true);
+        let mut more = value - bins[bin_here];
+        let mut pressed = pressure;
+        let (value, pressure) =
+            worth.bin(problem, bin_there, self.load(bin_there), at_there, &self.prices, true);
+        more += value - bins[bin_there];
+        pressed += pressure;
+        if let (Some(here), Some(there)) = (self.pressures.get(bin_here), self.pressures.get(bin_there)) {
+            more += (pressed - here - there) as i64;
+        }
         more += worth.item(problem, &self.at, one, there) - worth.item(problem, &self.at, one, here);
         more += worth.item(problem, &self.at, other, here) - worth.item(problem, &self.at, other, there);
         more += worth.between(problem, (one, here, there), (other, there, here));
+        let (laws, places) = (&problem.laws, self.places());
         if worth.group_move != 0 && (one_leaves || one_back || other_leaves || other_back) {
             let groups = |item: usize, counts: bool| if counts { laws.groups.of(item) } else { &[] };
             more += worth.group_move
@@ -287,7 +326,22 @@ impl<'p> State<'p> {
                     &[groups(one, one_back), groups(other, other_back)],
                 );
         }
-        Some(more)
+        if more > most && !laws.any_soft() {
+            return None;
+        }
+        if !problem.allows(one, bin_there) || !problem.allows(other, bin_here) || laws.entangled(one, other) {
+            return None;
+        }
+        if let Some(most) = problem.most_moved {
+            let more =
+                i64::from(one_leaves) + i64::from(other_leaves) - i64::from(one_back) - i64::from(other_back);
+            if more > 0 && i64::from(self.moved.items) + more > i64::from(most) {
+                return None;
+            }
+        }
+        more += self.counts.change(laws, places, one, (here, there), self.objective)?;
+        more += self.counts.change(laws, places, other, (there, here), self.objective)?;
+        (more <= most).then_some(more)
     }
 
     /// Makes some changes one after the other, if no rule and no bin is worse after all of them, and says what that changed in
@@ -372,6 +426,11 @@ impl<'p> State<'p> {
         } else if now == to {
             self.moved.returns(problem.laws.groups.of(item));
         }
+        if !self.prices.is_empty() {
+            for bin in [here, there] {
+                self.pressures[bin] = pressure(&self.prices, self.slack(bin).iter().copied());
+            }
+        }
         let risen = i64::from(self.moved.most) - i64::from(most);
         for objective in 0..self.values.len() {
             for bin in [here, there] {
@@ -387,6 +446,12 @@ impl<'p> State<'p> {
     pub fn entangled(&self, one: usize, other: usize) -> bool {
         self.problem.laws.entangled(one, other)
     }
+}
+
+/// What is beyond capacity costs.
+#[inline]
+fn pressure(prices: &[f64], slack: impl Iterator<Item = i64>) -> f64 {
+    prices.iter().zip(slack).map(|(price, slack)| price * (-slack).max(0) as f64).sum()
 }
 
 impl Moved {

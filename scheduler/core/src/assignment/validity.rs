@@ -150,7 +150,8 @@ fn check_term(
     capacity: &[i128],
 ) -> Result<i128, Invalid> {
     let (bins, items) = (model.bins.len(), model.items.len());
-    let largest = |rows: &[Vec<i64>]| rows.iter().flatten().map(|number| i128::from(number.abs())).max().unwrap_or(0);
+    let largest =
+        |rows: &[Vec<i64>]| rows.iter().flatten().map(|number| i128::from(number.abs())).max().unwrap_or(0);
     match term {
         Term::Overload { weight } => {
             none_negative(place, &[*weight])?;

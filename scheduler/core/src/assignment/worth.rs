@@ -7,9 +7,12 @@ use super::problem::{Lists, Problem, place};
 #[derive(Debug, Default)]
 pub(super) struct Worth {
     overload: i64,
-    headroom: Vec<(usize, i64)>,
-    /// For each bin a level for each of these.
+    /// For each dimension what a unit beyond its level costs.
+    weights: Vec<i64>,
+    /// For each bin the level of each dimension.
     levels: Vec<i64>,
+    /// Further levels of dimensions that have one already.
+    further: Vec<(usize, Vec<i64>, i64)>,
     balance: Vec<Balance>,
     /// Of each bin; nothing if opening costs nothing.
     open: Vec<i64>,
@@ -64,15 +67,24 @@ impl Table {
 
 impl Worth {
     pub(super) fn new(model: &Model, objective: &Objective) -> Self {
-        let mut worth = Self::default();
-        let mut levels: Vec<&[i64]> = Vec::new();
+        let dimensions = model.dimensions.len();
+        let mut worth = Self {
+            weights: vec![0; dimensions],
+            levels: vec![0; dimensions * model.bins.len()],
+            ..Self::default()
+        };
         for term in &objective.terms {
             match term {
                 Term::Overload { weight } => worth.overload += weight,
                 Term::Headroom { dimension, level, weight } => {
-                    if *weight != 0 {
-                        worth.headroom.push((*dimension as usize, *weight));
-                        levels.push(level);
+                    let dimension = *dimension as usize;
+                    if worth.weights[dimension] == 0 {
+                        worth.weights[dimension] = *weight;
+                        for (bin, level) in level.iter().enumerate() {
+                            worth.levels[bin * dimensions + dimension] = *level;
+                        }
+                    } else {
+                        worth.further.push((dimension, level.clone(), *weight));
                     }
                 }
                 Term::Balance { free, wanted, ratio, weight } => worth.balance.push(Balance {
@@ -111,41 +123,48 @@ impl Worth {
                 Term::Breach { .. } => {}
             }
         }
-        worth.levels =
-            (0..model.bins.len()).flat_map(|bin| levels.iter().map(move |level| level[bin])).collect();
         worth
     }
 
-    /// What a bin is worth by what it carries: what is used and what is left of each dimension, and whether it carries anything.
+    /// What a bin is worth by what it carries, and what is beyond its capacity costs at these prices. `change` says by how much
+    /// more of a dimension is used, and by how much less is left, than `used` and `slack` have.
     #[inline]
     pub(super) fn bin(
         &self,
         problem: &Problem,
         bin: usize,
-        used: impl Fn(usize) -> i64,
-        slack: impl Fn(usize) -> i64,
+        (used, slack): (&[i64], &[i64]),
+        change: impl Fn(usize) -> (i64, i64),
+        prices: &[f64],
         carries: bool,
-    ) -> i64 {
-        let mut sum = 0;
-        let levels = &self.levels[bin * self.headroom.len()..][..self.headroom.len()];
-        for ((dimension, weight), level) in self.headroom.iter().zip(levels) {
-            sum += weight * (used(*dimension) - level).max(0);
+    ) -> (i64, f64) {
+        let dimensions = problem.dimensions;
+        let levels = &self.levels[bin * dimensions..][..dimensions];
+        let (used, slack, weights) = (&used[..dimensions], &slack[..dimensions], &self.weights[..dimensions]);
+        let (mut sum, mut beyond, mut pressure) = (0, 0, 0.0);
+        for at in 0..dimensions {
+            let (more, less) = change(at);
+            sum += weights[at] * (used[at] + more - levels[at]).max(0);
+            let lacks = (less - slack[at]).max(0);
+            beyond += lacks;
+            if let Some(price) = prices.get(at) {
+                pressure += price * lacks as f64;
+            }
+        }
+        for (dimension, level, weight) in &self.further {
+            sum += weight * (used[*dimension] + change(*dimension).0 - level[bin]).max(0);
         }
         if !self.balance.is_empty() {
             let capacity = problem.capacity(bin);
             for it in &self.balance {
-                let free = capacity[it.free] - used(it.free);
-                let wanted = capacity[it.wanted] - used(it.wanted);
-                sum += it.weight * (it.ratio * free - wanted).max(0);
+                let free = |at: usize| capacity[at] - used[at] - change(at).0;
+                sum += it.weight * (it.ratio * free(it.free) - free(it.wanted)).max(0);
             }
         }
         if carries && !self.open.is_empty() {
             sum += self.open[bin];
         }
-        if self.overload != 0 {
-            sum += self.overload * (0..problem.dimensions).map(|at| (-slack(at)).max(0)).sum::<i64>();
-        }
-        sum
+        (sum + self.overload * beyond, pressure)
     }
 
     /// What an item is worth where it is, with what it costs to be there and not where it is now. `at` says where the others are.

@@ -69,9 +69,7 @@ pub fn judge(model: &Model, at: &[u32]) -> Judgement {
     let terms: Vec<Vec<i128>> = model
         .objectives
         .iter()
-        .map(|objective| {
-            objective.terms.iter().map(|term| worth(model, at, term, &used, beyond)).collect()
-        })
+        .map(|objective| objective.terms.iter().map(|term| worth(model, at, term, &used, beyond)).collect())
         .collect();
     Judgement {
         values: terms.iter().map(|terms| terms.iter().sum()).collect(),

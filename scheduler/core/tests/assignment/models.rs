@@ -29,12 +29,14 @@ fn level() -> impl Strategy<Value = Level> {
 }
 
 fn rule(groups: u32) -> impl Strategy<Value = Rule> {
-    (0..4u8, 0..groups, 0..groups, level(), 1..4u32).prop_map(|(kind, group, needs, level, number)| match kind {
-        0 => Rule::Conflict { group, level, most: number },
-        1 => Rule::Spread { group, level, least: number },
-        2 => Rule::Dependency { group, needs, level },
-        _ => Rule::CoLocation { group, level },
-    })
+    (0..4u8, 0..groups, 0..groups, level(), 1..4u32).prop_map(
+        |(kind, group, needs, level, number)| match kind {
+            0 => Rule::Conflict { group, level, most: number },
+            1 => Rule::Spread { group, level, least: number },
+            2 => Rule::Dependency { group, needs, level },
+            _ => Rule::CoLocation { group, level },
+        },
+    )
 }
 
 /// The model.
@@ -126,7 +128,8 @@ fn term(bins: usize, items: usize, groups: u32) -> impl Strategy<Value = Made> {
 impl Made {
     fn term(self, model: &Model) -> Term {
         let (parts, count) = (model.parts(self.level), model.items.len());
-        let at = |row: usize, column: usize| self.square[(row * model.bins.len() + column) % self.square.len()];
+        let at =
+            |row: usize, column: usize| self.square[(row * model.bins.len() + column) % self.square.len()];
         let rows = |rows: usize| -> Vec<Vec<i64>> {
             (0..rows).map(|row| (0..parts).map(|column| at(row, column)).collect()).collect()
         };

@@ -1,7 +1,9 @@
 //! The challenge's files, as its problem statement has them: whole numbers, white space between.
 
 use anyhow::{Context as _, ensure};
-use sterna_core::assignment::model::{Bin, Dimension, Group, Item, Level, Model, Objective, Rule, Scope, Term};
+use sterna_core::assignment::model::{
+    Bin, Dimension, Group, Item, Level, Model, Objective, Rule, Scope, Term,
+};
 
 /// Reads numbers, and says where one is wrong.
 struct Numbers<'a> {
@@ -17,8 +19,7 @@ impl<'a> Numbers<'a> {
     fn next(&mut self, what: &str) -> anyhow::Result<i64> {
         self.at += 1;
         let word = self.words.next().with_context(|| format!("it ends at number {}, {what}", self.at))?;
-        let number: u32 =
-            word.parse().with_context(|| format!("number {}, {what}: `{word}`", self.at))?;
+        let number: u32 = word.parse().with_context(|| format!("number {}, {what}: `{word}`", self.at))?;
         Ok(i64::from(number))
     }
 
@@ -87,8 +88,9 @@ fn read_model(text: &str) -> anyhow::Result<Model> {
             rules.push(Rule::Dependency { group: service, needs, level: Level::Scope(NEIGHBOURHOOD) });
         }
     }
-    let mut groups: Vec<Group> =
-        (0..services).map(|service| Group { name: format!("service {service}"), items: Vec::new() }).collect();
+    let mut groups: Vec<Group> = (0..services)
+        .map(|service| Group { name: format!("service {service}"), items: Vec::new() })
+        .collect();
     let (mut items, mut process_move) = (Vec::new(), Vec::new());
     for process in 0..numbers.count("the number of processes")? {
         let service = numbers.count("a process's service")?;
@@ -139,7 +141,8 @@ fn scope(name: &str, numbers: Vec<u32>) -> Scope {
 
 /// What the terms of the challenge come to.
 pub fn terms(model: &Model, worth: &[i128]) -> Vec<(&'static str, i128)> {
-    let mut sums = vec![(LOAD, 0), (BALANCE, 0), ("process moves", 0), ("service moves", 0), ("machine moves", 0)];
+    let mut sums =
+        vec![(LOAD, 0), (BALANCE, 0), ("process moves", 0), ("service moves", 0), ("machine moves", 0)];
     for (term, worth) in model.objectives.iter().flat_map(|objective| &objective.terms).zip(worth) {
         let at = match term {
             Term::Headroom { .. } => 0,

@@ -6,6 +6,7 @@
 use fastrand::Rng;
 
 use super::budget::Budget;
+use super::relax::Prices;
 use crate::assignment::state::State;
 
 /// Proposals between two looks at the budget.
@@ -14,8 +15,25 @@ const BATCH: u64 = 4096;
 const DESCENT: f64 = 0.04;
 /// The share after which nothing worse is taken any more.
 const COLD: f64 = 0.97;
+/// The first temperature, by the median of how much worse neighbours are.
+const FIRST: f64 = 10.0;
+/// The last temperature, by the first.
+const LAST: f64 = 0.01;
 /// Neighbours that are looked at to find the temperatures.
 const SAMPLES: usize = 20_000;
+/// Places that are tried for one item, and items for a change of places.
+const TARGETS: u64 = 4;
+/// How many kinds of luck there are in a batch.
+const LUCK: usize = 1024;
+
+/// What holds while a search goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capacity {
+    /// Every bin's capacity.
+    Strict,
+    /// It may be exceeded at a price that rises: in tight problems most ways lead through what does not fit.
+    Relaxed,
+}
 
 /// Where the search stands.
 #[derive(Debug, Clone, Copy, Default)]
@@ -24,69 +42,129 @@ pub struct Seen {
     pub spent: f64,
     /// Proposals made.
     pub proposals: u64,
-    /// What the objective is worth.
+    /// The least that the objective was worth.
     pub value: i64,
 }
 
-/// Makes an assignment better until the budget is spent. The best that was met at a look is where it ends.
-pub fn anneal(state: &mut State<'_>, seed: u64, budget: &dyn Budget, mut look: impl FnMut(Seen)) {
+/// Makes an assignment better until the budget is spent, and ends at the best in which nothing is worse broken than at first.
+pub fn anneal(
+    state: &mut State<'_>,
+    capacity: Capacity,
+    seed: u64,
+    budget: &dyn Budget,
+    mut look: impl FnMut(Seen),
+) {
+    let problem = state.problem();
     let mut random = Rng::with_seed(seed);
-    let mut proposals = 0;
-    let mut best = (state.value(), state.at().to_vec());
-    let mut heat: Option<(f64, f64)> = None;
-    let mut temperature = 0.0;
-    let movable: Vec<u32> = (0..state.problem().items() as u32)
-        .filter(|item| state.problem().allowed(*item as usize).is_none_or(|bins| bins.len() > 1))
+    let movable: Vec<u32> = (0..problem.items() as u32)
+        .filter(|item| problem.allowed(*item as usize).is_none_or(|bins| bins.len() > 1))
         .collect();
     if movable.is_empty() {
         return;
     }
+    let mut proposals = 0;
+    let mut best = Best::of(state);
+    let mut heat: Option<f64> = None;
+    let mut prices: Option<Prices> = None;
     loop {
         let spent = budget.spent(proposals);
-        look(Seen { spent, proposals, value: state.value() });
+        look(Seen { spent, proposals, value: best.value });
         if spent >= 1.0 {
             break;
         }
+        let mut temperature = 0.0;
         if spent > DESCENT {
-            let (hot, cold) = *heat.get_or_insert_with(|| temperatures(state, &movable, &mut random));
+            let hot = *heat.get_or_insert_with(|| {
+                let median = median_worse(state, &movable, &mut random);
+                // Relaxing an assignment that does not fit would hide what is to be repaired.
+                if capacity == Capacity::Relaxed && state.overloaded().iter().all(|bins| *bins == 0) {
+                    prices = Some(Prices::new(problem, median));
+                }
+                median * FIRST
+            });
             let share = (spent - DESCENT) / (COLD - DESCENT);
-            temperature = if share < 1.0 { hot * (cold / hot).powf(share) } else { 0.0 };
+            temperature = if share < 1.0 { hot * LAST.powf(share) } else { 0.0 };
+            if let Some(on) = &mut prices
+                && !on.rule(state, spent)
+            {
+                prices = None;
+            }
         }
-        for _ in 0..BATCH {
-            let most = -temperature * random.f64().max(f64::MIN_POSITIVE).ln();
-            step(state, &movable, &mut random, most);
+        let luck: Vec<f64> = (0..LUCK).map(|_| -random.f64().max(f64::MIN_POSITIVE).ln()).collect();
+        let mut made = 0;
+        while made < BATCH {
+            let mut most = |random: &mut Rng| (temperature * luck[random.usize(..LUCK)]) as i64;
+            made += step(state, &movable, &mut random, &mut most);
         }
-        proposals += BATCH;
-        if state.value() < best.0 && (spent > 0.8 || spent < DESCENT) {
-            best = (state.value(), state.at().to_vec());
+        proposals += made;
+        best.see(state);
+    }
+    best.restore(state);
+}
+
+/// The best that was met.
+struct Best {
+    broken: i64,
+    value: i64,
+    at: Vec<u32>,
+}
+
+impl Best {
+    fn of(state: &State<'_>) -> Self {
+        Self { broken: state.broken(), value: state.value(), at: state.at().to_vec() }
+    }
+
+    fn see(&mut self, state: &State<'_>) {
+        if (state.value() < self.value || self.broken > 0) && state.broken() <= self.broken {
+            let better = (state.broken(), state.value()) < (self.broken, self.value);
+            if better {
+                *self = Self::of(state);
+            }
         }
     }
-    if best.0 < state.value() {
-        *state = State::new(state.problem(), &best.1);
+
+    fn restore(self, state: &mut State<'_>) {
+        if (self.broken, self.value) < (state.broken(), state.value()) {
+            *state = State::new(state.problem(), &self.at);
+        }
+        state.relax(&[]);
     }
 }
 
-/// One proposal, taken if it is worse by at most so much.
+/// Some proposals, taken if they are worse by at most so much; how many.
 #[inline]
-fn step(state: &mut State<'_>, movable: &[u32], random: &mut Rng, most: f64) {
-    let item = movable[random.usize(..movable.len())] as usize;
+fn step(
+    state: &mut State<'_>,
+    movable: &[u32],
+    random: &mut Rng,
+    most: &mut impl FnMut(&mut Rng) -> i64,
+) -> u64 {
+    let item = any(movable, random);
     if random.bool() {
-        let to = target(state, item, random);
-        if let Some(more) = state.shift(item, to)
-            && more as f64 <= most
-        {
-            state.go(item, to);
+        let leave = state.leave(item);
+        for tried in 1..=TARGETS {
+            let to = target(state, item, random);
+            if state.enter(&leave, to, most(random)).is_some() {
+                state.go(item, to);
+                return tried;
+            }
         }
     } else {
-        let other = movable[random.usize(..movable.len())] as usize;
-        if let Some(more) = state.swap(item, other)
-            && more as f64 <= most
-        {
-            let (here, there) = (state.at()[item], state.at()[other]);
-            state.go(item, there);
-            state.go(other, here);
+        for tried in 1..=TARGETS {
+            let other = any(movable, random);
+            if state.swap(item, other, most(random)).is_some() {
+                let (here, there) = (state.at()[item], state.at()[other]);
+                state.go(item, there);
+                state.go(other, here);
+                return tried;
+            }
         }
     }
+    TARGETS
+}
+
+fn any(movable: &[u32], random: &mut Rng) -> usize {
+    movable[random.usize(..movable.len())] as usize
 }
 
 fn target(state: &State<'_>, item: usize, random: &mut Rng) -> u32 {
@@ -96,22 +174,18 @@ fn target(state: &State<'_>, item: usize, random: &mut Rng) -> u32 {
     }
 }
 
-/// The first and the last temperature.
-fn temperatures(state: &State<'_>, movable: &[u32], random: &mut Rng) -> (f64, f64) {
+/// By how much random neighbours are worse that are worse.
+fn median_worse(state: &State<'_>, movable: &[u32], random: &mut Rng) -> f64 {
     let mut worse = Vec::new();
     for _ in 0..SAMPLES {
-        let item = movable[random.usize(..movable.len())] as usize;
+        let item = any(movable, random);
         let more = if random.bool() {
             state.shift(item, target(state, item, random))
         } else {
-            state.swap(item, movable[random.usize(..movable.len())] as usize)
+            state.swap(item, any(movable, random), i64::MAX)
         };
         worse.extend(more.filter(|more| *more > 0));
     }
     worse.sort_unstable();
-    let at = |share: f64| {
-        worse.get((worse.len() as f64 * share) as usize).map_or(1.0, |more| *more as f64)
-    };
-    let hot = (at(0.5) * 0.1).max(1.0);
-    (hot, (at(0.001) * 0.1).clamp(0.2, hot))
+    worse.get(worse.len() / 2).map_or(1.0, |more| *more as f64)
 }
