@@ -8,7 +8,7 @@
 
 pub mod anneal;
 pub mod budget;
-mod relax;
+pub mod relax;
 
 use anneal::{Capacity, Seen};
 use budget::Budget;

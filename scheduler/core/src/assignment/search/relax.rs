@@ -16,7 +16,7 @@ const STRONGLY: f64 = 1.05;
 
 /// What a unit beyond capacity costs, in each dimension.
 #[derive(Debug, Clone)]
-pub(super) struct Prices(Vec<f64>);
+pub struct Prices(Vec<f64>);
 
 impl Prices {
     /// At first a mean item that does not fit costs as much as `worse`.
