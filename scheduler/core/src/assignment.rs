@@ -11,12 +11,14 @@
 //! | [`state`] | an assignment with everything counted, changed in time that depends on what is touched |
 //! | [`counts`] | how many items of a group are where, and which rules that breaks |
 //! | [`worth`] | what is minimised: per bin, per item, per group |
+//! | [`order`] | in which order items go, and when |
 //! | [`search`] | better assignments within a budget |
 //!
 //! The judge of it all stands apart, in [`crate::checker::assignment`].
 
 pub mod counts;
 pub mod model;
+pub mod order;
 pub mod problem;
 pub mod search;
 pub mod state;

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 use sterna_core::assignment::problem::Problem;
 use sterna_core::assignment::search;
-use sterna_core::assignment::search::budget::Budget;
+use sterna_core::assignment::search::budget::{Budget, Proposals};
 use sterna_core::checker::assignment::judge;
 
 use crate::table::{progress, show, table};
@@ -25,6 +25,9 @@ pub struct Args {
     /// How long to search, in seconds.
     #[arg(long, default_value_t = 300.0, value_parser = positive)]
     time: f64,
+    /// How many proposals each search makes, whatever time that takes: the same result on every machine.
+    #[arg(long, conflicts_with = "time")]
+    proposals: Option<u64>,
     /// How many searches run side by side.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=256))]
     threads: u32,
@@ -98,11 +101,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         initial.values[0],
         if initial.holds() { "" } else { ", and break rules" },
     ));
+    let proposals = args.proposals.map(Proposals);
     let clock = Clock { start, limit: Duration::from_secs_f64(args.time) };
     let curve = Mutex::new(Curve { start, points: Vec::new() });
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads as usize).build()?;
+    let budget: &dyn Budget = proposals.as_ref().map_or(&clock, |proposals| proposals);
     let found = pool.install(|| {
-        search::best(&problem, args.threads, args.seed, &clock, &|seen| {
+        search::best(&problem, args.threads, args.seed, budget, &|seen| {
             if let Ok(mut curve) = curve.lock() {
                 curve.add(seen.value);
             }
@@ -119,7 +124,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         model: args.model.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
         processes: model.items.len(),
         machines: model.bins.len(),
-        seconds: args.time,
+        seconds: start.elapsed().as_secs_f64(),
         threads: args.threads,
         seed: args.seed,
         initial: initial.values[0],

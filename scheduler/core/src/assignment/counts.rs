@@ -163,6 +163,19 @@ impl Laws {
         })
     }
 
+    /// How many groups there are.
+    pub(super) const fn groups_count(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The groups of an item that rules look at, and those that a rule has to do with both.
+    pub(super) fn related_to(&self, item: usize) -> impl Iterator<Item = u32> + '_ {
+        self.groups
+            .of(item)
+            .iter()
+            .flat_map(|group| std::iter::once(*group).chain(self.related[*group as usize].iter().copied()))
+    }
+
     /// Whether any rule may be broken at a price.
     pub(super) const fn any_soft(&self) -> bool {
         self.any_soft

@@ -157,7 +157,12 @@ impl<'p> State<'p> {
             .collect();
     }
 
-    /// How many bins have no room left, in each dimension.
+    /// Whether no bin carries more than it has room for.
+    pub fn fits(&self) -> bool {
+        self.slack.iter().all(|slack| *slack >= 0)
+    }
+
+    /// How many bins carry more than they have room for, in each dimension.
     pub fn overloaded(&self) -> Vec<usize> {
         let dimensions = self.problem.dimensions;
         let mut overloaded = vec![0; dimensions];

@@ -10,6 +10,7 @@ use sterna_core::assignment::state::State;
 use sterna_core::checker::assignment::{Judgement, judge};
 
 mod models;
+mod order;
 
 /// What the judge says, as the state says it.
 fn wide(values: &[i64]) -> Vec<i128> {

@@ -77,8 +77,8 @@ pub fn anneal(
             let hot = *heat.get_or_insert_with(|| {
                 let median = median_worse(state, &movable, &mut random);
                 // Relaxing an assignment that does not fit would hide what is to be repaired.
-                if capacity == Capacity::Relaxed && state.overloaded().iter().all(|bins| *bins == 0) {
-                    prices = Some(Prices::new(problem, median));
+                if capacity == Capacity::Relaxed && state.fits() {
+                    prices = Some(Prices::new(problem, median, spent));
                 }
                 median * FIRST
             });
@@ -97,9 +97,12 @@ pub fn anneal(
             made += step(state, &movable, &mut random, &mut most);
         }
         proposals += made;
-        best.see(state);
+        // What is better because bins carry too much does not count.
+        if prices.is_none() || state.fits() {
+            best.see(state);
+        }
     }
-    best.restore(state);
+    best.restore(state, prices.is_none());
 }
 
 /// The best that was met.
@@ -115,16 +118,17 @@ impl Best {
     }
 
     fn see(&mut self, state: &State<'_>) {
-        if (state.value() < self.value || self.broken > 0) && state.broken() <= self.broken {
-            let better = (state.broken(), state.value()) < (self.broken, self.value);
-            if better {
+        if state.value() < self.value || self.broken > 0 {
+            let seen = (state.broken(), state.value());
+            if seen < (self.broken, self.value) {
                 *self = Self::of(state);
             }
         }
     }
 
-    fn restore(self, state: &mut State<'_>) {
-        if (self.broken, self.value) < (state.broken(), state.value()) {
+    /// Back to it, unless what is there now is better, and counts.
+    fn restore(self, state: &mut State<'_>, counts: bool) {
+        if !counts || (self.broken, self.value) < (state.broken(), state.value()) {
             *state = State::new(state.problem(), &self.at);
         }
         state.relax(&[]);
