@@ -78,7 +78,7 @@ pub fn anneal(
                 let median = median_worse(state, &movable, &mut random);
                 // Relaxing an assignment that does not fit would hide what is to be repaired.
                 if capacity == Capacity::Relaxed && state.fits() {
-                    prices = Some(Prices::new(problem, median, spent));
+                    prices = Some(Prices::new(problem, median));
                 }
                 median * FIRST
             });
