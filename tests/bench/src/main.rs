@@ -17,12 +17,14 @@
 //! | [`idle`] | what Sterna costs while nothing moves |
 //! | [`phases`] | what each phase of a move takes, by the size of the service |
 //! | [`roadef`] | the machine reassignment challenge of 2012 |
+//! | [`btrplace`] | data centres that are repaired, from BtrPlace |
 //! | [`median`] | the middle of several runs |
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+mod btrplace;
 mod clients;
 mod engine_api;
 mod floor;
@@ -96,6 +98,8 @@ enum Command {
     },
     /// The Google/ROADEF/EURO challenge 2012: how well, and how soon, processes are placed on machines.
     Roadef(roadef::Args),
+    /// A workload of the BtrPlace scheduler: what is broken is repaired, and the moves are put in order.
+    Btrplace(btrplace::Args),
     /// What each phase of a move takes, by the size of the service.
     Phases {
         /// Sizes of the service's memory in MiB.
@@ -126,6 +130,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Clients { moves, yes, out } => clients::run(moves, yes, out.as_deref()).await,
         Command::Idle { runs, out } => idle::run(runs, out.as_deref()).await,
         Command::Roadef(args) => roadef::run(&args),
+        Command::Btrplace(args) => btrplace::run(&args),
         Command::Phases { sizes, runs, out } => phases::run(&sizes, runs, out.as_deref()).await,
     }
 }

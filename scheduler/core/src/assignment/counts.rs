@@ -246,6 +246,26 @@ impl Counts {
         laws.laws.iter().zip(&self.breaches).map(cost).sum()
     }
 
+    /// Items that a broken hard rule is about.
+    pub(super) fn in_breach(&self, laws: &Laws) -> Vec<usize> {
+        let broken = laws
+            .laws
+            .iter()
+            .zip(&self.breaches)
+            .filter(|(law, breaches)| law.force == Force::Hard && **breaches > 0);
+        let counters = broken.flat_map(|(law, _)| match law.about {
+            About::Follows { counter, .. } => [law.counter, counter],
+            _ => [law.counter; 2],
+        });
+        let mut items: Vec<usize> = counters
+            .flat_map(|counter| laws.members.of(laws.counters[counter].group))
+            .map(|item| *item as usize)
+            .collect();
+        items.sort_unstable();
+        items.dedup();
+        items
+    }
+
     #[inline]
     fn on(&self, laws: &Laws, places: Places<'_>, counter: &Counter, part: u32) -> u32 {
         match counter.dense {

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | [`budget`] | how much work is allowed, or how much time, which only the rim can tell |
 //! | [`anneal`] | simulated annealing over single items and pairs |
+//! | [`repair`] | what is broken is mended first, by moving little |
 //! | [`relax`] | prices for what is beyond capacity |
 
 pub mod anneal;
 pub mod budget;
 pub mod relax;
+pub mod repair;
 
 use anneal::{Capacity, Seen};
 use budget::Budget;
@@ -28,7 +30,7 @@ pub struct Found {
     pub proposals: u64,
 }
 
-/// The best of some searches side by side, each from where the items are now and with a seed of its own. Every other one may
+/// The best of some searches side by side, each with a seed of its own, after what is broken now was repaired. Every other one may
 /// exceed capacities on its way: which does better depends on how tight a problem is.
 pub fn best(
     problem: &Problem,
@@ -37,8 +39,10 @@ pub fn best(
     budget: &dyn Budget,
     look: &(dyn Fn(Seen) + Sync),
 ) -> Found {
+    let mut start = State::new(problem, &problem.now);
+    repair::repair(&mut start, &[]);
     let run = |number: u32| {
-        let mut state = State::new(problem, &problem.now);
+        let mut state = start.clone();
         let mut proposals = 0;
         let capacity = if number.is_multiple_of(2) { Capacity::Strict } else { Capacity::Relaxed };
         let seed = seed.wrapping_mul(1009).wrapping_add(number.into());
@@ -51,11 +55,8 @@ pub fn best(
     let all: Vec<Found> = (0..threads.max(1)).into_par_iter().map(run).collect();
     let proposals = all.iter().map(|found| found.proposals).sum();
     let best = all.into_iter().min_by_key(|found| found.values.clone());
-    best.map_or_else(
-        || {
-            let state = State::new(problem, &problem.now);
-            Found { at: state.at().to_vec(), values: state.values().to_vec(), proposals: 0 }
-        },
-        |found| Found { proposals, ..found },
-    )
+    match best {
+        Some(found) => Found { proposals, ..found },
+        None => Found { at: start.at().to_vec(), values: start.values().to_vec(), proposals },
+    }
 }

@@ -184,6 +184,11 @@ impl<'p> State<'p> {
         self.counts.hard + self.slack.iter().filter(|slack| **slack < 0).count() as i64
     }
 
+    /// Items that a broken hard rule is about.
+    pub fn in_breach(&self) -> Vec<usize> {
+        self.counts.in_breach(&self.problem.laws)
+    }
+
     fn worth_of(&self, objective: usize, bin: usize) -> i64 {
         let carries = !self.on[bin].is_empty();
         self.problem.worths[objective].bin(self.problem, bin, self.load(bin), |_| (0, 0), &[], carries).0

@@ -1,10 +1,11 @@
 //! The independent judge of assignments.
 //!
-//! Written apart from the search, straight from what the words of the model mean, and counting everything from the start.
+//! [`judge`] says what an assignment is, [`replay`] whether it can be come to step by step. Written apart from the search, straight from what the words of the model mean, and counting everything from the start.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::assignment::model::{Level, Model, Rule, Term};
+use crate::assignment::order::Step;
 
 /// What an assignment is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,4 +162,66 @@ fn worth(model: &Model, at: &[u32], term: &Term, used: &[Vec<i128>], beyond: i12
             .sum(),
         Term::Breach { rule, weight } => i128::from(*weight) * i128::from(breaches(model, at, rule)),
     }
+}
+
+/// What is wrong with a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misstep {
+    /// The item is not where the step says.
+    Elsewhere(Step),
+    /// The item may not be there.
+    Misplaced(Step),
+    /// The bin has no room for the item beside what is on it: dimension and how much is lacking.
+    NoRoom(Step, usize, i128),
+    /// A rule is broken more than before: its number.
+    Rule(Step, usize),
+}
+
+/// Makes steps one after the other, each item using both bins while it goes; all that is wrong with them, and where the items are
+/// in the end.
+pub fn replay(model: &Model, steps: &[Step]) -> (Vec<Misstep>, Vec<u32>) {
+    let mut at = model.now();
+    let mut used = vec![vec![0i128; model.dimensions.len()]; model.bins.len()];
+    for (item, bin) in model.items.iter().zip(&at) {
+        for (sum, uses) in used[*bin as usize].iter_mut().zip(&item.uses) {
+            *sum += i128::from(*uses);
+        }
+    }
+    let mut rules_of: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); model.items.len()];
+    for (number, rule) in model.rules.iter().enumerate() {
+        let needs = if let Rule::Dependency { needs, .. } = rule { Some(*needs) } else { None };
+        for group in [Some(rule.about().0), needs].into_iter().flatten() {
+            for item in &model.groups[group as usize].items {
+                rules_of[*item as usize].insert(number);
+            }
+        }
+    }
+    let mut missteps = Vec::new();
+    for step in steps {
+        let (number, to) = (step.item as usize, step.to as usize);
+        let item = &model.items[number];
+        if at[number] != step.from {
+            missteps.push(Misstep::Elsewhere(*step));
+        }
+        if step.to != item.now && item.bins.as_ref().is_some_and(|bins| !bins.contains(&step.to)) {
+            missteps.push(Misstep::Misplaced(*step));
+        }
+        let before: Vec<i64> =
+            rules_of[number].iter().map(|rule| breaches(model, &at, &model.rules[*rule])).collect();
+        for (dimension, uses) in item.uses.iter().enumerate() {
+            used[to][dimension] += i128::from(*uses);
+            let lacks = used[to][dimension] - i128::from(model.bins[to].capacity[dimension]);
+            if *uses > 0 && lacks > 0 {
+                missteps.push(Misstep::NoRoom(*step, dimension, lacks));
+            }
+            used[at[number] as usize][dimension] -= i128::from(*uses);
+        }
+        at[number] = step.to;
+        for (rule, before) in rules_of[number].iter().zip(before) {
+            if breaches(model, &at, &model.rules[*rule]) > before {
+                missteps.push(Misstep::Rule(*step, *rule));
+            }
+        }
+    }
+    (missteps, at)
 }

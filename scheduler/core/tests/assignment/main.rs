@@ -11,6 +11,7 @@ use sterna_core::checker::assignment::{Judgement, judge};
 
 mod models;
 mod order;
+mod repair;
 
 /// What the judge says, as the state says it.
 fn wide(values: &[i64]) -> Vec<i128> {
@@ -152,6 +153,52 @@ proptest! {
                 prop_assert_eq!(tried.at(), state.at());
             }
         }
+    }
+
+    /// At a price bins may carry too much, and what a change says counts the price in.
+    #[test]
+    fn a_relaxed_change_counts_what_is_beyond_capacity(
+        model in models::model(),
+        prices in prop::collection::vec(0..9u8, 2),
+        steps in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..40),
+    ) {
+        let problem = Problem::new(&model).unwrap();
+        let mut state = State::new(&problem, &problem.now);
+        state.relax(&prices.iter().map(|price| f64::from(*price)).collect::<Vec<_>>());
+        let priced = |judgement: &Judgement| {
+            let beyond = judgement.overloads.iter().map(|(_, at, beyond)| i128::from(prices[*at]) * beyond).sum::<i128>();
+            judgement.values[0] + beyond
+        };
+        let but_capacity = |before: &Judgement, after: &Judgement| {
+            no_worse(&model, &Judgement { overloads: Vec::new(), ..before.clone() }, &Judgement { overloads: Vec::new(), ..after.clone() })
+        };
+        for (one, other) in steps {
+            let (item, to) = (one.index(problem.items()), other.index(problem.bins()) as u32);
+            let partner = other.index(problem.items());
+            let before = judge(&model, state.at());
+            let (here, there) = (state.at()[item], state.at()[partner]);
+            let mut moved = state.at().to_vec();
+            (moved[item], moved[partner]) = (there, here);
+            let after = judge(&model, &moved);
+            let apart = !state.entangled(item, partner) && !models::tangled(&model, item) && !models::tangled(&model, partner);
+            if here != there && apart {
+                let more = but_capacity(&before, &after).then(|| priced(&after) - priced(&before));
+                prop_assert_eq!(state.swap(item, partner, i64::MAX).map(i128::from), more);
+            }
+            let mut moved = state.at().to_vec();
+            moved[item] = to;
+            let after = judge(&model, &moved);
+            if here != to && !models::tangled(&model, item) {
+                let more = but_capacity(&before, &after).then(|| priced(&after) - priced(&before));
+                prop_assert_eq!(state.shift(item, to).map(i128::from), more);
+                if more.is_some() {
+                    state.go(item, to);
+                    same(&model, &problem, &state)?;
+                }
+            }
+        }
+        state.relax(&[]);
+        same(&model, &problem, &state)?;
     }
 
     /// What the search finds is no worse than the start in anything, worth what it says, and the same again.

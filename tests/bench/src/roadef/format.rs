@@ -155,3 +155,63 @@ pub fn terms(model: &Model, worth: &[i128]) -> Vec<(&'static str, i128)> {
     }
     sums
 }
+
+#[cfg(test)]
+mod tests {
+    use sterna_core::checker::assignment::judge;
+
+    use super::*;
+
+    /// Two resources, the first transient with weight 3, two machines in two locations and one neighbourhood, two services of
+    /// which the second needs the first, three processes, one balance cost.
+    const MODEL: &str = "2
+1 3  0 1
+2
+0 4   10 20  5 20   0 7
+0 9   10 20  8 20   7 0
+2
+1 0
+2 1 0
+3
+0   6 1  11
+1   2 1  12
+1   1 1  13
+1
+0 1 2   5
+1 10 100
+";
+
+    #[test]
+    fn a_model_costs_what_its_statement_says() {
+        let model = model(MODEL, "0 0 1\n").unwrap();
+        let first = judge(&model, &model.now());
+        assert!(first.holds());
+        // Load: 3 * (8 - 5); balance: 2 * 2 - 18 and 2 * 9 - 19 are below 0.
+        assert_eq!(
+            terms(&model, &first.terms[0]).iter().map(|(_, cost)| *cost).collect::<Vec<_>>(),
+            [9, 0, 0, 0, 0]
+        );
+        // The first process has left: 6 + 1 of 10 at the second machine, and 6 + 2 are held at the first.
+        let moved = judge(&model, &[1, 0, 1]);
+        assert!(moved.holds());
+        let costs: Vec<i128> = terms(&model, &moved.terms[0]).iter().map(|(_, cost)| *cost).collect();
+        assert_eq!(costs, [0, 0, 11, 10, 700]);
+        // The second service is in two locations no more, and both of its processes are on one machine.
+        let together = judge(&model, &[0, 0, 0]);
+        assert_eq!(together.rules, [0, 0, 1, 1, 0]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let said = |text: &str, initial: &str| format!("{:#}", model(text, initial).unwrap_err());
+        assert_eq!(
+            said("2 1 x", "0"),
+            "the model: number 3, the weight of a load cost: `x`: invalid digit found in string"
+        );
+        assert_eq!(said("2 1 3", "0"), "the model: it ends at number 4, whether a resource is transient");
+        assert_eq!(said(&format!("{MODEL} 7"), "0 0 1"), "the model: there are more numbers than 49");
+        assert_eq!(said(MODEL, "0 0"), "the assignment: it ends at number 3, a process's machine");
+        let strange = MODEL.replace("1   1 1  13", "9   1 1  13");
+        assert_eq!(said(&strange, "0 0 1"), "the model: there is no service 9");
+    }
+}
