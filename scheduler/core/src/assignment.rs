@@ -11,11 +11,13 @@
 //! | [`state`] | an assignment with everything counted, changed in time that depends on what is touched |
 //! | [`counts`] | how many items of a group are where, and which rules that breaks |
 //! | [`worth`] | what is minimised: per bin, per item, per group |
+//! | [`bound`] | what no assignment can be worth less than |
 //! | [`order`] | in which order items go, and when |
 //! | [`search`] | better assignments within a budget |
 //!
 //! The judge of it all stands apart, in [`crate::checker::assignment`].
 
+pub mod bound;
 pub mod counts;
 pub mod model;
 pub mod order;

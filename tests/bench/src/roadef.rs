@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde::Serialize;
+use sterna_core::assignment::bound::least;
 use sterna_core::assignment::problem::Problem;
 use sterna_core::assignment::search;
 use sterna_core::assignment::search::budget::{Budget, Proposals};
@@ -60,6 +61,8 @@ struct Run {
     seed: u64,
     initial: i128,
     cost: i128,
+    /// No assignment costs less.
+    bound: i128,
     /// By term: load, balance, process moves, service moves, machine moves.
     terms: Vec<(&'static str, i128)>,
     moved: u32,
@@ -129,6 +132,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         seed: args.seed,
         initial: initial.values[0],
         cost: judgement.values[0],
+        bound: least(&model, &model.objectives[0]),
         terms: format::terms(&model, &judgement.terms[0]),
         moved: judgement.moved,
         holds: judgement.holds(),
@@ -169,10 +173,12 @@ fn print(run: &Run, took: Duration) {
     let mut rows = vec![row("initial", run.initial)];
     rows.extend(run.terms.iter().map(|(name, cost)| row(name, *cost)));
     rows.push(row("together", run.cost));
+    rows.push(row("at least", run.bound));
     show(&table(["", "cost"], rows));
     show(&format!(
-        "{}: {} of {} processes moved, {:.1} s, {:.1} million proposals; {}",
+        "{}: at most {:.3} % above what is possible; {} of {} processes moved, {:.1} s, {:.1} million proposals; {}",
         run.model,
+        100.0 * (run.cost - run.bound) as f64 / (run.bound.max(1)) as f64,
         run.moved,
         run.processes,
         took.as_secs_f64(),
