@@ -28,9 +28,9 @@ const BULK: u64 = 256 << 10;
 const PIPE: i32 = 1 << 20;
 /// Most that is moved at once.
 const MOST: usize = 1 << 20;
-/// What is moved at once where less is not worth the trouble: as much may wait as comes meanwhile.
+/// Where so much or more is moved at once, and less than [`MOST`], it is worth waiting for more.
 const WORTH: usize = 64 << 10;
-/// How long as much as that may wait for more.
+/// How long that is waited for.
 const GATHER: Duration = Duration::from_millis(1);
 /// A service that has said nothing for so long after it answered has said all.
 const SILENCE: Duration = Duration::from_millis(5);
@@ -226,7 +226,7 @@ struct Stock {
     written: usize,
     pipe: Option<Pipe>,
     no_pipe: bool,
-    /// Much flows, but less than could be moved at once.
+    /// Much flows, but less than could be moved at once: more is waited for.
     gather: bool,
 }
 

@@ -1,7 +1,7 @@
 //! The assignment problem: which item goes on which bin, so that rules hold and objectives are least.
 //!
-//! It knows nothing of services and nodes: [`crate::placement`] says a continuum and a policy in its words, and public
-//! benchmarks are read into it. All numbers are whole, so that values are exact and every run can be repeated.
+//! It knows nothing of services and nodes. Public benchmarks are read into it; decisions are still made with the smaller
+//! [`crate::placement::model`]. All numbers are whole, so that values are exact and every run can be repeated.
 //!
 //! | module | what lives there |
 //! |---|---|

@@ -45,6 +45,8 @@ fn no_clock_network_disk_or_randomness_is_named() {
     sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
     assert!(found.len() > 10);
     for (path, text) in found {
+        // With a seed, it is data; its other functions have one of their own.
+        let text = text.replace("use fastrand::Rng;", "");
         for word in [
             "SystemTime",
             "Instant",
@@ -60,7 +62,8 @@ fn no_clock_network_disk_or_randomness_is_named() {
             "std::thread",
             "HashMap",
             "HashSet",
-            " rand::",
+            "rand::",
+            "Rng::new",
             "println!",
             "eprintln!",
         ] {

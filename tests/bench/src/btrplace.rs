@@ -95,11 +95,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         order: took - repaired,
     };
     print(&run);
-    if let Some(path) = &args.out {
-        let text = serde_json::to_string_pretty(&run)?;
-        std::fs::write(path, text + "\n").with_context(|| format!("can't write {}", path.display()))?;
-    }
-    Ok(())
+    crate::results::write(args.out.as_deref(), &run)
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

@@ -115,10 +115,7 @@ pub async fn run(moves: u32, yes: bool, out: Option<&Path>) -> anyhow::Result<()
     }
     drop(front);
     continuum.down().await?;
-    if let Some(out) = out {
-        let text = serde_json::to_string_pretty(&results)?;
-        std::fs::write(out, text).with_context(|| format!("can't write {}", out.display()))?;
-    }
+    crate::results::write(out, &results)?;
     table::show(&shown(&results));
     Ok(())
 }

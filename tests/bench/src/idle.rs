@@ -138,10 +138,7 @@ pub async fn run(runs: u32, out: Option<&Path>) -> anyhow::Result<()> {
     let middle = |way| median::of(results.throughput.get(way).into_iter().flatten().copied());
     let agent = results.usage.get(OURS).and_then(|node| node.get(AGENT)).map(|one| one.memory);
     results.verdicts = verdict::idle(middle(PLAIN), middle(FRONT), agent);
-    if let Some(out) = out {
-        let text = serde_json::to_string_pretty(&results)?;
-        std::fs::write(out, text).with_context(|| format!("can't write {}", out.display()))?;
-    }
+    crate::results::write(out, &results)?;
     table::show(&shown(&results));
     Ok(())
 }

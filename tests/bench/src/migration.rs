@@ -156,7 +156,7 @@ async fn size(
         }
         results.verdicts = verdict::moves(&results.rows);
         // A run takes long: what it has so far is kept.
-        write(out, results)?;
+        crate::results::write(out, results)?;
     }
     for container in &stage.containers {
         docker(&["exec", container, "docker", "rm", "--force", "--volumes", &service]).await?;
@@ -165,12 +165,6 @@ async fn size(
         api.stop().await?;
     }
     Ok(())
-}
-
-fn write(out: Option<&Path>, results: &Results) -> anyhow::Result<()> {
-    let Some(out) = out else { return Ok(()) };
-    std::fs::write(out, serde_json::to_string_pretty(results)?)
-        .with_context(|| format!("can't write {}", out.display()))
 }
 
 async fn moved(stage: &mut Stage, service: &str, extra: &[&str]) -> anyhow::Result<sterna_move::Moved> {

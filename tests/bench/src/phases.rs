@@ -60,10 +60,7 @@ pub async fn run(sizes: &[u32], runs: u32, out: Option<&Path>) -> anyhow::Result
         }
     }
     continuum.down().await?;
-    if let Some(out) = out {
-        let text = serde_json::to_string_pretty(&all)?;
-        std::fs::write(out, text).with_context(|| format!("can't write {}", out.display()))?;
-    }
+    crate::results::write(out, &all)?;
     print(sizes, &all);
     Ok(())
 }

@@ -1,13 +1,25 @@
 //! What was measured, row by row, and the medians of it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::matrix::{Cell, Scope, Variant};
 use crate::median;
 use crate::verdict::Verdict;
 use crate::{engine_api, floor, sterna_move};
+
+/// Writes every number as JSON, where somebody wants it.
+///
+/// # Errors
+/// When the file can't be written.
+pub fn write(out: Option<&Path>, results: &impl Serialize) -> anyhow::Result<()> {
+    let Some(out) = out else { return Ok(()) };
+    std::fs::write(out, serde_json::to_string_pretty(results)? + "\n")
+        .with_context(|| format!("can't write {}", out.display()))
+}
 
 /// All runs of one row. Times in milliseconds.
 #[derive(Debug, Clone, Serialize)]

@@ -145,11 +145,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         std::fs::write(path, text.join(" ") + "\n")
             .with_context(|| format!("can't write {}", path.display()))?;
     }
-    if let Some(path) = &args.out {
-        let text = serde_json::to_string_pretty(&run)?;
-        std::fs::write(path, text + "\n").with_context(|| format!("can't write {}", path.display()))?;
-    }
-    Ok(())
+    crate::results::write(args.out.as_deref(), &run)
 }
 
 struct Curve {

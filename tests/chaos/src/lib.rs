@@ -55,8 +55,8 @@ use world::World;
 /// What is asked for.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// How many faults strike. The first 27 cover every kind; there are about 1000.
-    #[arg(long, default_value_t = 27, value_parser = clap::value_parser!(u32).range(1..))]
+    /// How many faults strike. By itself, one of every kind; there are about 1000.
+    #[arg(long, default_value_t = injection::Fault::ALL.len() as u32, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
     /// Decides the order of the faults; the same number gives the same order.
     #[arg(long, default_value_t = 1)]

@@ -1,8 +1,7 @@
 //! What no assignment can be worth less than.
 //!
-//! Each term is bounded for itself, as if all bins were one, or each item alone: what is beyond a level in all bins together is no more
-//! than what is beyond it bin by bin, because the larger of a number and nothing is convex. The challenge of 2012 calls
-//! that the aggregate bound.
+//! Each term is bounded for itself, as if all bins were one, or each item alone: what is beyond a level in all bins together
+//! is no more than what is beyond it bin by bin. Teams of the ROADEF/EURO challenge 2012 bounded load and balance so.
 
 use super::model::{Level, Model, Objective, Term};
 

@@ -168,7 +168,7 @@ impl Laws {
         self.members.len()
     }
 
-    /// The groups of an item that rules look at, and those that a rule has to do with both.
+    /// The groups of an item, and those that one rule has to do with both.
     pub(super) fn related_to(&self, item: usize) -> impl Iterator<Item = u32> + '_ {
         self.groups
             .of(item)
@@ -480,6 +480,7 @@ impl Places<'_> {
     fn part(self, counter: &Counter, item: u32) -> u32 {
         self.parts[counter.level][self.at[item as usize] as usize]
     }
+
     /// The part of each item of a counter, in order.
     fn parts_of(self, laws: &Laws, counter: &Counter) -> Vec<u32> {
         let members = laws.members.of(counter.group);

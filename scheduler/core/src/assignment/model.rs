@@ -20,7 +20,7 @@ pub struct Model {
     pub groups: Vec<Group>,
     /// What may not become worse than it is, and holds for good once it holds.
     pub rules: Vec<Rule>,
-    /// What is minimised, the most important first.
+    /// What is worth something. The search minimises the first and says what the others come to.
     pub objectives: Vec<Objective>,
     /// How many items may be elsewhere than now; any number if not said.
     pub most_moved: Option<u32>,
@@ -130,8 +130,6 @@ pub struct Objective {
     pub name: String,
     /// What is added up.
     pub terms: Vec<Term>,
-    /// How much of it may be given up for the objectives after it.
-    pub tolerance: i64,
 }
 
 /// A part of an objective.

@@ -8,6 +8,9 @@
 //! | [`exhaustive`] | every order of few steps |
 //! | [`timetable`] | when each step starts and ends |
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::model::{Model, Objective};
 use super::problem::Problem;
 use super::state::State;
@@ -111,7 +114,7 @@ impl Yard<'_, '_> {
             }
         }
         let mut together: Vec<(usize, Vec<u32>)> = Vec::new();
-        let mut place = std::collections::BTreeMap::new();
+        let mut place = BTreeMap::new();
         for item in going {
             let root = sets.root(self.state.at()[item as usize] as usize);
             let at = *place.entry(root).or_insert_with(|| {
@@ -153,13 +156,13 @@ impl Yard<'_, '_> {
     /// Lets go whatever can, until nothing more can.
     fn let_go(&mut self, left: &mut Vec<u32>) {
         // Where many want to go, those who are there go first.
-        let mut wanted = std::collections::BTreeMap::new();
+        let mut wanted = BTreeMap::new();
         for item in left.iter() {
             *wanted.entry(self.target[*item as usize]).or_insert(0u32) += 1;
         }
         let crowd = |item: &u32, state: &State<'_>| {
             let at = state.at()[*item as usize];
-            std::cmp::Reverse(wanted.get(&at).copied().unwrap_or(0))
+            Reverse(wanted.get(&at).copied().unwrap_or(0))
         };
         left.sort_by_key(|item| (crowd(item, &self.state), *item));
         loop {
@@ -186,9 +189,9 @@ impl Yard<'_, '_> {
         }
     }
 
-    /// Parks items so that others can go, as long as that helps. An item that could not go on from where it was parked is taken back.
+    /// Parks items so that others can go, as long as that helps. An item that can't go on from there is taken back.
     fn park(&mut self, left: &mut Vec<u32>) {
-        let mut parked = std::collections::BTreeSet::new();
+        let mut parked = BTreeSet::new();
         while !left.is_empty() {
             let begin = self.steps.len();
             let before = left.clone();
@@ -207,7 +210,7 @@ impl Yard<'_, '_> {
     }
 
     /// Parks the cheapest item whose place lets another go; which one.
-    fn make_way(&mut self, left: &[u32], parked: &std::collections::BTreeSet<u32>) -> Option<u32> {
+    fn make_way(&mut self, left: &[u32], parked: &BTreeSet<u32>) -> Option<u32> {
         let mut candidates: Vec<u32> = left.iter().copied().filter(|item| !parked.contains(item)).collect();
         candidates.sort_by_key(|item| (self.cost(*item), *item));
         for item in candidates {

@@ -26,8 +26,6 @@ pub struct Problem {
     pub(super) laws: Laws,
     /// Objectives, the most important first.
     pub(super) worths: Vec<Worth>,
-    /// For each objective, how much of it may be given up.
-    pub tolerances: Vec<i64>,
     pub(super) most_moved: Option<u32>,
 }
 
@@ -60,7 +58,6 @@ impl Problem {
             allowed: allowed.collect(),
             laws: Laws::new(model, &sizes),
             worths: model.objectives.iter().map(|objective| Worth::new(model, objective)).collect(),
-            tolerances: model.objectives.iter().map(|objective| objective.tolerance).collect(),
             parts,
             most_moved: model.most_moved,
         })

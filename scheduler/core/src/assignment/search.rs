@@ -24,6 +24,8 @@ use super::state::State;
 pub struct Found {
     /// The bin of each item.
     pub at: Vec<u32>,
+    /// How often hard rules are broken, each bin without room counted once for each dimension.
+    pub broken: i64,
     /// What the objectives are worth.
     pub values: Vec<i64>,
     /// Proposals made, by all searches together.
@@ -50,13 +52,15 @@ pub fn best(
             proposals = seen.proposals;
             look(seen);
         });
-        Found { at: state.at().to_vec(), values: state.values().to_vec(), proposals }
+        found(&state, proposals)
     };
     let all: Vec<Found> = (0..threads.max(1)).into_par_iter().map(run).collect();
-    let proposals = all.iter().map(|found| found.proposals).sum();
-    let best = all.into_iter().min_by_key(|found| found.values.clone());
-    match best {
-        Some(found) => Found { proposals, ..found },
-        None => Found { at: start.at().to_vec(), values: start.values().to_vec(), proposals },
-    }
+    let proposals = all.iter().map(|one| one.proposals).sum();
+    let best =
+        all.into_iter().min_by(|one, other| (one.broken, &one.values).cmp(&(other.broken, &other.values)));
+    Found { proposals, ..best.unwrap_or_else(|| found(&start, 0)) }
+}
+
+fn found(state: &State<'_>, proposals: u64) -> Found {
+    Found { at: state.at().to_vec(), broken: state.broken(), values: state.values().to_vec(), proposals }
 }

@@ -5,7 +5,8 @@ use super::problem::Problem;
 
 /// An assignment: where each item is, and what that means.
 ///
-/// No change makes a broken rule or an overloaded bin worse, and what holds goes on holding.
+/// [`State::shift`], [`State::swap`] and [`State::attempt`] allow nothing that makes a broken rule or an overloaded bin worse, or
+/// breaks what holds; [`State::go`] does as it is told.
 #[derive(Debug, Clone)]
 pub struct State<'p> {
     problem: &'p Problem,
@@ -131,11 +132,6 @@ impl<'p> State<'p> {
     /// What the objective that is minimised is worth.
     pub fn value(&self) -> i64 {
         self.values[self.objective]
-    }
-
-    /// What a bin is worth in the objective that is minimised.
-    pub fn bin_value(&self, bin: usize) -> i64 {
-        self.bins[self.objective][bin]
     }
 
     /// What is left of a bin, in each dimension.

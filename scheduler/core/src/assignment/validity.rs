@@ -115,7 +115,6 @@ pub fn check(model: &Model) -> Result<(), Invalid> {
     }
     for objective in &model.objectives {
         let place = format!("objective `{}`", objective.name);
-        none_negative(&place, &[objective.tolerance])?;
         let mut most = 0;
         for (number, term) in objective.terms.iter().enumerate() {
             most += check_term(model, &format!("{place}, term {number}"), term, &used, &capacity)?;

@@ -1,6 +1,7 @@
 //! The independent judge of assignments.
 //!
-//! [`judge`] says what an assignment is, [`replay`] whether it can be come to step by step. Written apart from the search, straight from what the words of the model mean, and counting everything from the start.
+//! [`judge`] says what an assignment is, [`replay`] whether it can be come to step by step. Written apart from the search,
+//! straight from what the words of the model mean, and counting everything from the start.
 
 use std::collections::{BTreeMap, BTreeSet};
 

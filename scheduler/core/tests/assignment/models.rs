@@ -78,7 +78,7 @@ pub fn model() -> impl Strategy<Value = Model> {
                 };
                 model.objectives = named(objectives, |name, terms: Vec<Made>| {
                     let terms = terms.into_iter().map(|made| made.term(&model)).collect();
-                    Objective { name, terms, tolerance: 0 }
+                    Objective { name, terms }
                 });
                 model
             })

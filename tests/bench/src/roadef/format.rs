@@ -125,7 +125,7 @@ fn read_model(text: &str) -> anyhow::Result<Model> {
         items,
         groups,
         rules,
-        objectives: vec![Objective { name: "cost".to_owned(), terms, tolerance: 0 }],
+        objectives: vec![Objective { name: "cost".to_owned(), terms }],
         most_moved: None,
     })
 }

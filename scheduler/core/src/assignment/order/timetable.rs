@@ -47,8 +47,8 @@ pub fn least(steps: &[Step], limits: Limits, length: impl Fn(&Step) -> i64) -> i
         .unwrap_or(0)
 }
 
-/// Starts each step as soon as the limits, its bin's room and the steps before it allow. A step overtakes those that wait only if it
-/// has nothing to do with their bins and rules, so that what an order promised holds at every instant.
+/// Starts each step as soon as the limits, its bin's room and the steps before it allow. A step overtakes those that wait
+/// only if it has nothing to do with their bins and rules, so that what an order promised holds at every instant.
 ///
 /// # Errors
 /// What is wrong with the model.

@@ -118,11 +118,10 @@ impl Best {
     }
 
     fn see(&mut self, state: &State<'_>) {
-        if state.value() < self.value || self.broken > 0 {
-            let seen = (state.broken(), state.value());
-            if seen < (self.broken, self.value) {
-                *self = Self::of(state);
-            }
+        // Counting what is broken takes long, and where nothing is, only what is worth less can be better.
+        let may = state.value() < self.value || self.broken > 0;
+        if may && (state.broken(), state.value()) < (self.broken, self.value) {
+            *self = Self::of(state);
         }
     }
 

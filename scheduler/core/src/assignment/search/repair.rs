@@ -10,11 +10,11 @@ const CANDIDATES: usize = 64;
 /// Bins on which it is tried to make way for an item, and items on each.
 const MAKE_WAY: (usize, usize) = (48, 16);
 
-/// Makes overloaded bins fit and broken rules hold, as far as single moves and pairs of them can. `cost` is what it costs to let each
-/// item go; one each where nothing is said. Whether nothing is broken any more.
+/// Makes overloaded bins fit and broken rules hold, as far as single moves and pairs of them can. `cost` is what it costs to
+/// let each item go; one each where nothing is said. Whether nothing is broken any more.
 pub fn repair(state: &mut State<'_>, cost: &[i64]) -> bool {
     let mut bins: Vec<usize> = (0..state.problem().bins()).filter(|bin| lacks(state, *bin)).collect();
-    // Those with the most on them last: the small ones have the least choice.
+    // Those with the least on them first: they have the least choice.
     bins.sort_by_key(|bin| (state.on(*bin).len(), *bin));
     for bin in bins {
         while lacks(state, bin) && unload(state, bin, cost) {}
