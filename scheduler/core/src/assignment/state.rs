@@ -276,15 +276,22 @@ impl<'p> State<'p> {
     /// to do with both, or if it is more than `most`.
     #[inline]
     pub fn swap(&self, one: usize, other: usize, most: i64) -> Option<i64> {
+        self.chain(one, other, self.at[one], most)
+    }
+
+    /// What it changes in the objective that an item goes to the bin of another, which goes elsewhere; nothing if they may not, if
+    /// a rule has to do with both, or if it is more than `most`.
+    #[inline]
+    pub fn chain(&self, one: usize, other: usize, to: u32, most: i64) -> Option<i64> {
         let problem = self.problem;
         let (here, there) = (self.at[one], self.at[other]);
-        if here == there {
+        if here == there || there == to {
             return None;
         }
         let dimensions = problem.dimensions;
         let (a, b) = (&problem.uses(one)[..dimensions], &problem.uses(other)[..dimensions]);
         let (now_one, now_other) = (problem.now[one], problem.now[other]);
-        let (one_leaves, other_back) = (now_one == here, now_other == here);
+        let (one_leaves, other_back) = (now_one == here, now_other == to);
         let (other_leaves, one_back) = (now_other == there, now_one == there);
         // By how much more is used and less is left when `comes` comes and `goes` goes.
         let change = |at: usize, comes: i64, goes: i64, back: bool, leaves: bool| {
@@ -295,34 +302,45 @@ impl<'p> State<'p> {
             };
             (comes - goes, less)
         };
-        let at_here = |at: usize| change(at, b[at], a[at], other_back, one_leaves);
+        let exchange = here == to;
+        let at_here = |at: usize| change(at, if exchange { b[at] } else { 0 }, a[at], other_back, one_leaves);
         let at_there = |at: usize| change(at, a[at], b[at], one_back, other_leaves);
-        let (bin_here, bin_there) = (here as usize, there as usize);
+        let at_away = |at: usize| change(at, b[at], 0, other_back, false);
+        let (bin_here, bin_there, bin_away) = (here as usize, there as usize, to as usize);
         if self.prices.is_empty() {
-            let (slack_here, slack_there) = (self.slack(bin_here), self.slack(bin_there));
             let fits = |less: i64, slack: i64| less <= slack || less <= 0;
+            let (slack_there, slack_away) = (self.slack(bin_there), self.slack(bin_away));
+            let last = |at: usize| if exchange { at_here(at).1 } else { at_away(at).1 };
             if !(0..dimensions)
-                .all(|at| fits(at_here(at).1, slack_here[at]) && fits(at_there(at).1, slack_there[at]))
+                .all(|at| fits(at_there(at).1, slack_there[at]) && fits(last(at), slack_away[at]))
             {
                 return None;
             }
         }
         let worth = &problem.worths[self.objective];
         let bins = &self.bins[self.objective];
+        let carries = exchange || self.on[bin_here].len() > 1;
         let (value, pressure) =
-            worth.bin(problem, bin_here, self.load(bin_here), at_here, &self.prices, true);
+            worth.bin(problem, bin_here, self.load(bin_here), at_here, &self.prices, carries);
         let mut more = value - bins[bin_here];
         let mut pressed = pressure;
         let (value, pressure) =
             worth.bin(problem, bin_there, self.load(bin_there), at_there, &self.prices, true);
         more += value - bins[bin_there];
         pressed += pressure;
-        if let (Some(here), Some(there)) = (self.pressures.get(bin_here), self.pressures.get(bin_there)) {
-            more += (pressed - here - there) as i64;
+        if !exchange {
+            let (value, pressure) =
+                worth.bin(problem, bin_away, self.load(bin_away), at_away, &self.prices, true);
+            more += value - bins[bin_away];
+            pressed += pressure;
+        }
+        if !self.pressures.is_empty() {
+            let before = self.pressures[bin_here] + self.pressures[bin_there];
+            more += (pressed - before - if exchange { 0.0 } else { self.pressures[bin_away] }) as i64;
         }
         more += worth.item(problem, &self.at, one, there) - worth.item(problem, &self.at, one, here);
-        more += worth.item(problem, &self.at, other, here) - worth.item(problem, &self.at, other, there);
-        more += worth.between(problem, (one, here, there), (other, there, here));
+        more += worth.item(problem, &self.at, other, to) - worth.item(problem, &self.at, other, there);
+        more += worth.between(problem, (one, here, there), (other, there, to));
         let (laws, places) = (&problem.laws, self.places());
         if worth.group_move != 0 && (one_leaves || one_back || other_leaves || other_back) {
             let groups = |item: usize, counts: bool| if counts { laws.groups.of(item) } else { &[] };
@@ -335,7 +353,7 @@ impl<'p> State<'p> {
         if more > most && !laws.any_soft() {
             return None;
         }
-        if !problem.allows(one, bin_there) || !problem.allows(other, bin_here) || laws.entangled(one, other) {
+        if !problem.allows(one, bin_there) || !problem.allows(other, bin_away) || laws.entangled(one, other) {
             return None;
         }
         if let Some(most) = problem.most_moved {
@@ -346,7 +364,7 @@ impl<'p> State<'p> {
             }
         }
         more += self.counts.change(laws, places, one, (here, there), self.objective)?;
-        more += self.counts.change(laws, places, other, (there, here), self.objective)?;
+        more += self.counts.change(laws, places, other, (there, to), self.objective)?;
         (more <= most).then_some(more)
     }
 

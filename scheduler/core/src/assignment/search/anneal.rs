@@ -23,6 +23,8 @@ const LAST: f64 = 0.01;
 const SAMPLES: usize = 20_000;
 /// Places that are tried for one item, and items for a change of places.
 const TARGETS: u64 = 4;
+/// Kinds of proposals.
+const KINDS: u32 = 3;
 /// How many kinds of luck there are in a batch.
 const LUCK: usize = 1024;
 
@@ -143,23 +145,38 @@ fn step(
     most: &mut impl FnMut(&mut Rng) -> i64,
 ) -> u64 {
     let item = any(movable, random);
-    if random.bool() {
-        let leave = state.leave(item);
-        for tried in 1..=TARGETS {
-            let to = target(state, item, random);
-            if state.enter(&leave, to, most(random)).is_some() {
-                state.go(item, to);
-                return tried;
+    match random.u32(..KINDS) {
+        0 => {
+            let leave = state.leave(item);
+            for tried in 1..=TARGETS {
+                let to = target(state, item, random);
+                if state.enter(&leave, to, most(random)).is_some() {
+                    state.go(item, to);
+                    return tried;
+                }
             }
         }
-    } else {
-        for tried in 1..=TARGETS {
-            let other = any(movable, random);
-            if state.swap(item, other, most(random)).is_some() {
-                let (here, there) = (state.at()[item], state.at()[other]);
-                state.go(item, there);
-                state.go(other, here);
-                return tried;
+        1 => {
+            for tried in 1..=TARGETS {
+                let other = any(movable, random);
+                if state.swap(item, other, most(random)).is_some() {
+                    let (here, there) = (state.at()[item], state.at()[other]);
+                    state.go(item, there);
+                    state.go(other, here);
+                    return tried;
+                }
+            }
+        }
+        _ => {
+            for tried in 1..=TARGETS {
+                let other = any(movable, random);
+                let (there, now) = (state.at()[other], state.problem().now[other]);
+                let to = if there == now || random.bool() { target(state, other, random) } else { now };
+                if state.chain(item, other, to, most(random)).is_some() {
+                    state.go(other, to);
+                    state.go(item, there);
+                    return tried;
+                }
             }
         }
     }
