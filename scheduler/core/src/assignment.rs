@@ -12,13 +12,17 @@
 //! | [`counts`] | how many items of a group are where, and which rules that breaks |
 //! | [`worth`] | what is minimised: per bin, per item, per group |
 //! | [`bound`] | what no assignment can be worth less than |
+//! | [`conflict`] | why not everything can hold, and what is cheapest to give up |
+//! | [`exact`] | the same as mixed-integer programs: proved answers and bounds, of the whole or a part |
 //! | [`order`] | in which order items go, and when |
 //! | [`search`] | better assignments within a budget |
 //!
 //! The judge of it all stands apart, in [`crate::checker::assignment`].
 
 pub mod bound;
+pub mod conflict;
 pub mod counts;
+pub mod exact;
 pub mod model;
 pub mod order;
 pub mod problem;

@@ -1,6 +1,6 @@
 //! The search's counting against the judge's, on small random problems.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "all of it is test code")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "all of it is test code")]
 
 use proptest::prelude::*;
 use sterna_core::assignment::bound::least;
@@ -10,6 +10,8 @@ use sterna_core::assignment::search::{best, budget::Proposals};
 use sterna_core::assignment::state::State;
 use sterna_core::checker::assignment::{Judgement, judge};
 
+mod conflict;
+mod exact;
 mod models;
 mod order;
 mod repair;

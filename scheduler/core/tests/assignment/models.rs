@@ -1,5 +1,7 @@
 //! Small random problems with every kind of rule and term.
 
+use std::ops::Range;
+
 use proptest::prelude::*;
 use proptest::sample::Index;
 use sterna_core::assignment::model::{
@@ -8,6 +10,8 @@ use sterna_core::assignment::model::{
 
 const DIMENSIONS: usize = 2;
 const SCOPES: usize = 2;
+/// Costs of so much are made nothing, and lower ones pay.
+const FREE: i64 = 2;
 
 /// Whether a rule counts an item on both of its sides.
 pub fn tangled(model: &Model, item: usize) -> bool {
@@ -41,7 +45,16 @@ fn rule(groups: u32) -> impl Strategy<Value = Rule> {
 
 /// The model.
 pub fn model() -> impl Strategy<Value = Model> {
-    (2..6usize, 1..14usize, 1..5usize).prop_flat_map(|(bins, items, groups)| {
+    sized(2..6, 1..14)
+}
+
+/// One small enough to look at every assignment.
+pub fn small() -> impl Strategy<Value = Model> {
+    prop_oneof![sized(2..4, 1..7), sized(4..6, 1..5)]
+}
+
+fn sized(bins: Range<usize>, items: Range<usize>) -> impl Strategy<Value = Model> {
+    (bins, items, 1..5usize).prop_flat_map(|(bins, items, groups)| {
         let bin = prop::collection::vec(0..40i64, DIMENSIONS);
         let item = (
             prop::collection::vec(0..12i64, DIMENSIONS),
@@ -128,8 +141,9 @@ fn term(bins: usize, items: usize, groups: u32) -> impl Strategy<Value = Made> {
 impl Made {
     fn term(self, model: &Model) -> Term {
         let (parts, count) = (model.parts(self.level), model.items.len());
-        let at =
-            |row: usize, column: usize| self.square[(row * model.bins.len() + column) % self.square.len()];
+        let at = |row: usize, column: usize| {
+            self.square[(row * model.bins.len() + column) % self.square.len()] - FREE
+        };
         let rows = |rows: usize| -> Vec<Vec<i64>> {
             (0..rows).map(|row| (0..parts).map(|column| at(row, column)).collect()).collect()
         };
@@ -142,7 +156,7 @@ impl Made {
                 ratio: self.weight,
                 weight: self.weight,
             },
-            3 => Term::Open { cost: self.bins },
+            3 => Term::Open { cost: self.bins.iter().map(|cost| cost - FREE).collect() },
             4 => Term::Pair {
                 level: self.level,
                 row: self.items.iter().map(|row| (*row % 3) as u32).collect(),
@@ -161,7 +175,7 @@ impl Made {
                     .map(|(one, other, volume)| Flow { one, other, volume })
                     .collect(),
             },
-            6 => Term::ItemMove { cost: self.items },
+            6 => Term::ItemMove { cost: self.items.iter().map(|cost| cost - FREE).collect() },
             7 => Term::GroupMove { weight: self.weight },
             8 => Term::BinMove { level: self.level, cost: rows(parts), weight: self.weight },
             _ => Term::Breach { rule: self.rule, weight: self.weight },
