@@ -17,6 +17,7 @@
 //! | [`idle`] | what Sterna costs while nothing moves |
 //! | [`phases`] | what each phase of a move takes, by the size of the service |
 //! | [`roadef`] | the machine reassignment challenge of 2012 |
+//! | [`small`] | small random problems, solved exactly |
 //! | [`btrplace`] | data centres that are repaired, from BtrPlace |
 //! | [`median`] | the middle of several runs |
 
@@ -38,6 +39,7 @@ mod phases;
 mod pump;
 mod results;
 mod roadef;
+mod small;
 mod sterna_move;
 mod table;
 mod verdict;
@@ -98,6 +100,8 @@ enum Command {
     },
     /// The Google/ROADEF/EURO challenge 2012: how well, and how soon, processes are placed on machines.
     Roadef(roadef::Args),
+    /// Small random problems: how far the search is from what is proved to be best.
+    Small(small::Args),
     /// A workload of the BtrPlace scheduler: what is broken is repaired, and the moves are put in order.
     Btrplace(btrplace::Args),
     /// What each phase of a move takes, by the size of the service.
@@ -130,6 +134,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Clients { moves, yes, out } => clients::run(moves, yes, out.as_deref()).await,
         Command::Idle { runs, out } => idle::run(runs, out.as_deref()).await,
         Command::Roadef(args) => roadef::run(&args),
+        Command::Small(args) => small::run(&args),
         Command::Btrplace(args) => btrplace::run(&args),
         Command::Phases { sizes, runs, out } => phases::run(&sizes, runs, out.as_deref()).await,
     }
