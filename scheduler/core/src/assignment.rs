@@ -16,6 +16,7 @@
 //! | [`exact`] | the same as mixed-integer programs: proved answers and bounds, of the whole or a part |
 //! | [`order`] | in which order items go, and when |
 //! | [`search`] | better assignments within a budget |
+//! | [`explain`] | why an item is where it is, and not elsewhere |
 //!
 //! The judge of it all stands apart, in [`crate::checker::assignment`].
 
@@ -23,6 +24,7 @@ pub mod bound;
 pub mod conflict;
 pub mod counts;
 pub mod exact;
+pub mod explain;
 pub mod model;
 pub mod order;
 pub mod problem;
