@@ -18,6 +18,8 @@
 //! | [`phases`] | what each phase of a move takes, by the size of the service |
 //! | [`roadef`] | the machine reassignment challenge of 2012 |
 //! | [`small`] | small random problems, solved exactly |
+//! | [`continuum`] | services between devices and clouds, on instances that are made here |
+//! | [`improve`] | an assignment made better while somebody watches |
 //! | [`btrplace`] | data centres that are repaired, from BtrPlace |
 //! | [`median`] | the middle of several runs |
 
@@ -27,9 +29,11 @@ use clap::{Parser, Subcommand};
 
 mod btrplace;
 mod clients;
+mod continuum;
 mod engine_api;
 mod floor;
 mod idle;
+mod improve;
 mod link;
 mod matrix;
 mod median;
@@ -102,6 +106,8 @@ enum Command {
     Roadef(roadef::Args),
     /// Small random problems: how far the search is from what is proved to be best.
     Small(small::Args),
+    /// Services between devices and clouds: how well, and how soon, they are placed where they cost least.
+    Continuum(continuum::Args),
     /// A workload of the BtrPlace scheduler: what is broken is repaired, and the moves are put in order.
     Btrplace(btrplace::Args),
     /// What each phase of a move takes, by the size of the service.
@@ -135,6 +141,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Idle { runs, out } => idle::run(runs, out.as_deref()).await,
         Command::Roadef(args) => roadef::run(&args),
         Command::Small(args) => small::run(&args),
+        Command::Continuum(args) => continuum::run(&args),
         Command::Btrplace(args) => btrplace::run(&args),
         Command::Phases { sizes, runs, out } => phases::run(&sizes, runs, out.as_deref()).await,
     }
