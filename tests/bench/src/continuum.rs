@@ -8,11 +8,12 @@
 //! | [`placement`] | where it runs at first |
 //! | [`prices`] | what is known of costs and distances, and from where |
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::Serialize;
-use sterna_core::assignment::bound::least;
+use sterna_core::assignment::bound::least_within;
 use sterna_core::checker::assignment::judge;
 
 use crate::improve::{Curve, Effort, gap};
@@ -26,6 +27,8 @@ mod sites;
 
 /// How long to search if not said, in seconds.
 const USUAL: f64 = 30.0;
+/// How much work the bound may take: a minute or two for the largest instances.
+const BOUND: u64 = 1 << 36;
 
 /// What is asked for.
 #[derive(Debug, clap::Args)]
@@ -67,11 +70,15 @@ struct Run {
     cost: i128,
     /// No assignment costs less.
     bound: i128,
+    /// Seconds to find the bound.
+    bounding: f64,
     /// By how much the cost is above the bound, in percent.
     gap: f64,
     /// By term, at first and at the end.
     terms: Vec<(&'static str, i128, i128)>,
     moved: u32,
+    /// Bins that carry anything, at first and at the end.
+    in_use: (usize, usize),
     holds: bool,
     proposals: u64,
     /// The most memory that was taken until the end of the search, in MiB.
@@ -98,8 +105,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let improved = args.effort.improve(&model, start, USUAL)?;
     let seconds = start.elapsed().as_secs_f64();
     let memory = most_memory();
-    let bound = least(&model, &model.objectives[0]);
-    let judgement = improved.judgement;
+    let start = Instant::now();
+    let bound = least_within(&model, &model.objectives[0], BOUND);
+    let bounding = start.elapsed().as_secs_f64();
+    let judgement = &improved.judgement;
     let both = initial.terms[0].iter().zip(&judgement.terms[0]);
     let run = Run {
         items,
@@ -111,6 +120,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         initial: initial.values[0],
         cost: judgement.values[0],
         bound,
+        bounding,
         gap: gap(judgement.values[0], bound),
         terms: generator::TERMS
             .into_iter()
@@ -118,6 +128,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             .map(|(name, (then, now))| (name, *then, *now))
             .collect(),
         moved: judgement.moved,
+        in_use: (in_use(&model.now()), in_use(&improved.at)),
         holds: judgement.holds(),
         proposals: improved.proposals,
         memory,
@@ -125,6 +136,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     print(&run);
     crate::results::write(args.out.as_deref(), &run)
+}
+
+fn in_use(at: &[u32]) -> usize {
+    at.iter().collect::<BTreeSet<_>>().len()
 }
 
 /// The most memory that this process has taken, in MiB.
@@ -143,17 +158,21 @@ fn print(run: &Run) {
     rows.push(row("at least", None, run.bound));
     show(&table(["dollars per hour", "at first", "found"], rows));
     show(&format!(
-        "{}x{}: {:.1} % less than at first, at most {:.2} % above what is possible; first better after {}; {} moved, {:.1} s, {:.1} \
-         million proposals, {} MiB; {}",
+        "{}x{}: {:.1} % less than at first, at most {:.2} % above what is possible; first better after {}; {} moved, {} bins in use \
+         where {} were, {:.1} s, {:.1} \
+         million proposals, {} MiB; {:.1} s for the bound; {}",
         run.items,
         run.bins,
         100.0 * (run.initial - run.cost) as f64 / run.initial.max(1) as f64,
         run.gap,
         run.curve.first.map_or_else(|| "no time".to_owned(), |first| format!("{:.0} ms", first * 1e3)),
         run.moved,
+        run.in_use.1,
+        run.in_use.0,
         run.seconds,
         run.proposals as f64 / 1e6,
         run.memory.map_or_else(|| "?".to_owned(), |memory| memory.to_string()),
+        run.bounding,
         if run.holds { "every rule holds" } else { "RULES ARE BROKEN" },
     ));
 }

@@ -1,13 +1,41 @@
-//! What no assignment can be worth less than.
+//! What no assignment can be worth less than, of those that leave nothing worse than it is now.
 //!
 //! Each term is bounded for itself, as if all bins were one, or each item alone: what is beyond a level in all bins together
-//! is no more than what is beyond it bin by bin. Teams of the ROADEF/EURO challenge 2012 bounded load and balance so.
+//! is no more than what is beyond it bin by bin. Teams of the ROADEF/EURO challenge 2012 bounded load and balance so. Then those
+//! that pull in different directions are bounded together, and what is more counts.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | `joint` | terms bounded together, by prices for room |
+//! | `forest` | items that talk to each other, as far as they form trees |
+//! | `classes` | bins that are alike |
 
 use super::model::{Level, Model, Objective, Term};
+use joint::Joint;
 
-/// The least that an objective of a valid model can be worth, whatever the assignment.
+mod classes;
+mod forest;
+mod joint;
+
+/// As much work as takes some seconds.
+const WORK: u64 = 1 << 31;
+
+/// The least that an objective of a valid model can be worth, whatever the assignment, if nothing is worse than it is now.
 pub fn least(model: &Model, objective: &Objective) -> i128 {
-    objective.terms.iter().map(|term| least_of(model, term)).sum()
+    least_within(model, objective, WORK)
+}
+
+/// The same with more work, or less: so many numbers are looked at, no more. The more, the closer.
+pub fn least_within(model: &Model, objective: &Objective, work: u64) -> i128 {
+    let alone = |of: fn(&Term) -> bool| -> i128 {
+        objective.terms.iter().filter(|term| of(term)).map(|term| least_of(model, term)).sum()
+    };
+    let (bins, items) = (alone(joint::of_bins), alone(joint::of_items));
+    let others = alone(|term| !joint::of_bins(term) && !joint::of_items(term));
+    match Joint::new(model, objective).and_then(|joint| joint.best(work)) {
+        None => bins + items + others,
+        Some((together, all)) => others + all.max(bins + items.max(together)),
+    }
 }
 
 fn least_of(model: &Model, term: &Term) -> i128 {

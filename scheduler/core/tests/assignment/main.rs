@@ -12,6 +12,7 @@ use sterna_core::checker::assignment::{Judgement, judge};
 
 mod conflict;
 mod exact;
+mod bound;
 mod explain;
 mod models;
 mod order;

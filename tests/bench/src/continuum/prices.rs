@@ -147,8 +147,9 @@ pub const CHANGED: i64 = 10;
 
 /// Use of processors above which a node answers late, in percent; assumed.
 pub const BUSY: i64 = 80;
-/// What a thousandth of a processor beyond costs: what it does in the cloud, at D64s_v5's price in eastus.
-pub const BEYOND: i64 = 48;
+/// What a thousandth of a processor beyond costs: twice what it does in the cloud, at D64s_v5's price in eastus; assumed. If it cost
+/// no more than another node, nobody would keep nodes from being busy.
+pub const BEYOND: i64 = 96;
 
 impl Shape {
     /// What a node costs that is on.
