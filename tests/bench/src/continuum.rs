@@ -27,8 +27,8 @@ mod sites;
 
 /// How long to search if not said, in seconds.
 const USUAL: f64 = 30.0;
-/// How much work the bound may take: a minute or two for the largest instances.
-const BOUND: u64 = 1 << 36;
+/// How much work the bound may take: some minutes for the largest instances.
+const BOUND: u64 = 1 << 34;
 
 /// What is asked for.
 #[derive(Debug, clap::Args)]

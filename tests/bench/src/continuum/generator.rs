@@ -212,7 +212,7 @@ fn latency(sites: &Sites, applications: &[Application], replicas: &[Replica]) ->
 
 /// What processors take more when they work, where that is paid for beside the node.
 fn energy(sites: &Sites, replicas: &[Replica]) -> Term {
-    let rows = replicas.iter().map(|replica| step(replica)).max().unwrap_or(0);
+    let rows = replicas.iter().map(step).max().unwrap_or(0);
     let cost = |row: i64| {
         let of_site = sites.sites.iter().map(|site| {
             let shape = &sites.nodes[site.nodes.start].shape;

@@ -16,14 +16,18 @@ const LIMIT: i128 = 1 << 58;
 /// Parts of a unit of cost that prices are counted in.
 const SCALE: i64 = 1 << 10;
 /// Rounds after which nothing gets better any more.
-const ROUNDS: u64 = 400;
+const ROUNDS: u64 = 600;
 /// Fewer lead to nothing.
 const FEW: u64 = 6;
 /// Trees that are looked at by one thread at a time.
 const CHUNK: usize = 256;
 /// The share of each round in the mean of the last ones.
-const NEWEST: f64 = 0.1;
-/// After so many rounds in which nothing was better, steps are made smaller.
+const NEWEST: f64 = 0.3;
+/// By how much the first step would raise the bound, if everything went on as there.
+const RISE: f64 = 0.01;
+/// By how much steps grow where that was right, and shrink after so many rounds in which nothing was better.
+const GROW: f64 = 1.1;
+const SHRINK: f64 = 0.7;
 const PATIENCE: u32 = 10;
 
 /// The terms of an objective that can be bounded together.
@@ -166,7 +170,7 @@ impl<'a> Joint<'a> {
             seen.lacks.iter().zip(size.iter().cycle()).map(|(lacks, size)| *lacks as f64 / size).collect()
         };
         let mut mean = lacks(&best.0);
-        let mut rise = 0.05;
+        let mut rise = RISE;
         let mut patience = PATIENCE;
         for _ in 1..rounds {
             let norm: f64 = mean.iter().map(|lacks| lacks * lacks).sum();
@@ -190,12 +194,12 @@ impl<'a> Joint<'a> {
                 best = (seen, prices);
                 patience = PATIENCE;
                 if ahead > 0.0 {
-                    rise *= 1.5;
+                    rise *= GROW;
                 }
             } else {
                 patience -= 1;
                 if patience == 0 {
-                    rise *= 0.5;
+                    rise *= SHRINK;
                     patience = PATIENCE;
                 }
             }
