@@ -25,8 +25,9 @@ const CHUNK: usize = 256;
 const NEWEST: f64 = 0.3;
 /// By how much the first step would raise the bound, if everything went on as there.
 const RISE: f64 = 0.01;
-/// By how much steps grow where that was right, and shrink after so many rounds in which nothing was better.
-const GROW: f64 = 1.1;
+/// By how much steps grow where that was right: at first, and once they were too large.
+const GROW: (f64, f64) = (2.0, 1.1);
+/// By how much they shrink after so many rounds in which nothing was better.
 const SHRINK: f64 = 0.7;
 const PATIENCE: u32 = 10;
 
@@ -170,14 +171,16 @@ impl<'a> Joint<'a> {
             seen.lacks.iter().zip(size.iter().cycle()).map(|(lacks, size)| *lacks as f64 / size).collect()
         };
         let mut mean = lacks(&best.0);
-        let mut rise = RISE;
+        let (mut rise, mut grow) = (RISE, GROW.0);
         let mut patience = PATIENCE;
+        // Steps must not be so small that whole prices don't change: for each item a unit of cost at least.
+        let unit = self.scale as f64 * self.model.items.len() as f64;
         for _ in 1..rounds {
             let norm: f64 = mean.iter().map(|lacks| lacks * lacks).sum();
             if norm < 1e-12 {
                 break;
             }
-            let step = rise * (best.0.value as f64).abs().max(self.scale as f64) / norm;
+            let step = rise * (best.0.value as f64).abs().max(unit) / norm;
             let prices: Vec<f64> = best
                 .1
                 .iter()
@@ -194,9 +197,10 @@ impl<'a> Joint<'a> {
                 best = (seen, prices);
                 patience = PATIENCE;
                 if ahead > 0.0 {
-                    rise *= GROW;
+                    rise *= grow;
                 }
             } else {
+                grow = GROW.1;
                 patience -= 1;
                 if patience == 0 {
                     rise *= SHRINK;
