@@ -3,14 +3,22 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`budget`] | how much work is allowed, or how much time, which only the rim can tell |
-//! | [`anneal`] | simulated annealing over single items and pairs |
-//! | [`repair`] | what is broken is mended first, by moving little |
+//! | [`anneal`] | simulated annealing |
+//! | [`proposal`] | what is proposed: an item goes, two change places, one makes way for another |
+//! | [`choice`] | which items are tried, at a temperature |
+//! | [`holding`] | what being elsewhere costs while it is hot, where room is held at both ends |
+//! | [`schedule`] | how fast it is cooled |
 //! | [`relax`] | prices for what is beyond capacity |
+//! | [`repair`] | what is broken is mended first, by moving little |
 
 pub mod anneal;
 pub mod budget;
+pub mod choice;
+pub mod holding;
+pub mod proposal;
 pub mod relax;
 pub mod repair;
+pub mod schedule;
 
 use anneal::{Capacity, Seen};
 use budget::Budget;
@@ -32,8 +40,10 @@ pub struct Found {
     pub proposals: u64,
 }
 
-/// The best of some searches side by side, each with a seed of its own, after what is broken now was repaired. Every other one may
-/// exceed capacities on its way: which does better depends on how tight a problem is.
+/// One in so many searches keeps capacities all the time; the others may exceed them on their way, which is better where it is tight.
+const STRICT: u32 = 4;
+
+/// The best of some searches side by side, each with a seed of its own, after what is broken now was repaired.
 pub fn best(
     problem: &Problem,
     threads: u32,
@@ -46,7 +56,7 @@ pub fn best(
     let run = |number: u32| {
         let mut state = start.clone();
         let mut proposals = 0;
-        let capacity = if number.is_multiple_of(2) { Capacity::Strict } else { Capacity::Relaxed };
+        let capacity = if number % STRICT == STRICT - 1 { Capacity::Strict } else { Capacity::Relaxed };
         let seed = seed.wrapping_mul(1009).wrapping_add(number.into());
         anneal::anneal(&mut state, capacity, seed, budget, |seen| {
             proposals = seen.proposals;

@@ -109,6 +109,11 @@ impl<'p> State<'p> {
         state
     }
 
+    /// Everything to where it is named, with the same objective, and with capacities that hold.
+    pub fn reset(&mut self, at: &[u32]) {
+        *self = Self { objective: self.objective, ..Self::new(self.problem, at) };
+    }
+
     /// The problem.
     pub const fn problem(&self) -> &'p Problem {
         self.problem
@@ -270,6 +275,28 @@ impl<'p> State<'p> {
         }
         more += self.counts.change(&problem.laws, self.places(), item, (from, to), self.objective)?;
         (more <= most).then_some(more)
+    }
+
+    /// Whether no rule would be worse broken if an item went to a bin.
+    pub fn keeps(&self, item: usize, to: u32) -> bool {
+        let (laws, from) = (&self.problem.laws, self.at[item]);
+        self.problem.allows(item, to as usize)
+            && self.counts.change(laws, self.places(), item, (from, to), self.objective).is_some()
+    }
+
+    /// What it would change in the objective that an item goes elsewhere if nothing forbade it, groups left aside.
+    pub fn stake(&self, item: usize, to: u32) -> i64 {
+        let problem = self.problem;
+        let worth = &problem.worths[self.objective];
+        let (from, there) = (self.at[item], to as usize);
+        if from == to {
+            return 0;
+        }
+        let uses = problem.uses(item);
+        let change = |at: usize| (uses[at], uses[at]);
+        let (value, _) = worth.bin(problem, there, self.load(there), change, &[], true);
+        let more = self.leave(item).more + value - self.bins[self.objective][there];
+        more + worth.item(problem, &self.at, item, to)
     }
 
     /// What it changes in the objective that two items on different bins change places; nothing if they may not, if a rule has

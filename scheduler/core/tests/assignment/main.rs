@@ -10,9 +10,9 @@ use sterna_core::assignment::search::{best, budget::Proposals};
 use sterna_core::assignment::state::State;
 use sterna_core::checker::assignment::{Judgement, judge};
 
+mod bound;
 mod conflict;
 mod exact;
-mod bound;
 mod explain;
 mod models;
 mod order;

@@ -1,5 +1,6 @@
 //! Prices for what is beyond capacity, ruled so that fewer and fewer bins carry too much.
 
+use super::repair::{repair, retreat};
 use crate::assignment::problem::Problem;
 use crate::assignment::state::State;
 
@@ -7,8 +8,10 @@ use crate::assignment::state::State;
 const FIRST: f64 = 0.3;
 /// The share of the budget after which none should.
 const NONE: f64 = 0.6;
-/// The share of the budget after which prices only rise.
+/// The share of the budget after which prices only rise, and are given up as soon as everything fits.
 const RISE: f64 = 0.85;
+/// The share of the budget after which everything is made to fit.
+const END: f64 = 0.92;
 /// What a price rises by when too many bins carry too much, and falls by when too few do.
 const GENTLY: f64 = 1.02;
 /// The same once prices only rise.
@@ -17,6 +20,17 @@ const STRONGLY: f64 = 1.05;
 /// What a unit beyond capacity costs, in each dimension.
 #[derive(Debug, Clone)]
 pub struct Prices(Vec<f64>);
+
+/// What came of ruling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ruled {
+    /// Bins may still carry too much.
+    Relaxed,
+    /// Everything fits, from now on.
+    Strict,
+    /// It could not be made to fit.
+    Failed,
+}
 
 impl Prices {
     /// At first a mean item that does not fit costs as much as `worse`.
@@ -28,15 +42,18 @@ impl Prices {
         Self((0..problem.dimensions).map(|at| worse / mean(at)).collect())
     }
 
-    /// Lets prices rise and fall; whether there still are prices, because at the end there are none.
-    pub(super) fn rule(&mut self, state: &mut State<'_>, spent: f64) -> bool {
-        let overloaded = state.overloaded();
-        if spent > RISE && overloaded.iter().all(|bins| *bins == 0) {
+    /// Lets prices rise and fall, and ends where everything fits.
+    pub(super) fn rule(&mut self, state: &mut State<'_>, spent: f64) -> Ruled {
+        if spent > RISE && state.fits() {
             state.relax(&[]);
-            return false;
+            return Ruled::Strict;
+        }
+        if spent > END {
+            state.relax(&[]);
+            return if repair(state, &[]) || retreat(state) { Ruled::Strict } else { Ruled::Failed };
         }
         let bins = state.problem().bins() as f64 * FIRST * (1.0 - spent / NONE).max(0.0);
-        for (price, overloaded) in self.0.iter_mut().zip(overloaded) {
+        for (price, overloaded) in self.0.iter_mut().zip(state.overloaded()) {
             let too_many = overloaded as f64 > bins;
             let factor = match (spent > RISE, too_many) {
                 (true, true) => STRONGLY,
@@ -47,6 +64,6 @@ impl Prices {
             *price = (*price * factor).clamp(1e-9, 1e15);
         }
         state.relax(&self.0);
-        true
+        Ruled::Relaxed
     }
 }

@@ -25,6 +25,47 @@ pub fn repair(state: &mut State<'_>, cost: &[i64]) -> bool {
     state.broken() == 0
 }
 
+/// Lets items of overloaded bins go back to where they are now, even where that overloads other bins, until everything fits: at
+/// the latest when all are back, if everything fits now. Whether nothing is broken any more.
+pub fn retreat(state: &mut State<'_>) -> bool {
+    let problem = state.problem();
+    let mut open: Vec<usize> = (0..problem.bins()).filter(|bin| lacks(state, *bin)).collect();
+    while let Some(bin) = open.pop() {
+        while lacks(state, bin) {
+            let mut items = state.on(bin).to_vec();
+            items.retain(|item| problem.now[*item as usize] as usize != bin && gives(state, bin, *item) > 0);
+            items.sort_by_cached_key(|item| {
+                let size: i64 = state
+                    .problem()
+                    .uses(*item as usize)
+                    .iter()
+                    .fold(0, |sum, uses| sum.saturating_add(*uses));
+                (!suffices(state, bin, *item), size, *item)
+            });
+            let mut went = None;
+            for item in items {
+                let item = item as usize;
+                if let Some(to) = best_target(state, item) {
+                    state.go(item, to);
+                    went = Some(bin);
+                    break;
+                }
+                let now = problem.now[item];
+                if state.keeps(item, now) {
+                    state.go(item, now);
+                    went = Some(now as usize);
+                    break;
+                }
+            }
+            let Some(to) = went else { break };
+            if to != bin && lacks(state, to) && !open.contains(&to) {
+                open.push(to);
+            }
+        }
+    }
+    state.broken() == 0
+}
+
 fn lacks(state: &State<'_>, bin: usize) -> bool {
     state.slack(bin).iter().any(|slack| *slack < 0)
 }

@@ -1,0 +1,85 @@
+//! Which items are tried: those that matter at a temperature, and partners of about their size.
+//!
+//! What is at stake when an item goes elsewhere spreads over many powers of ten. Items with much less at stake than the temperature
+//! only make noise, and the few large ones, which settle first, would hardly ever be tried.
+
+use fastrand::Rng;
+
+use crate::assignment::state::State;
+
+/// Bins that are looked at to find what is at stake.
+const LOOKS: usize = 6;
+/// What has to be at stake, by the temperature.
+const MATTERS: f64 = 0.1;
+/// How often any item is tried, whatever is at stake.
+const ANY: f64 = 0.2;
+/// How often a partner is one of about the same size.
+const ALIKE: f64 = 0.5;
+/// At least so many items matter, or one in so many.
+const LEAST: (usize, usize) = (32, 50);
+
+/// Items in the order of what is at stake when they go elsewhere.
+#[derive(Debug)]
+pub struct Choice {
+    order: Vec<u32>,
+    /// In that order.
+    stakes: Vec<f64>,
+    /// Where each item stands in that order.
+    place: Vec<u32>,
+    /// Where those begin that matter.
+    low: usize,
+}
+
+impl Choice {
+    /// Looks at what is at stake for some items; nothing if there are none.
+    pub(super) fn new(state: &State<'_>, items: &[u32], random: &mut Rng) -> Option<Self> {
+        let bins = state.problem().bins() as u32;
+        let mut stake = |item: u32| {
+            let looks =
+                (0..LOOKS).map(|_| state.stake(item as usize, random.u32(..bins)).unsigned_abs() as f64);
+            looks.sum::<f64>() / LOOKS as f64
+        };
+        let mut staked: Vec<(f64, u32)> = items.iter().map(|item| (stake(*item), *item)).collect();
+        staked.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
+        let mut place = vec![0; state.problem().items()];
+        for (at, (_, item)) in staked.iter().enumerate() {
+            place[*item as usize] = at as u32;
+        }
+        let (stakes, order): (_, Vec<u32>) = staked.into_iter().unzip();
+        (!order.is_empty()).then_some(Self { order, stakes, place, low: 0 })
+    }
+
+    /// From now on it is so hot.
+    pub(super) fn heat(&mut self, temperature: f64) {
+        let least = LEAST.0.min(self.order.len() / LEAST.1).max(1);
+        let low = self.stakes.partition_point(|stake| *stake < temperature * MATTERS);
+        self.low = low.min(self.order.len() - least);
+    }
+
+    /// Any item.
+    pub(super) fn uniform(&self, random: &mut Rng) -> usize {
+        self.order[random.usize(..self.order.len())] as usize
+    }
+
+    /// An item that matters, mostly.
+    #[inline]
+    pub(super) fn any(&self, random: &mut Rng) -> usize {
+        let low = if random.f64() < ANY { 0 } else { self.low };
+        self.order[random.usize(low..self.order.len())] as usize
+    }
+
+    /// A partner for an item.
+    #[inline]
+    pub(super) fn partner(&self, item: usize, random: &mut Rng) -> usize {
+        let count = self.order.len();
+        if count < 2 || random.f64() >= ALIKE {
+            return self.any(random);
+        }
+        // As often near as far, by powers of two.
+        let scale = random.u32(..count.ilog2());
+        let distance = random.usize(..2 << scale) % count + 1;
+        let place = self.place[item] as usize;
+        let at = if random.bool() { place + distance } else { place + count - distance };
+        self.order[at % count] as usize
+    }
+}
