@@ -160,6 +160,39 @@ proptest! {
         }
     }
 
+    /// The same for one that goes where another makes way.
+    #[test]
+    fn a_chain_is_judged_before_as_after(
+        model in models::model(),
+        steps in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..40),
+    ) {
+        let problem = Problem::new(&model).unwrap();
+        let mut state = State::new(&problem, &problem.now);
+        for (one, other, to) in steps {
+            let (one, other) = (one.index(problem.items()), other.index(problem.items()));
+            let to = to.index(problem.bins()) as u32;
+            let (here, there) = (state.at()[one], state.at()[other]);
+            let said = state.chain(one, other, to, i64::MAX);
+            if here == there || there == to {
+                prop_assert_eq!(said, None);
+                continue;
+            }
+            let before = judge(&model, state.at());
+            let mut moved = state.at().to_vec();
+            (moved[one], moved[other]) = (there, to);
+            let after = judge(&model, &moved);
+            let apart = !state.entangled(one, other) && !models::tangled(&model, one) && !models::tangled(&model, other);
+            if !no_worse(&model, &before, &after) {
+                prop_assert_eq!(said, None);
+            } else if apart {
+                prop_assert_eq!(said.map(i128::from), Some(after.values[0] - before.values[0]));
+                prop_assert_eq!(state.chain(one, other, to, said.unwrap_or(0) - 1), None);
+                state.go(other, to);
+                state.go(one, there);
+            }
+        }
+    }
+
     /// At a price bins may carry too much, and what a change says counts the price in.
     #[test]
     fn a_relaxed_change_counts_what_is_beyond_capacity(

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use sterna_core::assignment::model::{Bin, Dimension, Group, Item, Level, Model, Rule};
 use sterna_core::assignment::problem::Problem;
-use sterna_core::assignment::search::repair::repair;
+use sterna_core::assignment::search::repair::{repair, retreat};
 use sterna_core::assignment::state::State;
 use sterna_core::checker::assignment::judge;
 
@@ -40,6 +40,25 @@ proptest! {
         let problem = Problem::new(&model).unwrap();
         let mut state = State::new(&problem, &problem.now);
         prop_assert!(repair(&mut state, &[]));
+        prop_assert!(judge(&model, state.at()).holds());
+    }
+
+    /// However overloaded bins have become, going back makes everything fit that fits now.
+    #[test]
+    fn a_retreat_ends_where_everything_fits(
+        bins in 2..6usize,
+        items in prop::collection::vec((0..9i64, any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..30),
+        transient in any::<bool>(),
+    ) {
+        let made: Vec<Item> = items.iter().map(|(uses, now, _)| item(*uses, now.index(bins) as u32)).collect();
+        let full = |at: usize| made.iter().filter(|item| item.now as usize == at).map(|item| item.uses[0]).sum();
+        let bins: Vec<Bin> = (0..bins).map(|at| bin(full(at))).collect();
+        let at: Vec<u32> = items.iter().map(|(_, _, to)| to.index(bins.len()) as u32).collect();
+        let dimensions = vec![Dimension { transient, ..memory() }];
+        let model = Model { dimensions, bins, items: made, objectives: vec![Default::default()], ..Model::default() };
+        let problem = Problem::new(&model).unwrap();
+        let mut state = State::new(&problem, &at);
+        prop_assert!(retreat(&mut state));
         prop_assert!(judge(&model, state.at()).holds());
     }
 }
