@@ -10,6 +10,7 @@
 //! | [`problem`] | the same, laid out for the search |
 //! | [`state`] | an assignment with everything counted, changed in time that depends on what is touched |
 //! | [`counts`] | how many items of a group are where, and which rules that breaks |
+//! | `moved` | how many items of a group are elsewhere than now |
 //! | [`worth`] | what is minimised: per bin, per item, per group |
 //! | [`bound`] | what no assignment can be worth less than |
 //! | [`conflict`] | why not everything can hold, and what is cheapest to give up |
@@ -26,6 +27,7 @@ pub mod counts;
 pub mod exact;
 pub mod explain;
 pub mod model;
+mod moved;
 pub mod order;
 pub mod problem;
 pub mod search;

@@ -6,7 +6,7 @@
 use fastrand::Rng;
 
 use super::budget::Budget;
-use super::proposal::Proposals;
+use super::proposal::Proposer;
 use super::relax::{Prices, Ruled};
 use super::schedule::Schedule;
 use crate::assignment::state::State;
@@ -58,7 +58,7 @@ pub fn anneal(
     let movable: Vec<u32> = (0..problem.items() as u32)
         .filter(|item| problem.allowed(*item as usize).is_none_or(|bins| bins.len() > 1))
         .collect();
-    let Some(mut source) = Proposals::new(state, &movable, Rng::with_seed(seed)) else { return };
+    let Some(mut proposer) = Proposer::new(state, &movable, Rng::with_seed(seed)) else { return };
     let mut proposals = 0;
     let mut best = Best::of(state);
     let mut schedule: Option<Schedule> = None;
@@ -72,7 +72,7 @@ pub fn anneal(
         let mut temperature = 0.0;
         if spent > DESCENT && spent < COLD {
             let schedule = schedule.get_or_insert_with(|| {
-                let worse = source.worse(state, SAMPLES);
+                let worse = proposer.worse(state, SAMPLES);
                 let at = |index: usize| worse.get(index).map_or(1.0, |more| *more as f64);
                 let (median, least) = (at(worse.len() / 2), at(worse.len() / 100));
                 // Relaxing an assignment that does not fit would hide what is to be repaired.
@@ -93,16 +93,16 @@ pub fn anneal(
         if let Some(on) = &mut prices {
             let ruled = on.rule(state, spent);
             if ruled == Ruled::Failed {
-                best.restore(state);
+                state.reset(&best.at);
             }
             if ruled != Ruled::Relaxed {
                 prices = None;
             }
         }
-        source.heat(temperature);
+        proposer.heat(temperature);
         let mut made = 0;
         while made < BATCH {
-            made += source.step(state);
+            made += proposer.step(state);
         }
         proposals += made;
         // What is better because bins carry too much does not count.
@@ -111,7 +111,7 @@ pub fn anneal(
         }
     }
     if prices.is_some() || (best.broken, best.value) < (state.broken(), state.value()) {
-        best.restore(state);
+        state.reset(&best.at);
     }
 }
 
@@ -133,10 +133,5 @@ impl Best {
         if may && (state.broken(), state.value()) < (self.broken, self.value) {
             *self = Self::of(state);
         }
-    }
-
-    /// Back to it.
-    fn restore(&self, state: &mut State<'_>) {
-        state.reset(&self.at);
     }
 }

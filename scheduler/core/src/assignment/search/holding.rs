@@ -38,3 +38,38 @@ impl Holding {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::assignment::model::{Bin, Dimension, Item, Model};
+
+    fn costs(transient: bool) -> [i64; 3] {
+        let bin = || Bin { name: String::new(), capacity: vec![100] };
+        let item = || Item { name: String::new(), uses: vec![10], now: 0, bins: None };
+        let model = Model {
+            dimensions: vec![Dimension { name: String::new(), transient }],
+            bins: vec![bin(), bin(), bin()],
+            items: vec![item(), item()],
+            objectives: vec![crate::assignment::model::Objective::default()],
+            ..Model::default()
+        };
+        let problem = Problem::new(&model).unwrap();
+        let holding = Holding::new(&problem);
+        let mut state = State::new(&problem, &problem.now);
+        let leaves = holding.more(&state, 0, 1, 1e6);
+        state.go(0, 1);
+        [leaves, holding.more(&state, 0, 2, 1e6), holding.more(&state, 0, 0, 1e6)]
+    }
+
+    #[test]
+    fn being_elsewhere_costs_by_the_room_that_is_held() {
+        // Two items, and each holds 10 of the 280 that are free.
+        assert_eq!(costs(true), [71_428, 0, -71_428]);
+    }
+
+    #[test]
+    fn where_leaving_frees_the_room_it_costs_nothing() {
+        assert_eq!(costs(false), [0, 0, 0]);
+    }
+}

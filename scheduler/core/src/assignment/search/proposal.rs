@@ -12,9 +12,9 @@ const TARGETS: u64 = 4;
 /// How many kinds of luck there are before they come again.
 const LUCK: usize = 1024;
 
-/// A source of proposals at a temperature.
+/// Makes proposals at a temperature.
 #[derive(Debug)]
-pub struct Proposals {
+pub struct Proposer {
     choice: Choice,
     holding: Holding,
     random: Rng,
@@ -22,7 +22,7 @@ pub struct Proposals {
     luck: Vec<f64>,
 }
 
-impl Proposals {
+impl Proposer {
     /// Over some items; nothing if there are none.
     pub(super) fn new(state: &State<'_>, items: &[u32], mut random: Rng) -> Option<Self> {
         let choice = Choice::new(state, items, &mut random)?;

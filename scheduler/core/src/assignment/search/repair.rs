@@ -77,8 +77,7 @@ fn unload(state: &mut State<'_>, bin: usize, cost: &[i64]) -> bool {
     // One that suffices alone, else the one that gives most; the cheapest and smallest of those.
     items.sort_by_cached_key(|item| {
         let (enough, gives) = (suffices(state, bin, *item), gives(state, bin, *item));
-        let size: i64 =
-            state.problem().uses(*item as usize).iter().fold(0, |sum, uses| sum.saturating_add(*uses));
+        let size = size(state, *item);
         let price = cost.get(*item as usize).copied().unwrap_or(1);
         if enough { (0, price, size, *item) } else { (1, -gives, size, *item) }
     });
@@ -95,6 +94,11 @@ fn unload(state: &mut State<'_>, bin: usize, cost: &[i64]) -> bool {
 /// How much of what a bin lacks an item gives back by leaving.
 fn gives(state: &State<'_>, bin: usize, item: u32) -> i64 {
     freed(state, bin, item).map(|(lack, freed)| lack.min(freed)).fold(0, i64::saturating_add)
+}
+
+/// What an item uses, in all dimensions together.
+fn size(state: &State<'_>, item: u32) -> i64 {
+    state.problem().uses(item as usize).iter().fold(0, |sum, uses| sum.saturating_add(*uses))
 }
 
 fn suffices(state: &State<'_>, bin: usize, item: u32) -> bool {

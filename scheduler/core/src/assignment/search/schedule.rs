@@ -1,15 +1,15 @@
 //! How fast it is cooled: fast where little happens, slowly where much does.
 //!
-//! A short run with evenly falling logarithms of temperature shows at which temperatures the value falls. The long run then moves
-//! at constant thermodynamic speed: time per e-fold of temperature goes with the root of the heat capacity (Salamon, Nulton,
-//! Harland, Pedersen, Ruppeiner, Liao: Simulated annealing with constant thermodynamic speed, Computer Physics Communications 49,
-//! 1988).
+//! A short run with evenly falling logarithms of temperature shows at which temperatures the value falls. At constant thermodynamic
+//! speed the time per e-fold of temperature goes with the root of the heat capacity (Salamon, Nulton, Harland, Pedersen, Ruppeiner,
+//! Liao: Simulated annealing with constant thermodynamic speed, Computer Physics Communications 49, 1988); the long run goes half
+//! the way from evenly to that.
 
 /// How many parts of the way are told apart.
 const PARTS: usize = 48;
 /// Every part gets at least this share of the mean, because a short run does not see everything.
 const LEAST: f64 = 0.2;
-/// Nearer to evenly than the root says: what a short run can't move, it does not see.
+/// The power of the heat capacity; a half would be constant speed, nothing evenly.
 const POWER: f64 = 0.25;
 
 /// How cold it is at each part of the way, from 0 (hot) to 1 (cold).
@@ -95,5 +95,32 @@ impl Schedule {
             gone += weight / all;
             *begin = gone;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_cools_slowly_where_the_value_fell() {
+        let mut schedule = Schedule::new(1000.0, 1.0);
+        assert!((schedule.temperature(0.5) - 1000.0_f64.sqrt()).abs() < 1e-6);
+        for step in 0..1000 {
+            let share = f64::from(step) / 1000.0;
+            // All of it in the colder half.
+            schedule.see(share, if share < 0.5 { 100_000 } else { 200_000 - (200_000.0 * share) as i64 });
+        }
+        schedule.adapt();
+        assert!(schedule.temperature(0.5) < 1000.0_f64.sqrt() / 2.0);
+        assert!((schedule.temperature(0.0) - 1000.0).abs() < 1e-6);
+        assert!((schedule.temperature(1.0) - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn having_seen_nothing_it_cools_evenly() {
+        let mut schedule = Schedule::new(100.0, 1.0);
+        schedule.adapt();
+        assert!((schedule.temperature(0.5) - 10.0).abs() < 1e-6);
     }
 }
