@@ -17,6 +17,7 @@
 //! | [`exact`] | the same as mixed-integer programs: proved answers and bounds, of the whole or a part |
 //! | [`order`] | in which order items go, and when |
 //! | [`search`] | better assignments within a budget |
+//! | [`stages`] | all objectives, the most important first, by what suits the size |
 //! | [`explain`] | why an item is where it is, and not elsewhere |
 //!
 //! The judge of it all stands apart, in [`crate::checker::assignment`].
@@ -31,6 +32,7 @@ mod moved;
 pub mod order;
 pub mod problem;
 pub mod search;
+pub mod stages;
 pub mod state;
 pub mod validity;
 pub mod worth;

@@ -4,7 +4,7 @@
 //! plan wave by wave in exact integers and refuses what breaks a rule at the end or at any instant. A finding is a bug in what
 //! made the plan.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sterna_policies::policy::{Mode, Policy};
 use thiserror::Error;
@@ -140,16 +140,19 @@ struct Judge<'a> {
 
 impl<'a> Judge<'a> {
     fn replay(&self, moves: &'a [Move]) -> Result<(), Finding> {
-        let mut moved = BTreeSet::new();
+        let mut last: BTreeMap<&ServiceName, &Move> = BTreeMap::new();
         for one in moves {
-            if !moved.insert(&one.service) {
-                return Err(Finding::NotMovable {
-                    service: one.service.clone(),
-                    reason: "it is moved twice",
-                });
+            let before = last.insert(&one.service, one);
+            if before.is_some_and(|before| !before.parks || before.wave >= one.wave) {
+                let reason = "it is moved twice, and not parked before";
+                return Err(Finding::NotMovable { service: one.service.clone(), reason });
             }
-            self.may_move(one)?;
+            self.may_move(one, before)?;
             self.may_run(&one.service, &one.to)?;
+        }
+        if let Some(parked) = last.into_values().find(|one| one.parks) {
+            let reason = "it is parked and goes nowhere from there";
+            return Err(Finding::NotMovable { service: parked.service.clone(), reason });
         }
 
         let mut used = self.used_now();
@@ -179,7 +182,8 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    fn may_move(&self, one: &Move) -> Result<(), Finding> {
+    /// Whether a move may be made; `before` is where its service was parked.
+    fn may_move(&self, one: &Move, before: Option<&Move>) -> Result<(), Finding> {
         let keep = |reason| Err(Finding::NotMovable { service: one.service.clone(), reason });
         if self.policy.mode == Mode::Off {
             return Err(Finding::Off(one.service.clone()));
@@ -196,7 +200,9 @@ impl<'a> Judge<'a> {
         if self.observation.under_way.iter().any(|other| other.service == one.service) {
             return keep("it is being moved already");
         }
-        if self.observation.placement.get(&one.service) != Some(&one.from) || one.from == one.to {
+        let at =
+            before.map_or_else(|| self.observation.placement.get(&one.service), |before| Some(&before.to));
+        if at != Some(&one.from) || one.from == one.to {
             let (service, from, to) = (one.service.clone(), one.from.clone(), one.to.clone());
             return Err(Finding::Ends { service, from, to });
         }

@@ -5,20 +5,40 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use sterna_policies::policy::{Mode, OnMissing, Policy};
 
+use crate::assignment::exact::{Effort, Engine, MICROLP_COLUMNS};
+use crate::assignment::model::Model;
+use crate::assignment::order::Step;
+use crate::assignment::problem::Problem;
+use crate::assignment::stages::{self, Means, Staged};
+use crate::assignment::state::State;
 use crate::checker;
 use crate::continuum::ServiceName;
 use crate::gate;
 use crate::history::History;
 use crate::observation::Observation;
 use crate::placement::evaluate::Evaluator;
-use crate::placement::exact::{self, Engine};
 use crate::placement::exclude::Rules;
-use crate::placement::model::{Model, Room};
+use crate::placement::model;
 use crate::placement::numbers::on_missing;
+use crate::placement::room::Room;
 use crate::plan::Plan;
-use crate::planning::{self, Step};
-use crate::report::{Decision, Exclusion, Hold, NodeOption, Report, ServiceReport, SolverReport, Verdict};
+use crate::planning::{self, Way};
+use crate::report::{
+    Decision, Exclusion, Hold, NodeOption, Reached, Report, ServiceReport, SolverReport, Verdict,
+};
 use crate::state;
+
+/// Seconds for exact answers. Reaching them makes an answer depend on the machine's speed; the report then says that the answer
+/// is not proved.
+const SECONDS: f64 = 10.0;
+/// The largest program that the solver is given, in columns: beyond, it finds less in its time than the search.
+const LARGEST: usize = 20_000;
+/// The largest that it is given without a search before, in columns.
+const SMALL: usize = 2_000;
+/// Searches side by side, and proposals of each for each objective: a second or two.
+const SEARCH: (u32, u64) = (2, 4_000_000);
+/// So many places without a way to them are given up one by one.
+const BARRED: usize = 16;
 
 /// Decides what to move, and says why.
 ///
@@ -54,6 +74,7 @@ pub fn decide_with(
         room: Room::new(&evaluator, policy),
         evaluator: &evaluator,
         held: BTreeMap::new(),
+        waiting: BTreeSet::new(),
         ideal: evaluator.now.clone(),
         solver: None,
     };
@@ -82,6 +103,8 @@ struct Round<'a> {
     room: Room,
     /// Rules that hold single services, by number.
     held: BTreeMap<usize, Vec<Hold>>,
+    /// Services for which there was no way to where they should go.
+    waiting: BTreeSet<usize>,
     /// The best placement before rules of time, gain and order.
     ideal: Vec<usize>,
     solver: Option<SolverReport>,
@@ -137,7 +160,8 @@ impl Round<'_> {
         Ok(hold)
     }
 
-    /// Solves, gates and orders; what a rule holds is fixed where it is and the rest is solved again.
+    /// Solves, gates and orders; what a rule holds is fixed where it is, places without a way to them are given up, and the
+    /// rest is solved again.
     fn place(&mut self, engine: Engine, seed: u64) -> Outcome {
         let mut free = match self.movable() {
             Ok(movable) => movable,
@@ -146,57 +170,46 @@ impl Round<'_> {
         let evaluator = self.evaluator;
         let concurrent = usize::try_from(self.policy.budget.concurrent).unwrap_or(usize::MAX);
         let width = concurrent.saturating_sub(self.observation.under_way.len());
+        let mut barred = BTreeSet::new();
         loop {
-            let model = Model::new(evaluator, &self.rules, &self.room, self.policy, &free);
-            let solved = match exact::solve(&model, engine, seed) {
-                Ok(solved) => solved,
-                Err(error) => return Outcome::Held(Hold::Solver { message: error.to_string() }),
+            let model = model::model(evaluator, &self.rules, &self.room, self.policy, &free, &barred);
+            let failed =
+                |error: &dyn std::error::Error| Outcome::Held(Hold::Solver { message: error.to_string() });
+            let problem = match Problem::new(&model) {
+                Ok(problem) => problem,
+                Err(invalid) => return failed(&invalid),
             };
-            let mut target = evaluator.now.clone();
-            for (item, option) in model.items.iter().zip(&solved.choice) {
-                target[item.service] = item.options[*option];
+            let staged = match stages::minimise(&model, &problem, means(engine, seed)) {
+                Ok(staged) => staged,
+                Err(error) => return failed(&error),
+            };
+            let services = &staged.at[..evaluator.services.len()];
+            let target: Vec<usize> = services.iter().map(|node| *node as usize).collect();
+            if self.solver.is_none() {
+                self.ideal.clone_from(&target);
             }
-            match &mut self.solver {
-                Some(solver) => {
-                    solver.models += solved.models;
-                    solver.proved &= solved.proved;
-                }
-                first => {
-                    let engine = if solved.models == 0 { "none".to_owned() } else { engine.to_string() };
-                    self.ideal.clone_from(&target);
-                    *first = Some(SolverReport {
-                        engine,
-                        columns: solved.columns,
-                        rows: solved.rows,
-                        models: solved.models,
-                        proved: solved.proved,
-                    });
-                }
-            }
-            let steps = planning::steps(evaluator, &target);
-            let mut holds: BTreeMap<usize, Vec<Hold>> = BTreeMap::new();
-            for step in &steps {
-                let (service, _) = evaluator.services[step.service];
-                let on = evaluator.nodes[step.from].0;
-                let resting = gate::resting(self.history, self.policy, service, on, self.now);
-                if !resting.is_empty() {
-                    holds.insert(step.service, resting);
-                }
-            }
-            if holds.is_empty() {
-                let weak = gate::too_weak(evaluator, &self.rules, self.policy, &target);
-                holds = weak.into_iter().map(|(service, hold)| (service, vec![hold])).collect();
-            }
+            self.solver = Some(found(engine, &model, &staged, self.solver.as_ref()));
+            let mut holds = self.holds(&target);
             if holds.is_empty() && width == 0 {
                 let limit = self.policy.budget.concurrent;
-                holds = steps.iter().map(|step| (step.service, vec![Hold::Concurrent { limit }])).collect();
+                let moved = (0..target.len()).filter(|service| target[*service] != evaluator.now[*service]);
+                holds = moved.map(|service| (service, vec![Hold::Concurrent { limit }])).collect();
             }
             if holds.is_empty() {
-                let (waves, stuck) = planning::order(evaluator, &self.room, steps, width);
-                if stuck.is_empty() {
+                let Way { waves, unreachable } =
+                    match planning::way(&model, &target, &self.costs(&target), width) {
+                        Ok(way) => way,
+                        Err(invalid) => return failed(&invalid),
+                    };
+                if unreachable.is_empty() {
                     return Outcome::Waves(target, waves);
                 }
-                holds = stuck.iter().map(|step| (step.service, vec![Hold::NoRoom])).collect();
+                self.waiting.extend(unreachable.iter().map(|(service, _)| *service));
+                if barred.len() < BARRED {
+                    barred.extend(least_worth(&problem, &staged.at, &unreachable));
+                    continue;
+                }
+                holds = unreachable.iter().map(|(service, _)| (*service, vec![Hold::NoRoom])).collect();
             }
             // At least one service less is free in the next turn.
             for (service, holds) in holds {
@@ -204,6 +217,37 @@ impl Round<'_> {
                 self.held.entry(service).or_default().extend(holds);
             }
         }
+    }
+
+    /// The rules of time and gain that hold services that a placement moves.
+    fn holds(&self, target: &[usize]) -> BTreeMap<usize, Vec<Hold>> {
+        let evaluator = self.evaluator;
+        let mut holds: BTreeMap<usize, Vec<Hold>> = BTreeMap::new();
+        for (service, (name, _)) in evaluator.services.iter().enumerate() {
+            let on = evaluator.now[service];
+            if target[service] == on {
+                continue;
+            }
+            let resting = gate::resting(self.history, self.policy, name, evaluator.nodes[on].0, self.now);
+            if !resting.is_empty() {
+                holds.insert(service, resting);
+            }
+        }
+        if holds.is_empty() {
+            let weak = gate::too_weak(evaluator, &self.rules, self.policy, target);
+            holds = weak.into_iter().map(|(service, hold)| (service, vec![hold])).collect();
+        }
+        holds
+    }
+
+    /// How long each move is predicted to take: what it costs to make one more of it.
+    fn costs(&self, target: &[usize]) -> Vec<i64> {
+        let evaluator = self.evaluator;
+        let cost = |(service, to): (usize, &usize)| {
+            let ends = (evaluator.now[service], *to);
+            planning::cost(self.observation, evaluator, self.policy, service, ends).duration.as_micros()
+        };
+        target.iter().enumerate().map(cost).collect()
     }
 
     fn conclude(mut self, outcome: Outcome) -> Decision {
@@ -234,6 +278,14 @@ impl Round<'_> {
                         self.note_infeasible(&target);
                     }
                     Err(finding) => of_all = Some(Hold::Checker { finding: finding.to_string() }),
+                }
+            }
+        }
+        for service in std::mem::take(&mut self.waiting) {
+            if target[service] == evaluator.now[service] {
+                let holds = self.held.entry(service).or_default();
+                if !holds.contains(&Hold::NoRoom) {
+                    holds.push(Hold::NoRoom);
                 }
             }
         }
@@ -327,5 +379,50 @@ impl Round<'_> {
             held_by: self.held.get(&service).cloned().unwrap_or_default(),
             options,
         }
+    }
+}
+
+fn means(engine: Engine, seed: u64) -> Means {
+    let largest = if engine == Engine::Microlp { MICROLP_COLUMNS } else { LARGEST };
+    let effort = Effort { engine, seed, seconds: SECONDS };
+    Means { effort, largest, small: SMALL, searches: SEARCH.0, proposals: SEARCH.1 }
+}
+
+/// Of services without a way to where they should go the one that loses least by staying, with that place.
+fn least_worth(problem: &Problem, target: &[u32], unreachable: &[(usize, usize)]) -> Option<(usize, usize)> {
+    let mut state = State::new(problem, target);
+    let mut without = |service: usize| {
+        state.go(service, problem.now[service]);
+        let values = state.values().to_vec();
+        state.go(service, target[service]);
+        values
+    };
+    unreachable.iter().copied().min_by_key(|(service, _)| without(*service))
+}
+
+/// How a placement was found, after those that were found before it.
+fn found(engine: Engine, model: &Model, staged: &Staged, before: Option<&SolverReport>) -> SolverReport {
+    let (solved, searched) = (
+        staged.stages.iter().any(|stage| stage.program.is_some()),
+        staged.stages.iter().any(|stage| stage.searched),
+    );
+    let by = [solved.then(|| engine.to_string()), searched.then(|| "search".to_owned())];
+    let by: Vec<String> = by.into_iter().flatten().collect();
+    let of_now = if by.is_empty() { "none".to_owned() } else { by.join(" and ") };
+    let (columns, rows) = staged.stages.iter().rev().find_map(|stage| stage.program).unwrap_or_default();
+    let models = staged.stages.iter().filter(|stage| stage.program.is_some() || stage.searched).count();
+    let proved = staged.stages.iter().all(stages::Stage::proved);
+    let reached = model.objectives.iter().zip(&staged.stages).map(|(objective, stage)| Reached {
+        name: objective.name.clone(),
+        value: stage.value,
+        bound: i64::try_from(stage.bound).unwrap_or(i64::MIN).min(stage.value),
+    });
+    SolverReport {
+        engine: before.map_or(of_now, |before| before.engine.clone()),
+        columns: before.map_or(columns, |before| before.columns),
+        rows: before.map_or(rows, |before| before.rows),
+        models: models + before.map_or(0, |before| before.models),
+        proved: proved && before.is_none_or(|before| before.proved),
+        objectives: reached.collect(),
     }
 }

@@ -6,7 +6,7 @@ use sterna_policies::policy::Metric;
 
 use crate::observation::Unknown;
 use crate::plan::{Effect, Move};
-use crate::report::{Decision, Exclusion, Hold, NodeOption, ServiceReport, SolverReport, Verdict};
+use crate::report::{Decision, Exclusion, Hold, NodeOption, Reached, ServiceReport, SolverReport, Verdict};
 
 /// The whole report as text, lines of plain characters: the verdict, the moves, every service with every node, what holds it,
 /// what the placement is worth before and after, how it was found, and what is not known.
@@ -58,8 +58,9 @@ pub fn verdict(verdict: &Verdict) -> String {
 
 /// One move in one line.
 pub fn of_move(one: &Move) -> String {
+    let parks = if one.parks { ", to make way" } else { "" };
     format!(
-        "wave {}: {} {} -> {}, {:.0} down, {:.0} in all, {}",
+        "wave {}: {} {} -> {}{parks}, {:.0} down, {:.0} in all, {}",
         one.wave,
         one.service,
         one.from,
@@ -174,8 +175,18 @@ pub fn of_solver(solver: &SolverReport) -> String {
     if solver.models == 0 {
         return "solver: nothing to be solved".to_owned();
     }
-    let proof =
-        if solver.proved { "proved best within the tolerances" } else { "not proved best: out of time" };
+    let apart = |reached: &&Reached| reached.value > reached.bound;
+    let gaps: Vec<String> = solver
+        .objectives
+        .iter()
+        .filter(apart)
+        .map(|reached| format!("{} at most {:.1} above what is possible", reached.name, reached.gap()))
+        .collect();
+    let proof = match (solver.proved, gaps.is_empty()) {
+        (true, _) => "proved best within the tolerances".to_owned(),
+        (false, true) => "not proved best".to_owned(),
+        (false, false) => format!("not proved best: {}", gaps.join(", ")),
+    };
     format!(
         "solver: {}, {} models, the last of {} columns and {} rows; {proof}",
         solver.engine, solver.models, solver.columns, solver.rows

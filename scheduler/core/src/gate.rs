@@ -10,7 +10,6 @@ use crate::continuum::{NodeName, ServiceName};
 use crate::history::History;
 use crate::placement::evaluate::Evaluator;
 use crate::placement::exclude::Rules;
-use crate::placement::model::{opening, own};
 use crate::placement::numbers::narrow;
 use crate::report::Hold;
 
@@ -122,7 +121,7 @@ fn gain(
                         (&alone, value(evaluator.now[service]).into(), value(target[service]).into())
                     }
                     (None, Metric::UserLatency) => {
-                        let value = |node| own(evaluator, service, node, term.metric);
+                        let value = |node| evaluator.own(service, node, term.metric);
                         (&alone, value(evaluator.now[service]).into(), value(target[service]).into())
                     }
                     (None, metric) => {
@@ -176,12 +175,12 @@ struct Group {
 impl Group {
     /// What the metric is for the members and the nodes that they start or stop using, before and after.
     fn value(&self, evaluator: &Evaluator<'_>, target: &[usize], metric: Metric) -> (i128, i128) {
-        let of_nodes = opening(evaluator, metric);
+        let of_nodes = evaluator.opening(metric);
         let nodes = |nodes: &[usize]| -> i128 {
             nodes.iter().map(|node| i128::from(of_nodes.get(*node).copied().unwrap_or(0))).sum()
         };
         let services = |at: &[usize]| -> i128 {
-            self.members.iter().map(|s| i128::from(own(evaluator, *s, at[*s], metric))).sum()
+            self.members.iter().map(|s| i128::from(evaluator.own(*s, at[*s], metric))).sum()
         };
         (services(&evaluator.now) + nodes(&self.closing), services(target) + nodes(&self.opening))
     }

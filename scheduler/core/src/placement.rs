@@ -5,11 +5,11 @@
 //! | [`numbers`] | what is known of sites and latencies: measured, modelled or missing |
 //! | [`evaluate`] | what any placement is worth, exactly |
 //! | [`exclude`] | which rules exclude a node for a service |
-//! | [`model`] | the assignment problem in whole millionths |
-//! | [`exact`] | its solution as mixed-integer models, by good_lp |
+//! | [`room`] | how much room nodes have |
+//! | [`mod@model`] | what a policy wants, as an assignment problem |
 
 pub mod evaluate;
-pub mod exact;
 pub mod exclude;
 pub mod model;
 pub mod numbers;
+pub mod room;

@@ -34,6 +34,9 @@ pub struct Move {
     pub method: Method,
     /// Position in the order, from 0.
     pub wave: u32,
+    /// Whether the service only makes way there, and goes on in a later wave.
+    #[serde(default)]
+    pub parks: bool,
     /// What the move is predicted to cost.
     pub predicted: MoveCost,
 }

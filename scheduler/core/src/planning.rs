@@ -3,11 +3,14 @@
 use sterna_policies::policy::Policy;
 use sterna_policies::quantity::{MibPerSecond, Millis};
 
+use crate::assignment::model::Model;
+use crate::assignment::order::timetable::{Limits, timetable};
+use crate::assignment::order::{Allowed, Step, order};
+use crate::assignment::validity::Invalid;
 use crate::continuum::SiteName;
 use crate::cost;
 use crate::observation::Observation;
 use crate::placement::evaluate::Evaluator;
-use crate::placement::model::{Load, Room};
 use crate::plan::{Move, MoveCost};
 
 /// Between nodes of one site, where inventories name no link: a gigabit network is assumed.
@@ -15,58 +18,37 @@ const WITHIN_SITE: MibPerSecond = MibPerSecond::from_micros(119_209_290);
 /// Between sites without a link in the inventory: 100 Mbit/s and 50 ms are assumed.
 const UNKNOWN_LINK: (MibPerSecond, Millis) =
     (MibPerSecond::from_micros(11_920_929), Millis::from_micros(50_000_000));
-/// A service's number with the numbers of the nodes that it leaves and goes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
-    /// The service.
-    pub service: usize,
-    /// Where it runs.
-    pub from: usize,
-    /// Where it goes.
-    pub to: usize,
+/// The way from a placement to another.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Way {
+    /// Steps by wave; those of one wave may be under way together. Items are services, bins are nodes.
+    pub waves: Vec<Vec<Step>>,
+    /// Services for which there is no way, and the nodes that they should have gone to.
+    pub unreachable: Vec<(usize, usize)>,
 }
 
-/// The steps from the present assignment to another.
-pub fn steps(evaluator: &Evaluator<'_>, target: &[usize]) -> Vec<Step> {
-    (0..target.len())
-        .map(|service| Step { service, from: evaluator.now[service], to: target[service] })
-        .filter(|step| step.from != step.to)
-        .collect()
-}
-
-/// Steps in waves of at most `width`, and those that no order makes room for.
+/// Steps from where services are to where they should be, in waves of at most `width`, such that no node is too full and no
+/// rule worse at any instant, while each service that moves counts on both nodes. Where services wait for each other in a
+/// circle, the one that is moved most cheaply is parked.
 ///
-/// While a step runs, its service counts on both nodes; a wave starts when the one before has ended.
-pub fn order(
-    evaluator: &Evaluator<'_>,
-    room: &Room,
-    steps: Vec<Step>,
-    width: usize,
-) -> (Vec<Vec<Step>>, Vec<Step>) {
-    let mut used = room.used.clone();
-    let mut left = steps;
-    let mut waves = Vec::new();
-    while !left.is_empty() {
-        let (mut wave, mut later) = (Vec::new(), Vec::new());
-        for step in left {
-            let load = Load::of(evaluator.services[step.service].1);
-            if wave.len() < width && (used[step.to] + load).within(room.limit[step.to]) {
-                used[step.to] = used[step.to] + load;
-                wave.push(step);
-            } else {
-                later.push(step);
-            }
+/// # Errors
+/// What is wrong with the model.
+pub fn way(model: &Model, target: &[usize], costs: &[i64], width: usize) -> Result<Way, Invalid> {
+    let mut at: Vec<u32> = model.now();
+    at.iter_mut().zip(target).for_each(|(at, to)| *at = *to as u32);
+    let order = order(model, &at, Allowed { cost: costs, ..Allowed::default() })?;
+    let limits = Limits { total: u32::try_from(width).unwrap_or(u32::MAX), bin: u32::MAX };
+    let mut way = Way::default();
+    // As if all took equally long, what starts together is a wave.
+    for timed in timetable(model, &order.steps, limits, |_| 1)? {
+        let wave = usize::try_from(timed.start).unwrap_or(0);
+        if way.waves.len() <= wave {
+            way.waves.resize(wave + 1, Vec::new());
         }
-        if wave.is_empty() {
-            return (waves, later);
-        }
-        for step in &wave {
-            used[step.from] = used[step.from] - Load::of(evaluator.services[step.service].1);
-        }
-        waves.push(wave);
-        left = later;
+        way.waves[wave].push(timed.step);
     }
-    (waves, left)
+    way.unreachable = order.unreachable.into_iter().map(|(item, to)| (item as usize, to as usize)).collect();
+    Ok(way)
 }
 
 /// The moves of a plan, complete.
@@ -80,25 +62,38 @@ pub fn moves(
     for (wave, steps) in (0u32..).zip(waves) {
         for step in steps {
             moves.push(Move {
-                service: evaluator.services[step.service].0.clone(),
-                from: evaluator.nodes[step.from].0.clone(),
-                to: evaluator.nodes[step.to].0.clone(),
+                service: evaluator.services[step.item as usize].0.clone(),
+                from: evaluator.nodes[step.from as usize].0.clone(),
+                to: evaluator.nodes[step.to as usize].0.clone(),
                 method: policy.migration.method,
                 wave,
-                predicted: cost(observation, evaluator, policy, *step),
+                parks: step.parks,
+                predicted: cost(
+                    observation,
+                    evaluator,
+                    policy,
+                    step.item as usize,
+                    (step.from as usize, step.to as usize),
+                ),
             });
         }
     }
     moves
 }
 
-/// What a step is predicted to cost.
+/// What a service's move is predicted to cost.
 ///
 /// The bytes are the memory that the service holds now, or what it asks for where that is not known.
-fn cost(observation: &Observation, evaluator: &Evaluator<'_>, policy: &Policy, step: Step) -> MoveCost {
-    let (name, service) = evaluator.services[step.service];
+pub fn cost(
+    observation: &Observation,
+    evaluator: &Evaluator<'_>,
+    policy: &Policy,
+    service: usize,
+    (from, to): (usize, usize),
+) -> MoveCost {
+    let (name, service) = evaluator.services[service];
     let memory = observation.memory.get(name).copied().unwrap_or(service.memory);
-    let (from, to) = (&evaluator.nodes[step.from].1.site, &evaluator.nodes[step.to].1.site);
+    let (from, to) = (&evaluator.nodes[from].1.site, &evaluator.nodes[to].1.site);
     let (link, rtt) = path(observation, from, to);
     let bandwidth = policy.migration.bandwidth.map_or(link, |most| most.min(link));
     cost::of_move(memory, policy.migration.memory, bandwidth, rtt)

@@ -166,14 +166,38 @@ pub enum Exclusion {
 /// How a placement was found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SolverReport {
-    /// `highs`, `microlp`, or `none` where nothing was to be solved.
+    /// `highs` or `microlp`, `search`, both, or `none` where nothing was to be solved.
     pub engine: String,
     /// Binary and continuous columns of the last model.
     pub columns: usize,
     /// Rows of the last model.
     pub rows: usize,
-    /// Models solved, one per lexicographic term.
+    /// Models solved and searched, one per objective that makes a difference.
     pub models: usize,
     /// Whether the answer is proved best within the terms' tolerances.
     pub proved: bool,
+    /// The objectives in their order: broken rules, the policy's terms, moves.
+    #[serde(default)]
+    pub objectives: Vec<Reached>,
+}
+
+/// What an objective came to, and how much better it could be at most.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// Its name.
+    pub name: String,
+    /// Its best, in its own smallest units, those services that may not move left aside.
+    pub value: i64,
+    /// It can't be less, as long as the objectives before it are within their tolerances.
+    pub bound: i64,
+}
+
+impl Reached {
+    /// How far it is from what is possible, at most, as a share of the value.
+    pub fn gap(&self) -> Percent {
+        let gap = i128::from(self.value) - i128::from(self.bound);
+        let share =
+            if self.value == 0 { 0 } else { gap.saturating_mul(100_000_000) / i128::from(self.value).abs() };
+        Percent::from_micros(i64::try_from(share).unwrap_or(i64::MAX))
+    }
 }

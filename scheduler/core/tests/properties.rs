@@ -8,15 +8,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fixture::{exactly, migrated, ms, noon, policy, q, source, term};
 use proptest::prelude::*;
+use sterna_core::assignment::exact::{Effort, Engine};
+use sterna_core::assignment::model::Model;
+use sterna_core::assignment::problem::Problem;
+use sterna_core::assignment::stages::{Means, Stage, minimise};
 use sterna_core::checker;
+use sterna_core::checker::assignment::{Judgement, judge};
 use sterna_core::continuum::*;
 use sterna_core::decide::decide_with;
 use sterna_core::history::{History, Outcome};
 use sterna_core::observation::{Observation, Sample, Source, UnderWay};
 use sterna_core::placement::evaluate::Evaluator;
-use sterna_core::placement::exact::{self, Engine};
 use sterna_core::placement::exclude::Rules;
-use sterna_core::placement::model::{Model, Room};
+use sterna_core::placement::model::model;
+use sterna_core::placement::room::Room;
 use sterna_core::report::{Decision, Hold, Verdict};
 use sterna_policies::policy::*;
 use sterna_policies::quantity::*;
@@ -219,12 +224,14 @@ fn decided(bytes: &[u8]) -> (Observation, Policy, Decision) {
     (observation, wanted, decision)
 }
 
-/// Every choice of one option per item.
-fn choices(model: &Model) -> Vec<Vec<usize>> {
+/// Every way to put items on bins of their lists.
+fn assignments(model: &Model) -> Vec<Vec<u32>> {
     model.items.iter().fold(vec![Vec::new()], |all, item| {
-        all.iter()
-            .flat_map(|start| (0..item.options.len()).map(move |option| [&start[..], &[option]].concat()))
-            .collect()
+        let mut bins = item.bins.clone().unwrap_or_default();
+        bins.push(item.now);
+        bins.sort_unstable();
+        bins.dedup();
+        all.iter().flat_map(|start| bins.iter().map(|bin| [&start[..], &[*bin]].concat())).collect()
     })
 }
 
@@ -234,20 +241,27 @@ fn agrees_with_brute_force(bytes: &[u8], engine: Engine) -> Result<(), TestCaseE
     let rules = Rules::new(&observation, &wanted, &evaluator);
     let room = Room::new(&evaluator, &wanted);
     let all: BTreeSet<usize> = (0..evaluator.services.len()).collect();
-    let model = Model::new(&evaluator, &rules, &room, &wanted, &all);
-    let solved = exact::solve(&model, engine, 1).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    let model = model(&evaluator, &rules, &room, &wanted, &all, &BTreeSet::new());
+    let problem = Problem::new(&model).unwrap();
+    let effort = Effort { engine, seed: 1, seconds: 10.0 };
+    let means = Means { effort, largest: 300, small: 300, searches: 1, proposals: 100_000 };
+    let staged = minimise(&model, &problem, means).map_err(|error| TestCaseError::fail(error.to_string()))?;
 
-    let mut left: Vec<Vec<usize>> = choices(&model).into_iter().filter(|choice| model.fits(choice)).collect();
-    prop_assert!(left.contains(&model.now), "staying is always possible");
+    let judged = |at: Vec<u32>| (judge(&model, &at), at);
+    let mut left: Vec<(Judgement, Vec<u32>)> = assignments(&model).into_iter().map(judged).collect();
+    left.retain(|(judgement, _)| judgement.holds());
+    prop_assert!(left.iter().any(|(_, at)| *at == model.now()), "staying is always possible");
     let mut best = Vec::new();
-    for stage in model.stages.iter().filter(|_| !model.items.is_empty()) {
-        let least = left.iter().map(|choice| stage.value(&model, choice)).min().unwrap();
-        left.retain(|choice| stage.value(&model, choice) <= stage.bound(least));
+    for (number, objective) in model.objectives.iter().enumerate() {
+        let least = left.iter().map(|(judgement, _)| judgement.values[number]).min().unwrap();
+        let worst = objective.tolerance.worst(i64::try_from(least).unwrap());
+        left.retain(|(judgement, _)| judgement.values[number] <= i128::from(worst));
         best.push(least);
     }
-    prop_assert_eq!(&solved.best, &best);
-    prop_assert!(left.contains(&solved.choice));
-    prop_assert!(solved.proved);
+    let reached: Vec<i128> = staged.stages.iter().map(|stage| stage.value.into()).collect();
+    prop_assert_eq!(&reached, &best);
+    prop_assert!(left.iter().any(|(_, at)| *at == staged.at));
+    prop_assert!(staged.stages.iter().all(Stage::proved));
     Ok(())
 }
 

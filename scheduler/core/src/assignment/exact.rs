@@ -10,18 +10,22 @@
 //! | `choice` | which item is where |
 //! | `rules` | rules and capacities as rows |
 //! | `terms` | objectives as sums |
-//! | `solver` | the solvers, and what is assumed of them |
+//! | `engine` | which solver, and why there is no answer |
+//! | `solver` | how they are asked, and what is assumed of them |
 
 use super::model::Model;
+use super::problem::Problem;
 use super::state::{Change, State};
+use super::worth::Worth;
 
 pub(super) mod choice;
+mod engine;
 pub(super) mod program;
 pub(super) mod rules;
 pub(super) mod solver;
 pub(super) mod terms;
 
-pub use crate::placement::exact::{Engine, SolveError};
+pub use engine::{Engine, MICROLP_COLUMNS, SolveError};
 pub use solver::Effort;
 
 use choice::Choice;
@@ -53,7 +57,7 @@ pub struct Answer {
     pub bound: Option<i128>,
     /// Whether there is nothing better than what was found, or than what was given if nothing was.
     pub proved: bool,
-    /// Columns of the program.
+    /// Columns of the program; none where nothing makes a difference and no solver was asked.
     pub columns: usize,
     /// Rows of the program.
     pub rows: usize,
@@ -75,70 +79,36 @@ pub struct Better {
 /// Where the program is too large for the engine, or the engine fails.
 pub fn solve(model: &Model, state: &State<'_>, part: Part<'_>, effort: Effort) -> Result<Answer, SolveError> {
     let best = Better { at: state.at().to_vec(), values: state.values().to_vec() };
-    step(model, state, part, (state.objective, &best), false, effort)
+    step(model, state, part, (state.objective, &best), &[], effort)
 }
 
-/// What was found for several objectives, one after the other.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Staged {
-    /// The best that was found: the bin of each item.
-    pub at: Vec<u32>,
-    /// What the objectives are worth.
-    pub values: Vec<i64>,
-    /// What each objective can't be worth less than, as long as those before it stay what they are worth.
-    pub bounds: Vec<Option<i128>>,
-    /// Whether each was proved best, as long as those before it stay what they are worth.
-    pub proved: Vec<bool>,
-}
-
-/// Minimises all objectives of a model, the most important first: what each is worth at best is a row for those after it. The
-/// seconds are shared out evenly.
-///
-/// # Errors
-/// Where a program is too large for the engine, or the engine fails.
-pub fn stages(
-    model: &Model,
-    state: &State<'_>,
-    part: Part<'_>,
-    effort: Effort,
-) -> Result<Staged, SolveError> {
-    let count = model.objectives.len();
-    let effort = Effort { seconds: effort.seconds / count.max(1) as f64, ..effort };
-    let mut best = Better { at: state.at().to_vec(), values: state.values().to_vec() };
-    let (mut bounds, mut proved) = (Vec::with_capacity(count), Vec::with_capacity(count));
-    for objective in 0..count {
-        let answer = step(model, state, part, (objective, &best), true, effort)?;
-        best = answer.better.unwrap_or(best);
-        bounds.push(answer.bound);
-        proved.push(answer.proved);
-    }
-    Ok(Staged { at: best.at, values: best.values, bounds, proved })
-}
-
-/// Looks for something better than the best so far by an objective, which makes nothing worse than a state has it. If it is said,
-/// the objectives before it come to no more than they do in the best so far.
-fn step(
+/// Looks for something better than the best so far by an objective, which makes nothing worse than a state has it. The first
+/// objectives may come to what is said of them at most.
+pub(super) fn step(
     model: &Model,
     state: &State<'_>,
     part: Part<'_>,
     (objective, best): (usize, &Better),
-    after: bool,
+    most: &[i64],
     effort: Effort,
 ) -> Result<Answer, SolveError> {
     let mut program = Program::default();
     let limits = Limits::as_in(model, state.at());
     let choice = Choice::new(model, &best.at, &limits, options(state, part), &mut program);
     limits.hold(&choice, &mut program);
-    let before = if after { &best.values[..objective] } else { &[] };
-    for (number, best) in before.iter().enumerate() {
+    for (number, most) in most.iter().enumerate() {
         let sum = terms::numbered(&choice, model, number, &limits.capacity, &mut program);
-        program.at_most_nothing(&sum.plus(-1, &Sum::of((*best).into())));
+        program.at_most_nothing(&sum.plus(-1, &Sum::of((*most).into())));
     }
     let sum = terms::numbered(&choice, model, objective, &limits.capacity, &mut program);
+    if sum.factors().is_empty() {
+        let bound = Some(best.values[objective].into());
+        return Ok(Answer { better: None, bound, proved: true, columns: 0, rows: 0 });
+    }
     let said = solver::solve(&program, &sum, effort)?;
     let better = choice.read(&said, &best.at).and_then(|at| checked(state, at)).filter(|found| {
         // Else the solver was wrong by its own tolerance.
-        let within = found.values.iter().zip(before).all(|(value, most)| value <= most);
+        let within = found.values.iter().zip(most).all(|(value, most)| value <= most);
         within && found.values[objective] < best.values[objective]
     });
     let value = i128::from(better.as_ref().unwrap_or(best).values[objective]);
@@ -167,6 +137,16 @@ fn options<'s>(state: &'s State<'_>, part: Part<'_>) -> impl Fn(usize) -> Option
         let allowed = bins.iter().copied().filter(|bin| problem.allows(item, *bin as usize));
         Some(if free[item] { allowed.chain([at[item]]).collect() } else { Vec::new() })
     }
+}
+
+/// How many columns the program of a whole model has, or more: what is chosen, what is open, and who is where together.
+pub(super) fn columns(problem: &Problem) -> usize {
+    let options = |item: usize| problem.allowed(item).map_or(problem.bins(), <[u32]>::len);
+    let chosen =
+        (0..problem.items()).map(options).filter(|options| *options > 1).fold(0, usize::saturating_add);
+    let flows = problem.worths.iter().flat_map(Worth::flows);
+    let together = flows.map(|(one, other, parts)| options(one).min(parts) * options(other).min(parts));
+    together.fold(chosen, usize::saturating_add).saturating_add(problem.bins())
 }
 
 /// What an assignment is worth, if it makes nothing worse than a state has it.

@@ -20,7 +20,7 @@ pub struct Model {
     pub groups: Vec<Group>,
     /// What may not become worse than it is, and holds for good once it holds.
     pub rules: Vec<Rule>,
-    /// What is worth something. The search minimises the first and says what the others come to.
+    /// What is worth something, the most important first: an objective counts between what is as good by all before it.
     pub objectives: Vec<Objective>,
     /// How many items may be elsewhere than now; any number if not said.
     pub most_moved: Option<u32>,
@@ -130,6 +130,35 @@ pub struct Objective {
     pub name: String,
     /// What is added up.
     pub terms: Vec<Term>,
+    /// How much worse than the best is as good, for the sake of the objectives after it.
+    #[serde(default)]
+    pub tolerance: Tolerance,
+}
+
+/// How much worse than the best still counts as equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tolerance {
+    /// By so much.
+    Sum(i64),
+    /// By so many hundred-millionths of the best, as millionths of a percent are.
+    Share(i64),
+}
+
+impl Default for Tolerance {
+    fn default() -> Self {
+        Self::Sum(0)
+    }
+}
+
+impl Tolerance {
+    /// The worst value that counts as equal to the best.
+    pub fn worst(self, best: i64) -> i64 {
+        let more = match self {
+            Self::Sum(sum) => i128::from(sum.max(0)),
+            Self::Share(share) => i128::from(best).abs() * i128::from(share.max(0)) / 1_000_000,
+        };
+        best.saturating_add(i64::try_from(more).unwrap_or(i64::MAX))
+    }
 }
 
 /// A part of an objective.

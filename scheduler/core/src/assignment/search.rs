@@ -53,6 +53,18 @@ pub fn best(
 ) -> Found {
     let mut start = State::new(problem, &problem.now);
     repair::repair(&mut start, &[]);
+    improve(&start, threads, seed, budget, look)
+}
+
+/// The same from a state on, by the objective that it minimises and within its limits.
+pub fn improve(
+    start: &State<'_>,
+    threads: u32,
+    seed: u64,
+    budget: &dyn Budget,
+    look: &(dyn Fn(Seen) + Sync),
+) -> Found {
+    let objective = start.objective;
     let run = |number: u32| {
         let mut state = start.clone();
         let mut proposals = 0;
@@ -66,9 +78,9 @@ pub fn best(
     };
     let all: Vec<Found> = (0..threads.max(1)).into_par_iter().map(run).collect();
     let proposals = all.iter().map(|one| one.proposals).sum();
-    let best =
-        all.into_iter().min_by(|one, other| (one.broken, &one.values).cmp(&(other.broken, &other.values)));
-    Found { proposals, ..best.unwrap_or_else(|| found(&start, 0)) }
+    let worth = |one: &Found| (one.broken, one.values[objective]);
+    let best = all.into_iter().min_by_key(worth);
+    Found { proposals, ..best.unwrap_or_else(|| found(start, 0)) }
 }
 
 fn found(state: &State<'_>, proposals: u64) -> Found {

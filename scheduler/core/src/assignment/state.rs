@@ -26,6 +26,8 @@ pub struct State<'p> {
     values: Vec<i64>,
     /// The objective that is minimised.
     pub objective: usize,
+    /// What the first objectives may come to at most.
+    limits: Vec<i64>,
     /// What each unit beyond capacity costs, in each dimension; nothing where capacity holds strictly.
     prices: Vec<f64>,
     /// What is beyond capacity costs, of each bin.
@@ -82,6 +84,7 @@ impl<'p> State<'p> {
             bins: Vec::new(),
             values: Vec::new(),
             objective: 0,
+            limits: Vec::new(),
             prices: Vec::new(),
             pressures: Vec::new(),
             log: Vec::new(),
@@ -100,9 +103,26 @@ impl<'p> State<'p> {
         state
     }
 
-    /// Everything to where it is named, with the same objective, and with capacities that hold.
+    /// Everything to where it is named, with the same objective and limits, and with capacities that hold.
     pub fn reset(&mut self, at: &[u32]) {
-        *self = Self { objective: self.objective, ..Self::new(self.problem, at) };
+        let limits = std::mem::take(&mut self.limits);
+        *self = Self { objective: self.objective, limits, ..Self::new(self.problem, at) };
+    }
+
+    /// Limits the next objective that is not limited yet. The search keeps to limits; [`Self::shift`] and the like don't look at
+    /// them.
+    pub fn limit(&mut self, most: i64) {
+        self.limits.push(most);
+    }
+
+    /// What the first objectives may come to at most.
+    pub fn limits(&self) -> &[i64] {
+        &self.limits
+    }
+
+    /// Whether no objective comes to more than it may.
+    pub fn within_limits(&self) -> bool {
+        self.limits.iter().zip(&self.values).all(|(most, value)| value <= most)
     }
 
     /// The problem.

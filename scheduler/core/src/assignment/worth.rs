@@ -126,6 +126,16 @@ impl Worth {
         worth
     }
 
+    /// Each two items that talk to each other, with how many parts they can be on.
+    pub(super) fn flows(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
+        self.traffic.iter().flat_map(|traffic| {
+            (0..traffic.flows.len()).flat_map(move |item| {
+                let others = traffic.flows.of(item).iter().filter(move |(other, _)| item < *other as usize);
+                others.map(move |(other, _)| (item, *other as usize, traffic.table.width))
+            })
+        })
+    }
+
     /// What a bin is worth by what it carries, and what is beyond its capacity costs at these prices. `change` says by how much
     /// more of a dimension is used, and by how much less is left, than `used` and `slack` have.
     #[inline]

@@ -272,6 +272,29 @@ impl<'a> Evaluator<'a> {
         }
     }
 
+    /// What a service adds to a metric on a node that is used anyway, in millionths; zero where it is unknown, which rules exclude.
+    pub fn own(&self, service: usize, node: usize, metric: Metric) -> i64 {
+        let pair = &self.pairs[service][node];
+        match metric {
+            Metric::UserLatency => self.latency(service, node).unwrap_or(0),
+            Metric::CostRate => pair.cost,
+            Metric::Power => pair.power,
+            Metric::CarbonRate => pair.carbon.unwrap_or(0),
+            Metric::CpuUse => 0,
+        }
+    }
+
+    /// What each node adds to a metric by being used, in millionths; empty for latency.
+    pub fn opening(&self, metric: Metric) -> Vec<i64> {
+        let of = |value: fn(&Opening) -> i64| self.openings.iter().map(value).collect();
+        match metric {
+            Metric::UserLatency | Metric::CpuUse => Vec::new(),
+            Metric::CostRate => of(|opening| opening.cost),
+            Metric::Power => of(|opening| opening.power),
+            Metric::CarbonRate => of(|opening| opening.carbon.unwrap_or(0)),
+        }
+    }
+
     /// Whether a node would be empty without this service, all else as it is now.
     fn empty_without(&self, service: usize, node: usize) -> bool {
         let others = self.now.iter().enumerate().any(|(other, at)| other != service && *at == node);

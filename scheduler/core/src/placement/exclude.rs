@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use sterna_policies::policy::{OnMissing, Policy};
 
 use super::evaluate::Evaluator;
-use super::model::Room;
 use super::numbers::on_missing;
+use super::room::Room;
 use crate::continuum::NodeName;
 use crate::observation::Observation;
 use crate::report::Exclusion;

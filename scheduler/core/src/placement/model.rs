@@ -1,5 +1,7 @@
-//! The assignment problem in whole millionths: services that may move, nodes, room, and what is to be minimised in which
-//! order.
+//! What a policy wants of an observation, as an assignment problem: services on nodes.
+//!
+//! Items are the running services, by their numbers, and after them what is on its way to nodes; bins are the nodes. Rules of
+//! the policy that look at one service at a time say which bins its item may go to.
 
 use std::collections::BTreeSet;
 
@@ -8,329 +10,181 @@ use sterna_policies::policy::{Metric, Objective, Policy, PricedTerm, Term, Toler
 use super::evaluate::Evaluator;
 use super::exclude::Rules;
 use super::numbers::narrow;
-use crate::continuum::Service;
+use super::room::{Load, Room};
+use crate::assignment::model::{self, Bin, Dimension, Item, Level, Model};
 
 const MICRO: i128 = 1_000_000;
-/// A hundred percent in millionths of a percent.
-const WHOLE: i128 = 100 * MICRO;
+/// More than any node has, in bytes or millionths of a core: what is larger counts as that much, so that sums stay in 64 bits.
+const LARGEST: i128 = 1 << 50;
+/// Past this, a solver could not tell one name from another beside the weight of a move.
+const NAMED: i64 = 1_000_000;
 
-/// Processor and memory of every node: what may be used and what is used now, migrations under way on both ends.
-///
-/// What may be used is the node's size less the share that must stay free, or what is used already where that is more: a
-/// limit that is broken must only not get worse. Cores in millionths, memory in bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Room {
-    /// What may be used.
-    pub limit: Vec<Load>,
-    /// What is used.
-    pub used: Vec<Load>,
-}
-
-/// Processor in millionths of a core, and memory in bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Load {
-    /// Processor.
-    pub cpu: i128,
-    /// Memory.
-    pub memory: i128,
-}
-
-impl Load {
-    /// What a service asks for.
-    pub fn of(service: &Service) -> Self {
-        Self { cpu: service.cpu.as_micros().into(), memory: service.memory.0.into() }
-    }
-
-    /// Whether both are at most the other's.
-    pub fn within(self, limit: Self) -> bool {
-        self.cpu <= limit.cpu && self.memory <= limit.memory
-    }
-}
-
-impl std::ops::Add for Load {
-    type Output = Self;
-    fn add(self, other: Self) -> Self {
-        Self { cpu: self.cpu + other.cpu, memory: self.memory + other.memory }
-    }
-}
-
-impl std::ops::Sub for Load {
-    type Output = Self;
-    fn sub(self, other: Self) -> Self {
-        Self { cpu: self.cpu - other.cpu, memory: self.memory - other.memory }
-    }
-}
-
-impl Room {
-    /// Of the nodes as they are now.
-    pub fn new(evaluator: &Evaluator<'_>, policy: &Policy) -> Self {
-        let mut used = vec![Load::default(); evaluator.nodes.len()];
-        let hosted = evaluator.now.iter().copied().enumerate().chain(evaluator.arriving.iter().copied());
-        for (service, node) in hosted {
-            used[node] = used[node] + Load::of(evaluator.services[service].1);
+/// The problem of placing the services of `movable`, all others stay. Places in `barred` are out of reach, by service and node.
+pub fn model(
+    evaluator: &Evaluator<'_>,
+    rules: &Rules<'_>,
+    room: &Room,
+    policy: &Policy,
+    movable: &BTreeSet<usize>,
+    barred: &BTreeSet<(usize, usize)>,
+) -> Model {
+    let options = |service: usize| -> Vec<usize> {
+        if !movable.contains(&service) {
+            return vec![evaluator.now[service]];
         }
-        let usable = (WHOLE - i128::from(policy.constraints.min_free.as_micros())).clamp(0, WHOLE);
-        let limit = evaluator
-            .nodes
-            .iter()
-            .zip(&used)
-            .map(|((_, node), used)| Load {
-                cpu: (i128::from(node.cpu.as_micros()) * usable / WHOLE).max(used.cpu),
-                memory: (i128::from(node.memory.0) * usable / WHOLE).max(used.memory),
-            })
-            .collect();
-        Self { limit, used }
-    }
-
-    /// Whether one more service fits, all else as it is now.
-    pub fn fits(&self, node: usize, service: &Service) -> bool {
-        (self.used[node] + Load::of(service)).within(self.limit[node])
-    }
-}
-
-/// A service that may move.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
-    /// Its number.
-    pub service: usize,
-    /// The nodes that it may run on, where it runs now always among them; ascending.
-    pub options: Vec<usize>,
-    /// What it asks for.
-    pub load: Load,
-}
-
-/// What one stage minimises: a sum over items of the value of their node, and over nodes of the value of using them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stage {
-    /// By item and option.
-    pub pair: Vec<Vec<i64>>,
-    /// By node; empty where nodes by themselves are worth nothing.
-    pub opening: Vec<i64>,
-    /// How much worse than the best still counts as equal.
-    pub slack: Slack,
-}
-
-/// How much worse than the best still counts as equal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slack {
-    /// By this much in all.
-    Sum(i128),
-    /// By this share, in millionths of a percent, of the best.
-    Share(i64),
-}
-
-impl Stage {
-    /// Its value for a choice of one option's number per item.
-    pub fn value(&self, model: &Model, choice: &[usize]) -> i128 {
-        let mut sum: i128 =
-            self.pair.iter().zip(choice).map(|(values, option)| i128::from(values[*option])).sum();
-        if !self.opening.is_empty() {
-            let open = model.open(choice);
-            sum += self
-                .opening
-                .iter()
-                .zip(open)
-                .filter(|(_, open)| *open)
-                .map(|(v, _)| i128::from(*v))
-                .sum::<i128>();
-        }
-        sum
-    }
-
-    /// The worst value that counts as equal to `best`.
-    pub fn bound(&self, best: i128) -> i128 {
-        match self.slack {
-            Slack::Sum(sum) => best.saturating_add(sum.max(0)),
-            Slack::Share(share) => {
-                best.saturating_add(best.abs().saturating_mul(i128::from(share.max(0))) / WHOLE)
-            }
-        }
-    }
-
-    /// Whether no choice makes a difference.
-    pub fn is_constant(&self) -> bool {
-        self.opening.iter().all(|value| *value == 0)
-            && self.pair.iter().all(|values| values.windows(2).all(|two| two[0] == two[1]))
-    }
-}
-
-/// The whole problem.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Model {
-    /// The services that may move; each has at least two options.
-    pub items: Vec<Item>,
-    /// What is left for the items, by node.
-    pub free: Vec<Load>,
-    /// Which nodes are used whatever the items do.
-    pub open: Vec<bool>,
-    /// What is minimised, first to last: broken rules, the objective's terms, then moves and names.
-    pub stages: Vec<Stage>,
-    /// Where each item runs now, as the number of its option.
-    pub now: Vec<usize>,
-}
-
-impl Model {
-    /// The problem of placing the services of `movable`; all others stay.
-    pub fn new(
-        evaluator: &Evaluator<'_>,
-        rules: &Rules<'_>,
-        room: &Room,
-        policy: &Policy,
-        movable: &BTreeSet<usize>,
-    ) -> Self {
-        let mut items = Vec::new();
-        for service in movable {
-            let now = evaluator.now[*service];
-            let load = Load::of(evaluator.services[*service].1);
-            let alone_fits = |node: usize| load.within(room.limit[node]);
-            let options: Vec<usize> = (0..evaluator.nodes.len())
-                .filter(|node| {
-                    *node == now || (alone_fits(*node) && rules.exclusions(*service, *node).is_empty())
-                })
-                .collect();
-            if options.len() > 1 {
-                items.push(Item { service: *service, options, load });
-            }
-        }
-        let mut free: Vec<Load> =
-            room.limit.iter().zip(&room.used).map(|(limit, used)| *limit - *used).collect();
-        for item in &items {
-            let node = evaluator.now[item.service];
-            free[node] = free[node] + item.load;
-        }
-        let mut open = vec![false; evaluator.nodes.len()];
-        for (service, node) in evaluator.now.iter().enumerate() {
-            open[*node] |= !items.iter().any(|item| item.service == service);
-        }
-        for (_, node) in &evaluator.arriving {
-            open[*node] = true;
-        }
-        let now = items
-            .iter()
-            .map(|item| {
-                item.options.iter().position(|node| *node == evaluator.now[item.service]).unwrap_or(0)
-            })
-            .collect();
-        let mut model = Self { items, free, open, stages: Vec::new(), now };
-        model.stages.push(model.stage(|service, node| rules.broken(service, node)));
-        match &policy.objective {
-            Objective::Lexicographic { terms } => {
-                for term in terms {
-                    let stage = model.term(evaluator, term);
-                    model.stages.push(stage);
-                }
-            }
-            Objective::Priced { terms } => {
-                let stage = model.priced(evaluator, terms);
-                model.stages.push(stage);
-            }
-        }
-        let last = model.fewest_moves();
-        model.stages.push(last);
-        model
-    }
-
-    fn stage(&self, value: impl Fn(usize, usize) -> i64) -> Stage {
-        let of = |item: &Item| item.options.iter().map(|node| value(item.service, *node)).collect();
-        Stage { pair: self.items.iter().map(of).collect(), opening: Vec::new(), slack: Slack::Sum(0) }
-    }
-
-    fn term(&self, evaluator: &Evaluator<'_>, term: &Term) -> Stage {
-        let slack = match term.tolerance {
-            Tolerance::Absolute(level) => {
-                Slack::Sum(i128::from(level.as_micros()) * i128::try_from(self.items.len()).unwrap_or(0))
-            }
-            Tolerance::Relative(share) => Slack::Share(share.as_micros()),
+        let alone_fits = |node: usize| Load::of(evaluator.services[service].1).within(room.limit[node]);
+        let may = |node: &usize| {
+            *node == evaluator.now[service]
+                || (alone_fits(*node)
+                    && !barred.contains(&(service, *node))
+                    && rules.exclusions(service, *node).is_empty())
         };
-        let mut stage = match term.satisfied_at {
+        (0..evaluator.nodes.len()).filter(may).collect()
+    };
+    let options: Vec<Vec<usize>> = (0..evaluator.services.len()).map(options).collect();
+    let posed = Posed { evaluator, options };
+    let dimension = |name: &str| Dimension { name: name.to_owned(), transient: false };
+    let mut objectives = vec![posed.objective("broken rules", posed.pair(|s, node| rules.broken(s, node)))];
+    match &policy.objective {
+        Objective::Lexicographic { terms } => objectives.extend(terms.iter().map(|term| posed.term(term))),
+        Objective::Priced { terms } => objectives.push(posed.priced(terms)),
+    }
+    objectives.push(posed.fewest_moves());
+    let bin = |((name, _), limit): (&(&crate::continuum::NodeName, _), &Load)| Bin {
+        name: name.to_string(),
+        capacity: amounts(*limit),
+    };
+    Model {
+        dimensions: vec![dimension("processor"), dimension("memory")],
+        bins: evaluator.nodes.iter().zip(&room.limit).map(bin).collect(),
+        items: posed.items(),
+        objectives,
+        ..Model::default()
+    }
+}
+
+fn amounts(load: Load) -> Vec<i64> {
+    [load.cpu, load.memory].map(|amount| narrow(amount.clamp(0, LARGEST))).to_vec()
+}
+
+/// The services and where each may be.
+struct Posed<'a> {
+    evaluator: &'a Evaluator<'a>,
+    /// Where it runs now always among them; ascending.
+    options: Vec<Vec<usize>>,
+}
+
+impl Posed<'_> {
+    fn items(&self) -> Vec<Item> {
+        let evaluator = self.evaluator;
+        let item = |service: usize, now: usize, bins: &[usize]| Item {
+            name: evaluator.services[service].0.to_string(),
+            uses: amounts(Load::of(evaluator.services[service].1)),
+            now: now as u32,
+            bins: Some(bins.iter().map(|bin| *bin as u32).collect()),
+        };
+        let running = evaluator.now.iter().zip(&self.options).enumerate();
+        let running = running.map(|(service, (now, options))| item(service, *now, options));
+        running.chain(evaluator.arriving.iter().map(|(service, to)| item(*service, *to, &[]))).collect()
+    }
+
+    /// Whether a service has a choice.
+    fn free(&self, service: usize) -> bool {
+        self.options[service].len() > 1
+    }
+
+    /// What services that have a choice are worth, by node; all others are worth nothing.
+    fn pair(&self, value: impl Fn(usize, usize) -> i64) -> model::Term {
+        let nodes = self.evaluator.nodes.len();
+        let mut table = vec![vec![0; nodes]];
+        let mut row = vec![0; self.options.len() + self.evaluator.arriving.len()];
+        for (service, options) in self.options.iter().enumerate().filter(|(service, _)| self.free(*service)) {
+            row[service] = table.len() as u32;
+            let mut values = vec![0; nodes];
+            for node in options {
+                values[*node] = value(service, *node);
+            }
+            table.push(values);
+        }
+        model::Term::Pair { level: Level::Bin, row, table }
+    }
+
+    fn objective(&self, name: &str, pair: model::Term) -> model::Objective {
+        model::Objective { name: name.to_owned(), terms: vec![pair], ..model::Objective::default() }
+    }
+
+    fn term(&self, term: &Term) -> model::Objective {
+        let evaluator = self.evaluator;
+        let name = term.metric.name();
+        let mut objective = match term.satisfied_at {
             // The service's own value counts, and with it the node's where it would be alone.
-            Some(level) => self.stage(|service, node| {
-                evaluator.value(service, node, term.metric).unwrap_or(0).max(level.as_micros())
-            }),
+            Some(level) => self.objective(
+                name,
+                self.pair(|service, node| {
+                    evaluator.value(service, node, term.metric).unwrap_or(0).max(level.as_micros())
+                }),
+            ),
             None => {
-                let opening = opening(evaluator, term.metric);
-                Stage { opening, ..self.stage(|service, node| own(evaluator, service, node, term.metric)) }
+                let own = self.pair(|service, node| evaluator.own(service, node, term.metric));
+                let mut objective = self.objective(name, own);
+                objective.terms.extend(opening(evaluator.opening(term.metric)));
+                objective
             }
         };
-        stage.slack = slack;
-        stage
-    }
-
-    fn priced(&self, evaluator: &Evaluator<'_>, terms: &[PricedTerm]) -> Stage {
-        let money =
-            |value: i64, term: &PricedTerm| i128::from(value) * i128::from(term.price.as_micros()) / MICRO;
-        let sum = |value: &dyn Fn(Metric) -> i64| {
-            narrow(terms.iter().map(|term| money(value(term.metric), term)).sum::<i128>())
+        objective.tolerance = match term.tolerance {
+            Tolerance::Absolute(level) => {
+                let free = (0..self.options.len()).filter(|service| self.free(*service)).count();
+                model::Tolerance::Sum(narrow(i128::from(level.as_micros()) * free as i128))
+            }
+            Tolerance::Relative(share) => model::Tolerance::Share(share.as_micros()),
         };
-        let opening = (0..evaluator.nodes.len())
-            .map(|node| sum(&|metric| opening(evaluator, metric).get(node).copied().unwrap_or(0)))
-            .collect();
-        Stage { opening, ..self.stage(|service, node| sum(&|metric| own(evaluator, service, node, metric))) }
+        objective
     }
 
-    /// Fewest moves first, then the nodes that come first by name: one stage, because a move outweighs all names together.
-    fn fewest_moves(&self) -> Stage {
-        let rank = |item: usize, option: usize| (item as i64 + 1).saturating_mul(option as i64);
-        let names: i64 = self
-            .items
+    fn priced(&self, terms: &[PricedTerm]) -> model::Objective {
+        let evaluator = self.evaluator;
+        let sum = |value: &dyn Fn(usize, Metric) -> i64| {
+            let money = |(at, term): (usize, &PricedTerm)| {
+                i128::from(value(at, term.metric)) * i128::from(term.price.as_micros()) / MICRO
+            };
+            narrow(terms.iter().enumerate().map(money).sum::<i128>())
+        };
+        let openings: Vec<Vec<i64>> = terms.iter().map(|term| evaluator.opening(term.metric)).collect();
+        let open = (0..evaluator.nodes.len())
+            .map(|node| sum(&|at, _| openings[at].get(node).copied().unwrap_or(0)))
+            .collect();
+        let own = self.pair(|service, node| sum(&|_, metric| evaluator.own(service, node, metric)));
+        let mut objective = self.objective("money", own);
+        objective.terms.extend(opening(open));
+        objective
+    }
+
+    /// Fewest moves first, then the nodes that come first by name: one objective, because a move outweighs all names together.
+    fn fewest_moves(&self) -> model::Objective {
+        let free: Vec<usize> = (0..self.options.len()).filter(|service| self.free(*service)).collect();
+        let rank = |at: usize, option: usize| (at as i64 + 1).saturating_mul(option as i64);
+        let names = free
             .iter()
             .enumerate()
-            .map(|(number, item)| rank(number, item.options.len() - 1))
+            .map(|(at, service)| rank(at, self.options[*service].len() - 1))
             .fold(1, i64::saturating_add);
-        // Past this, a solver could not tell one name from another beside the weight of a move.
-        let named = names < 1_000_000;
-        let value = |number: usize, option: usize| {
-            let moves = i64::from(option != self.now[number]);
-            if named { moves * names + rank(number, option) } else { moves }
-        };
-        let pair = self
-            .items
-            .iter()
-            .enumerate()
-            .map(|(number, item)| (0..item.options.len()).map(|option| value(number, option)).collect())
-            .collect();
-        Stage { pair, opening: Vec::new(), slack: Slack::Sum(0) }
-    }
-
-    /// Which nodes are used under a choice.
-    pub fn open(&self, choice: &[usize]) -> Vec<bool> {
-        let mut open = self.open.clone();
-        for (item, option) in self.items.iter().zip(choice) {
-            open[item.options[*option]] = true;
+        let named = names < NAMED;
+        let cost = if named { names } else { 1 };
+        let mut moves = vec![0; self.options.len() + self.evaluator.arriving.len()];
+        for service in &free {
+            moves[*service] = cost;
         }
-        open
-    }
-
-    /// Whether a choice keeps within every node's room.
-    pub fn fits(&self, choice: &[usize]) -> bool {
-        let mut load = vec![Load::default(); self.free.len()];
-        for (item, option) in self.items.iter().zip(choice) {
-            let node = item.options[*option];
-            load[node] = load[node] + item.load;
+        let mut terms = vec![model::Term::ItemMove { cost: moves }];
+        if named {
+            terms.push(self.pair(|service, node| {
+                let at = free.binary_search(&service).unwrap_or(0);
+                rank(at, self.options[service].binary_search(&node).unwrap_or(0))
+            }));
         }
-        load.iter().zip(&self.free).all(|(load, free)| load.within(*free))
+        model::Objective { name: "moves".to_owned(), terms, ..model::Objective::default() }
     }
 }
 
-/// What a service adds to a metric on a node that is used anyway; zero where it is unknown, which [`Rules`] exclude.
-pub fn own(evaluator: &Evaluator<'_>, service: usize, node: usize, metric: Metric) -> i64 {
-    let pair = &evaluator.pairs[service][node];
-    match metric {
-        Metric::UserLatency => evaluator.latency(service, node).unwrap_or(0),
-        Metric::CostRate => pair.cost,
-        Metric::Power => pair.power,
-        Metric::CarbonRate => pair.carbon.unwrap_or(0),
-        Metric::CpuUse => 0,
-    }
-}
-
-/// What each node adds to a metric by being used; empty for latency.
-pub fn opening(evaluator: &Evaluator<'_>, metric: Metric) -> Vec<i64> {
-    let of = |value: fn(&super::evaluate::Opening) -> i64| evaluator.openings.iter().map(value).collect();
-    match metric {
-        Metric::UserLatency | Metric::CpuUse => Vec::new(),
-        Metric::CostRate => of(|opening| opening.cost),
-        Metric::Power => of(|opening| opening.power),
-        Metric::CarbonRate => of(|opening| opening.carbon.unwrap_or(0)),
-    }
+fn opening(cost: Vec<i64>) -> Option<model::Term> {
+    cost.iter().any(|cost| *cost != 0).then_some(model::Term::Open { cost })
 }

@@ -54,7 +54,7 @@ fn pair(items: u32, terms: Vec<Term>) -> Model {
         dimensions: vec![Dimension { name: "cpu".to_owned(), transient: false }],
         bins: (0..2).map(bin).collect(),
         items: (0..items).map(item).collect(),
-        objectives: vec![Objective { name: "cost".to_owned(), terms }],
+        objectives: vec![Objective { name: "cost".to_owned(), terms, ..Objective::default() }],
         ..Model::default()
     }
 }

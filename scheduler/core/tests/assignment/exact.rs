@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use sterna_core::assignment::exact::{Answer, Effort, Engine, Part, SolveError, Staged, solve, stages};
-use sterna_core::assignment::model::{Bin, Group, Item, Level, Model, Objective, Rule, Term};
+use sterna_core::assignment::exact::{Answer, Effort, Engine, Part, SolveError, solve};
+use sterna_core::assignment::model::{Item, Model};
 use sterna_core::assignment::problem::Problem;
 use sterna_core::assignment::state::State;
 use sterna_core::checker::assignment::{Judgement, judge};
@@ -27,7 +27,7 @@ pub fn every(options: &[Vec<u32>]) -> Vec<Vec<u32>> {
 }
 
 /// The bins that each item may be on: where it stands, and if it is free, those of its own list and where it is now.
-fn options(model: &Model, at: &[u32], free: impl Fn(u32) -> bool, bins: &[u32]) -> Vec<Vec<u32>> {
+pub fn options(model: &Model, at: &[u32], free: impl Fn(u32) -> bool, bins: &[u32]) -> Vec<Vec<u32>> {
     let of = |(number, item): (usize, &Item)| {
         let may = |bin: &u32| {
             *bin == at[number]
@@ -41,7 +41,7 @@ fn options(model: &Model, at: &[u32], free: impl Fn(u32) -> bool, bins: &[u32]) 
 }
 
 /// What is no worse than an assignment, of those that are possible.
-fn judged(model: &Model, at: &[u32], options: &[Vec<u32>]) -> Vec<Judgement> {
+pub fn judged(model: &Model, at: &[u32], options: &[Vec<u32>]) -> Vec<Judgement> {
     let before = judge(model, at);
     let all = every(options).into_iter().map(|at| judge(model, &at));
     all.filter(|after| no_worse(model, &before, after)).collect()
@@ -123,24 +123,6 @@ proptest! {
         right(&model, &state, &all, &solve(&model, &state, part, effort(Engine::built_in())).unwrap())?;
     }
 
-    /// One objective after the other.
-    #[test]
-    fn objectives_are_minimised_in_their_order(model in models::small(), steps in any_steps()) {
-        let problem = Problem::new(&model).unwrap();
-        let state = changed(&problem, &steps);
-        let bins: Vec<u32> = (0..model.bins.len() as u32).collect();
-        let all = judged(&model, state.at(), &options(&model, state.at(), |_| true, &bins));
-        let best = all.iter().map(|judgement| &judgement.values).min().unwrap();
-        let Staged { at, values, bounds, proved } =
-            stages(&model, &state, Part::Whole, effort(Engine::built_in())).unwrap();
-        let after = judge(&model, &at);
-        prop_assert!(no_worse(&model, &judge(&model, state.at()), &after));
-        prop_assert_eq!(&after.values, best);
-        prop_assert_eq!(&wide(&values), best);
-        prop_assert_eq!(&bounds.into_iter().flatten().collect::<Vec<i128>>(), best);
-        prop_assert!(proved.into_iter().all(|proved| proved));
-    }
-
     /// Time that runs out costs the proof, not the truth.
     #[test]
     fn without_time_nothing_false_is_said(model in models::model(), steps in any_steps()) {
@@ -154,27 +136,4 @@ proptest! {
         prop_assert!(answer.better.is_none_or(|better| better.values[0] >= least));
         prop_assert!(answer.bound.is_none_or(|bound| bound <= i128::from(least)));
     }
-}
-
-/// What an objective mends on its way may be broken again by the next, as long as it is no worse than it was.
-#[test]
-fn what_holds_by_the_way_binds_nobody() {
-    let bin = |name: &str| Bin { name: name.to_owned(), capacity: Vec::new() };
-    let item = |name: &str| Item { name: name.to_owned(), uses: Vec::new(), now: 0, bins: None };
-    let better_there = |row: Vec<u32>| Objective {
-        name: String::new(),
-        terms: vec![Term::Pair { level: Level::Bin, row, table: vec![vec![0, 0], vec![1, 0]] }],
-    };
-    let model = Model {
-        bins: vec![bin("here"), bin("there")],
-        items: vec![item("one"), item("other")],
-        groups: vec![Group { name: "both".to_owned(), items: vec![0, 1] }],
-        rules: vec![Rule::Conflict { group: 0, level: Level::Bin, most: 1 }],
-        objectives: vec![better_there(vec![1, 0]), better_there(vec![0, 1])],
-        ..Model::default()
-    };
-    let problem = Problem::new(&model).unwrap();
-    let state = State::new(&problem, &problem.now);
-    let staged = stages(&model, &state, Part::Whole, effort(Engine::built_in())).unwrap();
-    assert_eq!((staged.at, staged.values), (vec![1, 1], vec![0, 0]));
 }

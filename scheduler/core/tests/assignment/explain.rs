@@ -280,6 +280,7 @@ fn example() -> Model {
                         ],
                     },
                 ],
+                ..Objective::default()
             },
             Objective {
                 name: owned("moves"),
@@ -287,6 +288,7 @@ fn example() -> Model {
                     Term::ItemMove { cost: vec![1, 1, 2, 8] },
                     Term::Headroom { dimension: 0, level: vec![3, 3, 12, 12], weight: 1 },
                 ],
+                ..Objective::default()
             },
         ],
         most_moved: Some(2),

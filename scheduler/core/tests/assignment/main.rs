@@ -17,6 +17,7 @@ mod explain;
 mod models;
 mod order;
 mod repair;
+mod stages;
 
 /// What the judge says, as the state says it.
 fn wide(values: &[i64]) -> Vec<i128> {

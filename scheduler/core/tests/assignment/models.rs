@@ -91,7 +91,7 @@ fn sized(bins: Range<usize>, items: Range<usize>) -> impl Strategy<Value = Model
                 };
                 model.objectives = named(objectives, |name, terms: Vec<Made>| {
                     let terms = terms.into_iter().map(|made| made.term(&model)).collect();
-                    Objective { name, terms }
+                    Objective { name, terms, ..Objective::default() }
                 });
                 model
             })

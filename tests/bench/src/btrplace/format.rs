@@ -209,7 +209,7 @@ pub fn workload(text: &str) -> anyhow::Result<Workload> {
         })
         .collect();
     let moves = Term::ItemMove { cost: vec![1; items.len()] };
-    let objective = Objective { name: "moves".to_owned(), terms: vec![moves] };
+    let objective = Objective { name: "moves".to_owned(), terms: vec![moves], ..Objective::default() };
     let model = Model {
         dimensions,
         scopes,

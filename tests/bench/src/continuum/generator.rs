@@ -70,6 +70,7 @@ pub fn model(items: usize, bins: usize, seed: u64) -> Model {
                 weight: BEYOND,
             },
         ],
+        ..Objective::default()
     }];
     model
 }

@@ -125,7 +125,7 @@ fn read_model(text: &str) -> anyhow::Result<Model> {
         items,
         groups,
         rules,
-        objectives: vec![Objective { name: "cost".to_owned(), terms }],
+        objectives: vec![Objective { name: "cost".to_owned(), terms, ..Objective::default() }],
         most_moved: None,
     })
 }

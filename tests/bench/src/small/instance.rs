@@ -58,7 +58,7 @@ pub fn instance(seed: u64) -> Model {
     let kinds = 10;
     let first = random.usize(..kinds);
     let terms = (0..random.usize(1..=6)).map(|at| term(&model, (first + at * 3) % kinds, random)).collect();
-    model.objectives = vec![Objective { name: "cost".to_owned(), terms }];
+    model.objectives = vec![Objective { name: "cost".to_owned(), terms, ..Objective::default() }];
     model
 }
 

@@ -156,7 +156,7 @@ impl Active {
             items: model.items.iter().enumerate().map(item).collect(),
             groups: model.groups.clone(),
             rules: sorted(true).map(|(rule, _)| rule.clone()).collect(),
-            objectives: vec![Objective { name: String::new(), terms }],
+            objectives: vec![Objective { terms, ..Objective::default() }],
             most_moved: model.most_moved.filter(|_| self.most_moved),
         }
     }

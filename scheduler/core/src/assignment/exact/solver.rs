@@ -4,12 +4,14 @@
 //! tolerate. [`TOLERANCE`] is what is assumed of them.
 
 use good_lp::solvers::WithTimeLimit as _;
+use good_lp::variable::UnsolvedProblem;
 use good_lp::{
-    Expression, ProblemVariables, ResolutionError, Solution as _, SolverModel as _, Variable, variable,
+    Constraint, Expression, ProblemVariables, ResolutionError, Solution as _, SolverModel as _, Variable,
+    variable,
 };
 
-use super::program::{Program, Sum, shared};
-use crate::placement::exact::{Engine, MICROLP_COLUMNS, SolveError};
+use super::engine::{Engine, MICROLP_COLUMNS, SolveError};
+use super::program::{Program, Row, Sum, shared};
 
 /// Factors are scaled to about this size: large beside the solvers' tolerance of a millionth.
 const SCALE: f64 = 1e4;
@@ -104,35 +106,49 @@ pub(in crate::assignment) fn solve(
     }
 }
 
+/// A program as good_lp has it: what is minimised, its columns and its rows.
+fn described(program: &Program, aim: &Aim) -> (UnsolvedProblem, Vec<Variable>, Vec<Constraint>) {
+    let mut variables = ProblemVariables::new();
+    let columns: Vec<Variable> = program
+        .columns
+        .iter()
+        .map(|it| {
+            let column = variable().min(it.low as f64).max(it.high as f64).initial(it.start as f64);
+            variables.add(if it.whole { column.integer() } else { column })
+        })
+        .collect();
+    let sum = |factors: &mut dyn Iterator<Item = (usize, f64)>| {
+        factors.fold(Expression::default(), |mut sum, (column, factor)| {
+            sum.add_mul(factor, columns[column]);
+            sum
+        })
+    };
+    let row = |row: &Row| {
+        let scale = scale(row.factors.iter().map(|(_, factor)| *factor));
+        let factors = sum(&mut row.factors.iter().map(|(column, factor)| (*column, *factor as f64 * scale)));
+        let most = row.most as f64 * scale;
+        if row.least.is_some() { factors.eq(most) } else { factors.leq(most) }
+    };
+    let rows = program.rows.iter().map(row).collect();
+    let objective = sum(&mut aim.factors.iter().copied());
+    (variables.minimise(objective), columns, rows)
+}
+
 #[cfg(feature = "highs")]
 fn by_highs(program: &Program, aim: &Aim, effort: Effort) -> Result<Said, SolveError> {
-    use highs::{HighsModelStatus, HighsSolutionStatus, RowProblem, Sense};
+    use highs::{HighsModelStatus, HighsSolutionStatus};
 
     let failed = |message: &dyn std::fmt::Debug| SolveError::Engine {
         engine: "highs",
         message: format!("{message:?}"),
     };
-    let mut problem = RowProblem::new();
-    let mut costs = vec![0.0; program.columns.len()];
-    for (column, cost) in &aim.factors {
-        costs[*column] = *cost;
+    let (problem, _, rows) = described(program, aim);
+    let mut described = problem.using(good_lp::solvers::highs::highs);
+    for row in rows {
+        described.add_constraint(row);
     }
-    let columns: Vec<_> = program
-        .columns
-        .iter()
-        .zip(costs)
-        .map(|(it, cost)| problem.add_column_with_integrality(cost, it.low as f64..=it.high as f64, it.whole))
-        .collect();
-    for row in &program.rows {
-        let scale = scale(row.factors.iter().map(|(_, factor)| *factor));
-        let factors = row.factors.iter().map(|(column, factor)| (columns[*column], *factor as f64 * scale));
-        let most = row.most as f64 * scale;
-        match row.least {
-            Some(least) => problem.add_row(least as f64 * scale..=most, factors),
-            None => problem.add_row(..=most, factors),
-        };
-    }
-    let mut model = problem.try_optimise(Sense::Minimise).map_err(|status| failed(&status))?;
+    // What no answer can be below is what good_lp does not ask for, so from here on HiGHS is asked itself.
+    let mut model = described.try_into_inner().map_err(|error| failed(&error))?;
     let set = [
         model.try_set_option("threads", 1),
         model.try_set_option("parallel", "off"),
@@ -174,30 +190,11 @@ fn by_microlp(program: &Program, aim: &Aim, effort: Effort) -> Result<Said, Solv
     if count > MICROLP_COLUMNS {
         return Err(SolveError::TooLarge { columns: count });
     }
-    let mut variables = ProblemVariables::new();
-    let columns: Vec<Variable> = program
-        .columns
-        .iter()
-        .map(|it| {
-            let column = variable().min(it.low as f64).max(it.high as f64).initial(it.start as f64);
-            variables.add(if it.whole { column.integer() } else { column })
-        })
-        .collect();
-    let sum = |factors: &mut dyn Iterator<Item = (usize, f64)>| {
-        factors.fold(Expression::default(), |mut sum, (column, factor)| {
-            sum.add_mul(factor, columns[column]);
-            sum
-        })
-    };
-    let mut solver = variables
-        .minimise(sum(&mut aim.factors.iter().copied()))
-        .using(good_lp::solvers::microlp::microlp)
-        .with_time_limit(effort.seconds.max(0.0));
-    for row in &program.rows {
-        let scale = scale(row.factors.iter().map(|(_, factor)| *factor));
-        let factors = sum(&mut row.factors.iter().map(|(column, factor)| (*column, *factor as f64 * scale)));
-        let most = row.most as f64 * scale;
-        solver.add_constraint(if row.least.is_some() { factors.eq(most) } else { factors.leq(most) });
+    let (problem, columns, rows) = described(program, aim);
+    let mut solver =
+        problem.using(good_lp::solvers::microlp::microlp).with_time_limit(effort.seconds.max(0.0));
+    for row in rows {
+        solver.add_constraint(row);
     }
     let solution = match solver.solve() {
         Ok(solution) => solution,

@@ -110,7 +110,8 @@ pub fn anneal(
             best.see(state);
         }
     }
-    if prices.is_some() || (best.broken, best.value) < (state.broken(), state.value()) {
+    let worse = !state.within_limits() || (best.broken, best.value) < (state.broken(), state.value());
+    if prices.is_some() || worse {
         state.reset(&best.at);
     }
 }
@@ -129,7 +130,7 @@ impl Best {
 
     fn see(&mut self, state: &State<'_>) {
         // Counting what is broken takes long, and where nothing is, only what is worth less can be better.
-        let may = state.value() < self.value || self.broken > 0;
+        let may = state.within_limits() && (state.value() < self.value || self.broken > 0);
         if may && (state.broken(), state.value()) < (self.broken, self.value) {
             *self = Self::of(state);
         }

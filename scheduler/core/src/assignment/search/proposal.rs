@@ -5,7 +5,7 @@ use fastrand::Rng;
 
 use super::choice::Choice;
 use super::holding::Holding;
-use crate::assignment::state::State;
+use crate::assignment::state::{Change, State};
 
 /// Places that are tried for one item, and partners.
 const TARGETS: u64 = 4;
@@ -73,8 +73,7 @@ impl Proposer {
         for tried in 1..=TARGETS {
             let to = self.target(state, item);
             let most = self.most() - self.holds(state, item, to);
-            if state.enter(&leave, to, most).is_some() {
-                state.go(item, to);
+            if state.enter(&leave, to, most).is_some() && take(state, &[(item, to)]) {
                 return tried;
             }
         }
@@ -86,9 +85,7 @@ impl Proposer {
             let other = self.choice.partner(item, &mut self.random);
             let (here, there) = (state.at()[item], state.at()[other]);
             let most = self.most() - self.holds(state, item, there) - self.holds(state, other, here);
-            if state.swap(item, other, most).is_some() {
-                state.go(item, there);
-                state.go(other, here);
+            if state.swap(item, other, most).is_some() && take(state, &[(item, there), (other, here)]) {
                 return tried;
             }
         }
@@ -102,9 +99,7 @@ impl Proposer {
             let (there, now) = (state.at()[other], state.problem().now[other]);
             let to = if there == now || self.random.bool() { self.target(state, other) } else { now };
             let most = self.most() - self.holds(state, item, there) - self.holds(state, other, to);
-            if state.chain(item, other, to, most).is_some() {
-                state.go(other, to);
-                state.go(item, there);
+            if state.chain(item, other, to, most).is_some() && take(state, &[(other, to), (item, there)]) {
                 return tried;
             }
         }
@@ -127,4 +122,20 @@ impl Proposer {
         worse.sort_unstable();
         worse
     }
+}
+
+/// Makes changes that are allowed, unless an objective that is limited would come to too much; whether they were made.
+#[inline]
+fn take<const N: usize>(state: &mut State<'_>, changes: &[Change; N]) -> bool {
+    let back = changes.map(|(item, _)| (item, state.at()[item]));
+    for (item, to) in changes {
+        state.go(*item, *to);
+    }
+    let within = state.within_limits();
+    if !within {
+        for (item, to) in back.into_iter().rev() {
+            state.go(item, to);
+        }
+    }
+    within
 }
