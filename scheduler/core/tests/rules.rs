@@ -14,18 +14,6 @@ use sterna_core::report::{Exclusion, Hold, Verdict};
 use sterna_policies::policy::*;
 use sterna_policies::quantity::*;
 
-fn held(decision: &sterna_core::report::Decision) -> Vec<Hold> {
-    assert_eq!(moves(decision), Vec::<String>::new());
-    match &decision.report.verdict {
-        Verdict::Held { by } => by.clone(),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn best(decision: &sterna_core::report::Decision, service: &str) -> String {
-    report(decision, service).best.as_ref().unwrap().to_string()
-}
-
 // ---- the objective ----
 
 #[test]
@@ -569,95 +557,7 @@ fn any_migration_is_followed_by_a_cooldown() {
     }
 }
 
-// ---- order ----
-
-/// Redis and three others on a1, all of them better off on b1.
-fn crowd() -> Observation {
-    let mut seen = observation();
-    for name in ["one", "two", "three"] {
-        seen.continuum.services.insert(name.into(), service("1", "1GiB"));
-        seen.placement.insert(name.into(), "a1".into());
-        seen.continuum.users.get_mut(&"town".into()).unwrap().rates.insert(name.into(), q("1/s"));
-    }
-    seen
-}
-
-#[test]
-fn no_more_moves_at_one_time_than_the_budget_allows() {
-    let mut wanted = policy();
-    wanted.budget.concurrent = 3;
-    let waves = |decision: &sterna_core::report::Decision| -> Vec<u32> {
-        decision.plan.moves.iter().map(|one| one.wave).collect()
-    };
-    assert_eq!(waves(&decide(&crowd(), &wanted)), [0, 0, 0, 1]);
-    let mut seen = crowd();
-    seen.under_way = vec![UnderWay { service: "one".into(), from: "a1".into(), to: "b1".into() }];
-    assert_eq!(waves(&decide(&seen, &wanted)), [0, 0, 1]);
-    wanted.budget.concurrent = 1;
-    let decision = decide(&seen, &wanted);
-    assert_eq!(moves(&decision), Vec::<String>::new());
-    assert_eq!(held_by(&decision, "redis"), [Hold::Concurrent { limit: 1 }]);
-    assert_eq!(held_by(&decision, "one"), [Hold::UnderWay]);
-}
-
-#[test]
-fn a_move_waits_until_there_is_room() {
-    let mut seen = crowd();
-    // b1 is full of what belongs on c1; the town wants a1's services on b1.
-    for name in ["u", "v", "w", "x"] {
-        seen.continuum.services.insert(name.into(), service("1", "1GiB"));
-        seen.placement.insert(name.into(), "b1".into());
-    }
-    seen.continuum.users.insert(
-        "far".into(),
-        Users {
-            rates: ["u", "v", "w", "x"].into_iter().map(|name| (name.into(), q("1/s"))).collect(),
-            latency: BTreeMap::new(),
-        },
-    );
-    seen.latency.insert(
-        "far".into(),
-        BTreeMap::from([
-            ("edge-a".into(), ms(60.0)),
-            ("edge-b".into(), ms(60.0)),
-            ("cloud".into(), ms(10.0)),
-        ]),
-    );
-    let mut wanted = policy();
-    wanted.budget.concurrent = 4;
-    let decision = decide(&seen, &wanted);
-    let of_wave =
-        |wave| decision.plan.moves.iter().filter(|one| one.wave == wave).map(|one| one.to.as_str()).collect();
-    let (first, second): (Vec<&str>, Vec<&str>) = (of_wave(0), of_wave(1));
-    assert_eq!(first, ["c1"; 4]);
-    assert_eq!(second, ["b1"; 4]);
-}
-
-#[test]
-fn two_that_wait_for_each_other_are_left() {
-    let mut seen = observation();
-    seen.continuum.services.get_mut(&"redis".into()).unwrap().cpu = q("4");
-    seen.continuum.services.insert("web".into(), service("4", "1GiB"));
-    seen.placement.insert("web".into(), "b1".into());
-    seen.continuum.users.insert(
-        "far".into(),
-        Users { rates: BTreeMap::from([("web".into(), q("1/s"))]), latency: BTreeMap::new() },
-    );
-    seen.latency.insert(
-        "far".into(),
-        BTreeMap::from([
-            ("edge-a".into(), ms(10.0)),
-            ("edge-b".into(), ms(60.0)),
-            ("cloud".into(), ms(90.0)),
-        ]),
-    );
-    let mut wanted = policy();
-    wanted.select.exclude_sites = vec!["cloud".into()];
-    let decision = decide(&seen, &wanted);
-    assert_eq!(held(&decision), [Hold::NoRoom]);
-    assert_eq!(best(&decision, "redis"), "b1");
-    assert_eq!(best(&decision, "web"), "a1");
-}
+// ---- what a plan says ----
 
 #[test]
 fn a_move_is_predicted_from_memory_and_link() {
