@@ -74,6 +74,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         if initial.holds() { "" } else { ", and break rules" },
     ));
     let improved = args.effort.improve(&model, start, USUAL)?;
+    // First of all, because the bound takes time that the challenge does not give.
+    if let Some(path) = &args.assignment {
+        let text: Vec<String> = improved.at.iter().map(ToString::to_string).collect();
+        std::fs::write(path, text.join(" ") + "\n")
+            .with_context(|| format!("can't write {}", path.display()))?;
+    }
     let judgement = improved.judgement;
     let run = Run {
         model: args.model.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
@@ -92,11 +98,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         curve: improved.curve.points,
     };
     print(&run, start.elapsed());
-    if let Some(path) = &args.assignment {
-        let text: Vec<String> = improved.at.iter().map(ToString::to_string).collect();
-        std::fs::write(path, text.join(" ") + "\n")
-            .with_context(|| format!("can't write {}", path.display()))?;
-    }
     crate::results::write(args.out.as_deref(), &run)
 }
 

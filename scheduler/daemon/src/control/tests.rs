@@ -270,7 +270,7 @@ fn wanting(moves: Vec<Move>) -> Engine {
 
 fn shop_to(node: &str, wave: u32) -> Move {
     let (service, from, to) = ("shop".into(), "a1".into(), node.into());
-    Move { service, from, to, method: Default::default(), wave, predicted: Default::default() }
+    Move { service, from, to, method: Default::default(), wave, parks: false, predicted: Default::default() }
 }
 
 #[tokio::test(start_paused = true)]

@@ -27,7 +27,7 @@ fn planned(service: &str) -> Move {
         bytes: Bytes::from_mib(64),
     };
     let (from, to) = ("a1".into(), "b1".into());
-    Move { service: service.into(), from, to, method: Default::default(), wave: 0, predicted }
+    Move { service: service.into(), from, to, method: Default::default(), wave: 0, parks: false, predicted }
 }
 
 fn recorded(second: i64) -> Recorded {
