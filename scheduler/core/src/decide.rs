@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use sterna_policies::policy::{Mode, OnMissing, Policy};
+use sterna_policies::quantity::Millis;
 
 use crate::assignment::exact::{Effort, Engine, MICROLP_COLUMNS};
 use crate::assignment::model::Model;
@@ -37,6 +38,8 @@ const LARGEST: usize = 20_000;
 const SMALL: usize = 2_000;
 /// Searches side by side, and proposals of each for each objective: a second or two.
 const SEARCH: (u32, u64) = (2, 4_000_000);
+/// Numbers that are looked at to bound each objective: less than a second.
+const BOUNDING: u64 = 1 << 28;
 /// So many places without a way to them are given up one by one.
 const BARRED: usize = 16;
 
@@ -168,8 +171,7 @@ impl Round<'_> {
             Err(hold) => return Outcome::Held(hold),
         };
         let evaluator = self.evaluator;
-        let concurrent = usize::try_from(self.policy.budget.concurrent).unwrap_or(usize::MAX);
-        let width = concurrent.saturating_sub(self.observation.under_way.len());
+        let width = self.width();
         let mut barred = BTreeSet::new();
         loop {
             let model = model::model(evaluator, &self.rules, &self.room, self.policy, &free, &barred);
@@ -196,11 +198,13 @@ impl Round<'_> {
                 holds = moved.map(|service| (service, vec![Hold::Concurrent { limit }])).collect();
             }
             if holds.is_empty() {
-                let Way { waves, unreachable } =
-                    match planning::way(&model, &target, &self.costs(&target), width) {
-                        Ok(way) => way,
-                        Err(invalid) => return failed(&invalid),
-                    };
+                // What it costs to let a service go once more than needed.
+                let takes = |(service, to): (usize, &usize)| self.takes(service, *to).as_micros();
+                let costs: Vec<i64> = target.iter().enumerate().map(takes).collect();
+                let Way { waves, unreachable } = match planning::way(&model, &target, &costs, width) {
+                    Ok(way) => way,
+                    Err(invalid) => return failed(&invalid),
+                };
                 if unreachable.is_empty() {
                     return Outcome::Waves(target, waves);
                 }
@@ -217,6 +221,12 @@ impl Round<'_> {
                 self.held.entry(service).or_default().extend(holds);
             }
         }
+    }
+
+    /// How many moves may be under way at one time, those that are under way already left aside.
+    fn width(&self) -> usize {
+        let concurrent = usize::try_from(self.policy.budget.concurrent).unwrap_or(usize::MAX);
+        concurrent.saturating_sub(self.observation.under_way.len())
     }
 
     /// The rules of time and gain that hold services that a placement moves.
@@ -240,14 +250,10 @@ impl Round<'_> {
         holds
     }
 
-    /// How long each move is predicted to take: what it costs to make one more of it.
-    fn costs(&self, target: &[usize]) -> Vec<i64> {
-        let evaluator = self.evaluator;
-        let cost = |(service, to): (usize, &usize)| {
-            let ends = (evaluator.now[service], *to);
-            planning::cost(self.observation, evaluator, self.policy, service, ends).duration.as_micros()
-        };
-        target.iter().enumerate().map(cost).collect()
+    /// How long it is predicted to take to move a service from where it is to a node.
+    fn takes(&self, service: usize, to: usize) -> Millis {
+        let ends = (self.evaluator.now[service], to);
+        planning::cost(self.observation, self.evaluator, self.policy, service, ends).duration
     }
 
     fn conclude(mut self, outcome: Outcome) -> Decision {
@@ -289,6 +295,11 @@ impl Round<'_> {
                 }
             }
         }
+        let makespan = (!plan.moves.is_empty()).then(|| {
+            let moved = (0..target.len()).filter(|service| target[*service] != evaluator.now[*service]);
+            let direct: Vec<Millis> = moved.map(|service| self.takes(service, target[service])).collect();
+            planning::makespan(&plan.moves, &direct, self.width())
+        });
         let services = self.services(&target);
         let mut by: Vec<Hold> = of_all.into_iter().collect();
         for hold in services.iter().flat_map(|service| &service.held_by) {
@@ -310,6 +321,7 @@ impl Round<'_> {
                 verdict,
                 services,
                 solver: self.solver,
+                makespan,
                 unknown,
             },
         }
@@ -385,7 +397,7 @@ impl Round<'_> {
 fn means(engine: Engine, seed: u64) -> Means {
     let largest = if engine == Engine::Microlp { MICROLP_COLUMNS } else { LARGEST };
     let effort = Effort { engine, seed, seconds: SECONDS };
-    Means { effort, largest, small: SMALL, searches: SEARCH.0, proposals: SEARCH.1 }
+    Means { effort, largest, small: SMALL, searches: SEARCH.0, proposals: SEARCH.1, bounding: BOUNDING }
 }
 
 /// Of services without a way to where they should go the one that loses least by staying, with that place.

@@ -3,10 +3,13 @@
 use std::fmt::{self, Write as _};
 
 use sterna_policies::policy::Metric;
+use sterna_policies::quantity::Millis;
 
 use crate::observation::Unknown;
 use crate::plan::{Effect, Move};
-use crate::report::{Decision, Exclusion, Hold, NodeOption, Reached, ServiceReport, SolverReport, Verdict};
+use crate::report::{
+    Decision, Exclusion, Hold, Makespan, NodeOption, Reached, ServiceReport, SolverReport, Verdict,
+};
 
 /// The whole report as text, lines of plain characters: the verdict, the moves, every service with every node, what holds it,
 /// what the placement is worth before and after, how it was found, and what is not known.
@@ -26,6 +29,7 @@ pub fn text(decision: &Decision) -> String {
     if !decision.plan.moves.is_empty() {
         lines.push(String::new());
         lines.extend(effects(&decision.plan.before, &decision.plan.after));
+        lines.extend(report.makespan.map(|it| of_makespan(&it)));
     }
     if let Some(solver) = &report.solver {
         lines.push(String::new());
@@ -170,14 +174,25 @@ fn effects(before: &Effect, after: &Effect) -> Vec<String> {
     ])
 }
 
+/// How long a plan takes, in one line.
+fn of_makespan(makespan: &Makespan) -> String {
+    let seconds = |time: Millis| time.as_f64() / 1e3;
+    format!(
+        "all moves take {:.1} s; in no order less than {:.1} s",
+        seconds(makespan.predicted),
+        seconds(makespan.least)
+    )
+}
+
 /// How the placement was found, in one line.
 pub fn of_solver(solver: &SolverReport) -> String {
     if solver.models == 0 {
         return "solver: nothing to be solved".to_owned();
     }
     let apart = |reached: &&Reached| reached.value > reached.bound;
-    let gaps: Vec<String> = solver
-        .objectives
+    // The last is which moves are fewest: nobody waits for a proof of that.
+    let wanted = solver.objectives.split_last().map_or(&[][..], |(_, wanted)| wanted);
+    let gaps: Vec<String> = wanted
         .iter()
         .filter(apart)
         .map(|reached| format!("{} at most {:.1} above what is possible", reached.name, reached.gap()))

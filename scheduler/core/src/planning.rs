@@ -1,5 +1,7 @@
 //! In which order to move: waves that are feasible at every instant, and what each move is predicted to cost.
 
+use std::collections::BTreeMap;
+
 use sterna_policies::policy::Policy;
 use sterna_policies::quantity::{MibPerSecond, Millis};
 
@@ -12,6 +14,7 @@ use crate::cost;
 use crate::observation::Observation;
 use crate::placement::evaluate::Evaluator;
 use crate::plan::{Move, MoveCost};
+use crate::report::Makespan;
 
 /// Between nodes of one site, where inventories name no link: a gigabit network is assumed.
 const WITHIN_SITE: MibPerSecond = MibPerSecond::from_micros(119_209_290);
@@ -49,6 +52,25 @@ pub fn way(model: &Model, target: &[usize], costs: &[i64], width: usize) -> Resu
     }
     way.unreachable = order.unreachable.into_iter().map(|(item, to)| (item as usize, to as usize)).collect();
     Ok(way)
+}
+
+/// How long some moves are predicted to take, wave after wave, and what no order of as many at a time could be faster than.
+/// `direct` is how long each service takes that goes straight to where it should be.
+pub fn makespan(moves: &[Move], direct: &[Millis], width: usize) -> Makespan {
+    let mut waves = BTreeMap::<u32, Millis>::new();
+    for one in moves {
+        let wave = waves.entry(one.wave).or_insert(Millis::ZERO);
+        *wave = one.predicted.duration.max(*wave);
+    }
+    let sum = |all: &mut dyn Iterator<Item = Millis>| {
+        all.fold(0i64, |sum, one| sum.saturating_add(one.as_micros()))
+    };
+    let share = sum(&mut direct.iter().copied()) / i64::try_from(width.max(1)).unwrap_or(i64::MAX);
+    let longest = direct.iter().copied().max().unwrap_or(Millis::ZERO);
+    Makespan {
+        predicted: Millis::from_micros(sum(&mut waves.into_values())),
+        least: Millis::from_micros(share).max(longest),
+    }
 }
 
 /// The moves of a plan, complete.

@@ -28,8 +28,20 @@ pub struct Report {
     pub services: Vec<ServiceReport>,
     /// How the placement was found; `None` where it did not come to that.
     pub solver: Option<SolverReport>,
+    /// How long the plan takes; `None` where it moves nothing.
+    #[serde(default)]
+    pub makespan: Option<Makespan>,
     /// What could not be learnt.
     pub unknown: Vec<Unknown>,
+}
+
+/// How long a plan takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Makespan {
+    /// From the start of the first move to the end of the last, as predicted.
+    pub predicted: Millis,
+    /// No order of the same moves takes less, with as many at one time as the budget allows.
+    pub least: Millis,
 }
 
 /// The outcome in one value.

@@ -139,6 +139,24 @@ fn one_of_two_that_wait_for_each_other_is_parked() {
 }
 
 #[test]
+fn how_long_it_takes_is_said_beside_what_it_must() {
+    let mut wanted = policy();
+    wanted.budget.concurrent = 3;
+    let decision = decide(&crowd(), &wanted);
+    let takes: Vec<f64> = decision.plan.moves.iter().map(|one| one.predicted.duration.as_f64()).collect();
+    let makespan = decision.report.makespan.unwrap();
+    // Three in the first wave, one in the second; at best a third of all, or the longest.
+    let first = takes[..3].iter().copied().fold(0.0, f64::max);
+    assert!((makespan.predicted.as_f64() - first - takes[3]).abs() < 1e-3);
+    let least = (takes.iter().sum::<f64>() / 3.0).max(takes.iter().copied().fold(0.0, f64::max));
+    assert!((makespan.least.as_f64() - least).abs() < 1e-3);
+    // Parking takes longer than it must.
+    wanted.budget.concurrent = 1;
+    let makespan = decide(&crossed(), &wanted).report.makespan.unwrap();
+    assert!(makespan.predicted > makespan.least);
+}
+
+#[test]
 fn a_parked_service_must_go_on() {
     let (seen, wanted) = (crossed(), policy());
     let plan = decide(&seen, &wanted).plan;

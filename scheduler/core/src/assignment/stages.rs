@@ -24,6 +24,8 @@ pub struct Means {
     pub searches: u32,
     /// Proposals of each search, for each objective.
     pub proposals: u64,
+    /// Numbers that are looked at to bound each objective.
+    pub bounding: u64,
 }
 
 /// How one objective was minimised.
@@ -74,8 +76,11 @@ pub fn minimise(model: &Model, problem: &Problem, means: Means) -> Result<Staged
     for objective in 0..problem.objectives() {
         state.objective = objective;
         let mut stage = Stage { value: state.value(), ..Stage::default() };
-        stage.bound =
-            if free { bound::least(model, &model.objectives[objective]) } else { stage.value.into() };
+        stage.bound = if free {
+            bound::least_within(model, &model.objectives[objective], means.bounding)
+        } else {
+            stage.value.into()
+        };
         if !stage.proved() && columns > means.small.min(means.largest) {
             look_around(&mut state, means);
             stage.searched = true;

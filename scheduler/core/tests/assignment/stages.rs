@@ -28,7 +28,14 @@ fn tolerant() -> impl Strategy<Value = Model> {
 }
 
 fn means(largest: usize) -> Means {
-    Means { effort: effort(Engine::built_in()), largest, small: largest, searches: 2, proposals: 20_000 }
+    Means {
+        effort: effort(Engine::built_in()),
+        largest,
+        small: largest,
+        searches: 2,
+        proposals: 20_000,
+        bounding: 1 << 20,
+    }
 }
 
 /// Where it begins: what is broken is repaired.

@@ -49,6 +49,7 @@ fn recorded(second: i64) -> Recorded {
         verdict: Verdict::Stay,
         services: Vec::new(),
         solver: None,
+        makespan: None,
         unknown: Vec::new(),
     };
     Recorded {

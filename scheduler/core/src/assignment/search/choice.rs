@@ -83,3 +83,66 @@ impl Choice {
         self.order[at % count] as usize
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "all of it is test code")]
+mod tests {
+    use super::*;
+    use crate::assignment::model::{Bin, Item, Level, Model, Objective, Term};
+    use crate::assignment::problem::Problem;
+
+    /// 100 items with one at stake each, and 100 with a thousand.
+    fn model() -> Model {
+        let bin = |name: &str| Bin { name: name.to_owned(), capacity: Vec::new() };
+        let item = |number: usize| Item { name: number.to_string(), uses: Vec::new(), now: 0, bins: None };
+        let pair = Term::Pair {
+            level: Level::Bin,
+            row: (0..200).map(|number| number / 100).collect(),
+            table: vec![vec![0, 1], vec![0, 1000]],
+        };
+        Model {
+            bins: vec![bin("here"), bin("there")],
+            items: (0..200).map(item).collect(),
+            objectives: vec![Objective { terms: vec![pair], ..Objective::default() }],
+            ..Model::default()
+        }
+    }
+
+    /// How many of a thousand draws are items with much at stake.
+    fn large(mut draw: impl FnMut(&mut Rng) -> usize) -> usize {
+        let mut random = Rng::with_seed(1);
+        (0..1000).filter(|_| draw(&mut random) >= 100).count()
+    }
+
+    #[test]
+    fn what_matters_at_a_temperature_is_tried() {
+        let model = model();
+        let problem = Problem::new(&model).unwrap();
+        let state = State::new(&problem, &problem.now);
+        let items: Vec<u32> = (0..200).collect();
+        let mut choice = Choice::new(&state, &items, &mut Rng::with_seed(1)).unwrap();
+        choice.heat(0.0);
+        assert!((400..600).contains(&large(|random| choice.any(random))));
+        // One is a hundredth of that: only one in five is drawn from all.
+        choice.heat(100.0);
+        assert!((850..950).contains(&large(|random| choice.any(random))));
+        // Somebody is tried however hot it is.
+        choice.heat(1e12);
+        assert!(large(|random| choice.any(random)) > 850);
+        assert!((400..600).contains(&large(|random| choice.uniform(random))));
+        assert!(Choice::new(&state, &[], &mut Rng::with_seed(1)).is_none());
+    }
+
+    #[test]
+    fn partners_are_often_alike() {
+        let model = model();
+        let problem = Problem::new(&model).unwrap();
+        let state = State::new(&problem, &problem.now);
+        let items: Vec<u32> = (0..200).collect();
+        let mut choice = Choice::new(&state, &items, &mut Rng::with_seed(1)).unwrap();
+        choice.heat(0.0);
+        // In the middle of its kind, a small one meets small ones more often than one in two.
+        let middle = choice.order[50] as usize;
+        assert!(large(|random| choice.partner(middle, random)) < 400);
+    }
+}
