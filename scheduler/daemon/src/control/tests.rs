@@ -514,6 +514,25 @@ async fn a_wave_waits_for_the_one_before_and_is_left_out_when_that_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_parked_service_goes_on_in_a_later_wave() {
+    let parks = Move { parks: true, ..shop_to("c1", 0) };
+    let on = Move { from: "c1".into(), ..shop_to("b1", 1) };
+    let mut bench = bench(Mode::Auto, Fate::Moves, wanting(vec![on, parks]));
+    bench.run(1).await;
+    let orders: Vec<_> = bench
+        .place
+        .orders
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|order| (order.from.to_string(), order.to.to_string()))
+        .collect();
+    assert_eq!(orders, [("a1".to_owned(), "c1".to_owned()), ("c1".to_owned(), "b1".to_owned())]);
+    let past = bench.scheduler.history.for_decision().await.unwrap();
+    assert_eq!(past.last_arrival(&"shop".into()).unwrap().to, "b1".into());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_lets_the_running_migration_end_and_begins_nothing_new() {
     let mut other = shop_to("c1", 1);
     other.service = "other".into();
