@@ -8,14 +8,18 @@
 //! |---|---|
 //! | `joint` | terms bounded together, by prices for room |
 //! | `forest` | items that talk to each other, as far as they form trees |
+//! | `rules` | what rules, open bins and flows beyond trees come to, by prices for letting in |
+//! | `climb` | better and better prices |
 //! | `classes` | bins that are alike |
 
 use super::model::{Level, Model, Objective, Term};
 use joint::Joint;
 
 mod classes;
+mod climb;
 mod forest;
 mod joint;
+mod rules;
 
 /// As much work as takes some seconds.
 const WORK: u64 = 1 << 31;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use sterna_core::assignment::bound::{least, least_within};
 use sterna_core::assignment::model::{
-    Bin, Dimension, Flow, Group, Item, Level, Model, Objective, Rule, Term,
+    Bin, Dimension, Flow, Group, Item, Level, Model, Objective, Rule, Scope, Term,
 };
 use sterna_core::checker::assignment::judge;
 
@@ -119,4 +119,103 @@ fn what_leaves_takes_room_until_it_has_left() {
     assert_eq!(bound(&model), 0);
     model.dimensions[0].transient = true;
     assert_eq!(bound(&model), 20);
+}
+
+/// So much on the second bin, or on the first.
+fn at_second(cost: i64, items: u32) -> Term {
+    let row = vec![0; items as usize];
+    Term::Pair { level: Level::Bin, row, table: vec![vec![0, cost]] }
+}
+
+fn group(items: &[u32]) -> Group {
+    Group { name: format!("{items:?}"), items: items.to_vec() }
+}
+
+#[test]
+fn an_item_opens_a_bin_however_small_it_is() {
+    let mut model = pair(1, vec![Term::Open { cost: vec![100, 0] }, at_second(50, 1)]);
+    model.items[0].uses = vec![1];
+    assert_eq!(bound(&model), 50);
+    // And so does one that stays.
+    model.bins.push(Bin { name: "2".to_owned(), capacity: vec![10] });
+    let table = vec![vec![0, 50, 50]];
+    model.objectives[0].terms =
+        vec![Term::Open { cost: vec![100, 0, 0] }, Term::Pair { level: Level::Bin, row: vec![0], table }];
+    assert_eq!(bound(&model), 50);
+}
+
+#[test]
+fn items_in_conflict_open_as_many_bins() {
+    let mut model = pair(2, vec![Term::Open { cost: vec![30, 30] }]);
+    model.items[1].now = 1;
+    assert_eq!(bound(&model), 30);
+    model.groups = vec![group(&[0, 1])];
+    model.rules = vec![Rule::Conflict { group: 0, level: Level::Bin, most: 1 }];
+    assert_eq!(bound(&model), 60);
+}
+
+#[test]
+fn items_that_are_spread_are_not_all_where_they_cost_least() {
+    let part = vec![0, 1];
+    for rule in [
+        Rule::Spread { group: 0, level: Level::Scope(0), least: 2 },
+        Rule::Conflict { group: 0, level: Level::Scope(0), most: 1 },
+    ] {
+        let mut model = pair(2, vec![at_second(40, 2)]);
+        model.scopes = vec![Scope { name: "site".to_owned(), part: part.clone() }];
+        model.items[1].now = 1;
+        model.groups = vec![group(&[0, 1])];
+        assert_eq!(bound(&model), 0);
+        model.rules = vec![rule];
+        assert_eq!(bound(&model), 40);
+    }
+}
+
+#[test]
+fn items_follow_one_of_those_that_they_need() {
+    let table = vec![vec![30, 0], vec![0, 20]];
+    let mut model = pair(3, vec![Term::Pair { level: Level::Bin, row: vec![0, 1, 1], table }]);
+    model.bins.iter_mut().for_each(|bin| bin.capacity = vec![20]);
+    model.scopes = vec![Scope { name: "site".to_owned(), part: vec![0, 1] }];
+    model.groups = vec![group(&[0]), group(&[1, 2])];
+    assert_eq!(bound(&model), 0);
+    model.rules = vec![Rule::Dependency { group: 0, needs: 1, level: Level::Scope(0) }];
+    assert_eq!(bound(&model), 20);
+}
+
+#[test]
+fn flows_in_a_circle_are_all_looked_at() {
+    let flow = |one, other| Flow { one, other, volume: 1 };
+    let model = pair(
+        3,
+        vec![
+            // The first two stay apart, the third is with one of them only.
+            Term::Pair {
+                level: Level::Bin,
+                row: vec![0, 1, 2],
+                table: vec![vec![0, 99], vec![99, 0], vec![0, 0]],
+            },
+            Term::Traffic {
+                level: Level::Bin,
+                distance: vec![vec![0, 10], vec![10, 0]],
+                flows: vec![flow(0, 1), flow(0, 2), flow(1, 2)],
+            },
+        ],
+    );
+    assert_eq!(bound(&model), 20);
+}
+
+#[test]
+fn no_item_is_on_several_bins_that_are_too_small_for_it() {
+    let table = vec![vec![50, 0, 0]];
+    let mut model = pair(1, vec![Term::Pair { level: Level::Scope(0), row: vec![0], table }]);
+    model.bins = [20, 10, 10]
+        .iter()
+        .zip(0..)
+        .map(|(room, number): (&i64, u32)| Bin { name: number.to_string(), capacity: vec![*room] })
+        .collect();
+    model.scopes = vec![Scope { name: "site".to_owned(), part: vec![0, 1, 1] }];
+    assert_eq!(bound(&model), 0);
+    model.items[0].uses = vec![15];
+    assert_eq!(bound(&model), 50);
 }

@@ -28,10 +28,13 @@ pub(super) struct Classes {
     pub(super) stays: Vec<bool>,
     /// How much each bin has room for, one after the other: in all, or for what comes.
     room: Vec<i64>,
+    /// The most that any bin of each class has room for, one class after the other.
+    widest: Vec<i64>,
 }
 
 impl Classes {
-    pub(super) fn new(model: &Model, objective: &Objective) -> Self {
+    /// Classes by what the objective tells apart, and by these levels.
+    pub(super) fn new(model: &Model, objective: &Objective, also: &[Level]) -> Self {
         let dimensions = model.dimensions.len();
         let mut carried = vec![vec![0i64; dimensions]; model.bins.len()];
         for item in &model.items {
@@ -46,6 +49,7 @@ impl Classes {
                 levels.push(*level);
             }
         }
+        levels.extend(also);
         levels.sort_unstable();
         levels.dedup();
         // Headroom counts what leaves as gone, so that there all that is on a bin is looked at.
@@ -56,7 +60,8 @@ impl Classes {
         };
         let transient = model.dimensions.iter().enumerate();
         let stays = transient.map(|(at, dimension)| dimension.transient && !looked_at(at)).collect();
-        let mut made = Self { classes: Vec::new(), of_bin: Vec::new(), stays, room: Vec::new() };
+        let mut made =
+            Self { classes: Vec::new(), of_bin: Vec::new(), stays, room: Vec::new(), widest: Vec::new() };
         let mut known = BTreeMap::new();
         for (bin, carried) in carried.iter().enumerate() {
             let capacity = model.bins[bin].capacity.iter().zip(carried);
@@ -84,12 +89,33 @@ impl Classes {
             made.classes[class].bins.push(bin);
             made.of_bin.push(class as u32);
         }
+        let mut widest = Vec::new();
+        for class in &made.classes {
+            let room = |bin: &u32, at| made.room[*bin as usize * dimensions + at];
+            let most = |at| class.bins.iter().map(|bin| room(bin, at)).max().unwrap_or(0);
+            widest.extend((0..dimensions).map(most));
+        }
+        made.widest = widest;
         made
     }
 
     /// The part of each class.
     pub(super) fn parts(&self, model: &Model, level: Level) -> Vec<u32> {
         self.classes.iter().map(|class| part(model, level, class.bins[0]) as u32).collect()
+    }
+
+    /// The same, if it is a scope and all bins of each class are on the same part.
+    pub(super) fn whole(&self, model: &Model, level: Level) -> Option<Vec<u32>> {
+        let parts = self.parts(model, level);
+        let same = |(class, bin): (&u32, u32)| part(model, level, bin) as u32 == parts[*class as usize];
+        let all = level != Level::Bin && self.of_bin.iter().zip(0..).all(same);
+        all.then_some(parts)
+    }
+
+    /// Whether no bin of a class has room for what comes and uses so much.
+    #[inline]
+    pub(super) fn too_narrow(&self, class: usize, uses: &[i64]) -> bool {
+        self.widest[class * uses.len()..].iter().zip(uses).any(|(widest, uses)| *uses > 0 && uses > widest)
     }
 
     /// How much a bin has room for.
@@ -100,10 +126,17 @@ impl Classes {
 }
 
 impl Class {
-    /// What a bin with so much room is worth at least if what it carries earns these prices, and how much it carries then: nothing, or
-    /// as much of each dimension as is worth it.
-    pub(super) fn least(&self, room: &[i64], prices: &[i64], scale: i64, carries: &mut [i64]) -> i64 {
-        let mut sum = self.open * scale;
+    /// What a bin with so much room is worth at least if opening it costs so much and what it carries earns these prices, and how much
+    /// it carries then: nothing, or as much of each dimension as is worth it.
+    pub(super) fn least(
+        &self,
+        room: &[i64],
+        open: i64,
+        prices: &[i64],
+        scale: i64,
+        carries: &mut [i64],
+    ) -> i64 {
+        let mut sum = open;
         for (at, price) in prices.iter().enumerate() {
             let worth = |used: i64| {
                 let beyond = self.levels[at].iter().map(|(level, weight)| weight * (used - level).max(0));

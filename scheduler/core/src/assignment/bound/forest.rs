@@ -8,6 +8,8 @@ use crate::assignment::model::{Flow, Level, Model, Objective, Rule, Term};
 
 /// No tree has more items: its tables would take long.
 const LARGEST: u32 = 64;
+/// Ways are not looked at between more parts than so many.
+const STRAIGHT: usize = 1000;
 /// What can't be.
 pub(super) const NEVER: i64 = i64::MAX / 4;
 
@@ -22,6 +24,17 @@ struct Apart<'a> {
     reached: Vec<usize>,
     /// From each part, the distance of the nearest other one.
     nearest: Vec<i64>,
+    /// For two parts, one row after the other, whether from the first no way by the second is shorter than the straight one.
+    straight: Vec<bool>,
+}
+
+/// A flow that no tree has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Loop {
+    pub(super) one: u32,
+    pub(super) other: u32,
+    apart: usize,
+    volume: i64,
 }
 
 /// An item of a tree.
@@ -38,6 +51,8 @@ pub(super) struct Forest<'a> {
     apart: Vec<Apart<'a>>,
     /// Each item stands behind the one that it talks to.
     pub(super) trees: Vec<Vec<Member>>,
+    /// Flows that are left out.
+    pub(super) loops: Vec<Loop>,
     /// What is left out costs at least.
     pub(super) others: i128,
 }
@@ -57,6 +72,7 @@ pub(super) struct Table {
     costs: Vec<Vec<i64>>,
     messages: Vec<Message>,
     order: Vec<(i64, usize, u32)>,
+    sources: Vec<(i64, usize, u32)>,
     best: Vec<(i64, u32)>,
     /// The class of each member where the tree costs least.
     pub(super) classes: Vec<u32>,
@@ -64,7 +80,7 @@ pub(super) struct Table {
 
 impl<'a> Forest<'a> {
     pub(super) fn new(model: &Model, objective: &'a Objective, classes: &Classes) -> Self {
-        let mut forest = Self { apart: Vec::new(), trees: Vec::new(), others: 0 };
+        let mut forest = Self { apart: Vec::new(), trees: Vec::new(), loops: Vec::new(), others: 0 };
         let mut edges = Vec::new();
         for term in &objective.terms {
             let Term::Traffic { level, distance, flows } = term else { continue };
@@ -90,6 +106,9 @@ impl<'a> Forest<'a> {
             let size = sizes[one as usize] + sizes[other as usize];
             if one == other || size > LARGEST {
                 forest.others += i128::from(flow.volume) * forest.apart[apart].least();
+                if flow.volume > 0 {
+                    forest.loops.push(Loop { one: flow.one, other: flow.other, apart, volume: flow.volume });
+                }
                 continue;
             }
             roots[one as usize] = other;
@@ -121,6 +140,32 @@ impl<'a> Forest<'a> {
     pub(super) fn work(&self) -> u64 {
         let talks = self.trees.iter().flatten().filter_map(|member| member.talks);
         talks.map(|(_, apart, _)| 8 * self.apart[apart].reached.len() as u64).sum()
+    }
+
+    /// The part of each class as a flow has it, and how many parts there are.
+    pub(super) fn parts(&self, flow: &Loop) -> (&[u32], usize) {
+        let apart = &self.apart[flow.apart];
+        (&apart.part, apart.nearest.len())
+    }
+
+    /// What a flow costs at least beyond what it has to in any case, where each end costs so much by its part; and where its ends are.
+    pub(super) fn beyond(
+        &self,
+        flow: &Loop,
+        scale: i64,
+        (one, other): (&[i64], &[i64]),
+        table: &mut Table,
+    ) -> (i128, usize, usize) {
+        let apart = &self.apart[flow.apart];
+        table.best.clear();
+        table.best.extend(other.iter().copied().zip(0..));
+        table.messages.resize_with(table.messages.len().max(1), Message::default);
+        apart.pass(table, 0, flow.volume * scale);
+        let message = &table.messages[0];
+        let at = apart.reached.iter().map(|part| (one[*part] + message.cost[*part], *part)).min();
+        let (least, part) = at.unwrap_or_default();
+        let always = i128::from(flow.volume * scale) * apart.least();
+        (i128::from(least) - always, part, message.class[part] as usize)
     }
 
     /// What the items of a tree cost at least together, where `costs` says what an item costs by class; where they are then stands
@@ -169,7 +214,15 @@ impl<'a> Apart<'a> {
             let others = reached.iter().filter(|to| *to != from).map(|to| distance[*from][*to]);
             nearest[*from] = others.min().unwrap_or(0);
         }
-        Self { distance, part: classes.parts(model, level), reached, nearest }
+        let mut straight = Vec::new();
+        if let Some(distance) = distance.filter(|_| reached.len() <= STRAIGHT) {
+            straight.resize(nearest.len() * nearest.len(), false);
+            for (from, by) in reached.iter().flat_map(|from| reached.iter().map(move |by| (*from, *by))) {
+                let no_shorter = |to: &usize| distance[from][*to] <= distance[from][by] + distance[by][*to];
+                straight[from * nearest.len() + by] = reached.iter().all(no_shorter);
+            }
+        }
+        Self { distance, part: classes.parts(model, level), reached, nearest, straight }
     }
 
     /// The least distance that there is.
@@ -181,13 +234,19 @@ impl<'a> Apart<'a> {
 
     /// What a member costs with all behind it, by where the one before is.
     fn message(&self, table: &mut Table, at: usize, volume: i64) {
-        let Table { costs, messages, order, best, .. } = table;
+        let Table { costs, best, .. } = table;
         best.clear();
         best.resize(self.nearest.len(), (NEVER, 0));
         for (class, (cost, part)) in costs[at].iter().zip(&self.part).enumerate() {
             let best = &mut best[*part as usize];
             *best = (*best).min((*cost, class as u32));
         }
+        self.pass(table, at, volume);
+    }
+
+    /// The same where what is best of each part is known.
+    fn pass(&self, table: &mut Table, at: usize, volume: i64) {
+        let Table { messages, order, sources, best, .. } = table;
         let message = &mut messages[at];
         message.cost.clear();
         message.cost.resize(self.nearest.len(), NEVER);
@@ -202,11 +261,25 @@ impl<'a> Apart<'a> {
         order.clear();
         order.extend(self.reached.iter().map(|part| (best[*part].0, *part, best[*part].1)));
         order.sort_unstable();
+        // Where it is as good to be at another part that is on the way to nowhere, nobody has to be.
+        sources.clear();
+        for (cost, part, class) in &*order {
+            let near = |(from, _, _): &&(i64, usize, u32)| {
+                from.saturating_add(volume * self.nearest[*part]) <= *cost
+            };
+            let better = |(from, other, _): &(i64, usize, u32)| {
+                self.straight.get(other * self.nearest.len() + part) == Some(&true)
+                    && from.saturating_add(volume * distance[*other][*part]) <= *cost
+            };
+            if !sources.iter().take_while(near).any(better) {
+                sources.push((*cost, *part, *class));
+            }
+        }
         for to in &self.reached {
             let distance = &distance[*to];
             let (cost, class) = best[*to];
             let mut least = (cost.saturating_add(volume * distance[*to]), class);
-            for (cost, part, class) in &*order {
+            for (cost, part, class) in &*sources {
                 // The others cost as much even if they are the nearest.
                 if cost.saturating_add(volume * self.nearest[*to]) >= least.0 {
                     break;

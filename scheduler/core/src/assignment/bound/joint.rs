@@ -8,28 +8,27 @@
 use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _, ParallelIterator as _};
 
 use super::classes::Classes;
-use super::forest::{Forest, Member, NEVER, Table};
-use crate::assignment::model::{Model, Objective, Term};
+use super::climb::{self, Seen, Space};
+use super::forest::{Forest, Loop, Member, NEVER, Table};
+use super::rules::Rules;
+use crate::assignment::model::{Level, Model, Objective, Rule, Term};
 
 /// No sum comes to more than this.
 const LIMIT: i128 = 1 << 58;
 /// Parts of a unit of cost that prices are counted in.
 const SCALE: i64 = 1 << 10;
-/// Rounds after which nothing gets better any more.
+/// Rounds after which nothing gets better any more with prices for room alone.
 const ROUNDS: u64 = 600;
+/// Enough of them to begin with all prices, and for those.
+const BOTH: (u64, u64) = (150, 1500);
+/// Prices beyond which there would be no room for them.
+const PRICES: usize = 1 << 25;
 /// Fewer lead to nothing.
 const FEW: u64 = 6;
+/// In what it is counted that a flow's ends are elsewhere than its items.
+const FLOW: f64 = 1.5;
 /// Trees that are looked at by one thread at a time.
 const CHUNK: usize = 256;
-/// The share of each round in the mean of the last ones.
-const NEWEST: f64 = 0.3;
-/// By how much the first step would raise the bound, if everything went on as there.
-const RISE: f64 = 0.01;
-/// By how much steps grow where that was right: at first, and once they were too large.
-const GROW: (f64, f64) = (2.0, 1.1);
-/// By how much they shrink after so many rounds in which nothing was better.
-const SHRINK: f64 = 0.7;
-const PATIENCE: u32 = 10;
 
 /// The terms of an objective that can be bounded together.
 #[derive(Debug)]
@@ -44,6 +43,9 @@ pub(super) struct Joint<'a> {
     /// The classes that an item may go to, if not all: which list.
     lists: Vec<Option<u32>>,
     allowed: Vec<Vec<u32>>,
+    rules: Rules,
+    /// The items that are on each bin now.
+    now: Vec<Vec<u32>>,
     scale: i64,
     /// No price of a dimension may be more, so that sums fit.
     highest: Vec<i64>,
@@ -64,12 +66,13 @@ struct BinMove<'a> {
     part: Vec<u32>,
 }
 
-/// What prices come to.
-#[derive(Debug, Clone)]
-struct Seen {
-    value: i128,
-    /// How much more is used than carried, by class and dimension.
-    lacks: Vec<i64>,
+/// Where an item costs least.
+#[derive(Debug, Clone, Copy)]
+struct Placed {
+    item: u32,
+    class: u32,
+    /// Whether it stays where it is.
+    stays: bool,
 }
 
 /// Whether a term is about bins and what they carry, and bounded here.
@@ -89,9 +92,16 @@ impl<'a> Joint<'a> {
             return None;
         }
         let scale = scale(model, objective)?;
-        let classes = Classes::new(model, objective);
+        let classes = classes(model, objective);
+        let forest = Forest::new(model, objective, &classes);
+        let mut now = vec![Vec::new(); model.bins.len()];
+        for (item, number) in model.items.iter().zip(0..) {
+            now[item.now as usize].push(number);
+        }
         let mut joint = Self {
-            forest: Forest::new(model, objective, &classes),
+            rules: Rules::new(model, &classes, &forest),
+            forest,
+            now,
             model,
             pairs: Vec::new(),
             bin_moves: Vec::new(),
@@ -153,62 +163,43 @@ impl<'a> Joint<'a> {
         }
         // What an assignment is worth is a whole number.
         let whole = |value: i128| -(-value).div_euclid(i128::from(self.scale)) + self.forest.others;
-        let items = self.all_items(&vec![0; classes * dimensions]).value;
-        Some((whole(items), whole(self.climb(self.opening(), rounds))))
-    }
-
-    /// Better and better prices.
-    fn climb(&self, prices: Vec<f64>, rounds: u64) -> i128 {
-        let dimensions = self.model.dimensions.len();
-        let whole = |prices: &[f64]| -> Vec<i64> {
-            let highest = self.highest.iter().cycle();
-            prices.iter().zip(highest).map(|(price, highest)| (*price as i64).clamp(0, *highest)).collect()
-        };
-        let size: Vec<f64> = (0..dimensions).map(|at| self.mean_room(at)).collect();
-        let mut best = (self.look(&whole(&prices)), prices);
-        // What is lacking is counted in mean bins, so that all dimensions weigh as much.
-        let lacks = |seen: &Seen| -> Vec<f64> {
-            seen.lacks.iter().zip(size.iter().cycle()).map(|(lacks, size)| *lacks as f64 / size).collect()
-        };
-        let mut mean = lacks(&best.0);
-        let (mut rise, mut grow) = (RISE, GROW.0);
-        let mut patience = PATIENCE;
-        // Steps must not be so small that whole prices don't change: for each item a unit of cost at least.
-        let unit = self.scale as f64 * self.model.items.len() as f64;
-        for _ in 1..rounds {
-            let norm: f64 = mean.iter().map(|lacks| lacks * lacks).sum();
-            if norm < 1e-12 {
-                break;
+        let room = classes * dimensions;
+        let items = self.all_items(&vec![0; room]).value;
+        let mut space = self.space();
+        // Where all prices go on being looked at, those for room don't have to be the best.
+        let both = (1..=PRICES).contains(&self.rules.prices);
+        let rounds = if both && self.rules.open() { rounds.min(BOTH.0) } else { rounds };
+        let (seen, mut prices) =
+            climb::from(self.opening(), rounds, &space, climb::FAST, |prices| self.look(prices));
+        let mut best = seen.value;
+        let most = if self.rules.open() { BOTH.1 } else { BOTH.0 };
+        let rounds = ((work - rounds * round) / (round + self.rules.work())).min(most);
+        if both && rounds >= FEW {
+            prices.resize(room + self.rules.prices, 0.0);
+            let highest = i64::try_from(LIMIT / self.rules.paid.max(1)).unwrap_or(i64::MAX);
+            for at in 0..self.rules.prices {
+                let signed = at >= self.rules.signed;
+                space.size.push(if signed { FLOW } else { 1.0 });
+                space.between.push((if signed { -highest } else { 0 }, highest));
             }
-            let step = rise * (best.0.value as f64).abs().max(unit) / norm;
-            let prices: Vec<f64> = best
-                .1
-                .iter()
-                .zip(mean.iter().zip(size.iter().cycle()))
-                .map(|(price, (lacks, size))| (price + step * lacks / size).max(0.0))
-                .collect();
-            let seen = self.look(&whole(&prices));
-            let newest = lacks(&seen);
-            let ahead: f64 = newest.iter().zip(&mean).map(|(newest, mean)| newest * mean).sum();
-            for (mean, newest) in mean.iter_mut().zip(newest) {
-                *mean += NEWEST * (newest - *mean);
-            }
-            if seen.value > best.0.value {
-                best = (seen, prices);
-                patience = PATIENCE;
-                if ahead > 0.0 {
-                    rise *= grow;
-                }
-            } else {
-                grow = GROW.1;
-                patience -= 1;
-                if patience == 0 {
-                    rise *= SHRINK;
-                    patience = PATIENCE;
-                }
+            let look = |prices: &[i64]| self.look(prices);
+            let broken = |seen: &Seen| seen.lacks[room..].iter().any(|lacks| *lacks > 0);
+            if broken(&self.look(&space.whole(&prices))) {
+                best = best.max(climb::from(prices, rounds, &space, climb::CLOSE, look).0.value);
             }
         }
-        best.0.value
+        Some((whole(items), whole(best)))
+    }
+
+    /// Prices for room: what is lacking is counted in mean bins, so that all dimensions weigh as much.
+    fn space(&self) -> Space {
+        let dimensions = self.model.dimensions.len();
+        let of_class: Vec<_> =
+            (0..dimensions).map(|at| (self.mean_room(at), (0, self.highest[at]))).collect();
+        let all = (0..self.classes.classes.len()).flat_map(|_| of_class.iter().copied());
+        let (size, between) = all.unzip();
+        // For each item a unit of cost.
+        Space { size, between, unit: self.scale as f64 * self.model.items.len() as f64 }
     }
 
     /// Prices at which bins earn just what they cost, in the dimension that is scarcest.
@@ -242,13 +233,35 @@ impl<'a> Joint<'a> {
         (room / self.model.bins.len() as f64).max(1.0)
     }
 
+    /// The prices for room.
+    fn room<'p>(&self, prices: &'p [i64]) -> &'p [i64] {
+        &prices[..self.classes.classes.len() * self.model.dimensions.len()]
+    }
+
+    /// All others, if there are any.
+    fn beside<'p>(&self, prices: &'p [i64]) -> Option<&'p [i64]> {
+        let beside = &prices[self.classes.classes.len() * self.model.dimensions.len()..];
+        (!beside.is_empty()).then_some(beside)
+    }
+
     fn all_items(&self, prices: &[i64]) -> Seen {
         let chunks = self.forest.trees.chunks(CHUNK).collect::<Vec<_>>().into_par_iter();
-        let parts: Vec<Seen> = chunks.map(|trees| self.items(trees, prices)).with_max_len(1).collect();
+        let parts: Vec<_> = chunks.map(|trees| self.items(trees, prices)).with_max_len(1).collect();
         let mut all = Seen { value: 0, lacks: vec![0; prices.len()] };
-        for part in parts {
-            all.value += part.value;
-            all.lacks.iter_mut().zip(part.lacks).for_each(|(sum, lacks)| *sum += lacks);
+        let (room, beside) = all.lacks.split_at_mut(self.room(prices).len());
+        for (value, placed) in parts {
+            all.value += value;
+            for Placed { item, class, stays } in placed {
+                let (item, class) = (item as usize, class as usize);
+                let uses = &self.model.items[item].uses;
+                let lacks = &mut room[class * uses.len()..];
+                for ((lacks, uses), kept) in lacks.iter_mut().zip(uses).zip(&self.classes.stays) {
+                    *lacks += if stays && *kept { 0 } else { *uses };
+                }
+                if !beside.is_empty() {
+                    self.rules.count(item, class, stays, beside);
+                }
+            }
         }
         all
     }
@@ -256,43 +269,80 @@ impl<'a> Joint<'a> {
     fn look(&self, prices: &[i64]) -> Seen {
         let dimensions = self.model.dimensions.len();
         let mut all = self.all_items(prices);
+        let beside = self.beside(prices);
+        let (earned, fixed) = beside.map_or_else(Default::default, |beside| self.rules.earned(beside));
+        all.value -= fixed;
+        let (lacks, lacks_beside) = all.lacks.split_at_mut(self.room(prices).len());
         let mut carries = vec![0; dimensions];
+        let mut open = vec![0; self.classes.classes.len()];
         for (number, class) in self.classes.classes.iter().enumerate() {
             let of = number * dimensions..(number + 1) * dimensions;
+            let cost = class.open * self.scale - earned.get(number).unwrap_or(&0);
             for bin in &class.bins {
+                let now = &self.now[*bin as usize];
+                let staying =
+                    |beside| now.iter().map(|item| self.rules.staying(*item as usize, beside)).sum();
+                let cost = cost - beside.map_or(0, staying);
                 let room = self.classes.room(*bin);
-                let least = class.least(room, &prices[of.clone()], self.scale, &mut carries);
+                let least = class.least(room, cost, &prices[of.clone()], self.scale, &mut carries);
                 all.value += i128::from(least);
-                for (lacks, carries) in all.lacks[of.clone()].iter_mut().zip(&carries) {
+                for (lacks, carries) in lacks[of.clone()].iter_mut().zip(&carries) {
                     *lacks -= carries;
                 }
+                if least < 0 {
+                    open[number] += 1;
+                    if let Some(first) = self.rules.stays.filter(|_| beside.is_some()) {
+                        now.iter().for_each(|item| lacks_beside[first + *item as usize] -= 1);
+                    }
+                }
             }
+        }
+        if let Some(beside) = beside {
+            self.rules.allow(&open, lacks_beside);
+            all.value += self.loops(beside, lacks_beside);
         }
         all
     }
 
-    /// Where the items of some trees cost least.
-    fn items(&self, trees: &[Vec<Member>], prices: &[i64]) -> Seen {
-        let dimensions = self.model.dimensions.len();
-        let mut seen = Seen { value: 0, lacks: vec![0; prices.len()] };
-        let mut table = Table::default();
-        for tree in trees {
-            let classes = self.classes.classes.len();
-            let costs = |item: u32, costs: &mut [i64]| self.costs(item as usize, prices, costs);
-            let least = self.forest.least(tree, classes, self.scale, &mut table, costs);
-            seen.value += i128::from(least);
-            for (member, class) in tree.iter().zip(&table.classes) {
-                let (item, class) = (member.item as usize, *class as usize);
-                let it = &self.model.items[item];
-                let stays = self.stays(item, class, prices);
-                let of = class * dimensions..(class + 1) * dimensions;
-                let uses = it.uses.iter().zip(&self.classes.stays);
-                for (lacks, (uses, kept)) in seen.lacks[of].iter_mut().zip(uses) {
-                    *lacks += if stays && *kept { 0 } else { *uses };
-                }
-            }
+    /// What the flows that no tree has come to, beyond what they do in any case.
+    fn loops(&self, prices: &[i64], lacks: &mut [i64]) -> i128 {
+        let flows: Vec<_> = self.forest.loops.iter().zip(&self.rules.loops).collect();
+        let ends = |first: usize, count: usize| [first..first + count, first + count..first + 2 * count];
+        let chunks = flows.chunks(CHUNK).collect::<Vec<_>>().into_par_iter();
+        let look = |flows: &[(&Loop, &usize)]| -> Vec<(i128, usize, usize)> {
+            let mut table = Table::default();
+            let each = flows.iter().map(|(flow, first)| {
+                let [one, other] = ends(**first, self.forest.parts(flow).1);
+                self.forest.beyond(flow, self.scale, (&prices[one], &prices[other]), &mut table)
+            });
+            each.collect()
+        };
+        let seen: Vec<_> = chunks.map(look).with_max_len(1).collect();
+        let mut sum = 0;
+        for ((flow, first), (value, one, other)) in flows.iter().zip(seen.into_iter().flatten()) {
+            let [ones, others] = ends(**first, self.forest.parts(flow).1);
+            sum += value;
+            lacks[ones.start + one] += 1;
+            lacks[others.start + other] += 1;
         }
-        seen
+        sum
+    }
+
+    /// Where the items of some trees cost least, and how much.
+    fn items(&self, trees: &[Vec<Member>], prices: &[i64]) -> (i128, Vec<Placed>) {
+        let (mut value, mut placed) = (0, Vec::new());
+        let mut table = Table::default();
+        let classes = self.classes.classes.len();
+        for tree in trees {
+            let costs = |item: u32, costs: &mut [i64]| self.costs(item as usize, prices, costs);
+            value += i128::from(self.forest.least(tree, classes, self.scale, &mut table, costs));
+            placed.extend(tree.iter().zip(&table.classes).map(|(member, class)| Placed {
+                item: member.item,
+                class: *class,
+                stays: self.stays(member.item as usize, *class as usize, prices),
+            }));
+        }
+        (value, placed)
     }
 
     /// Whether an item stays where it is if it is in a class.
@@ -317,12 +367,13 @@ impl<'a> Joint<'a> {
     }
 
     /// What an item costs that stays, with what it pays.
-    fn staying(&self, item: usize, prices: &[i64]) -> i64 {
+    fn staying(&self, item: usize, all: &[i64]) -> i64 {
         let it = &self.model.items[item];
         let now = self.classes.of_bin[it.now as usize] as usize;
-        let prices = prices[now * it.uses.len()..].iter().zip(&it.uses).zip(&self.classes.stays);
+        let prices = all[now * it.uses.len()..].iter().zip(&it.uses).zip(&self.classes.stays);
         let paid = prices.map(|((price, uses), kept)| if *kept { 0 } else { price * uses });
-        self.scale * self.pairs(item, now) + paid.sum::<i64>()
+        let held = self.beside(all).map_or(0, |beside| self.rules.staying(item, beside));
+        self.scale * self.pairs(item, now) + paid.sum::<i64>() + held
     }
 
     #[inline]
@@ -332,15 +383,16 @@ impl<'a> Joint<'a> {
 
     /// What an item costs by class, with what it pays.
     fn costs(&self, item: usize, prices: &[i64], costs: &mut [i64]) {
+        let uses = &self.model.items[item].uses;
+        let of = |class: usize| {
+            if self.classes.too_narrow(class, uses) { NEVER } else { self.going(item, class, prices) }
+        };
         match self.lists[item] {
-            None => {
-                let all = costs.iter_mut().enumerate();
-                all.for_each(|(class, cost)| *cost = self.going(item, class, prices));
-            }
+            None => costs.iter_mut().enumerate().for_each(|(class, cost)| *cost = of(class)),
             Some(list) => {
                 costs.fill(NEVER);
                 for class in &self.allowed[list as usize] {
-                    costs[*class as usize] = self.going(item, *class as usize, prices);
+                    costs[*class as usize] = of(*class as usize);
                 }
             }
         }
@@ -348,6 +400,9 @@ impl<'a> Joint<'a> {
         let stays = self.staying(item, prices);
         let alone = self.classes.classes[now].bins.len() == 1;
         costs[now] = if alone { stays } else { costs[now].min(stays) };
+        if let Some(beside) = self.beside(prices) {
+            self.rules.pay(item, beside, costs);
+        }
     }
 }
 
@@ -375,4 +430,13 @@ fn scale(model: &Model, objective: &Objective) -> Option<i64> {
     let all = objective.terms.iter().map(most).fold(0, i128::saturating_add);
     let fits = (LIMIT / all.max(1)).min(i128::from(SCALE));
     i64::try_from(fits).ok().filter(|scale| *scale > 0)
+}
+
+/// Classes that tell apart what rules do, unless that makes many more of them.
+fn classes(model: &Model, objective: &Objective) -> Classes {
+    let level = |rule: &Rule| matches!(rule.about().1, Level::Scope(_)).then_some(rule.about().1);
+    let levels: Vec<Level> = model.rules.iter().filter_map(level).collect();
+    let plain = Classes::new(model, objective, &[]);
+    let finer = Classes::new(model, objective, &levels);
+    if 4 * finer.classes.len() <= 5 * plain.classes.len() { finer } else { plain }
 }
