@@ -2,7 +2,7 @@
 //!
 //! Each term is bounded for itself, as if all bins were one, or each item alone: what is beyond a level in all bins together
 //! is no more than what is beyond it bin by bin. Teams of the ROADEF/EURO challenge 2012 bounded load and balance so. Then those
-//! that pull in different directions are bounded together, and what is more counts.
+//! that pull in different directions are bounded together, with the rules that hold now, and what is more counts.
 //!
 //! | module | what lives there |
 //! |---|---|

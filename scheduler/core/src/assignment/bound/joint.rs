@@ -21,6 +21,8 @@ const SCALE: i64 = 1 << 10;
 const ROUNDS: u64 = 600;
 /// Enough of them to begin with all prices, and for those.
 const BOTH: (u64, u64) = (150, 1500);
+/// As much work as is worth it where rules alone have something to say, and little is gained.
+const LITTLE: u64 = 1 << 28;
 /// Prices beyond which there would be no room for them.
 const PRICES: usize = 1 << 25;
 /// Fewer lead to nothing.
@@ -172,8 +174,9 @@ impl<'a> Joint<'a> {
         let (seen, mut prices) =
             climb::from(self.opening(), rounds, &space, climb::FAST, |prices| self.look(prices));
         let mut best = seen.value;
-        let most = if self.rules.open() { BOTH.1 } else { BOTH.0 };
-        let rounds = ((work - rounds * round) / (round + self.rules.work())).min(most);
+        let left = work - rounds * round;
+        let left = if self.rules.open() { left } else { left.min(LITTLE) };
+        let rounds = (left / (round + self.rules.work())).min(BOTH.1);
         if both && rounds >= FEW {
             prices.resize(room + self.rules.prices, 0.0);
             let highest = i64::try_from(LIMIT / self.rules.paid.max(1)).unwrap_or(i64::MAX);
