@@ -10,6 +10,7 @@
 //! | `forest` | items that talk to each other, as far as they form trees |
 //! | `rules` | what rules, open bins and flows beyond trees come to, by prices for letting in |
 //! | `climb` | better and better prices |
+//! | `scale` | in what prices are counted |
 //! | `classes` | bins that are alike |
 
 use super::model::{Level, Model, Objective, Term};
@@ -20,6 +21,7 @@ mod climb;
 mod forest;
 mod joint;
 mod rules;
+mod scale;
 
 /// As much work as takes some seconds.
 const WORK: u64 = 1 << 31;

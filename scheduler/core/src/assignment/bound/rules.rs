@@ -1,7 +1,7 @@
 //! Rules, bins that have to be open, and flows that no tree has: what keeps an item from a part, as prices.
 //!
-//! Each row says how many of some items a part has at most: so many, or so many for each bin of it that is open. With a price on a row the
-//! items pay for being there, and bins earn what they let in. An item on a bin keeps it open however little room it takes, which
+//! Each row says how many of some items a part has at most: so many, or so many for each bin of it that is open. With a price on a
+//! row the items pay for being there, and bins earn what they let in. An item on a bin keeps it open however little room it takes, which
 //! prices for room alone don't say (strong linking: Cornuéjols, Fisher, Nemhauser, Management Science 23, 1977). A flow
 //! that no tree has is looked at by itself, with its own idea of where its ends are; prices make it the items' (Komodakis,
 //! Paragios, Tziritas, MRF energy minimization and beyond via dual decomposition, 2011).
