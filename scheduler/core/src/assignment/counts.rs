@@ -61,6 +61,8 @@ pub(super) struct Laws {
     pub(super) groups: Lists<u32>,
     /// For each group those that one rule has to do with both.
     related: Vec<Vec<u32>>,
+    /// Groups that a rule wants on one part.
+    together: Vec<bool>,
     /// Items that a rule counts on both of its sides.
     tangled: Vec<bool>,
     any_soft: bool,
@@ -82,6 +84,7 @@ impl Laws {
             members: Lists::new(model.groups.iter().map(|group| group.items.clone())),
             groups: Lists::new([]),
             related: vec![Vec::new(); model.groups.len()],
+            together: vec![false; model.groups.len()],
             tangled: vec![false; model.items.len()],
             any_soft: false,
             dense: 0,
@@ -122,7 +125,10 @@ impl Laws {
             let about = match *it {
                 Rule::Conflict { most, .. } => About::Most { rule, most },
                 Rule::Spread { least, .. } => About::Least { rule, least },
-                Rule::CoLocation { .. } => About::One { rule },
+                Rule::CoLocation { .. } => {
+                    laws.together[group as usize] = true;
+                    About::One { rule }
+                }
                 Rule::Dependency { needs, .. } => {
                     let other = counter(&mut laws, needs, level);
                     laws.counters[other].about.push(About::Followed { rule, counter: one });
@@ -174,6 +180,23 @@ impl Laws {
             .of(item)
             .iter()
             .flat_map(|group| std::iter::once(*group).chain(self.related[*group as usize].iter().copied()))
+    }
+
+    /// Whether any rule wants a group on one part.
+    pub(super) fn keep_together(&self) -> bool {
+        self.together.contains(&true)
+    }
+
+    /// Items that a rule ties to one: of a group on one part, or that needs it or is needed; not of large groups.
+    pub(super) fn tied(&self, item: usize) -> impl Iterator<Item = u32> + '_ {
+        let mine = self.groups.of(item).iter().copied();
+        let together = mine.clone().filter(|group| self.together[*group as usize]);
+        let related = mine.flat_map(|group| self.related[group as usize].iter().copied());
+        together
+            .chain(related)
+            .map(|group| self.members.of(group as usize))
+            .filter(|members| members.len() <= FEW)
+            .flat_map(|members| members.iter().copied())
     }
 
     /// Whether any rule may be broken at a price.

@@ -5,6 +5,9 @@
 //! | [`budget`] | how much work is allowed, or how much time, which only the rim can tell |
 //! | [`anneal`] | simulated annealing |
 //! | [`proposal`] | what is proposed: an item goes, two change places, one makes way for another |
+//! | `compound` | several moves that are one change |
+//! | `near` | bins that cost about the same, and items that hold each other |
+//! | `opening` | what opening a bin costs while it is hot |
 //! | [`choice`] | which items are tried, at a temperature |
 //! | [`holding`] | what being elsewhere costs while it is hot, where room is held at both ends |
 //! | [`schedule`] | how fast it is cooled |
@@ -14,7 +17,10 @@
 pub mod anneal;
 pub mod budget;
 pub mod choice;
+mod compound;
 pub mod holding;
+mod near;
+mod opening;
 pub mod proposal;
 pub mod relax;
 pub mod repair;

@@ -231,6 +231,11 @@ impl<'p> State<'p> {
         self.enter(&self.leave(item), to, i64::MAX)
     }
 
+    /// The same; nothing too if it is more than `most`.
+    pub(super) fn shift_within(&self, item: usize, to: u32, most: i64) -> Option<i64> {
+        self.enter(&self.leave(item), to, most)
+    }
+
     /// What it changes for the bin that an item is on that it leaves.
     #[inline]
     pub fn leave(&self, item: usize) -> Leave {
@@ -419,7 +424,7 @@ impl<'p> State<'p> {
         bins.dedup();
         let slacks: Vec<i64> = bins.iter().flat_map(|bin| self.slack(*bin).to_vec()).collect();
         let moved = self.moved.items;
-        self.log.clear();
+        self.begin();
         for (item, to) in changes {
             self.step(*item, *to);
         }
@@ -440,11 +445,28 @@ impl<'p> State<'p> {
 
     /// Lets an item go to a bin, which [`Self::shift`] allowed.
     pub fn go(&mut self, item: usize, to: u32) {
-        self.log.clear();
+        self.begin();
         self.step(item, to);
     }
 
-    fn step(&mut self, item: usize, to: u32) {
+    /// From here on [`Self::keeps_since`] looks at what [`Self::step`] does.
+    pub(super) fn begin(&mut self) {
+        self.log.clear();
+    }
+
+    /// Whether no rule is worse broken than where it was begun.
+    pub(super) fn keeps_since(&self) -> bool {
+        self.counts.none_worse(&self.log)
+    }
+
+    /// Whether an item that is elsewhere may go to a bin and has room there, whatever rules say.
+    pub(super) fn takes(&self, item: usize, to: u32) -> bool {
+        let within = self.problem.most_moved.is_none_or(|most| self.moved.items < most);
+        within && self.problem.allows(item, to as usize) && self.has_room(item, to as usize)
+    }
+
+    /// Lets an item go to a bin, as one of several changes that are one.
+    pub(super) fn step(&mut self, item: usize, to: u32) {
         let problem = self.problem;
         let from = self.at[item];
         if from == to {

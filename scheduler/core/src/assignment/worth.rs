@@ -227,6 +227,33 @@ impl Worth {
         sum
     }
 
+    /// Whether opening a bin costs anything.
+    pub(super) fn opens(&self) -> bool {
+        self.open.iter().any(|cost| *cost > 0)
+    }
+
+    /// What it costs that a bin carries anything.
+    pub(super) fn opening(&self, bin: usize) -> i64 {
+        self.open.get(bin).copied().unwrap_or(0)
+    }
+
+    /// Whether items talk to each other.
+    pub(super) const fn talks(&self) -> bool {
+        !self.traffic.is_empty()
+    }
+
+    /// Those that an item talks to, some of them more than once.
+    pub(super) fn partners(&self, item: usize) -> impl Iterator<Item = u32> + '_ {
+        self.traffic.iter().flat_map(move |traffic| traffic.flows.of(item).iter().map(|(other, _)| *other))
+    }
+
+    /// The level whose parts matter to items: of those that they talk to first. The bins themselves if there is no other.
+    pub(super) fn level(&self) -> usize {
+        let levels = self.traffic.iter().map(|traffic| traffic.table.level);
+        let levels = levels.chain(self.pairs.iter().map(|pair| pair.level));
+        levels.chain(self.bin_move.iter().map(|table| table.level)).find(|level| *level != 0).unwrap_or(0)
+    }
+
     /// The sum over all items.
     pub(super) fn items(&self, problem: &Problem, at: &[u32]) -> i64 {
         let mut sum = (0..at.len()).map(|item| self.alone(problem, item, at[item])).sum();

@@ -75,8 +75,9 @@ pub fn anneal(
                 let worse = proposer.worse(state, SAMPLES);
                 let at = |index: usize| worse.get(index).map_or(1.0, |more| *more as f64);
                 let (median, least) = (at(worse.len() / 2), at(worse.len() / 100));
-                // Relaxing an assignment that does not fit would hide what is to be repaired.
-                if capacity == Capacity::Relaxed && state.fits() {
+                // Relaxing an assignment that does not fit would hide what is to be repaired; and where bins can be opened, there
+                // is room at a cost, which a price for doing without it would only hide until the end.
+                if capacity == Capacity::Relaxed && state.fits() && !proposer.opens() {
                     prices = Some(Prices::new(problem, median));
                 }
                 Schedule::new(median * FIRST, (least * LAST).max(0.5))
@@ -134,5 +135,45 @@ impl Best {
         if may && (state.broken(), state.value()) < (self.broken, self.value) {
             *self = Self::of(state);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::assignment::model::{Bin, Dimension, Item, Model, Objective, Term};
+    use crate::assignment::problem::Problem;
+    use crate::assignment::search::budget::Proposals;
+
+    /// The least, and where everything is, after a search of a packing in which the bins are nearly full.
+    fn ends(capacity: Capacity, opens: i64) -> (i64, Vec<u32>) {
+        let bin = || Bin { name: String::new(), capacity: vec![100] };
+        let item = |at: u32| Item {
+            name: String::new(),
+            uses: vec![i64::from(at % 7) * 5 + 10],
+            now: at % 12,
+            bins: None,
+        };
+        let table = (0..30).map(|row| (0..12).map(|part| (row * 7 + part * 5) % 11).collect()).collect();
+        let level = crate::assignment::model::Level::Bin;
+        let terms =
+            vec![Term::Open { cost: vec![opens; 12] }, Term::Pair { level, row: (0..30).collect(), table }];
+        let model = Model {
+            dimensions: vec![Dimension { name: String::new(), transient: false }],
+            bins: (0..12).map(|_| bin()).collect(),
+            items: (0..30).map(item).collect(),
+            objectives: vec![Objective { name: String::new(), terms }],
+            ..Model::default()
+        };
+        let problem = Problem::new(&model).unwrap();
+        let mut state = State::new(&problem, &problem.now);
+        anneal(&mut state, capacity, 1, &Proposals(100_000), |_| {});
+        (state.value(), state.at().to_vec())
+    }
+
+    #[test]
+    fn where_bins_can_be_opened_capacity_is_not_exceeded_on_the_way() {
+        assert_eq!(ends(Capacity::Relaxed, 50), ends(Capacity::Strict, 50));
+        assert_ne!(ends(Capacity::Relaxed, 0), ends(Capacity::Strict, 0));
     }
 }
