@@ -131,10 +131,10 @@ impl Proposer {
     /// Empties an open bin: each item goes to the best of some open ones, or all of them may go to one that was closed.
     fn empty(&mut self, state: &mut State<'_>, most: i64, made: &mut Made) -> bool {
         let Some(bin) = self.bin(state, true) else { return false };
-        let mut items = state.on(bin as usize).to_vec();
-        if items.len() > EMPTIED {
+        if state.on(bin as usize).len() > EMPTIED {
             return false;
         }
+        let mut items = state.on(bin as usize).to_vec();
         let instead = if self.random.bool() { self.bin(state, false) } else { None };
         // The largest first: they have the least choice.
         if let Some(opening) = &self.opening {
@@ -220,9 +220,12 @@ impl Proposer {
         let mut items = vec![item];
         let mut at = 0;
         while at < items.len() && items.len() < limit {
-            let mut more: Vec<usize> = near.partners(items[at]).iter().map(|item| *item as usize).collect();
+            // Somebody may talk to everybody.
+            let mut more = Vec::new();
+            some(near.partners(items[at]), 2 * TOGETHER, &mut self.random, &mut more);
             self.random.shuffle(&mut more);
             for item in more {
+                let item = item as usize;
                 if items.len() < limit && !items.contains(&item) {
                     items.push(item);
                 }
