@@ -162,7 +162,7 @@ mod tests {
             dimensions: vec![Dimension { name: String::new(), transient: false }],
             bins: (0..12).map(|_| bin()).collect(),
             items: (0..30).map(item).collect(),
-            objectives: vec![Objective { name: String::new(), terms }],
+            objectives: vec![Objective { terms, ..Objective::default() }],
             ..Model::default()
         };
         let problem = Problem::new(&model).unwrap();

@@ -60,7 +60,7 @@ impl Proposer {
             2 => self.empty(state, most, &mut made),
             _ => self.open(state, &mut made),
         };
-        if !done || made.more > most || !state.keeps_since() {
+        if !done || made.more > most || !state.keeps_since() || !state.within_limits() {
             made.undo(state);
         }
         made.work.max(1)
@@ -299,7 +299,7 @@ mod tests {
             dimensions: vec![Dimension { name: String::new(), transient: false }],
             bins: (0..bins).map(bin).collect(),
             items: items.iter().map(item).collect(),
-            objectives: vec![Objective { name: String::new(), terms }],
+            objectives: vec![Objective { terms, ..Objective::default() }],
             ..Model::default()
         }
     }

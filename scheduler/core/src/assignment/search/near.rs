@@ -75,7 +75,7 @@ mod tests {
                 Group { name: String::new(), items: vec![1, 2] },
             ],
             rules,
-            objectives: vec![Objective { name: String::new(), terms }],
+            objectives: vec![Objective { terms, ..Objective::default() }],
             ..Model::default()
         };
         Near::new(&Problem::new(&model).unwrap(), 0)

@@ -118,7 +118,7 @@ mod tests {
             dimensions: vec![Dimension { name: String::new(), transient: false }],
             bins: vec![bin(), bin(), bin(), bin()],
             items: vec![item(1, 0), item(6, 1), item(1, 2), item(1, 2)],
-            objectives: vec![Objective { name: String::new(), terms }],
+            objectives: vec![Objective { terms, ..Objective::default() }],
             ..Model::default()
         }
     }
