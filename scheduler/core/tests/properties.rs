@@ -245,7 +245,7 @@ fn agrees_with_brute_force(bytes: &[u8], engine: Engine) -> Result<(), TestCaseE
     let problem = Problem::new(&model).unwrap();
     let effort = Effort { engine, seed: 1, seconds: 10.0 };
     let means =
-        Means { effort, largest: 300, small: 300, searches: 1, proposals: 100_000, bounding: 1 << 20 };
+        Means { effort, largest: 300, small: 300, searches: 1, proposals: 100_000, bounding: 1 << 28 };
     let staged = minimise(&model, &problem, means).map_err(|error| TestCaseError::fail(error.to_string()))?;
 
     let judged = |at: Vec<u32>| (judge(&model, &at), at);

@@ -557,6 +557,21 @@ fn any_migration_is_followed_by_a_cooldown() {
     }
 }
 
+#[test]
+fn a_relative_tolerance_is_a_share_of_the_best() {
+    let of = |share: &str| {
+        let mut wanted = policy();
+        let tolerance = Tolerance::Relative(q(share));
+        wanted.objective =
+            lexicographic(vec![term(Metric::CostRate, tolerance), exactly(Metric::UserLatency)]);
+        moves(&decide(&observation(), &wanted))
+    };
+    // 0.112 USD/h in the cloud, 0.212 at edge-a, 0.262 at edge-b.
+    assert_eq!(of("5%"), ["redis a1>c1"]);
+    assert_eq!(of("133%"), ["redis a1>c1"]);
+    assert_eq!(of("134%"), ["redis a1>b1"]);
+}
+
 // ---- what a plan says ----
 
 #[test]

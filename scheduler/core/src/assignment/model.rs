@@ -155,7 +155,7 @@ impl Tolerance {
     pub fn worst(self, best: i64) -> i64 {
         let more = match self {
             Self::Sum(sum) => i128::from(sum.max(0)),
-            Self::Share(share) => i128::from(best).abs() * i128::from(share.max(0)) / 1_000_000,
+            Self::Share(share) => i128::from(best).abs() * i128::from(share.max(0)) / 100_000_000,
         };
         best.saturating_add(i64::try_from(more).unwrap_or(i64::MAX))
     }
@@ -279,5 +279,21 @@ impl Rule {
             | Self::Dependency { group, level, .. }
             | Self::CoLocation { group, level } => (group, level),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tolerance;
+
+    #[test]
+    fn a_tolerance_is_a_sum_or_a_share_of_the_best() {
+        assert_eq!(Tolerance::default().worst(7), 7);
+        assert_eq!(Tolerance::Sum(5).worst(-7), -2);
+        assert_eq!(Tolerance::Sum(-5).worst(7), 7);
+        // Five percent.
+        assert_eq!(Tolerance::Share(5_000_000).worst(57_500), 60_375);
+        assert_eq!(Tolerance::Share(5_000_000).worst(-100), -95);
+        assert_eq!(Tolerance::Share(i64::MAX).worst(i64::MAX), i64::MAX);
     }
 }
