@@ -6,7 +6,7 @@ use sterna_policies::policy::Policy;
 use sterna_policies::quantity::{MibPerSecond, Millis};
 
 use crate::assignment::model::Model;
-use crate::assignment::order::timetable::{Limits, timetable};
+use crate::assignment::order::timetable::{self, Limits, timetable};
 use crate::assignment::order::{Allowed, Step, order};
 use crate::assignment::validity::Invalid;
 use crate::continuum::SiteName;
@@ -21,6 +21,7 @@ const WITHIN_SITE: MibPerSecond = MibPerSecond::from_micros(119_209_290);
 /// Between sites without a link in the inventory: 100 Mbit/s and 50 ms are assumed.
 const UNKNOWN_LINK: (MibPerSecond, Millis) =
     (MibPerSecond::from_micros(11_920_929), Millis::from_micros(50_000_000));
+
 /// The way from a placement to another.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Way {
@@ -40,10 +41,9 @@ pub fn way(model: &Model, target: &[usize], costs: &[i64], width: usize) -> Resu
     let mut at: Vec<u32> = model.now();
     at.iter_mut().zip(target).for_each(|(at, to)| *at = *to as u32);
     let order = order(model, &at, Allowed { cost: costs, ..Allowed::default() })?;
-    let limits = Limits { total: u32::try_from(width).unwrap_or(u32::MAX), bin: u32::MAX };
     let mut way = Way::default();
     // As if all took equally long, what starts together is a wave.
-    for timed in timetable(model, &order.steps, limits, |_| 1)? {
+    for timed in timetable(model, &order.steps, limits(width), |_| 1)? {
         let wave = usize::try_from(timed.start).unwrap_or(0);
         if way.waves.len() <= wave {
             way.waves.resize(wave + 1, Vec::new());
@@ -54,22 +54,29 @@ pub fn way(model: &Model, target: &[usize], costs: &[i64], width: usize) -> Resu
     Ok(way)
 }
 
+/// As many moves at one time in all, and on any node.
+fn limits(width: usize) -> Limits {
+    Limits { total: u32::try_from(width).unwrap_or(u32::MAX), bin: u32::MAX }
+}
+
 /// How long some moves are predicted to take, wave after wave, and what no order of as many at a time could be faster than.
-/// `direct` is how long each service takes that goes straight to where it should be.
-pub fn makespan(moves: &[Move], direct: &[Millis], width: usize) -> Makespan {
+/// `direct` are the steps if each service goes straight to where it should be, and `takes` says how long they take.
+pub fn makespan(
+    moves: &[Move],
+    direct: &[Step],
+    width: usize,
+    takes: impl Fn(usize, usize) -> Millis,
+) -> Makespan {
     let mut waves = BTreeMap::<u32, Millis>::new();
     for one in moves {
         let wave = waves.entry(one.wave).or_insert(Millis::ZERO);
         *wave = one.predicted.duration.max(*wave);
     }
-    let sum = |all: &mut dyn Iterator<Item = Millis>| {
-        all.fold(0i64, |sum, one| sum.saturating_add(one.as_micros()))
-    };
-    let share = sum(&mut direct.iter().copied()) / i64::try_from(width.max(1)).unwrap_or(i64::MAX);
-    let longest = direct.iter().copied().max().unwrap_or(Millis::ZERO);
+    let predicted = waves.into_values().fold(0i64, |sum, wave| sum.saturating_add(wave.as_micros()));
+    let takes = |step: &Step| takes(step.item as usize, step.to as usize).as_micros();
     Makespan {
-        predicted: Millis::from_micros(sum(&mut waves.into_values())),
-        least: Millis::from_micros(share).max(longest),
+        predicted: Millis::from_micros(predicted),
+        least: Millis::from_micros(timetable::least(direct, limits(width), takes)),
     }
 }
 

@@ -23,6 +23,25 @@ fn crowd() -> Observation {
     seen
 }
 
+/// Redis fills a1 and web fills b1; each has its users at the other's.
+fn crossed() -> Observation {
+    let mut seen = observation();
+    seen.continuum.services.get_mut(&"redis".into()).unwrap().cpu = q("4");
+    seen.continuum.services.insert("web".into(), service("4", "1GiB"));
+    seen.placement.insert("web".into(), "b1".into());
+    far(&mut seen, &["web"], [20.0, 60.0, 40.0]);
+    seen
+}
+
+/// Users of some services, with the milliseconds that they see at edge-a, at edge-b and in the cloud.
+fn far(seen: &mut Observation, services: &[&str], [edge_a, edge_b, cloud]: [f64; 3]) {
+    let rates = services.iter().map(|name| ((*name).into(), q("1/s"))).collect();
+    seen.continuum.users.insert("far".into(), Users { rates, latency: BTreeMap::new() });
+    let latency = [("edge-a", edge_a), ("edge-b", edge_b), ("cloud", cloud)];
+    let latency = latency.map(|(site, value)| (site.into(), ms(value)));
+    seen.latency.insert("far".into(), BTreeMap::from(latency));
+}
+
 #[test]
 fn no_more_moves_at_one_time_than_the_budget_allows() {
     let mut wanted = policy();
@@ -49,21 +68,7 @@ fn a_move_waits_until_there_is_room() {
         seen.continuum.services.insert(name.into(), service("1", "1GiB"));
         seen.placement.insert(name.into(), "b1".into());
     }
-    seen.continuum.users.insert(
-        "far".into(),
-        Users {
-            rates: ["u", "v", "w", "x"].into_iter().map(|name| (name.into(), q("1/s"))).collect(),
-            latency: BTreeMap::new(),
-        },
-    );
-    seen.latency.insert(
-        "far".into(),
-        BTreeMap::from([
-            ("edge-a".into(), ms(60.0)),
-            ("edge-b".into(), ms(60.0)),
-            ("cloud".into(), ms(10.0)),
-        ]),
-    );
+    far(&mut seen, &["u", "v", "w", "x"], [60.0, 60.0, 10.0]);
     let mut wanted = policy();
     wanted.budget.concurrent = 4;
     let decision = decide(&seen, &wanted);
@@ -76,47 +81,12 @@ fn a_move_waits_until_there_is_room() {
 
 #[test]
 fn two_that_wait_for_each_other_are_left() {
-    let mut seen = observation();
-    seen.continuum.services.get_mut(&"redis".into()).unwrap().cpu = q("4");
-    seen.continuum.services.insert("web".into(), service("4", "1GiB"));
-    seen.placement.insert("web".into(), "b1".into());
-    seen.continuum.users.insert(
-        "far".into(),
-        Users { rates: BTreeMap::from([("web".into(), q("1/s"))]), latency: BTreeMap::new() },
-    );
-    seen.latency.insert(
-        "far".into(),
-        BTreeMap::from([
-            ("edge-a".into(), ms(10.0)),
-            ("edge-b".into(), ms(60.0)),
-            ("cloud".into(), ms(90.0)),
-        ]),
-    );
     let mut wanted = policy();
     wanted.select.exclude_sites = vec!["cloud".into()];
-    let decision = decide(&seen, &wanted);
+    let decision = decide(&crossed(), &wanted);
     assert_eq!(held(&decision), [Hold::NoRoom]);
     assert_eq!(best(&decision, "redis"), "b1");
     assert_eq!(best(&decision, "web"), "a1");
-}
-
-/// Redis fills a1 and web fills b1; each has its users at the other's.
-fn crossed() -> Observation {
-    let mut seen = observation();
-    seen.continuum.services.get_mut(&"redis".into()).unwrap().cpu = q("4");
-    seen.continuum.services.insert("web".into(), service("4", "1GiB"));
-    seen.placement.insert("web".into(), "b1".into());
-    far(&mut seen, &["web"]);
-    seen
-}
-
-/// Users of some services that see 20 ms at edge-a, 40 ms in the cloud and 60 ms at edge-b.
-fn far(seen: &mut Observation, services: &[&str]) {
-    let rates = services.iter().map(|name| ((*name).into(), q("1/s"))).collect();
-    seen.continuum.users.insert("far".into(), Users { rates, latency: BTreeMap::new() });
-    let latency = [("edge-a", 20.0), ("edge-b", 60.0), ("cloud", 40.0)];
-    let latency = latency.map(|(site, value)| (site.into(), ms(value)));
-    seen.latency.insert("far".into(), BTreeMap::from(latency));
 }
 
 #[test]
@@ -132,10 +102,6 @@ fn one_of_two_that_wait_for_each_other_is_parked() {
     assert_eq!((waves, parks), (vec![0, 1, 2], vec![true, false, false]));
     seen.memory.insert("web".into(), q("900MiB"));
     assert_eq!(moves(&decide(&seen, &wanted)), ["redis a1>c1", "web b1>a1", "redis c1>b1"]);
-    // Not where it may not run.
-    let mut wanted = policy();
-    wanted.select.exclude_sites = vec!["cloud".into()];
-    assert_eq!(held(&decide(&seen, &wanted)), [Hold::NoRoom]);
 }
 
 #[test]
@@ -181,7 +147,7 @@ fn who_has_no_way_to_the_best_place_goes_to_the_next() {
         seen.placement.insert(name.into(), on.into());
     }
     seen.continuum.services.get_mut(&"other".into()).unwrap().pinned = true;
-    far(&mut seen, &["u", "v"]);
+    far(&mut seen, &["u", "v"], [20.0, 60.0, 40.0]);
     // Redis could go to b1 only when both have left it, and in the cloud there is room for one.
     let decision = decide(&seen, &policy());
     assert_eq!(moves(&decision), ["u b1>c1"]);

@@ -55,6 +55,9 @@ pub struct Answer {
     /// thousandth where the largest factor of what is minimised is scaled to about ten thousand, and less a ten-thousand-millionth
     /// of itself; then rounded up to what the factors allow.
     pub bound: Option<i128>,
+    /// By how much the bound is lower than what the solver said. What is worth no more than both together is the best, as far as a
+    /// solver that counts in floating point can tell.
+    pub slack: i128,
     /// Whether there is nothing better than what was found, or than what was given if nothing was.
     pub proved: bool,
     /// Columns of the program; none where nothing makes a difference and no solver was asked.
@@ -103,7 +106,7 @@ pub(super) fn step(
     let sum = terms::numbered(&choice, model, objective, &limits.capacity, &mut program);
     if sum.factors().is_empty() {
         let bound = Some(best.values[objective].into());
-        return Ok(Answer { better: None, bound, proved: true, columns: 0, rows: 0 });
+        return Ok(Answer { better: None, bound, slack: 0, proved: true, columns: 0, rows: 0 });
     }
     let said = solver::solve(&program, &sum, effort)?;
     let better = choice.read(&said, &best.at).and_then(|at| checked(state, at)).filter(|found| {
@@ -115,7 +118,7 @@ pub(super) fn step(
     let (columns, rows) = program.size();
     // What was found is an answer, so a bound above it is the solver's own error.
     let bound = said.bound.map(|bound| bound.min(value));
-    Ok(Answer { better, bound, proved: bound == Some(value), columns, rows })
+    Ok(Answer { better, bound, slack: said.slack, proved: bound == Some(value), columns, rows })
 }
 
 /// The bins that an item may go to.

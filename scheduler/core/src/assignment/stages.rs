@@ -3,7 +3,7 @@
 //! What an objective comes to at best, and what is as good, limits it while those after it are minimised.
 
 use super::bound;
-use super::exact::{self, Better, Effort, Part, SolveError};
+use super::exact::{self, Answer, Better, Effort, Part, SolveError};
 use super::model::Model;
 use super::problem::Problem;
 use super::search::budget::Proposals;
@@ -35,6 +35,8 @@ pub struct Stage {
     pub value: i64,
     /// What it can't be less than, as long as those before it stay within their tolerances.
     pub bound: i128,
+    /// By how much the bound may be lower than what a solver proved, because it counts in floating point.
+    pub slack: i128,
     /// Columns and rows that the solver was given; none if it was not asked.
     pub program: Option<(usize, usize)>,
     /// Whether it was searched.
@@ -42,9 +44,9 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Whether nothing is better.
+    /// Whether nothing is better, as far as a solver can tell.
     pub const fn proved(&self) -> bool {
-        self.bound >= self.value as i128
+        self.bound + self.slack >= self.value as i128
     }
 }
 
@@ -87,14 +89,16 @@ pub fn minimise(model: &Model, problem: &Problem, means: Means) -> Result<Staged
         }
         if i128::from(state.value()) > stage.bound && columns <= means.largest {
             match exactly(model, &start, &mut state, Effort { seconds, ..means.effort }) {
-                Ok((bound, program)) => {
-                    stage.bound = bound.map_or(stage.bound, |bound| bound.max(stage.bound));
-                    stage.program = program;
+                Ok(answer) => {
+                    stage.bound = answer.bound.map_or(stage.bound, |bound| bound.max(stage.bound));
+                    stage.slack = answer.slack;
+                    stage.program = (answer.columns > 0).then_some((answer.columns, answer.rows));
                 }
-                Err(SolveError::TooLarge { .. }) if stage.searched => {}
                 Err(SolveError::TooLarge { .. }) => {
-                    look_around(&mut state, means);
-                    stage.searched = true;
+                    if !stage.searched {
+                        look_around(&mut state, means);
+                        stage.searched = true;
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -114,22 +118,18 @@ fn look_around(state: &mut State<'_>, means: Means) {
     state.reset(&at);
 }
 
-/// A bound, and the size of the program.
-type Solved = (Option<i128>, Option<(usize, usize)>);
-
 /// Asks the solver for something better that is no worse broken than the start, and goes there.
 fn exactly(
     model: &Model,
     start: &State<'_>,
     state: &mut State<'_>,
     effort: Effort,
-) -> Result<Solved, SolveError> {
+) -> Result<Answer, SolveError> {
     let best = Better { at: state.at().to_vec(), values: state.values().to_vec() };
     let limits = state.limits().to_vec();
     let answer = exact::step(model, start, Part::Whole, (state.objective, &best), &limits, effort)?;
-    if let Some(better) = answer.better {
+    if let Some(better) = &answer.better {
         state.reset(&better.at);
     }
-    let asked = answer.columns > 0;
-    Ok((answer.bound, asked.then_some((answer.columns, answer.rows))))
+    Ok(answer)
 }

@@ -16,6 +16,8 @@ use sterna_policies::diagnose::Findings;
 use sterna_policies::policy::Metric;
 use sterna_policies::quantity::{Bytes, Millis};
 
+mod carrying;
+
 use super::stop::{Stopper, stop};
 use super::world::Mover;
 use super::*;
@@ -497,84 +499,6 @@ async fn what_was_lost_sight_of_is_settled_by_what_the_agents_say() {
     assert_eq!(bench.told()[0], "settled its end was not seen; the service arrived");
     let past = bench.scheduler.history.for_decision().await.unwrap();
     assert_eq!(past.last_arrival(&"shop".into()).unwrap().to, "b1".into());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_wave_waits_for_the_one_before_and_is_left_out_when_that_fails() {
-    let mut other = shop_to("c1", 1);
-    other.service = "other".into();
-    let mut fails = bench(Mode::Auto, Fate::RollsBack, wanting(vec![other.clone(), shop_to("b1", 0)]));
-    fails.run(1).await;
-    assert_eq!(fails.orders(), 1);
-    let mut succeeds = bench(Mode::Auto, Fate::Moves, wanting(vec![other, shop_to("b1", 0)]));
-    succeeds.run(1).await;
-    let orders: Vec<_> =
-        succeeds.place.orders.lock().unwrap().iter().map(|order| order.service.to_string()).collect();
-    assert_eq!(orders, ["shop", "other"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_parked_service_goes_on_in_a_later_wave() {
-    let parks = Move { parks: true, ..shop_to("c1", 0) };
-    let on = Move { from: "c1".into(), ..shop_to("b1", 1) };
-    let mut bench = bench(Mode::Auto, Fate::Moves, wanting(vec![on, parks]));
-    bench.run(1).await;
-    let orders: Vec<_> = bench
-        .place
-        .orders
-        .lock()
-        .unwrap()
-        .iter()
-        .map(|order| (order.from.to_string(), order.to.to_string()))
-        .collect();
-    assert_eq!(orders, [("a1".to_owned(), "c1".to_owned()), ("c1".to_owned(), "b1".to_owned())]);
-    let past = bench.scheduler.history.for_decision().await.unwrap();
-    assert_eq!(past.last_arrival(&"shop".into()).unwrap().to, "b1".into());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stop_lets_the_running_migration_end_and_begins_nothing_new() {
-    let mut other = shop_to("c1", 1);
-    other.service = "other".into();
-    let mut bench = bench(Mode::Auto, Fate::Moves, wanting(vec![shop_to("b1", 0), other]));
-    let (stopper, stop) = (bench.stopper.clone(), bench.stop.clone());
-    let asks = async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(stopper.ask(), Urgency::WhenDone);
-    };
-    let (cycles, ()) = tokio::join!(bench.scheduler.run(&stop, None), asks);
-    assert_eq!(cycles, 1);
-    assert_eq!(bench.orders(), 1);
-    assert!(bench.told().contains(&"ended shop: Moved".to_owned()));
-    assert!(bench.scheduler.history.open_intents().await.unwrap().is_empty());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_second_stop_leaves_the_migration_to_the_agents() {
-    let mut bench = bench(Mode::Auto, Fate::Moves, wanting(vec![shop_to("b1", 0)]));
-    let (stopper, stop) = (bench.stopper.clone(), bench.stop.clone());
-    let asks = async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        stopper.ask();
-        assert_eq!(stopper.ask(), Urgency::Now);
-    };
-    let (cycles, ()) = tokio::join!(bench.scheduler.run(&stop, None), asks);
-    assert_eq!(cycles, 1);
-    assert!(bench.told().contains(&"left [ServiceName(\"shop\")]".to_owned()));
-    // The next scheduler finds it open.
-    assert_eq!(bench.scheduler.history.open_intents().await.unwrap().len(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn nothing_is_ordered_that_can_not_be_recorded() {
-    let mut bench = bench(Mode::Auto, Fate::Moves, real());
-    let file = bench.scheduler.history.path().to_owned();
-    let other = rusqlite::Connection::open(file).unwrap();
-    other.execute_batch("DROP TABLE intent").unwrap();
-    bench.run(1).await;
-    assert_eq!(bench.orders(), 0);
-    assert!(bench.told().iter().any(|line| line.starts_with("failed: the history")));
-    assert!(bench.scheduler.telemetry.ready().is_err());
 }
 
 #[tokio::test(start_paused = true)]

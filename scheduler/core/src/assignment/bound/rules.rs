@@ -73,7 +73,7 @@ impl Rules {
         let mut linked = vec![false; model.items.len()];
         for rule in model.rules.iter().filter(|rule| holds(model, rule)) {
             let (group, level) = rule.about();
-            let members = distinct(model, group);
+            let members = sorted(model, group);
             let parts = classes.whole(model, level).map(|parts| made.level(parts));
             match (rule, parts) {
                 (Rule::Conflict { most, .. }, parts) if members.len() > *most as usize => {
@@ -92,7 +92,7 @@ impl Rules {
                 }
                 // Those that need one alone are in a tree with it.
                 (Rule::Dependency { needs, .. }, Some(parts)) => {
-                    let needed = distinct(model, *needs);
+                    let needed = sorted(model, *needs);
                     let others = members.iter().filter(|item| needed.binary_search(item).is_err());
                     for item in others.filter(|_| needed.len() > 1) {
                         made.row(&mut of_item, parts, Most::Of(0), &[*item], &needed);
@@ -229,10 +229,9 @@ impl Rules {
     }
 }
 
-fn distinct(model: &Model, group: u32) -> Vec<u32> {
+fn sorted(model: &Model, group: u32) -> Vec<u32> {
     let mut items = model.groups[group as usize].items.clone();
     items.sort_unstable();
-    items.dedup();
     items
 }
 

@@ -38,13 +38,21 @@ pub(in crate::assignment) struct Said {
     pub(in crate::assignment) values: Option<Vec<f64>>,
     /// No answer is worth less.
     pub(in crate::assignment) bound: Option<i128>,
+    /// By how much the bound is lower than what the solver said, for what is assumed of it.
+    pub(in crate::assignment) slack: i128,
     /// Whether there is nothing to be found.
     pub(in crate::assignment) impossible: bool,
 }
 
 impl Said {
-    const NOTHING: Self = Self { values: None, bound: None, impossible: false };
-    const IMPOSSIBLE: Self = Self { values: None, bound: None, impossible: true };
+    const NOTHING: Self = Self { values: None, bound: None, slack: 0, impossible: false };
+    const IMPOSSIBLE: Self = Self { impossible: true, ..Self::NOTHING };
+
+    /// What each column is, and a bound with its slack.
+    fn new(values: Option<Vec<f64>>, bound: Option<(i128, i128)>) -> Self {
+        let (bound, slack) = bound.map_or((None, 0), |(bound, slack)| (Some(bound), slack));
+        Self { values, bound, slack, impossible: false }
+    }
 
     /// Whether a choice was made.
     pub(in crate::assignment) fn chosen(&self, choice: &Sum) -> bool {
@@ -73,11 +81,13 @@ impl Aim {
         Self { factors, shared, scale, constant: objective.constant }
     }
 
-    /// A bound in whole numbers, no higher than the solver's own; none where that is no number.
-    fn bound(&self, said: f64) -> Option<i128> {
-        let bound = ((said - TOLERANCE) / self.scale - said.abs() / self.scale * RELATIVE).ceil();
+    /// A bound in whole numbers, no higher than the solver's own, and by how much lower it may be; none where that is no number.
+    fn bound(&self, said: f64) -> Option<(i128, i128)> {
+        let slack = (TOLERANCE + said.abs() * RELATIVE) / self.scale;
+        let bound = (said / self.scale - slack).ceil();
         // Beyond 64 bits there is nothing that a valid model comes to.
-        (bound.is_finite() && bound.abs() < 1e18).then(|| self.constant + self.shared * bound as i128)
+        (bound.is_finite() && bound.abs() < 1e18)
+            .then(|| (self.constant + self.shared * bound as i128, self.shared * slack.ceil() as i128))
     }
 }
 
@@ -96,7 +106,7 @@ pub(in crate::assignment) fn solve(
         return Ok(Said::IMPOSSIBLE);
     }
     if program.columns.is_empty() {
-        return Ok(Said { values: Some(Vec::new()), bound: Some(objective.constant), impossible: false });
+        return Ok(Said { values: Some(Vec::new()), bound: Some(objective.constant), ..Said::NOTHING });
     }
     let aim = Aim::new(objective);
     match effort.engine {
@@ -178,11 +188,8 @@ fn by_highs(program: &Program, aim: &Aim, effort: Effort) -> Result<Said, SolveE
         (solved.status() == HighsModelStatus::Optimal).then(|| solved.objective_value())
     };
     let found = solved.primal_solution_status() == HighsSolutionStatus::Feasible;
-    Ok(Said {
-        values: found.then(|| solved.get_solution().columns().to_vec()),
-        bound: bound.and_then(|bound| aim.bound(bound)),
-        impossible: false,
-    })
+    let values = found.then(|| solved.get_solution().columns().to_vec());
+    Ok(Said::new(values, bound.and_then(|bound| aim.bound(bound))))
 }
 
 fn by_microlp(program: &Program, aim: &Aim, effort: Effort) -> Result<Said, SolveError> {
@@ -207,5 +214,5 @@ fn by_microlp(program: &Program, aim: &Aim, effort: Effort) -> Result<Said, Solv
     let timed_out = matches!(solution.status(), good_lp::solvers::SolutionStatus::TimeLimit);
     let value: f64 = aim.factors.iter().map(|(column, cost)| values[*column] * cost).sum();
     let bound = if timed_out { None } else { aim.bound(value) };
-    Ok(Said { values: Some(values), bound, impossible: false })
+    Ok(Said::new(Some(values), bound))
 }

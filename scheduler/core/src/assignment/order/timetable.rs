@@ -34,9 +34,10 @@ pub fn least(steps: &[Step], limits: Limits, length: impl Fn(&Step) -> i64) -> i
     for step in steps {
         let length = length(step).max(0);
         for bin in [step.from, step.to] {
-            *bins.entry(bin).or_insert(0i64) += length;
+            let all = bins.entry(bin).or_insert(0i64);
+            *all = all.saturating_add(length);
         }
-        total += length;
+        total = total.saturating_add(length);
         longest = longest.max(length);
     }
     let share = |sum: i64, limit: u32| (sum as u64).div_ceil(u64::from(limit.max(1))) as i64;

@@ -108,6 +108,13 @@ mod tests {
         }
     }
 
+    /// A choice of the first of them.
+    fn choice_of(items: u32) -> Option<Choice> {
+        let problem = Problem::new(&model()).unwrap();
+        let state = State::new(&problem, &problem.now);
+        Choice::new(&state, &(0..items).collect::<Vec<u32>>(), &mut Rng::with_seed(1))
+    }
+
     /// How many of a thousand draws are items with much at stake.
     fn large(mut draw: impl FnMut(&mut Rng) -> usize) -> usize {
         let mut random = Rng::with_seed(1);
@@ -116,11 +123,7 @@ mod tests {
 
     #[test]
     fn what_matters_at_a_temperature_is_tried() {
-        let model = model();
-        let problem = Problem::new(&model).unwrap();
-        let state = State::new(&problem, &problem.now);
-        let items: Vec<u32> = (0..200).collect();
-        let mut choice = Choice::new(&state, &items, &mut Rng::with_seed(1)).unwrap();
+        let mut choice = choice_of(200).unwrap();
         choice.heat(0.0);
         assert!((400..600).contains(&large(|random| choice.any(random))));
         // One is a hundredth of that: only one in five is drawn from all.
@@ -130,16 +133,12 @@ mod tests {
         choice.heat(1e12);
         assert!(large(|random| choice.any(random)) > 850);
         assert!((400..600).contains(&large(|random| choice.uniform(random))));
-        assert!(Choice::new(&state, &[], &mut Rng::with_seed(1)).is_none());
+        assert!(choice_of(0).is_none());
     }
 
     #[test]
     fn partners_are_often_alike() {
-        let model = model();
-        let problem = Problem::new(&model).unwrap();
-        let state = State::new(&problem, &problem.now);
-        let items: Vec<u32> = (0..200).collect();
-        let mut choice = Choice::new(&state, &items, &mut Rng::with_seed(1)).unwrap();
+        let mut choice = choice_of(200).unwrap();
         choice.heat(0.0);
         // In the middle of its kind, a small one meets small ones more often than one in two.
         let middle = choice.order[50] as usize;

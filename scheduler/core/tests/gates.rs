@@ -1,0 +1,132 @@
+//! When a decision moves services: the policy's mode, what is under way, least gain, residency, cooldown; one test for each.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "all of it is test code")]
+
+mod fixture;
+
+use fixture::*;
+use sterna_core::history::Outcome;
+use sterna_core::observation::UnderWay;
+use sterna_core::report::Hold;
+use sterna_policies::policy::*;
+
+#[test]
+fn a_policy_that_is_off_decides_nothing() {
+    let mut wanted = policy();
+    wanted.mode = Mode::Off;
+    let decision = decide(&observation(), &wanted);
+    assert_eq!(held(&decision), [Hold::PolicyOff]);
+    assert_eq!(decision.report.services, []);
+    for mode in [Mode::Observe, Mode::Recommend] {
+        wanted.mode = mode;
+        assert_eq!(moves(&decide(&observation(), &wanted)), ["redis a1>b1"]);
+    }
+}
+
+#[test]
+fn a_service_that_is_not_found_is_named() {
+    let mut seen = observation();
+    seen.placement.clear();
+    let decision = decide(&seen, &policy());
+    assert_eq!(held(&decision), [Hold::NotRunning]);
+    assert_eq!(report(&decision, "redis").on, None);
+}
+
+#[test]
+fn a_service_that_is_being_moved_is_left_alone() {
+    let mut seen = observation();
+    seen.under_way = vec![UnderWay { service: "redis".into(), from: "a1".into(), to: "c1".into() }];
+    assert_eq!(held(&decide(&seen, &policy())), [Hold::UnderWay]);
+}
+
+#[test]
+fn the_gain_must_reach_the_minimum() {
+    let mut wanted = policy();
+    // From 60 ms to 10 ms are 83.3 %.
+    wanted.hysteresis.min_gain = q("83.3%");
+    assert_eq!(moves(&decide(&observation(), &wanted)), ["redis a1>b1"]);
+    wanted.hysteresis.min_gain = q("83.4%");
+    let decision = decide(&observation(), &wanted);
+    assert_eq!(
+        held(&decision),
+        [Hold::GainTooSmall { metric: Metric::UserLatency, gain: q("83.333333%"), min_gain: q("83.4%") }]
+    );
+    assert_eq!(best(&decision, "redis"), "b1");
+}
+
+#[test]
+fn the_gain_is_that_of_the_first_term_that_improves() {
+    let mut seen = observation();
+    seen.latency.get_mut(&"town".into()).unwrap().insert("cloud".into(), ms(59.0));
+    let mut wanted = policy();
+    wanted.select.exclude_sites = vec!["edge-b".into()];
+    let five = Tolerance::Absolute(Level::UserLatency(q("5ms")));
+    wanted.objective = lexicographic(vec![term(Metric::UserLatency, five), exactly(Metric::CostRate)]);
+    wanted.hysteresis.min_gain = q("40%");
+    // One millisecond is within the tolerance; the money saved is 47 %.
+    assert_eq!(moves(&decide(&seen, &wanted)), ["redis a1>c1"]);
+    wanted.hysteresis.min_gain = q("50%");
+    let by = held(&decide(&seen, &wanted));
+    assert!(matches!(by[..], [Hold::GainTooSmall { metric: Metric::CostRate, .. }]), "{by:?}");
+}
+
+#[test]
+fn services_that_empty_a_node_together_are_judged_together() {
+    let mut seen = observation();
+    seen.continuum.users.clear();
+    seen.continuum.services.insert("one".into(), service("1", "1GiB"));
+    seen.placement.insert("one".into(), "a1".into());
+    let mut wanted = policy();
+    wanted.objective = lexicographic(vec![exactly(Metric::CostRate)]);
+    wanted.budget.concurrent = 2;
+    // Alone, either would only open a second node; together they save 0.10 of 0.224 USD/h.
+    wanted.hysteresis.min_gain = q("44%");
+    assert_eq!(moves(&decide(&seen, &wanted)), ["one a1>c1", "redis a1>c1"]);
+    wanted.hysteresis.min_gain = q("45%");
+    let decision = decide(&seen, &wanted);
+    assert_eq!(moves(&decision), Vec::<String>::new());
+    assert!(matches!(held_by(&decision, "one")[..], [Hold::GainTooSmall { metric: Metric::CostRate, .. }]));
+    assert!(matches!(held_by(&decision, "redis")[..], [Hold::GainTooSmall { metric: Metric::CostRate, .. }]));
+}
+
+#[test]
+fn a_held_service_does_not_hold_the_others() {
+    let mut seen = observation();
+    seen.continuum.services.insert("web".into(), service("1", "1GiB"));
+    seen.placement.insert("web".into(), "a1".into());
+    seen.continuum.users.get_mut(&"town".into()).unwrap().rates.insert("web".into(), q("1/s"));
+    let mut wanted = policy();
+    wanted.hysteresis.cooldown = q("10m");
+    let decision = decide_after(&seen, &wanted, &migrated(60, "a1", Outcome::RolledBack));
+    assert_eq!(moves(&decision), ["web a1>b1"]);
+    assert_eq!(held_by(&decision, "redis"), [Hold::Cooldown { left: q("9m") }]);
+    assert_eq!(best(&decision, "redis"), "b1");
+}
+
+#[test]
+fn a_service_stays_a_while_where_it_arrived() {
+    let mut wanted = policy();
+    wanted.hysteresis.min_residency = q("5m");
+    let decision = decide_after(&observation(), &wanted, &migrated(299, "a1", Outcome::Moved));
+    assert_eq!(held(&decision), [Hold::Residency { left: q("1s") }]);
+    let decision = decide_after(&observation(), &wanted, &migrated(300, "a1", Outcome::Moved));
+    assert_eq!(moves(&decision), ["redis a1>b1"]);
+    // It did not arrive, or not here.
+    for history in [migrated(10, "a1", Outcome::RolledBack), migrated(10, "c1", Outcome::Moved)] {
+        assert_eq!(moves(&decide_after(&observation(), &wanted, &history)), ["redis a1>b1"]);
+    }
+}
+
+#[test]
+fn any_migration_is_followed_by_a_cooldown() {
+    let mut wanted = policy();
+    wanted.hysteresis.cooldown = q("1m");
+    for outcome in [Outcome::Moved, Outcome::RolledBack, Outcome::Refused] {
+        let decision = decide_after(&observation(), &wanted, &migrated(59, "c1", outcome));
+        assert_eq!(held(&decision), [Hold::Cooldown { left: q("1s") }]);
+        assert_eq!(
+            moves(&decide_after(&observation(), &wanted, &migrated(60, "c1", outcome))),
+            ["redis a1>b1"]
+        );
+    }
+}
