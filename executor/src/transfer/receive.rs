@@ -45,7 +45,7 @@ impl Allowance {
 const LOOK: u64 = 16 << 20;
 
 /// Makes the stream's files under `root`, which must exist, and notes what it wrote, and how far it came if the stream breaks.
-/// Returns how many bytes the stream had.
+/// Returns how many bytes the stream was counted as: see [`Reader::bytes`].
 ///
 /// # Errors
 /// When the stream is corrupt or takes more than it may, names a place outside `root`, a file can't be written, or what is

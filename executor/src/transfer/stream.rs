@@ -264,7 +264,8 @@ impl<R: Read> Reader<R> {
         self.headers
     }
 
-    /// How many bytes were read so far, those that were compressed counted as they were before.
+    /// How many bytes were read so far: those that were compressed count as they were before, and those that are only
+    /// compared as if they had come.
     pub fn bytes(&self) -> Bytes {
         Bytes(self.bytes)
     }

@@ -111,16 +111,24 @@ pub fn hostile(data: &[u8]) {
     received(&beside, &wire);
 }
 
-fn take(wire: &[u8], root: &Path) -> std::io::Result<Bytes> {
-    let allowance = Allowance { stream: Bytes::from_mib(4), keep_free: Bytes::ZERO };
-    receive(wire, root, &mut Received::default(), allowance)
+/// What a stream may take.
+const ALLOWED: Bytes = Bytes::from_mib(4);
+
+fn take(mut wire: &[u8], root: &Path) -> std::io::Result<Bytes> {
+    let whole = wire.len();
+    let allowance = Allowance { stream: ALLOWED, keep_free: Bytes::ZERO };
+    let counted = receive(&mut wire, root, &mut Received::default(), allowance)?;
+    // What was compressed counts as what it becomes, and what is compared as if it had come.
+    assert!((whole - wire.len()) as u64 <= counted.0 && counted <= ALLOWED, "{counted} of {whole} bytes");
+    Ok(counted)
 }
 
 fn received(beside: &Beside, wire: &[u8]) {
     let taken = take(wire, &beside.root());
     beside.unchanged();
-    let Ok(bytes) = taken else { return };
-    assert!(bytes.0 <= wire.len() as u64);
+    if taken.is_err() {
+        return;
+    }
     // What was taken in can be sent on, and arrives the same.
     let pass = Sent::default().pass(&beside.root(), Writers::Frozen).expect("what was received is read");
     let size = |entry: &Entry| if let Kind::File(size) = entry.kind { size } else { 0 };
