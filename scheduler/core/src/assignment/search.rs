@@ -26,8 +26,8 @@ pub mod relax;
 pub mod repair;
 pub mod schedule;
 
-use anneal::{Capacity, Seen};
-use budget::Budget;
+use anneal::{Capacity, Heat, Seen};
+use budget::{Budget, Part};
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 use super::problem::Problem;
@@ -48,6 +48,9 @@ pub struct Found {
 
 /// One in so many searches keeps capacities all the time; the others may exceed them on their way, which is better where it is tight.
 const STRICT: u32 = 4;
+
+/// The share of a budget after which all searches go on, less hot, from the best that one of them found.
+const HOT: f64 = 0.75;
 
 /// The best of some searches side by side, each with a seed of its own, after what is broken now was repaired.
 pub fn best(
@@ -70,13 +73,31 @@ pub fn improve(
     budget: &dyn Budget,
     look: &(dyn Fn(Seen) + Sync),
 ) -> Found {
+    let part = |made, between| Part { whole: budget, made, between };
+    let hot = side_by_side(start, threads, Heat::Hot, seed, &part(0, (0.0, HOT)), look);
+    let mut state = start.clone();
+    state.reset(&hot.at);
+    let made = hot.proposals / u64::from(threads.max(1));
+    let warm = side_by_side(&state, threads, Heat::Warm, !seed, &part(made, (HOT, 1.0)), look);
+    Found { proposals: hot.proposals + warm.proposals, ..warm }
+}
+
+fn side_by_side(
+    start: &State<'_>,
+    threads: u32,
+    heat: Heat,
+    seed: u64,
+    budget: &dyn Budget,
+    look: &(dyn Fn(Seen) + Sync),
+) -> Found {
     let objective = start.objective;
     let run = |number: u32| {
         let mut state = start.clone();
         let mut proposals = 0;
-        let capacity = if number % STRICT == STRICT - 1 { Capacity::Strict } else { Capacity::Relaxed };
+        let strict = heat == Heat::Warm || number % STRICT == STRICT - 1;
+        let capacity = if strict { Capacity::Strict } else { Capacity::Relaxed };
         let seed = seed.wrapping_mul(1009).wrapping_add(number.into());
-        anneal::anneal(&mut state, capacity, seed, budget, |seen| {
+        anneal::anneal(&mut state, capacity, heat, seed, budget, |seen| {
             proposals = seen.proposals;
             look(seen);
         });

@@ -20,7 +20,9 @@ const SOUNDED: f64 = 0.1;
 /// The share after which nothing worse is taken any more.
 const COLD: f64 = 0.97;
 /// The first temperature, by the median of how much worse neighbours are.
-const FIRST: f64 = 10.0;
+const HOT: f64 = 10.0;
+/// The same where what was found is searched once more.
+const WARM: f64 = 0.2;
 /// The last temperature, by what a hundredth of worse neighbours are worse by less than.
 const LAST: f64 = 0.01;
 /// Neighbours that are looked at to find the temperatures.
@@ -33,6 +35,15 @@ pub enum Capacity {
     Strict,
     /// It may be exceeded at a price that rises: in tight problems most ways lead through what does not fit.
     Relaxed,
+}
+
+/// How hot it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heat {
+    /// So hot that it does not matter where it begins.
+    Hot,
+    /// So that most of what was found stays, and only what small differences decide is decided anew.
+    Warm,
 }
 
 /// Where the search stands.
@@ -50,6 +61,7 @@ pub struct Seen {
 pub fn anneal(
     state: &mut State<'_>,
     capacity: Capacity,
+    heat: Heat,
     seed: u64,
     budget: &dyn Budget,
     mut look: impl FnMut(Seen),
@@ -80,7 +92,8 @@ pub fn anneal(
                 if capacity == Capacity::Relaxed && state.fits() && !proposer.opens() {
                     prices = Some(Prices::new(problem, median));
                 }
-                Schedule::new(median * FIRST, (least * LAST).max(0.5))
+                let first = if heat == Heat::Hot { HOT } else { WARM };
+                Schedule::new(median * first, (least * LAST).max(0.5))
             });
             if spent < SOUNDED {
                 let share = (spent - DESCENT) / (SOUNDED - DESCENT);
@@ -167,7 +180,7 @@ mod tests {
         };
         let problem = Problem::new(&model).unwrap();
         let mut state = State::new(&problem, &problem.now);
-        anneal(&mut state, capacity, 1, &Proposals(100_000), |_| {});
+        anneal(&mut state, capacity, Heat::Hot, 1, &Proposals(100_000), |_| {});
         (state.value(), state.at().to_vec())
     }
 
