@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use sterna_core::explain;
+use sterna_core::continuum::{NodeName, ServiceName};
 use sterna_core::report::{Decision, Hold, Verdict};
+use sterna_core::{explain, why};
 use sterna_daemon::control::world::{Clock, SystemClock, World};
 use sterna_daemon::control::{Considered, Engine, consider};
 
@@ -24,9 +25,19 @@ pub struct Args {
     /// How to print the decision.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
+    /// Say only why a service is not on a node, as often as you like.
+    #[arg(long, value_name = "SERVICE=NODE", value_parser = question)]
+    why: Vec<(ServiceName, NodeName)>,
     /// Write the plan to this file, as JSON, with the hash of the state that it was made from.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+}
+
+fn question(text: &str) -> Result<(ServiceName, NodeName), String> {
+    match text.split_once('=') {
+        Some((service, node)) if !service.is_empty() && !node.is_empty() => Ok((service.into(), node.into())),
+        _ => Err("it is a service, `=` and a node, such as redis=edge-1".to_owned()),
+    }
 }
 
 /// Runs the command.
@@ -42,12 +53,24 @@ async fn plan(args: Args) -> anyhow::Result<ExitCode> {
     let engine = Engine::new(opened.settings.seed);
     let Considered { observed, recorded } =
         consider(&store, view, continuum, policy, &history, &engine, SystemClock.now()).await?;
+    let answers = args
+        .why
+        .iter()
+        .map(|(service, node)| {
+            why::not(&recorded.observation, &recorded.policy, &recorded.decision.plan, service, node)
+        })
+        .collect::<Result<Vec<_>, _>>()?;
     let decision = recorded.decision;
     if let Some(path) = &args.out {
         let text = serde_json::to_string_pretty(&decision.plan)?;
         std::fs::write(path, text + "\n").with_context(|| format!("can't write {}", path.display()))?;
     }
     match args.output {
+        Output::Table if !answers.is_empty() => {
+            let answers: Vec<String> = answers.iter().map(ToString::to_string).collect();
+            say(answers.join("\n").trim_end());
+        }
+        Output::Json if !answers.is_empty() => say(&serde_json::to_string_pretty(&answers)?),
         Output::Table => {
             say(explain::text(&decision).trim_end());
             for note in &observed.notes {

@@ -28,7 +28,7 @@ pub fn text(decision: &Decision) -> String {
     }
     if !decision.plan.moves.is_empty() {
         lines.push(String::new());
-        lines.extend(effects(&decision.plan.before, &decision.plan.after));
+        lines.extend(effects(["now", "then"], &decision.plan.before, &decision.plan.after));
         lines.extend(report.makespan.map(|it| of_makespan(&it)));
     }
     if let Some(solver) = &report.solver {
@@ -41,11 +41,14 @@ pub fn text(decision: &Decision) -> String {
         lines.extend(report.unknown.iter().map(|unknown| format!("  {}", of_unknown(unknown))));
     }
     let mut text = String::new();
-    for line in lines {
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
+    // Writing to a string can't fail.
+    _ = lined_up(&mut text, &lines);
     text
+}
+
+/// Lines without spaces at their ends.
+pub(crate) fn lined_up(text: &mut impl fmt::Write, lines: &[String]) -> fmt::Result {
+    lines.iter().try_for_each(|line| writeln!(text, "{}", line.trim_end()))
 }
 
 /// The outcome in one line.
@@ -148,7 +151,8 @@ fn columns<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
         .collect()
 }
 
-fn effects(before: &Effect, after: &Effect) -> Vec<String> {
+/// What all services come to before and after something.
+pub(crate) fn effects([now, then]: [&str; 2], before: &Effect, after: &Effect) -> Vec<String> {
     let row = |name: &str, before: Option<(i64, String)>, after: Option<(i64, String)>| {
         let change = match (&before, &after) {
             (Some((before, _)), Some((after, _))) if *before > 0 => {
@@ -166,7 +170,7 @@ fn effects(before: &Effect, after: &Effect) -> Vec<String> {
     let carbon =
         |effect: &Effect| Some((effect.carbon_rate.as_micros(), format!("{:.1}", effect.carbon_rate)));
     columns(&[
-        ["", "all services", "now", "then", "change", ""].map(str::to_owned),
+        ["", "all services", now, then, "change", ""].map(str::to_owned),
         row("latency", latency(before), latency(after)),
         row("cost", cost(before), cost(after)),
         row("power", power(before), power(after)),

@@ -18,6 +18,7 @@
 //! | [`mod@decide`] | the one function that ties everything |
 //! | [`plan`], [`report`] | the data that leaves |
 //! | [`explain`] | that data in words and tables |
+//! | [`why`] | why a service is not on a node |
 //! | [`state`] | the fingerprint of the state that a plan was made from |
 //! | [`record`] | a decision with its inputs, to be made again |
 //!
@@ -39,5 +40,6 @@ pub mod planning;
 pub mod record;
 pub mod report;
 pub mod state;
+pub mod why;
 
 pub use decide::decide;
