@@ -248,7 +248,7 @@ impl Round<'_> {
             }
         }
         if holds.is_empty() {
-            let weak = gate::too_weak(evaluator, &self.rules, self.policy, target);
+            let weak = gate::too_weak(evaluator, &self.rules, &self.room, self.policy, target);
             holds = weak.into_iter().map(|(service, hold)| (service, vec![hold])).collect();
         }
         holds

@@ -11,6 +11,7 @@ use crate::history::History;
 use crate::placement::evaluate::Evaluator;
 use crate::placement::exclude::Rules;
 use crate::placement::numbers::narrow;
+use crate::placement::room::Room;
 use crate::report::Hold;
 
 const MICRO: i128 = 1_000_000;
@@ -47,10 +48,12 @@ pub fn resting(
 ///
 /// What counts is the first term of the objective in which a service improves by more than the term's tolerance, relative to
 /// its value now. Services whose moves together start or stop the use of a node gain or lose its price, power and carbon
-/// together, so in these metrics they are judged as one. A move that mends a broken rule needs no gain.
+/// together, so in these metrics they are judged as one. A move that mends a broken rule needs no gain, nor one without which more
+/// of its node would be used than should be.
 pub fn too_weak(
     evaluator: &Evaluator<'_>,
     rules: &Rules<'_>,
+    room: &Room,
     policy: &Policy,
     target: &[usize],
 ) -> BTreeMap<usize, Hold> {
@@ -59,7 +62,9 @@ pub fn too_weak(
         return BTreeMap::new();
     }
     let mends = |service: usize| {
-        rules.broken(service, evaluator.now[service]) > rules.broken(service, target[service])
+        let from = evaluator.now[service];
+        rules.broken(service, from) > rules.broken(service, target[service])
+            || !room.would_hold(evaluator, target, service, from)
     };
     gains(evaluator, policy, target)
         .into_iter()

@@ -305,7 +305,7 @@ proptest! {
         prop_assert_eq!(text(Engine::built_in()), text(Engine::built_in()));
     }
 
-    /// The first term never gets worse but to mend a rule, and a plan that is carried out leaves nothing to be done.
+    /// The first term never gets worse but to mend a rule or to relieve a node, and a plan that is carried out leaves nothing to be done.
     #[test]
     fn plans_converge(bytes in any_case()) {
         let (mut observation, mut wanted, _) = case(&bytes);
@@ -314,7 +314,18 @@ proptest! {
         observation.under_way.clear();
         observation.power.clear();
         let first = sterna_core::decide(&observation, &wanted, &History::default(), noon(), 1);
-        let mends = observation.continuum.nodes.values().any(|node| node.drain)
+        let free = i128::from(wanted.constraints.min_free.as_micros());
+        let beyond = observation.continuum.nodes.iter().any(|(name, node)| {
+            let on = observation.placement.iter().filter(|(_, on)| *on == name);
+            let (cpu, memory) = on
+                .filter_map(|(service, _)| observation.continuum.services.get(service))
+                .map(|it| (i128::from(it.cpu.as_micros()), i128::from(it.memory.0)))
+                .fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
+            let over = |used: i128, size: i128| used * 100_000_000 > size * (100_000_000 - free);
+            over(cpu, node.cpu.as_micros().into()) || over(memory, node.memory.0.into())
+        });
+        let mends = beyond
+            || observation.continuum.nodes.values().any(|node| node.drain)
             || !wanted.constraints.tiers.is_empty()
             || !wanted.constraints.regions.is_empty();
         if !mends {

@@ -98,8 +98,11 @@ impl<'a> Rules<'a> {
     /// [`Rules::exclusions`], and capacity with all else as it is now.
     pub fn all(&self, service: usize, node: usize, room: &Room) -> Vec<Exclusion> {
         let mut found = self.exclusions(service, node);
-        let fits = room.fits(node, self.evaluator.services[service].1);
-        if self.evaluator.now[service] != node && !fits {
+        let lacks = match self.evaluator.now[service] == node {
+            true => room.is_beyond(node),
+            false => !room.fits(node, self.evaluator.services[service].1),
+        };
+        if lacks {
             found.push(Exclusion::Capacity);
         }
         found

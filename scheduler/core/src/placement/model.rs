@@ -43,8 +43,14 @@ pub fn model(
     };
     let options: Vec<Vec<usize>> = (0..evaluator.services.len()).map(options).collect();
     let posed = Posed { evaluator, options };
+    let relieves = (0..room.used.len()).any(|node| room.is_beyond(node));
     let dimension = |name: &str| Dimension { name: name.to_owned(), transient: false };
     let mut objectives = vec![posed.objective("broken rules", posed.pair(|s, node| rules.broken(s, node)))];
+    let mut dimensions = vec![dimension("processor"), dimension("memory")];
+    if relieves {
+        objectives.extend(beyond(room));
+        dimensions.extend([dimension("processor in thousandths"), dimension("memory in MiB")]);
+    }
     match &policy.objective {
         Objective::Lexicographic { terms } => objectives.extend(terms.iter().map(|term| posed.term(term))),
         Objective::Priced { terms } => objectives.push(posed.priced(terms)),
@@ -52,12 +58,12 @@ pub fn model(
     objectives.push(posed.fewest_moves());
     let bin = |((name, _), limit): (&(&crate::continuum::NodeName, _), &Load)| Bin {
         name: name.to_string(),
-        capacity: amounts(*limit),
+        capacity: if relieves { with_coarse(*limit, [narrow(LARGEST); 2]) } else { amounts(*limit) },
     };
     Model {
-        dimensions: vec![dimension("processor"), dimension("memory")],
+        dimensions,
         bins: evaluator.nodes.iter().zip(&room.limit).map(bin).collect(),
-        items: posed.items(),
+        items: posed.items(relieves),
         objectives,
         ..Model::default()
     }
@@ -65,6 +71,31 @@ pub fn model(
 
 fn amounts(load: Load) -> Vec<i64> {
     [load.cpu, load.memory].map(|amount| narrow(amount.clamp(0, LARGEST))).to_vec()
+}
+
+fn with_coarse(load: Load, coarse: [i64; 2]) -> Vec<i64> {
+    amounts(load).into_iter().chain(coarse).collect()
+}
+
+/// Memory that is used beyond what should be, which may end services, before processor, which slows them down. In units so coarse
+/// that a solver tells one from nothing; rounded so that nothing is beyond that is not.
+fn beyond(room: &Room) -> [model::Objective; 2] {
+    let objective = |(name, of): (&str, usize)| {
+        let level = room
+            .wanted
+            .iter()
+            .map(|wanted| coarse(*wanted, |amount, unit| (amount + unit - 1) / unit)[of])
+            .collect();
+        let term = model::Term::Headroom { dimension: 2 + of as u32, level, weight: 1 };
+        model::Objective { name: name.to_owned(), terms: vec![term], ..model::Objective::default() }
+    };
+    [("memory beyond limits", 1), ("processor beyond limits", 0)].map(objective)
+}
+
+/// Thousandths of a core, and MiB.
+fn coarse(load: Load, divided: impl Fn(i128, i128) -> i128) -> [i64; 2] {
+    [(load.cpu, MICRO / 1000), (load.memory, 1 << 20)]
+        .map(|(amount, unit)| narrow(divided(amount.clamp(0, LARGEST), unit)))
 }
 
 /// The services and where each may be.
@@ -75,11 +106,15 @@ struct Posed<'a> {
 }
 
 impl Posed<'_> {
-    fn items(&self) -> Vec<Item> {
+    fn items(&self, relieves: bool) -> Vec<Item> {
         let evaluator = self.evaluator;
+        let uses = |load: Load| match relieves {
+            true => with_coarse(load, coarse(load, i128::div_euclid)),
+            false => amounts(load),
+        };
         let item = |service: usize, now: usize, bins: &[usize]| Item {
             name: evaluator.services[service].0.to_string(),
-            uses: amounts(Load::of(evaluator.services[service].1)),
+            uses: uses(Load::of(evaluator.services[service].1)),
             now: now as u32,
             bins: Some(bins.iter().map(|bin| *bin as u32).collect()),
         };
