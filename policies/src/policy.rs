@@ -108,6 +108,16 @@ pub enum Level {
 }
 
 impl Level {
+    /// So many millionths of a metric's unit. The share of [`Metric::CpuUse`], which has no levels, is read as a latency.
+    pub const fn new(metric: Metric, micros: i64) -> Self {
+        match metric {
+            Metric::UserLatency | Metric::CpuUse => Self::UserLatency(Millis::from_micros(micros)),
+            Metric::CostRate => Self::CostRate(UsdPerHour::from_micros(micros)),
+            Metric::Power => Self::Power(Watts::from_micros(micros)),
+            Metric::CarbonRate => Self::CarbonRate(GramsPerHour::from_micros(micros)),
+        }
+    }
+
     /// The value in millionths of the metric's unit, the scale on which the solver and the checker count.
     pub const fn as_micros(self) -> i64 {
         match self {
@@ -194,6 +204,14 @@ pub struct Hysteresis {
     pub min_residency: Millis,
     /// Time after any migration, also a failed one, before the same service is moved again.
     pub cooldown: Millis,
+    /// Time within which what a move gains makes up for what it costs.
+    #[serde(default = "payback_within")]
+    pub payback_within: Millis,
+}
+
+/// A day: what decisions had no limit for that were recorded before there was one is at most a matter of days.
+const fn payback_within() -> Millis {
+    Millis::from_micros(86_400_000_000_000)
 }
 
 /// How much moving at once.

@@ -125,13 +125,14 @@ fn constraints() -> impl Strategy<Value = Constraints> {
 
 fn policy() -> impl Strategy<Value = Policy> {
     let mode = prop_oneof![Just(Mode::Off), Just(Mode::Observe), Just(Mode::Recommend), Just(Mode::Auto)];
-    let spans = proptest::collection::vec(1..1_000_000_000_000i64, 3);
+    let spans = proptest::collection::vec(1..1_000_000_000_000i64, 4);
     let hysteresis = (0..=100_000_000i64, spans).prop_map(|(gain, spans)| {
         let trigger = Trigger { interval: Millis::from_micros(spans[0]) };
         let hysteresis = Hysteresis {
             min_gain: Percent::from_micros(gain),
             min_residency: Millis::from_micros(spans[1]),
             cooldown: Millis::from_micros(spans[2]),
+            payback_within: Millis::from_micros(spans[3]),
         };
         (trigger, hysteresis)
     });
@@ -238,12 +239,13 @@ fn written(policy: &Policy) -> Result<String, std::fmt::Error> {
     for (metric, level) in &policy.constraints.max {
         writeln!(out, "{} = \"{}\"", metric.name(), level_text(*level))?;
     }
-    let Hysteresis { min_gain, min_residency, cooldown } = &policy.hysteresis;
+    let Hysteresis { min_gain, min_residency, cooldown, payback_within } = &policy.hysteresis;
     writeln!(out, "[trigger]\ninterval = \"{}\"", policy.trigger.interval)?;
     writeln!(
         out,
         "[hysteresis]\nmin_gain = \"{min_gain}\"\nmin_residency = \"{min_residency}\"\ncooldown = \"{cooldown}\""
     )?;
+    writeln!(out, "payback_within = \"{payback_within}\"")?;
     writeln!(out, "[budget]\nconcurrent = {}", policy.budget.concurrent)?;
     for (metric, source) in &policy.metrics {
         writeln!(out, "[metrics.{}]\nquery = '{}'", metric.name(), source.query)?;

@@ -1,6 +1,6 @@
 //! Why a move was made, by the decision's own reckoning.
 
-use sterna_core::gate;
+use sterna_core::gain::gains;
 use sterna_core::observation::Observation;
 use sterna_core::placement::evaluate::Evaluator;
 use sterna_core::plan::{Effect, Move};
@@ -25,7 +25,8 @@ pub fn of_move(
         .map(|(name, _)| decision.plan.placement.get(*name).and_then(&number))
         .collect();
     let service = evaluator.services.iter().position(|(name, _)| **name == order.service)?;
-    let (metric, gain) = *gate::gains(&evaluator, policy, &target?).get(&service)?;
+    let gains = gains(observation, &evaluator, policy, &target?);
+    let (metric, gain) = gains.get(&service).map(|gain| (gain.metric, gain.share))?;
     let options = &decision.report.services.iter().find(|one| one.service == order.service)?.options;
     let value_on = |node| {
         let option = options.iter().find(|option| &option.node == node)?;

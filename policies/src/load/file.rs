@@ -138,6 +138,8 @@ pub(crate) struct HysteresisFile {
     pub min_residency: Option<Written<Millis>>,
     /// Time after any migration, also a failed one, before the same service is moved again. Left out: `5m`.
     pub cooldown: Option<Written<Millis>>,
+    /// Time within which what a move gains makes up for what it costs: waiting, traffic, both ends in use. Left out: `1d`.
+    pub payback_within: Option<Written<Millis>>,
 }
 
 /// How much moving at once.

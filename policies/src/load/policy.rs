@@ -19,6 +19,7 @@ const DEFAULT_INTERVAL: Millis = Millis::from_micros(30 * SECOND);
 const DEFAULT_MIN_GAIN: Percent = Percent::from_micros(10_000_000);
 const DEFAULT_MIN_RESIDENCY: Millis = Millis::from_micros(10 * MINUTE);
 const DEFAULT_COOLDOWN: Millis = Millis::from_micros(5 * MINUTE);
+const DEFAULT_PAYBACK_WITHIN: Millis = Millis::from_micros(24 * 60 * MINUTE);
 const DEFAULT_DEADLINE: Millis = Millis::from_micros(10 * MINUTE);
 const DEFAULT_FREEZE_LEASE: Millis = Millis::from_micros(30 * SECOND);
 const WHOLE: Percent = Percent::from_micros(100_000_000);
@@ -198,10 +199,12 @@ fn hysteresis(
     });
     let min_residency = file.min_residency.as_ref().and_then(|written| written.read_unsigned(findings));
     let cooldown = file.cooldown.as_ref().and_then(|written| written.read_unsigned(findings));
+    let payback = file.payback_within.as_ref().and_then(|written| written.read_positive(findings));
     let hysteresis = Hysteresis {
         min_gain: min_gain.unwrap_or(DEFAULT_MIN_GAIN),
         min_residency: min_residency.unwrap_or(DEFAULT_MIN_RESIDENCY),
         cooldown: cooldown.unwrap_or(DEFAULT_COOLDOWN),
+        payback_within: payback.unwrap_or(DEFAULT_PAYBACK_WITHIN),
     };
     if let Some(written) = &file.min_residency {
         let nothing =

@@ -14,7 +14,6 @@ use crate::assignment::stages::{self, Means, Staged};
 use crate::assignment::state::State;
 use crate::checker;
 use crate::continuum::ServiceName;
-use crate::gate;
 use crate::history::History;
 use crate::observation::Observation;
 use crate::placement::evaluate::Evaluator;
@@ -25,9 +24,10 @@ use crate::placement::room::Room;
 use crate::plan::Plan;
 use crate::planning::{self, Way};
 use crate::report::{
-    Decision, Exclusion, Hold, NodeOption, Reached, Report, ServiceReport, SolverReport, Verdict,
+    Decision, Exclusion, Gain, Hold, NodeOption, Reached, Report, ServiceReport, SolverReport, Verdict,
 };
 use crate::state;
+use crate::{gain, gate};
 
 /// Seconds for exact answers. Reaching them makes an answer depend on the machine's speed; the report then says that the answer
 /// is not proved.
@@ -248,10 +248,15 @@ impl Round<'_> {
             }
         }
         if holds.is_empty() {
-            let weak = gate::too_weak(evaluator, &self.rules, &self.room, self.policy, target);
-            holds = weak.into_iter().map(|(service, hold)| (service, vec![hold])).collect();
+            let gains = self.gains(target);
+            holds = gate::too_weak(evaluator, &self.rules, &self.room, self.policy, target, &gains);
         }
         holds
+    }
+
+    /// What a placement's moves gain.
+    fn gains(&self, target: &[usize]) -> BTreeMap<usize, Gain> {
+        gain::gains(self.observation, self.evaluator, self.policy, target)
     }
 
     /// How long it is predicted to take to move a service from where it is to a node.
@@ -353,29 +358,39 @@ impl Round<'_> {
         if self.policy.mode == Mode::Off {
             return Vec::new();
         }
+        let (planned, ideal) = (self.gains(target), self.gains(&self.ideal));
         let selected = self
             .observation
             .continuum
             .services
             .keys()
             .filter(|name| self.policy.select.has_service(name.as_str()));
-        selected.map(|name| self.service(name, target)).collect()
+        selected.map(|name| self.service(name, target, [&planned, &ideal])).collect()
     }
 
-    fn service(&self, name: &ServiceName, target: &[usize]) -> ServiceReport {
+    fn service(
+        &self,
+        name: &ServiceName,
+        target: &[usize],
+        [planned, ideal]: [&BTreeMap<usize, Gain>; 2],
+    ) -> ServiceReport {
         let evaluator = self.evaluator;
         let Some(service) = evaluator.services.iter().position(|(other, _)| *other == name) else {
             return ServiceReport {
                 service: name.clone(),
                 on: self.observation.placement.get(name).cloned(),
                 best: None,
+                gain: None,
                 held_by: vec![Hold::NotRunning],
                 options: Vec::new(),
             };
         };
         let on = evaluator.now[service];
         // Where it goes, or where it would go but for the rules that hold it.
-        let best = if self.held.contains_key(&service) { self.ideal[service] } else { target[service] };
+        let (best, gains) = match self.held.contains_key(&service) {
+            true => (self.ideal[service], ideal),
+            false => (target[service], planned),
+        };
         let options = (0..evaluator.nodes.len())
             .map(|node| {
                 let mut excluded_by = self.rules.all(service, node, &self.room);
@@ -395,6 +410,7 @@ impl Round<'_> {
             service: name.clone(),
             on: Some(evaluator.nodes[on].0.clone()),
             best: Some(evaluator.nodes[best].0.clone()),
+            gain: gains.get(&service).copied(),
             held_by: self.held.get(&service).cloned().unwrap_or_default(),
             options,
         }

@@ -2,13 +2,14 @@
 
 use std::fmt::{self, Write as _};
 
-use sterna_policies::policy::Metric;
-use sterna_policies::quantity::Millis;
+use sterna_policies::policy::{Level, Metric};
+use sterna_policies::quantity::{Millis, Usd};
 
 use crate::observation::Unknown;
 use crate::plan::{Effect, Move};
 use crate::report::{
-    Decision, Exclusion, Hold, Makespan, NodeOption, Reached, ServiceReport, SolverReport, Verdict,
+    Decision, Exclusion, Gain, Hold, Makespan, NodeOption, Outlay, Reached, ServiceReport, SolverReport,
+    Verdict,
 };
 
 /// The whole report as text, lines of plain characters: the verdict, the moves, every service with every node, what holds it,
@@ -86,6 +87,7 @@ fn of_service(service: &ServiceReport) -> Vec<String> {
         (None, _) => title.push_str(" not found"),
     }
     let mut lines = vec![title];
+    lines.extend(service.gain.as_ref().map(|gain| format!("  gain: {}", of_gain(gain))));
     lines.extend(service.held_by.iter().map(|hold| format!("  held: {hold}")));
     if service.options.is_empty() {
         return lines;
@@ -94,6 +96,43 @@ fn of_service(service: &ServiceReport) -> Vec<String> {
     rows.extend(service.options.iter().map(|option| of_option(service, option)));
     lines.extend(columns(&rows));
     lines
+}
+
+/// What a move gains and when that has paid for it, with the arithmetic.
+pub fn of_gain(gain: &Gain) -> String {
+    let Gain { metric, now, then, share, .. } = gain;
+    let mut text = format!("{} {} -> {}, {share:.1}", metric.name(), of_level(now), of_level(then));
+    let Some(payback) = gain.payback else { return text };
+    let less = now.as_micros().saturating_sub(then.as_micros());
+    let unit = if matches!(now, Level::CostRate(_)) { Metric::CostRate } else { *metric };
+    let less = of_level(&Level::new(unit, less));
+    let spent = match &gain.outlay {
+        Outlay::Waiting { downtime } => format!("{} down x half of that", of_time(*downtime)),
+        Outlay::BothEnds { rate, both_ends, once } => {
+            let both = format!("{} on both ends for {}", of_level(rate), of_time(*both_ends));
+            if *once == Usd::ZERO { both } else { format!("({once:.4} for what crosses + {both})") }
+        }
+        Outlay::Money { sum } => format!("{sum:.6}"),
+    };
+    _ = write!(text, "; pays back in {}: {spent} / {less}", of_time(payback));
+    text
+}
+
+fn of_level(level: &Level) -> String {
+    match level {
+        Level::UserLatency(value) => format!("{value:.1}"),
+        Level::CostRate(value) => format!("{value:.4}"),
+        Level::Power(value) => format!("{value:.1}"),
+        Level::CarbonRate(value) => format!("{value:.1}"),
+    }
+}
+
+/// A time in the unit that suits its size.
+fn of_time(time: Millis) -> String {
+    const UNITS: [(f64, &str); 4] = [(86_400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s")];
+    let seconds = time.as_f64() / 1e3;
+    let unit = UNITS.iter().find(|(unit, _)| seconds >= *unit).unwrap_or(&(0.001, "ms"));
+    format!("{:.1}{}", seconds / unit.0, unit.1)
 }
 
 fn of_option(service: &ServiceReport, option: &NodeOption) -> [String; 7] {
@@ -232,6 +271,14 @@ impl fmt::Display for Hold {
             Self::MetricsMissing { metric } => write!(f, "{} is not known everywhere", metric.name()),
             Self::GainTooSmall { metric, gain, min_gain } => {
                 write!(f, "gain in {} is {gain:.1}, less than min_gain {min_gain:.1}", metric.name())
+            }
+            Self::PaysBackTooLate { metric, payback, within } => {
+                let (payback, within) = (of_time(*payback), of_time(*within));
+                write!(
+                    f,
+                    "its gain in {} pays back in {payback}, later than payback_within {within}",
+                    metric.name()
+                )
             }
             Self::Residency { left } => {
                 write!(f, "it arrived too recently, {:.0}s left", left.as_f64() / 1e3)

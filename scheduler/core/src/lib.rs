@@ -13,7 +13,8 @@
 //! | [`placement`] | where: evaluation, exclusion, the assignment model, its exact solution |
 //! | [`planning`] | in which order |
 //! | [`cost`] | what a move is predicted to cost |
-//! | [`gate`] | when: least gain, residency, cooldown |
+//! | [`gain`] | what moves gain, and when that has paid for them |
+//! | [`gate`] | when: least gain, payback, residency, cooldown |
 //! | [`checker`] | the independent judge of plans |
 //! | [`mod@decide`] | the one function that ties everything |
 //! | [`plan`], [`report`] | the data that leaves |
@@ -31,6 +32,7 @@ pub mod continuum;
 pub mod cost;
 pub mod decide;
 pub mod explain;
+pub mod gain;
 pub mod gate;
 pub mod history;
 pub mod observation;

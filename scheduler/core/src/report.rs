@@ -1,8 +1,8 @@
 //! The report that comes with every decision: what was looked at, what was left, and which rule held it, as values.
 
 use serde::{Deserialize, Serialize};
-use sterna_policies::policy::Metric;
-use sterna_policies::quantity::{Millis, Percent};
+use sterna_policies::policy::{Level, Metric};
+use sterna_policies::quantity::{Millis, Percent, Usd};
 
 use crate::continuum::{NodeName, ServiceName};
 use crate::observation::Unknown;
@@ -79,6 +79,15 @@ pub enum Hold {
         /// What it would have to be.
         min_gain: Percent,
     },
+    /// What the move costs is paid back later than the policy's `payback_within`.
+    PaysBackTooLate {
+        /// The metric that it gains in.
+        metric: Metric,
+        /// When it would be.
+        payback: Millis,
+        /// When it has to be.
+        within: Millis,
+    },
     /// The service arrived too recently.
     Residency {
         /// Time until it may go.
@@ -123,10 +132,55 @@ pub struct ServiceReport {
     pub on: Option<NodeName>,
     /// Where it should run; the same as `on` where it should stay.
     pub best: Option<NodeName>,
+    /// What it gains by that; `None` where it should stay.
+    #[serde(default)]
+    pub gain: Option<Gain>,
     /// The rules that hold its move.
     pub held_by: Vec<Hold>,
     /// Every node.
     pub options: Vec<NodeOption>,
+}
+
+/// What a move gains, and when that has paid for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gain {
+    /// The first metric that improves.
+    pub metric: Metric,
+    /// Its value now, of all services that gain by the same node; under a priced objective the money that all terms come to.
+    pub now: Level,
+    /// The same after the move.
+    pub then: Level,
+    /// By how much that is less, as a share of the value now.
+    pub share: Percent,
+    /// What moving costs.
+    pub outlay: Outlay,
+    /// When the gain has made up for that; `None` where there is no gain.
+    pub payback: Option<Millis>,
+}
+
+/// What moving costs, in the unit of what it gains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "outlay")]
+pub enum Outlay {
+    /// Whoever asks meanwhile waits half of the downtime, on average.
+    Waiting {
+        /// How long the service stands still.
+        downtime: Millis,
+    },
+    /// Both ends are in use while it moves.
+    BothEnds {
+        /// What the new place adds.
+        rate: Level,
+        /// For how long.
+        both_ends: Millis,
+        /// What is paid once, for what crosses the link.
+        once: Usd,
+    },
+    /// All of that at the prices of a priced objective.
+    Money {
+        /// The sum.
+        sum: Usd,
+    },
 }
 
 /// One node as a place for one service.

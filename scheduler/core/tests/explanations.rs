@@ -77,6 +77,7 @@ fn every_rule_can_be_stored_and_said() {
         Hold::PolicyOff,
         Hold::MetricsMissing { metric },
         Hold::GainTooSmall { metric, gain: q("5%"), min_gain: q("10%") },
+        Hold::PaysBackTooLate { metric, payback: q("30h"), within: q("1d") },
         Hold::Residency { left: q("90s") },
         Hold::Cooldown { left: q("90s") },
         Hold::Concurrent { limit: 2 },

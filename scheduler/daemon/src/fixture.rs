@@ -95,6 +95,7 @@ pub fn policy(mode: Mode) -> Policy {
             min_gain: "10%".parse().unwrap(),
             min_residency: "0s".parse().unwrap(),
             cooldown: "60s".parse().unwrap(),
+            payback_within: "1d".parse().unwrap(),
         },
         budget: sterna_policies::policy::Budget { concurrent: 2 },
         metrics: BTreeMap::from([(Metric::UserLatency, source("rtt", SourceUnit::Seconds))]),

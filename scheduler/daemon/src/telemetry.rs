@@ -336,6 +336,7 @@ pub const fn hold_name(hold: &Hold) -> &'static str {
         Hold::PolicyOff => "policy-off",
         Hold::MetricsMissing { .. } => "metrics-missing",
         Hold::GainTooSmall { .. } => "gain-too-small",
+        Hold::PaysBackTooLate { .. } => "pays-back-too-late",
         Hold::Residency { .. } => "residency",
         Hold::Cooldown { .. } => "cooldown",
         Hold::Concurrent { .. } => "concurrent",
