@@ -7,6 +7,7 @@
 //! | [`quantity`] | units in types: `Millis`, `Watts`, `UsdPerHour`, `Bytes` … |
 //! | [`policy`] | the values of one policy |
 //! | [`select`] | name patterns |
+//! | [`window`] | when moves may be made |
 //! | [`load`] | files into values: TOML with the place of every value, all mistakes at once |
 //! | [`schema`] | the JSON Schema of policy files, for editors |
 //! | [`presets`] | policies that come with Sterna |
@@ -19,3 +20,4 @@ pub mod presets;
 pub mod quantity;
 pub mod schema;
 pub mod select;
+pub mod window;

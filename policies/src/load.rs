@@ -11,6 +11,7 @@ mod policy;
 mod query;
 mod shape;
 mod source;
+mod window;
 mod written;
 
 use schemars::JsonSchema;

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::quantity::{GramsPerHour, MibPerSecond, Millis, Percent, UsdPerHour, Watts};
+pub use crate::window::{Window, WindowKind};
+
+use crate::quantity::{Bytes, GramsPerHour, MibPerSecond, Millis, Percent, UsdPerHour, Watts};
 
 /// How far Sterna may go on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
@@ -41,8 +43,14 @@ pub struct Policy {
     pub trigger: Trigger,
     /// What keeps services from moving to and fro.
     pub hysteresis: Hysteresis,
-    /// How much moving at once.
+    /// How much moving.
     pub budget: Budget,
+    /// When moving stops because it fails.
+    #[serde(default)]
+    pub breaker: Breaker,
+    /// When moves may be made; none: always.
+    #[serde(default)]
+    pub windows: Vec<Window>,
     /// Where the numbers come from, by metric.
     pub metrics: BTreeMap<Metric, MetricSource>,
     /// How a move is made.
@@ -214,11 +222,42 @@ const fn payback_within() -> Millis {
     Millis::from_micros(86_400_000_000_000)
 }
 
-/// How much moving at once.
+/// How much moving, at once and within a time. `None`: as much as wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
     /// Moves under way at one time, at least 1.
     pub concurrent: u32,
+    /// Moves within an hour, at least 1.
+    #[serde(default)]
+    pub moves_per_hour: Option<u32>,
+    /// Moves within a day, at least 1.
+    #[serde(default)]
+    pub moves_per_day: Option<u32>,
+    /// What crosses links within a day.
+    #[serde(default)]
+    pub bytes_per_day: Option<Bytes>,
+    /// How long any one service stands still within a day.
+    #[serde(default)]
+    pub downtime_per_day: Option<Millis>,
+}
+
+/// When moving stops because it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Breaker {
+    /// So many migrations that were undone; 0: never.
+    pub failures: u32,
+    /// Within so long.
+    pub within: Millis,
+    /// For so long, from the last of them.
+    pub pause: Millis,
+}
+
+impl Default for Breaker {
+    /// Three within an hour stop it for six.
+    fn default() -> Self {
+        const HOUR: i64 = 3_600_000_000_000;
+        Self { failures: 3, within: Millis::from_micros(HOUR), pause: Millis::from_micros(6 * HOUR) }
+    }
 }
 
 /// Where a metric comes from.

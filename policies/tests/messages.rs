@@ -212,6 +212,70 @@ concurrent = 0
 }
 
 #[test]
+fn budgets_and_breakers_without_sense() {
+    insta::assert_snapshot!(with(
+        r#"
+[hysteresis]
+payback_within = "0s"
+[budget]
+moves_per_hour = 0
+moves_per_day = -3
+bytes_per_day = "0B"
+downtime_per_day = "20"
+"#
+    ));
+    insta::assert_snapshot!(with(
+        r#"
+[budget]
+moves_per_hour = 9
+moves_per_day = 0
+downtime_per_day = "0s"
+[breaker]
+failure = 2
+within = "0s"
+pause = "6W"
+"#
+    ));
+    insta::assert_snapshot!(with("[breaker]\nwithin = \"0s\"\n[budget]\nmoves_per_day = 0\n"));
+}
+
+#[test]
+fn windows_without_sense() {
+    insta::assert_snapshot!(with(
+        r#"
+[[window]]
+kind = "deny"
+schedule = "0 8 * *"
+duration = "10h"
+[[window]]
+kind = "allow"
+schedule = "61 8 * * 1-5"
+duration = "0s"
+timezone = "Europe/Pari"
+[[window]]
+kind = "allow"
+schedule = "0 0 31 2 *"
+duration = "1h"
+timezone = "Nowhere"
+[[window]]
+kind = "allow"
+schedule = "0 0 31 2 *"
+duration = "1h"
+"#
+    ));
+    insta::assert_snapshot!(with("[[window]]\nkind = \"close\"\nduration = \"1h\"\ntimezone = 1\n"));
+    insta::assert_snapshot!(with(
+        "[[window]]\nkind = \"deny\"\nschedule = \"0 * * * *\"\nduration = \"1h\"\n"
+    ));
+}
+
+/// It is no mistake, but it says nothing.
+#[test]
+fn more_moves_an_hour_than_a_day() {
+    insta::assert_snapshot!(with("[budget]\nmoves_per_hour = 9\nmoves_per_day = 8\n"));
+}
+
+#[test]
 fn a_deadline_that_ends_before_the_lease() {
     insta::assert_snapshot!(with("[migration]\ndeadline = \"20s\"\nfreeze_lease = \"1m\"\n"));
     insta::assert_snapshot!(with("[migration]\ndeadline = \"20s\"\n"));

@@ -6,11 +6,12 @@ use std::fmt::Write;
 use proptest::prelude::*;
 use sterna_policies::load;
 use sterna_policies::policy::{
-    Budget, Constraints, Hysteresis, Level, Memory, Method, Metric, MetricSource, Migration, Mode, Objective,
-    OnMissing, Policy, PricedTerm, Select, SourceUnit, Term, Tolerance, Trigger,
+    Breaker, Budget, Constraints, Hysteresis, Level, Memory, Method, Metric, MetricSource, Migration, Mode,
+    Objective, OnMissing, Policy, PricedTerm, Select, SourceUnit, Term, Tolerance, Trigger, Window,
+    WindowKind,
 };
 use sterna_policies::presets;
-use sterna_policies::quantity::{GramsPerHour, MibPerSecond, Millis, Percent, UsdPerHour, Watts};
+use sterna_policies::quantity::{Bytes, GramsPerHour, MibPerSecond, Millis, Percent, UsdPerHour, Watts};
 
 const OBJECTIVES: [Metric; 4] = [Metric::UserLatency, Metric::CostRate, Metric::Power, Metric::CarbonRate];
 
@@ -150,8 +151,17 @@ fn policy() -> impl Strategy<Value = Policy> {
         freeze_lease: Millis::from_micros(lease),
     });
     let name = "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?";
-    let parts =
-        (name, mode, select(), objective(), constraints(), hysteresis, 1..100u32, sources(), migration);
+    let parts = (
+        name,
+        mode,
+        select(),
+        objective(),
+        constraints(),
+        hysteresis,
+        (budget(), windows()),
+        sources(),
+        migration,
+    );
     parts.prop_map(
         |(
             name,
@@ -160,7 +170,7 @@ fn policy() -> impl Strategy<Value = Policy> {
             objective,
             constraints,
             (trigger, hysteresis),
-            concurrent,
+            ((budget, breaker), windows),
             metrics,
             migration,
         )| Policy {
@@ -171,9 +181,47 @@ fn policy() -> impl Strategy<Value = Policy> {
             constraints,
             trigger,
             hysteresis,
-            budget: Budget { concurrent },
+            budget,
+            breaker,
+            windows,
             metrics,
             migration,
+        },
+    )
+}
+
+fn windows() -> impl Strategy<Value = Vec<Window>> {
+    let kind = prop_oneof![Just(WindowKind::Allow), Just(WindowKind::Deny)];
+    let schedule =
+        (0..60u8, 0..24u8, 0..7u8).prop_map(|(minute, hour, day)| format!("{minute} {hour} * * {day}"));
+    let timezone = prop_oneof![Just("UTC"), Just("Europe/Paris"), Just("Asia/Kolkata")];
+    let window = (kind, schedule, 1..86_400i64, timezone, any::<bool>()).prop_map(
+        |(kind, schedule, seconds, timezone, allow_mending)| Window {
+            kind,
+            schedule,
+            duration: Millis::from_micros(seconds * 1_000_000_000),
+            timezone: timezone.to_owned(),
+            allow_mending,
+        },
+    );
+    proptest::collection::vec(window, 0..3)
+}
+
+fn budget() -> impl Strategy<Value = (Budget, Breaker)> {
+    let time = || (1..1_000_000_000_000i64).prop_map(Millis::from_micros);
+    let moves = (1..100u32, proptest::option::of(1..50u32), proptest::option::of(50..100u32));
+    let more = (proptest::option::of((1..1_000_000_000u64).prop_map(Bytes)), proptest::option::of(time()));
+    let breaker = (0..9u32, time(), time());
+    (moves, more, breaker).prop_map(
+        |((concurrent, hour, day), (bytes, downtime), (failures, within, pause))| {
+            let budget = Budget {
+                concurrent,
+                moves_per_hour: hour,
+                moves_per_day: day,
+                bytes_per_day: bytes,
+                downtime_per_day: downtime,
+            };
+            (budget, Breaker { failures, within, pause })
         },
     )
 }
@@ -246,7 +294,29 @@ fn written(policy: &Policy) -> Result<String, std::fmt::Error> {
         "[hysteresis]\nmin_gain = \"{min_gain}\"\nmin_residency = \"{min_residency}\"\ncooldown = \"{cooldown}\""
     )?;
     writeln!(out, "payback_within = \"{payback_within}\"")?;
-    writeln!(out, "[budget]\nconcurrent = {}", policy.budget.concurrent)?;
+    let Budget { concurrent, moves_per_hour, moves_per_day, bytes_per_day, downtime_per_day } =
+        &policy.budget;
+    writeln!(out, "[budget]\nconcurrent = {concurrent}")?;
+    for (key, moves) in [("moves_per_hour", moves_per_hour), ("moves_per_day", moves_per_day)] {
+        if let Some(moves) = moves {
+            writeln!(out, "{key} = {moves}")?;
+        }
+    }
+    if let Some(bytes) = bytes_per_day {
+        writeln!(out, "bytes_per_day = \"{}B\"", bytes.0)?;
+    }
+    if let Some(time) = downtime_per_day {
+        writeln!(out, "downtime_per_day = \"{time}\"")?;
+    }
+    for Window { kind, schedule, duration, timezone, allow_mending } in &policy.windows {
+        writeln!(out, "[[window]]\nkind = {}\nschedule = \"{schedule}\"", word(kind))?;
+        writeln!(
+            out,
+            "duration = \"{duration}\"\ntimezone = \"{timezone}\"\nallow_mending = {allow_mending}"
+        )?;
+    }
+    let Breaker { failures, within, pause } = &policy.breaker;
+    writeln!(out, "[breaker]\nfailures = {failures}\nwithin = \"{within}\"\npause = \"{pause}\"")?;
     for (metric, source) in &policy.metrics {
         writeln!(out, "[metrics.{}]\nquery = '{}'", metric.name(), source.query)?;
         writeln!(out, "site_label = {:?}\nunit = {}", source.site_label, word(source.unit))?;

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{At, Written};
-use crate::policy::{Memory, Method, Metric, Mode, OnMissing, SourceUnit};
-use crate::quantity::{GramsPerHour, MibPerSecond, Millis, Percent, UsdPerHour, Watts};
+use crate::policy::{Memory, Method, Metric, Mode, OnMissing, SourceUnit, WindowKind};
+use crate::quantity::{Bytes, GramsPerHour, MibPerSecond, Millis, Percent, UsdPerHour, Watts};
 
 /// A policy of Sterna: what is wanted, and what is allowed.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -28,8 +28,12 @@ pub(crate) struct PolicyFile {
     pub trigger: Option<TriggerFile>,
     /// What keeps services from moving to and fro.
     pub hysteresis: Option<HysteresisFile>,
-    /// How much moving at once.
+    /// How much moving, at once and within a time.
     pub budget: Option<BudgetFile>,
+    /// When moving stops because it fails.
+    pub breaker: Option<BreakerFile>,
+    /// When moves may be made, `[[window]]`. Left out: always.
+    pub window: Option<Vec<At<WindowFile>>>,
     /// Where the numbers come from, by metric.
     pub metrics: Option<MetricsFile>,
     /// How a move is made.
@@ -142,13 +146,52 @@ pub(crate) struct HysteresisFile {
     pub payback_within: Option<Written<Millis>>,
 }
 
-/// How much moving at once.
+/// How much moving, at once and within a time. Of two limits the one that is reached first counts.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Budget")]
 pub(crate) struct BudgetFile {
     /// Moves under way at one time, at least 1. Left out: 1.
     pub concurrent: Option<At<u32>>,
+    /// Moves within any hour, at least 1. Left out: no limit.
+    pub moves_per_hour: Option<At<u32>>,
+    /// Moves within any 24 hours, at least 1. Left out: no limit.
+    pub moves_per_day: Option<At<u32>>,
+    /// What moves may send within any 24 hours. Left out: no limit.
+    pub bytes_per_day: Option<Written<Bytes>>,
+    /// How long any one service may stand still for moves within any 24 hours. Left out: no limit.
+    pub downtime_per_day: Option<Written<Millis>>,
+}
+
+/// When moving stops because it fails: after so many migrations that were undone within a time, for a while.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Breaker")]
+pub(crate) struct BreakerFile {
+    /// How many; 0 for never. Left out: 3.
+    pub failures: Option<At<u32>>,
+    /// Within which time. Left out: `1h`.
+    pub within: Option<Written<Millis>>,
+    /// For how long, from the last of them. Left out: `6h`.
+    pub pause: Option<Written<Millis>>,
+}
+
+/// A time in which moves are made, or not. Of two that are open at one time `deny` wins.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Window")]
+pub(crate) struct WindowFile {
+    /// `allow`: moves are made only while such a window is open. `deny`: none are made while it is.
+    pub kind: WindowKind,
+    /// When it begins, as in crontabs: minute, hour, day of month, month and weekday, such as `0 8 * * 1-5`.
+    pub schedule: At<String>,
+    /// For how long it is open.
+    pub duration: Written<Millis>,
+    /// The time zone of the schedule, such as `Europe/Paris`. Left out: `UTC`.
+    pub timezone: Option<At<String>>,
+    /// Whether moves that mend what is broken (a node that is drained or beyond its limits, a constraint) are made all the same.
+    /// Left out: `false`.
+    pub allow_mending: Option<bool>,
 }
 
 /// Where the numbers come from, by metric.

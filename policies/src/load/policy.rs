@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::file::{ConstraintsFile, HysteresisFile, MigrationFile, PolicyFile, SelectFile};
-use super::{At, Findings, Invalid, Loaded, Written, name, objective, schema_version, source, toml_document};
+use super::file::{
+    BreakerFile, BudgetFile, ConstraintsFile, HysteresisFile, MigrationFile, PolicyFile, SelectFile,
+};
+use super::{
+    At, Findings, Invalid, Loaded, Written, name, objective, schema_version, source, toml_document, window,
+};
 use crate::policy::{
-    Budget, Constraints, Hysteresis, Level, Metric, Migration, Mode, Policy, Select, Trigger,
+    Breaker, Budget, Constraints, Hysteresis, Level, Metric, Migration, Mode, Policy, Select, Trigger,
 };
 use crate::quantity::{Millis, Percent};
 use crate::select::matches;
@@ -55,7 +59,9 @@ fn read(file: &PolicyFile, findings: &mut Findings) -> Policy {
         constraints,
         hysteresis: hysteresis(file.hysteresis.as_ref(), file.mode.unwrap_or_default(), &trigger, findings),
         trigger,
-        budget: budget(file, findings),
+        budget: budget(file.budget.as_ref(), findings),
+        breaker: breaker(file.breaker.as_ref(), findings),
+        windows: window::windows(file.window.as_ref(), findings),
         metrics,
         migration: migration(file.migration.as_ref(), findings),
     }
@@ -242,17 +248,48 @@ fn spoken(span: Millis) -> String {
     }
 }
 
-fn budget(file: &PolicyFile, findings: &mut Findings) -> Budget {
-    let Some(concurrent) = file.budget.as_ref().and_then(|budget| budget.concurrent.as_ref()) else {
-        return Budget { concurrent: 1 };
+fn budget(file: Option<&BudgetFile>, findings: &mut Findings) -> Budget {
+    let default = BudgetFile::default();
+    let file = file.unwrap_or(&default);
+    let mut moves = |written: Option<&At<u32>>, when: &str| {
+        let written = written?;
+        if written.value == 0 {
+            findings
+                .error("P0025", written.span(), format!("a budget of 0 moves {when} allows no move"))
+                .label("expected at least 1")
+                .help("to see decisions without any move, write mode = \"observe\"");
+        }
+        Some(written.value)
     };
-    if concurrent.value == 0 {
+    let concurrent = moves(file.concurrent.as_ref(), "at one time").unwrap_or(1);
+    let moves_per_hour = moves(file.moves_per_hour.as_ref(), "an hour");
+    let moves_per_day = moves(file.moves_per_day.as_ref(), "a day");
+    if let (Some(hour), Some(day), Some(written)) = (moves_per_hour, moves_per_day, &file.moves_per_hour)
+        && hour > day
+    {
         findings
-            .error("P0025", concurrent.span(), "a budget of 0 moves at one time allows no move")
-            .label("expected at least 1")
-            .help("to see decisions without any move, write mode = \"observe\"");
+            .warning("W0007", written.span(), format!("{hour} moves an hour are never made"))
+            .label(format!("without effect: moves_per_day is {day}"));
     }
-    Budget { concurrent: concurrent.value }
+    Budget {
+        concurrent,
+        moves_per_hour,
+        moves_per_day,
+        bytes_per_day: file.bytes_per_day.as_ref().and_then(|written| written.read_positive(findings)),
+        downtime_per_day: file.downtime_per_day.as_ref().and_then(|written| written.read_positive(findings)),
+    }
+}
+
+fn breaker(file: Option<&BreakerFile>, findings: &mut Findings) -> Breaker {
+    let mut breaker = Breaker::default();
+    let Some(file) = file else { return breaker };
+    breaker.failures = file.failures.as_ref().map_or(breaker.failures, |written| written.value);
+    let mut read = |written: &Option<Written<Millis>>, default| {
+        written.as_ref().and_then(|written| written.read_positive(findings)).unwrap_or(default)
+    };
+    breaker.within = read(&file.within, breaker.within);
+    breaker.pause = read(&file.pause, breaker.pause);
+    breaker
 }
 
 fn migration(file: Option<&MigrationFile>, findings: &mut Findings) -> Migration {

@@ -1,10 +1,14 @@
 //! The one function that ties everything.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | `conclude` | the plan and the report that come of it |
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use sterna_policies::policy::{Mode, OnMissing, Policy};
-use sterna_policies::quantity::Millis;
+use sterna_policies::quantity::{Millis, Percent};
 
 use crate::assignment::exact::{Effort, Engine, MICROLP_COLUMNS};
 use crate::assignment::model::Model;
@@ -12,8 +16,7 @@ use crate::assignment::order::Step;
 use crate::assignment::problem::Problem;
 use crate::assignment::stages::{self, Means, Staged};
 use crate::assignment::state::State;
-use crate::checker;
-use crate::continuum::ServiceName;
+use crate::budget::Wanted;
 use crate::history::History;
 use crate::observation::Observation;
 use crate::placement::evaluate::Evaluator;
@@ -21,13 +24,12 @@ use crate::placement::exclude::Rules;
 use crate::placement::model;
 use crate::placement::numbers::on_missing;
 use crate::placement::room::Room;
-use crate::plan::Plan;
+use crate::plan::MoveCost;
 use crate::planning::{self, Way};
-use crate::report::{
-    Decision, Exclusion, Gain, Hold, NodeOption, Reached, Report, ServiceReport, SolverReport, Verdict,
-};
-use crate::state;
-use crate::{gain, gate};
+use crate::report::{Decision, Exclusion, Gain, Hold, Reached, SolverReport};
+use crate::{budget, gain, gate};
+
+mod conclude;
 
 /// Seconds for exact answers. Reaching them makes an answer depend on the machine's speed; the report then says that the answer
 /// is not proved.
@@ -168,6 +170,9 @@ impl Round<'_> {
     /// Solves, gates and orders; what a rule holds is fixed where it is, places without a way to them are given up, and the
     /// rest is solved again.
     fn place(&mut self, engine: Engine, seed: u64) -> Outcome {
+        if let Some(open) = budget::broken_circuit(self.policy, self.history, self.now) {
+            return Outcome::Held(open);
+        }
         let mut free = match self.movable() {
             Ok(movable) => movable,
             Err(hold) => return Outcome::Held(hold),
@@ -208,14 +213,17 @@ impl Round<'_> {
                     Err(invalid) => return failed(&invalid),
                 };
                 if unreachable.is_empty() {
-                    return Outcome::Waves(target, waves);
+                    holds = self.parked_beyond(&waves);
+                    if holds.is_empty() {
+                        return Outcome::Waves(target, waves);
+                    }
                 }
                 self.waiting.extend(unreachable.iter().map(|(service, _)| *service));
-                if barred.len() < BARRED {
+                if !unreachable.is_empty() && barred.len() < BARRED {
                     barred.extend(least_worth(&problem, &staged.at, &unreachable));
                     continue;
                 }
-                holds = unreachable.iter().map(|(service, _)| (*service, vec![Hold::NoRoom])).collect();
+                holds.extend(unreachable.iter().map(|(service, _)| (*service, vec![Hold::NoRoom])));
             }
             // At least one service less is free in the next turn.
             for (service, holds) in holds {
@@ -247,11 +255,51 @@ impl Round<'_> {
                 holds.insert(service, resting);
             }
         }
+        let closed = gate::outside_windows(evaluator, &self.rules, &self.room, self.policy, target, self.now);
+        for (service, hold) in closed {
+            holds.entry(service).or_default().extend(hold);
+        }
         if holds.is_empty() {
             let gains = self.gains(target);
             holds = gate::too_weak(evaluator, &self.rules, &self.room, self.policy, target, &gains);
+            if holds.is_empty() {
+                holds = self.beyond_budgets(target, &gains);
+            }
         }
         holds
+    }
+
+    /// The moves that budgets have nothing left for.
+    fn beyond_budgets(&self, target: &[usize], gains: &BTreeMap<usize, Gain>) -> BTreeMap<usize, Vec<Hold>> {
+        let wanted = |service: usize| Wanted {
+            service,
+            name: self.evaluator.services[service].0,
+            cost: self.cost(service, target[service]),
+            mends: gate::mends(self.evaluator, &self.rules, &self.room, target, service),
+            gain: gains.get(&service).map_or(Percent::ZERO, |gain| gain.share),
+        };
+        let wanted = self.moved(target).map(wanted).collect();
+        budget::beyond(self.policy, self.history, self.observation.under_way.len(), self.now, wanted)
+    }
+
+    /// Services that are parked on their way, which is one move more, where budgets have nothing left for it.
+    fn parked_beyond(&self, waves: &[Vec<Step>]) -> BTreeMap<usize, Vec<Hold>> {
+        let step = |(number, step): (usize, &Step)| Wanted {
+            service: number,
+            name: self.evaluator.services[step.item as usize].0,
+            cost: self.cost(step.item as usize, step.to as usize),
+            // The way there is what is not needed.
+            mends: !step.parks,
+            gain: Percent::ZERO,
+        };
+        let steps: Vec<&Step> = waves.iter().flatten().collect();
+        if !steps.iter().any(|step| step.parks) {
+            return BTreeMap::new();
+        }
+        let wanted = steps.iter().copied().enumerate().map(step).collect();
+        let beyond =
+            budget::beyond(self.policy, self.history, self.observation.under_way.len(), self.now, wanted);
+        beyond.into_iter().map(|(number, holds)| (steps[number].item as usize, holds)).collect()
     }
 
     /// What a placement's moves gain.
@@ -261,159 +309,13 @@ impl Round<'_> {
 
     /// How long it is predicted to take to move a service from where it is to a node.
     fn takes(&self, service: usize, to: usize) -> Millis {
+        self.cost(service, to).duration
+    }
+
+    /// What it is predicted to cost to move a service from where it is to a node.
+    fn cost(&self, service: usize, to: usize) -> MoveCost {
         let ends = (self.evaluator.now[service], to);
-        planning::cost(self.observation, self.evaluator, self.policy, service, ends).duration
-    }
-
-    fn conclude(mut self, outcome: Outcome) -> Decision {
-        let evaluator = self.evaluator;
-        let before = evaluator.effect(&evaluator.now);
-        let mut plan = Plan {
-            state: state::hash(self.observation),
-            moves: Vec::new(),
-            before,
-            after: before,
-            placement: self.observation.placement.clone(),
-        };
-        let mut of_all = None;
-        let mut target = evaluator.now.clone();
-        match outcome {
-            Outcome::Held(hold) => of_all = Some(hold),
-            Outcome::Waves(assignment, waves) => {
-                let candidate = Plan {
-                    moves: planning::moves(self.observation, evaluator, self.policy, &waves),
-                    after: evaluator.effect(&assignment),
-                    placement: evaluator.placement(self.observation, &assignment),
-                    ..plan.clone()
-                };
-                match checker::check(self.observation, self.policy, &candidate) {
-                    Ok(()) => {
-                        plan = candidate;
-                        target = assignment;
-                        self.note_infeasible(&target);
-                    }
-                    Err(finding) => of_all = Some(Hold::Checker { finding: finding.to_string() }),
-                }
-            }
-        }
-        for service in std::mem::take(&mut self.waiting) {
-            if target[service] == evaluator.now[service] {
-                let holds = self.held.entry(service).or_default();
-                if !holds.contains(&Hold::NoRoom) {
-                    holds.push(Hold::NoRoom);
-                }
-            }
-        }
-        let makespan = (!plan.moves.is_empty()).then(|| {
-            let step = |service: usize| {
-                let (from, to) = (evaluator.now[service] as u32, target[service] as u32);
-                Step { item: service as u32, from, to, parks: false }
-            };
-            let direct: Vec<Step> = self.moved(&target).map(step).collect();
-            planning::makespan(&plan.moves, &direct, self.width(), |service, to| self.takes(service, to))
-        });
-        let services = self.services(&target);
-        let mut by: Vec<Hold> = of_all.into_iter().collect();
-        for hold in services.iter().flat_map(|service| &service.held_by) {
-            if !by.contains(hold) {
-                by.push(hold.clone());
-            }
-        }
-        let verdict = match (plan.moves.is_empty(), by.is_empty()) {
-            (false, _) => Verdict::Move,
-            (true, true) => Verdict::Stay,
-            (true, false) => Verdict::Held { by },
-        };
-        let mut unknown = self.observation.unknown.clone();
-        unknown.extend(evaluator.unknown.iter().cloned());
-        Decision {
-            plan,
-            report: Report {
-                policy: self.policy.name.clone(),
-                verdict,
-                services,
-                solver: self.solver,
-                makespan,
-                unknown,
-            },
-        }
-    }
-
-    /// Notes the services that stay although they break a rule where they are.
-    fn note_infeasible(&mut self, target: &[usize]) {
-        for (service, (name, about)) in self.evaluator.services.iter().enumerate() {
-            let on = self.evaluator.now[service];
-            let ours = self.policy.select.has_service(name.as_str()) && !about.pinned;
-            if ours
-                && target[service] == on
-                && !self.held.contains_key(&service)
-                && self.rules.broken(service, on) > 0
-            {
-                self.held.insert(service, vec![Hold::Infeasible]);
-            }
-        }
-    }
-
-    fn services(&self, target: &[usize]) -> Vec<ServiceReport> {
-        if self.policy.mode == Mode::Off {
-            return Vec::new();
-        }
-        let (planned, ideal) = (self.gains(target), self.gains(&self.ideal));
-        let selected = self
-            .observation
-            .continuum
-            .services
-            .keys()
-            .filter(|name| self.policy.select.has_service(name.as_str()));
-        selected.map(|name| self.service(name, target, [&planned, &ideal])).collect()
-    }
-
-    fn service(
-        &self,
-        name: &ServiceName,
-        target: &[usize],
-        [planned, ideal]: [&BTreeMap<usize, Gain>; 2],
-    ) -> ServiceReport {
-        let evaluator = self.evaluator;
-        let Some(service) = evaluator.services.iter().position(|(other, _)| *other == name) else {
-            return ServiceReport {
-                service: name.clone(),
-                on: self.observation.placement.get(name).cloned(),
-                best: None,
-                gain: None,
-                held_by: vec![Hold::NotRunning],
-                options: Vec::new(),
-            };
-        };
-        let on = evaluator.now[service];
-        // Where it goes, or where it would go but for the rules that hold it.
-        let (best, gains) = match self.held.contains_key(&service) {
-            true => (self.ideal[service], ideal),
-            false => (target[service], planned),
-        };
-        let options = (0..evaluator.nodes.len())
-            .map(|node| {
-                let mut excluded_by = self.rules.all(service, node, &self.room);
-                if node == best && node != on {
-                    // Room is made by another move.
-                    excluded_by.retain(|rule| *rule != Exclusion::Capacity);
-                }
-                NodeOption {
-                    node: evaluator.nodes[node].0.clone(),
-                    effect: evaluator.effect_on(service, node),
-                    modelled: evaluator.modelled(service, node).iter().copied().collect(),
-                    excluded_by,
-                }
-            })
-            .collect();
-        ServiceReport {
-            service: name.clone(),
-            on: Some(evaluator.nodes[on].0.clone()),
-            best: Some(evaluator.nodes[best].0.clone()),
-            gain: gains.get(&service).copied(),
-            held_by: self.held.get(&service).cloned().unwrap_or_default(),
-            options,
-        }
+        planning::cost(self.observation, self.evaluator, self.policy, service, ends)
     }
 }
 

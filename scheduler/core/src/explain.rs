@@ -287,6 +287,22 @@ impl fmt::Display for Hold {
                 write!(f, "cooldown after its last migration, {:.0}s left", left.as_f64() / 1e3)
             }
             Self::Concurrent { limit } => write!(f, "as many moves under way as the budget allows ({limit})"),
+            Self::BudgetSpent { budget, left } => {
+                write!(f, "{} has too little left; more in {}", budget.name(), of_time(*left))
+            }
+            Self::CircuitOpen { failures, within, left } => write!(
+                f,
+                "{failures} migrations were undone within {}; nothing is moved for another {}",
+                of_time(*within),
+                of_time(*left)
+            ),
+            Self::WindowClosed { window, until } => {
+                match window {
+                    Some(window) => write!(f, "the window `{window}` denies moves")?,
+                    None => f.write_str("no window is open that allows moves")?,
+                }
+                until.map_or(Ok(()), |until| write!(f, " until {until}"))
+            }
             Self::UnderWay => f.write_str("it is being moved"),
             Self::NotRunning => f.write_str("it was not found on any node that answers"),
             Self::Infeasible => f.write_str("no placement keeps every rule"),

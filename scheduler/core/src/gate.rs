@@ -1,10 +1,11 @@
-//! When a service may move: residency, cooldown, the least gain, and when it must have paid for the move.
+//! When a service may move: windows, residency, cooldown, the least gain, and when it must have paid for the move.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use sterna_policies::policy::Policy;
 use sterna_policies::quantity::{Millis, Percent};
+use sterna_policies::window;
 
 use crate::continuum::{NodeName, ServiceName};
 use crate::history::History;
@@ -40,6 +41,24 @@ pub fn resting(
     holds
 }
 
+/// The services that a window keeps where they are, of those that an assignment moves.
+pub fn outside_windows(
+    evaluator: &Evaluator<'_>,
+    rules: &Rules<'_>,
+    room: &Room,
+    policy: &Policy,
+    target: &[usize],
+    now: Timestamp,
+) -> BTreeMap<usize, Vec<Hold>> {
+    let Some(closed) = window::closed(&policy.windows, now) else { return BTreeMap::new() };
+    let hold = Hold::WindowClosed { window: closed.by, until: closed.until };
+    let moved = (0..target.len()).filter(|service| target[*service] != evaluator.now[*service]);
+    moved
+        .filter(|service| !(closed.allow_mending && mends(evaluator, rules, room, target, *service)))
+        .map(|service| (service, vec![hold.clone()]))
+        .collect()
+}
+
 /// The services whose move gains less than the policy wants, or pays back too late, of those that an assignment moves, by what
 /// they [gain](crate::gain::gains). A move that mends a broken rule needs no gain, nor one without which more
 /// of its node would be used than should be.
@@ -52,11 +71,6 @@ pub fn too_weak(
     gains: &BTreeMap<usize, Gain>,
 ) -> BTreeMap<usize, Vec<Hold>> {
     let (min_gain, within) = (policy.hysteresis.min_gain, policy.hysteresis.payback_within);
-    let mends = |service: usize| {
-        let from = evaluator.now[service];
-        rules.broken(service, from) > rules.broken(service, target[service])
-            || !room.would_hold(evaluator, target, service, from)
-    };
     let holds = |gain: &Gain| {
         let Gain { metric, share, payback, .. } = *gain;
         let small = min_gain > Percent::ZERO && share < min_gain;
@@ -66,5 +80,19 @@ pub fn too_weak(
         small.into_iter().chain(late).collect::<Vec<Hold>>()
     };
     let weak = gains.iter().map(|(service, gain)| (*service, holds(gain)));
+    let mends = |service: usize| mends(evaluator, rules, room, target, service);
     weak.filter(|(service, holds)| !holds.is_empty() && !mends(*service)).collect()
+}
+
+/// Whether a move mends a rule that is broken, or its node needs it to come within its limits.
+pub fn mends(
+    evaluator: &Evaluator<'_>,
+    rules: &Rules<'_>,
+    room: &Room,
+    target: &[usize],
+    service: usize,
+) -> bool {
+    let from = evaluator.now[service];
+    rules.broken(service, from) > rules.broken(service, target[service])
+        || !room.would_hold(evaluator, target, service, from)
 }

@@ -15,6 +15,7 @@
 //! | [`cost`] | what a move is predicted to cost |
 //! | [`gain`] | what moves gain, and when that has paid for them |
 //! | [`gate`] | when: least gain, payback, residency, cooldown |
+//! | [`budget`] | how much may be moved within a time, and when moving stops because it fails |
 //! | [`checker`] | the independent judge of plans |
 //! | [`mod@decide`] | the one function that ties everything |
 //! | [`plan`], [`report`] | the data that leaves |
@@ -27,6 +28,7 @@
 //! so.
 
 pub mod assignment;
+pub mod budget;
 pub mod checker;
 pub mod continuum;
 pub mod cost;

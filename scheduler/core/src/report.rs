@@ -1,5 +1,6 @@
 //! The report that comes with every decision: what was looked at, what was left, and which rule held it, as values.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sterna_policies::policy::{Level, Metric};
 use sterna_policies::quantity::{Millis, Percent, Usd};
@@ -103,6 +104,29 @@ pub enum Hold {
         /// The budget.
         limit: u32,
     },
+    /// A budget has too little left for the move.
+    BudgetSpent {
+        /// Which.
+        budget: Limited,
+        /// Time until there is more.
+        left: Millis,
+    },
+    /// Too many migrations were undone: nothing is moved for a while.
+    CircuitOpen {
+        /// How many.
+        failures: u32,
+        /// Within which time.
+        within: Millis,
+        /// Time until moves are made again.
+        left: Millis,
+    },
+    /// A window keeps moves back.
+    WindowClosed {
+        /// The schedule of the window that denies them; `None` where none is open that allows any.
+        window: Option<String>,
+        /// When that ends.
+        until: Option<Timestamp>,
+    },
     /// The service itself is being moved.
     UnderWay,
     /// The service was not found on any node that answered.
@@ -121,6 +145,32 @@ pub enum Hold {
         /// What it found.
         finding: String,
     },
+}
+
+/// What a budget limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limited {
+    /// Moves within an hour.
+    MovesPerHour,
+    /// Moves within a day.
+    MovesPerDay,
+    /// What crosses links within a day.
+    BytesPerDay,
+    /// How long one service stands still within a day.
+    DowntimePerDay,
+}
+
+impl Limited {
+    /// The name that policy files use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MovesPerHour => "moves_per_hour",
+            Self::MovesPerDay => "moves_per_day",
+            Self::BytesPerDay => "bytes_per_day",
+            Self::DowntimePerDay => "downtime_per_day",
+        }
+    }
 }
 
 /// One service, with each node and what speaks for and against it.

@@ -71,7 +71,7 @@ fn a_recorded_decision_is_made_again_to_the_same_bytes() {
 /// Every outcome, hold and exclusion goes through JSON and has words.
 #[test]
 fn every_rule_can_be_stored_and_said() {
-    use sterna_core::report::{Exclusion, Hold, Verdict};
+    use sterna_core::report::{Exclusion, Hold, Limited, Verdict};
     let metric = Metric::CostRate;
     let holds = vec![
         Hold::PolicyOff,
@@ -81,6 +81,11 @@ fn every_rule_can_be_stored_and_said() {
         Hold::Residency { left: q("90s") },
         Hold::Cooldown { left: q("90s") },
         Hold::Concurrent { limit: 2 },
+        Hold::BudgetSpent { budget: Limited::MovesPerHour, left: q("90s") },
+        Hold::BudgetSpent { budget: Limited::BytesPerDay, left: q("90m") },
+        Hold::CircuitOpen { failures: 3, within: q("1h"), left: q("5h") },
+        Hold::WindowClosed { window: Some("0 8 * * 1-5".into()), until: Some(noon()) },
+        Hold::WindowClosed { window: None, until: None },
         Hold::UnderWay,
         Hold::NotRunning,
         Hold::Infeasible,

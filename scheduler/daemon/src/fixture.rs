@@ -97,7 +97,15 @@ pub fn policy(mode: Mode) -> Policy {
             cooldown: "60s".parse().unwrap(),
             payback_within: "1d".parse().unwrap(),
         },
-        budget: sterna_policies::policy::Budget { concurrent: 2 },
+        budget: sterna_policies::policy::Budget {
+            concurrent: 2,
+            moves_per_hour: None,
+            moves_per_day: None,
+            bytes_per_day: None,
+            downtime_per_day: None,
+        },
+        breaker: Default::default(),
+        windows: Vec::new(),
         metrics: BTreeMap::from([(Metric::UserLatency, source("rtt", SourceUnit::Seconds))]),
         migration: Migration {
             method: Default::default(),

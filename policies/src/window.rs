@@ -1,0 +1,188 @@
+//! When moves may be made: windows that begin by a cron schedule in a time zone and last a while.
+//!
+//! Time zones are those that this program was built with, and not the machine's, so that a decision is the same everywhere.
+
+use croner::Cron;
+use croner::errors::CronError;
+use croner::parser::{CronParser, Seconds, Year};
+use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::quantity::Millis;
+
+/// Whether moves are made in a window or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WindowKind {
+    /// Where there is any of these, moves are made only while one is open.
+    Allow,
+    /// No moves are made while it is open, whatever others allow.
+    Deny,
+}
+
+/// A time in which moves are made, or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// Which of both.
+    pub kind: WindowKind,
+    /// When it begins: minute, hour, day of month, month and weekday, as in crontabs.
+    pub schedule: String,
+    /// For how long it is open.
+    pub duration: Millis,
+    /// The time zone of the schedule, by its IANA name.
+    pub timezone: String,
+    /// Whether moves that mend what is broken are made all the same while it keeps others back.
+    pub allow_mending: bool,
+}
+
+/// When moves are made again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// The schedule of the window that keeps moves back; `None` where none is open that allows any.
+    pub by: Option<String>,
+    /// When that ends; `None` where it is not known.
+    pub until: Option<Timestamp>,
+    /// Whether moves that mend are made all the same.
+    pub allow_mending: bool,
+}
+
+/// Reads a schedule.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn cron(schedule: &str) -> Result<Cron, CronError> {
+    CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build().parse(schedule)
+}
+
+/// The time zone of a name; nothing if there is none.
+pub fn timezone(name: &str) -> Option<TimeZone> {
+    TimeZoneDatabase::bundled().get(name).ok()
+}
+
+/// The names of all time zones.
+pub fn timezones() -> Vec<String> {
+    TimeZoneDatabase::bundled().available().map(|name| name.to_string()).collect()
+}
+
+impl Window {
+    /// When the window ends that is open; nothing while none is.
+    pub fn ends(&self, now: Timestamp) -> Option<Timestamp> {
+        let zoned = now.to_zoned(timezone(&self.timezone)?);
+        let begun = cron(&self.schedule).ok()?.find_previous_occurrence(&zoned, true).ok()?;
+        let duration = SignedDuration::from_nanos(self.duration.as_micros());
+        begun.timestamp().checked_add(duration).ok().filter(|ends| *ends > now)
+    }
+
+    /// When the next one begins, after now.
+    pub fn begins(&self, now: Timestamp) -> Option<Timestamp> {
+        let zoned = now.to_zoned(timezone(&self.timezone)?);
+        Some(cron(&self.schedule).ok()?.find_next_occurrence(&zoned, false).ok()?.timestamp())
+    }
+}
+
+/// What keeps moves back at a time; nothing where they may be made.
+pub fn closed(windows: &[Window], now: Timestamp) -> Option<Closed> {
+    let of = |kind: WindowKind| windows.iter().filter(move |window| window.kind == kind);
+    let denied: Vec<(&Window, Timestamp)> =
+        of(WindowKind::Deny).filter_map(|window| Some((window, window.ends(now)?))).collect();
+    // The one that ends last.
+    if let Some((window, until)) = denied.iter().max_by_key(|(_, until)| *until) {
+        return Some(Closed {
+            by: Some(window.schedule.clone()),
+            until: Some(*until),
+            allow_mending: denied.iter().all(|(window, _)| window.allow_mending),
+        });
+    }
+    let allowing: Vec<&Window> = of(WindowKind::Allow).collect();
+    let outside = !allowing.is_empty() && allowing.iter().all(|window| window.ends(now).is_none());
+    outside.then(|| Closed {
+        by: None,
+        until: allowing.iter().filter_map(|window| window.begins(now)).min(),
+        allow_mending: allowing.iter().all(|window| window.allow_mending),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(kind: WindowKind, schedule: &str, duration: &str, timezone: &str) -> Window {
+        Window {
+            kind,
+            schedule: schedule.to_owned(),
+            duration: duration.parse().unwrap(),
+            timezone: timezone.to_owned(),
+            allow_mending: false,
+        }
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    /// Office hours in Paris, which are an hour earlier in UTC in winter and two in summer.
+    #[test]
+    fn a_window_is_open_from_its_beginning_until_before_its_end() {
+        let office = window(WindowKind::Deny, "0 8 * * 1-5", "10h", "Europe/Paris");
+        for (now, ends) in [
+            ("2026-11-26T06:59:59Z", None),
+            ("2026-11-26T07:00:00Z", Some("2026-11-26T17:00:00Z")),
+            ("2026-11-26T16:59:59Z", Some("2026-11-26T17:00:00Z")),
+            ("2026-11-26T17:00:00Z", None),
+            ("2026-07-02T06:00:00Z", Some("2026-07-02T16:00:00Z")),
+            // A Saturday.
+            ("2026-11-28T09:00:00Z", None),
+        ] {
+            assert_eq!(office.ends(at(now)), ends.map(at), "{now}");
+        }
+        assert_eq!(office.begins(at("2026-11-27T09:00:00Z")), Some(at("2026-11-30T07:00:00Z")));
+    }
+
+    /// The clocks go forward over half past two on 29 March, and back over it on 25 October.
+    #[test]
+    fn a_window_is_as_long_as_it_says_when_clocks_change() {
+        let night = window(WindowKind::Allow, "30 1 * * *", "3h", "Europe/Paris");
+        assert_eq!(night.ends(at("2026-03-29T01:00:00Z")), Some(at("2026-03-29T03:30:00Z")));
+        assert_eq!(night.ends(at("2026-10-25T01:00:00Z")), Some(at("2026-10-25T02:30:00Z")));
+        let gone = window(WindowKind::Allow, "30 2 * * *", "1h", "Europe/Paris");
+        assert!(
+            gone.begins(at("2026-03-28T12:00:00Z"))
+                .is_some_and(|begins| begins <= at("2026-03-29T01:30:00Z"))
+        );
+    }
+
+    #[test]
+    fn deny_beats_allow_and_without_any_moves_are_made() {
+        let now = at("2026-11-26T12:00:00Z");
+        assert_eq!(closed(&[], now), None);
+        let day = window(WindowKind::Allow, "0 6 * * *", "12h", "UTC");
+        let noon = window(WindowKind::Deny, "30 11 * * *", "1h", "UTC");
+        let long = window(WindowKind::Deny, "0 11 * * *", "3h", "UTC");
+        assert_eq!(closed(std::slice::from_ref(&day), now), None);
+        let by = |window: &Window, until: &str| {
+            Some(Closed { by: Some(window.schedule.clone()), until: Some(at(until)), allow_mending: false })
+        };
+        assert_eq!(closed(&[day.clone(), noon.clone()], now), by(&noon, "2026-11-26T12:30:00Z"));
+        assert_eq!(closed(&[noon.clone(), long.clone()], now), by(&long, "2026-11-26T14:00:00Z"));
+        let late = at("2026-11-26T20:00:00Z");
+        let opens = Some(at("2026-11-27T06:00:00Z"));
+        assert_eq!(
+            closed(&[day.clone(), noon], late),
+            Some(Closed { by: None, until: opens, allow_mending: false })
+        );
+        let evening = window(WindowKind::Allow, "0 19 * * *", "2h", "UTC");
+        assert_eq!(closed(&[day, evening], late), None);
+    }
+
+    #[test]
+    fn mending_is_allowed_where_all_that_keep_moves_back_allow_it() {
+        let now = at("2026-11-26T12:00:00Z");
+        let mut noon = window(WindowKind::Deny, "30 11 * * *", "1h", "UTC");
+        noon.allow_mending = true;
+        let long = window(WindowKind::Deny, "0 11 * * *", "3h", "UTC");
+        let allowed = |windows: &[Window]| closed(windows, now).unwrap().allow_mending;
+        assert!(allowed(std::slice::from_ref(&noon)));
+        assert!(!allowed(&[noon, long]));
+    }
+}

@@ -1,0 +1,167 @@
+//! What came of a decision, as a plan that has passed the judge, and a report on every service.
+
+use std::collections::BTreeMap;
+
+use sterna_policies::policy::Mode;
+
+use super::{Outcome, Round};
+use crate::assignment::order::Step;
+use crate::checker;
+use crate::continuum::ServiceName;
+use crate::plan::Plan;
+use crate::planning;
+use crate::report::{Decision, Exclusion, Gain, Hold, NodeOption, Report, ServiceReport, Verdict};
+use crate::state;
+
+impl Round<'_> {
+    pub(super) fn conclude(mut self, outcome: Outcome) -> Decision {
+        let evaluator = self.evaluator;
+        let before = evaluator.effect(&evaluator.now);
+        let mut plan = Plan {
+            state: state::hash(self.observation),
+            moves: Vec::new(),
+            before,
+            after: before,
+            placement: self.observation.placement.clone(),
+        };
+        let mut of_all = None;
+        let mut target = evaluator.now.clone();
+        match outcome {
+            Outcome::Held(hold) => of_all = Some(hold),
+            Outcome::Waves(assignment, waves) => {
+                let candidate = Plan {
+                    moves: planning::moves(self.observation, evaluator, self.policy, &waves),
+                    after: evaluator.effect(&assignment),
+                    placement: evaluator.placement(self.observation, &assignment),
+                    ..plan.clone()
+                };
+                match checker::check(self.observation, self.policy, &candidate) {
+                    Ok(()) => {
+                        plan = candidate;
+                        target = assignment;
+                        self.note_infeasible(&target);
+                    }
+                    Err(finding) => of_all = Some(Hold::Checker { finding: finding.to_string() }),
+                }
+            }
+        }
+        for service in std::mem::take(&mut self.waiting) {
+            if target[service] == evaluator.now[service] {
+                let holds = self.held.entry(service).or_default();
+                if !holds.contains(&Hold::NoRoom) {
+                    holds.push(Hold::NoRoom);
+                }
+            }
+        }
+        let makespan = (!plan.moves.is_empty()).then(|| {
+            let step = |service: usize| {
+                let (from, to) = (evaluator.now[service] as u32, target[service] as u32);
+                Step { item: service as u32, from, to, parks: false }
+            };
+            let direct: Vec<Step> = self.moved(&target).map(step).collect();
+            planning::makespan(&plan.moves, &direct, self.width(), |service, to| self.takes(service, to))
+        });
+        let services = self.services(&target);
+        let mut by: Vec<Hold> = of_all.into_iter().collect();
+        for hold in services.iter().flat_map(|service| &service.held_by) {
+            if !by.contains(hold) {
+                by.push(hold.clone());
+            }
+        }
+        let verdict = match (plan.moves.is_empty(), by.is_empty()) {
+            (false, _) => Verdict::Move,
+            (true, true) => Verdict::Stay,
+            (true, false) => Verdict::Held { by },
+        };
+        let mut unknown = self.observation.unknown.clone();
+        unknown.extend(evaluator.unknown.iter().cloned());
+        Decision {
+            plan,
+            report: Report {
+                policy: self.policy.name.clone(),
+                verdict,
+                services,
+                solver: self.solver,
+                makespan,
+                unknown,
+            },
+        }
+    }
+
+    /// Notes the services that stay although they break a rule where they are.
+    fn note_infeasible(&mut self, target: &[usize]) {
+        for (service, (name, about)) in self.evaluator.services.iter().enumerate() {
+            let on = self.evaluator.now[service];
+            let ours = self.policy.select.has_service(name.as_str()) && !about.pinned;
+            if ours
+                && target[service] == on
+                && !self.held.contains_key(&service)
+                && self.rules.broken(service, on) > 0
+            {
+                self.held.insert(service, vec![Hold::Infeasible]);
+            }
+        }
+    }
+
+    fn services(&self, target: &[usize]) -> Vec<ServiceReport> {
+        if self.policy.mode == Mode::Off {
+            return Vec::new();
+        }
+        let (planned, ideal) = (self.gains(target), self.gains(&self.ideal));
+        let selected = self
+            .observation
+            .continuum
+            .services
+            .keys()
+            .filter(|name| self.policy.select.has_service(name.as_str()));
+        selected.map(|name| self.service(name, target, [&planned, &ideal])).collect()
+    }
+
+    fn service(
+        &self,
+        name: &ServiceName,
+        target: &[usize],
+        [planned, ideal]: [&BTreeMap<usize, Gain>; 2],
+    ) -> ServiceReport {
+        let evaluator = self.evaluator;
+        let Some(service) = evaluator.services.iter().position(|(other, _)| *other == name) else {
+            return ServiceReport {
+                service: name.clone(),
+                on: self.observation.placement.get(name).cloned(),
+                best: None,
+                gain: None,
+                held_by: vec![Hold::NotRunning],
+                options: Vec::new(),
+            };
+        };
+        let on = evaluator.now[service];
+        // Where it goes, or where it would go but for the rules that hold it.
+        let (best, gains) = match self.held.contains_key(&service) {
+            true => (self.ideal[service], ideal),
+            false => (target[service], planned),
+        };
+        let options = (0..evaluator.nodes.len())
+            .map(|node| {
+                let mut excluded_by = self.rules.all(service, node, &self.room);
+                if node == best && node != on {
+                    // Room is made by another move.
+                    excluded_by.retain(|rule| *rule != Exclusion::Capacity);
+                }
+                NodeOption {
+                    node: evaluator.nodes[node].0.clone(),
+                    effect: evaluator.effect_on(service, node),
+                    modelled: evaluator.modelled(service, node).iter().copied().collect(),
+                    excluded_by,
+                }
+            })
+            .collect();
+        ServiceReport {
+            service: name.clone(),
+            on: Some(evaluator.nodes[on].0.clone()),
+            best: Some(evaluator.nodes[best].0.clone()),
+            gain: gains.get(&service).copied(),
+            held_by: self.held.get(&service).cloned().unwrap_or_default(),
+            options,
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! How much may be moved within a time, and when moving stops because it fails.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "all of it is test code")]
+
+mod fixture;
+
+use fixture::*;
+use jiff::SignedDuration;
+use sterna_core::continuum::Users;
+use sterna_core::history::{History, Outcome, PastMigration};
+use sterna_core::observation::{Observation, UnderWay};
+use sterna_core::report::{Hold, Limited, Verdict};
+use sterna_policies::policy::*;
+use sterna_policies::quantity::*;
+
+/// A migration of some service that ended so many minutes before noon.
+fn ended(minutes: i64, outcome: Outcome) -> PastMigration {
+    PastMigration {
+        ended: noon() - SignedDuration::from_mins(minutes),
+        from: "a1".into(),
+        to: "b1".into(),
+        outcome,
+        downtime: q("400ms"),
+        bytes: Bytes::from_mib(100),
+        duration: q("2s"),
+    }
+}
+
+fn after(past: &[(&str, i64, Outcome)]) -> History {
+    let mut history = History::default();
+    for (service, minutes, outcome) in past {
+        history.record((*service).into(), ended(*minutes, *outcome));
+    }
+    history
+}
+
+/// Beside redis two services whose users would gain less: 15 ms instead of 20.
+fn three() -> Observation {
+    let mut seen = observation();
+    let names = ["web", "batch"];
+    for name in names {
+        seen.continuum.services.insert(name.into(), service("500m", "1GiB"));
+        seen.placement.insert(name.into(), "a1".into());
+    }
+    let sites = [("edge-a", 20.0), ("edge-b", 15.0), ("cloud", 40.0)];
+    let users = Users {
+        rates: names.map(|name| (name.into(), q("10/s"))).into(),
+        latency: sites.map(|(site, latency)| (site.into(), ms(latency).value)).into(),
+    };
+    seen.continuum.users.insert("village".into(), users);
+    seen.latency.insert("village".into(), sites.map(|(site, latency)| (site.into(), ms(latency))).into());
+    seen
+}
+
+fn spent(budget: Limited, left: &str) -> Vec<Hold> {
+    vec![Hold::BudgetSpent { budget, left: q(left) }]
+}
+
+#[test]
+fn no_more_moves_an_hour_or_a_day_than_the_policy_allows() {
+    let mut wanted = policy();
+    wanted.budget.moves_per_hour = Some(2);
+    let moved = Outcome::Moved;
+    let two = after(&[("web", 59, moved), ("batch", 10, Outcome::RolledBack)]);
+    let decision = decide_after(&observation(), &wanted, &two);
+    assert_eq!(held(&decision), spent(Limited::MovesPerHour, "60s"));
+    // What ended an hour ago no longer counts, nor what was refused.
+    for past in
+        [[("web", 60, moved), ("batch", 10, moved)], [("web", 59, Outcome::Refused), ("batch", 10, moved)]]
+    {
+        assert_eq!(moves(&decide_after(&observation(), &wanted, &after(&past))), ["redis a1>b1"]);
+    }
+    wanted.budget.moves_per_hour = None;
+    wanted.budget.moves_per_day = Some(1);
+    let decision = decide_after(&observation(), &wanted, &after(&[("web", 23 * 60, moved)]));
+    assert_eq!(held(&decision), spent(Limited::MovesPerDay, "1h"));
+    assert_eq!(
+        moves(&decide_after(&observation(), &wanted, &after(&[("web", 24 * 60, moved)]))),
+        ["redis a1>b1"]
+    );
+}
+
+#[test]
+fn what_is_under_way_counts_already() {
+    let mut seen = three();
+    seen.under_way = vec![UnderWay { service: "batch".into(), from: "a1".into(), to: "b1".into() }];
+    let mut wanted = policy();
+    wanted.select.services = vec!["redis".into()];
+    wanted.budget.concurrent = 3;
+    wanted.budget.moves_per_hour = Some(2);
+    assert_eq!(moves(&decide(&seen, &wanted)), ["redis a1>b1"]);
+    wanted.budget.moves_per_hour = Some(1);
+    assert_eq!(held(&decide(&seen, &wanted)), spent(Limited::MovesPerHour, "1h"));
+}
+
+/// Those that gain most, and what they were held for is said of the others.
+#[test]
+fn what_is_left_goes_to_those_that_gain_most() {
+    let mut seen = three();
+    let mut wanted = policy();
+    wanted.budget.concurrent = 3;
+    assert_eq!(decide(&seen, &wanted).plan.moves.len(), 3);
+    wanted.budget.moves_per_day = Some(1);
+    let decision = decide(&seen, &wanted);
+    assert_eq!(moves(&decision), ["redis a1>b1"]);
+    assert_eq!(held_by(&decision, "web"), spent(Limited::MovesPerDay, "1d"));
+    // One that mends goes before all that gain.
+    seen.placement.insert("batch".into(), "c1".into());
+    seen.continuum.nodes.get_mut(&"c1".into()).unwrap().drain = true;
+    assert_eq!(moves(&decide(&seen, &wanted)), ["batch c1>b1"]);
+}
+
+#[test]
+fn no_more_bytes_a_day() {
+    let mut wanted = policy();
+    let needs = decide(&observation(), &wanted).plan.moves[0].predicted.bytes;
+    wanted.budget.bytes_per_day = Some(needs);
+    assert_eq!(moves(&decide(&observation(), &wanted)), ["redis a1>b1"]);
+    wanted.budget.bytes_per_day = Some(Bytes(needs.0 - 1));
+    assert_eq!(held(&decide(&observation(), &wanted)), spent(Limited::BytesPerDay, "1d"));
+    let past = after(&[("web", 60, Outcome::Moved)]);
+    let with = |more: u64, wanted: &mut Policy| {
+        wanted.budget.bytes_per_day = Some(Bytes(needs.0 + more));
+        decide_after(&observation(), wanted, &past)
+    };
+    assert_eq!(held(&with(Bytes::from_mib(100).0 - 1, &mut wanted)), spent(Limited::BytesPerDay, "23h"));
+    assert_eq!(moves(&with(Bytes::from_mib(100).0, &mut wanted)), ["redis a1>b1"]);
+}
+
+/// Each service has its own.
+#[test]
+fn no_service_stands_still_for_longer_a_day() {
+    let mut wanted = policy();
+    let needs = decide(&observation(), &wanted).plan.moves[0].predicted.downtime;
+    wanted.budget.downtime_per_day = Some(needs.saturating_add(q("399ms")));
+    let of =
+        |service: &str| decide_after(&observation(), &wanted, &after(&[(service, 120, Outcome::RolledBack)]));
+    assert_eq!(held(&of("redis")), spent(Limited::DowntimePerDay, "22h"));
+    assert_eq!(moves(&of("web")), ["redis a1>b1"]);
+}
+
+#[test]
+fn too_many_that_were_undone_stop_all_moves_for_a_while() {
+    let undone = Outcome::RolledBack;
+    let wanted = policy();
+    let three =
+        |last: i64| after(&[("web", last, undone), ("batch", last + 20, undone), ("web", last + 60, undone)]);
+    let open = |left: &str| vec![Hold::CircuitOpen { failures: 3, within: q("1h"), left: q(left) }];
+    let mut past = three(10);
+    past.migrations.values_mut().for_each(|all| all.sort_by_key(|one| one.ended));
+    assert_eq!(held(&decide_after(&observation(), &wanted, &past)), open("350m"));
+    // It closes by itself.
+    assert_eq!(moves(&decide_after(&observation(), &wanted, &three(360))), ["redis a1>b1"]);
+    // Farther apart, or of another outcome, they are no such series.
+    for past in [
+        after(&[("web", 10, undone), ("batch", 30, undone), ("web", 71, undone)]),
+        after(&[("web", 10, Outcome::Moved), ("batch", 30, undone), ("web", 40, Outcome::Refused)]),
+    ] {
+        assert_eq!(decide_after(&observation(), &wanted, &past).report.verdict, Verdict::Move);
+    }
+    let mut never = wanted;
+    never.breaker.failures = 0;
+    assert_eq!(moves(&decide_after(&observation(), &never, &three(10))), ["redis a1>b1"]);
+}
