@@ -57,7 +57,7 @@ async fn plan(args: Args) -> anyhow::Result<ExitCode> {
         .why
         .iter()
         .map(|(service, node)| {
-            why::not(&recorded.observation, &recorded.policy, &recorded.decision.plan, service, node)
+            why::not(&recorded.observation, &recorded.policy, &recorded.decision, service, node)
         })
         .collect::<Result<Vec<_>, _>>()?;
     let decision = recorded.decision;

@@ -46,7 +46,7 @@ pub struct Policy {
     /// How much moving.
     pub budget: Budget,
     /// When moving stops because it fails.
-    #[serde(default)]
+    #[serde(default = "Breaker::never")]
     pub breaker: Breaker,
     /// When moves may be made; none: always.
     #[serde(default)]
@@ -213,13 +213,13 @@ pub struct Hysteresis {
     /// Time after any migration, also a failed one, before the same service is moved again.
     pub cooldown: Millis,
     /// Time within which what a move gains makes up for what it costs.
-    #[serde(default = "payback_within")]
+    #[serde(default = "unlimited")]
     pub payback_within: Millis,
 }
 
-/// A day: what decisions had no limit for that were recorded before there was one is at most a matter of days.
-const fn payback_within() -> Millis {
-    Millis::from_micros(86_400_000_000_000)
+/// Policies that were recorded before there was a limit had none.
+const fn unlimited() -> Millis {
+    Millis::from_micros(i64::MAX)
 }
 
 /// How much moving, at once and within a time. `None`: as much as wanted.
@@ -250,6 +250,13 @@ pub struct Breaker {
     pub within: Millis,
     /// For so long, from the last of them.
     pub pause: Millis,
+}
+
+impl Breaker {
+    /// One that never stops anything, as policies had it that were recorded before there was one.
+    pub fn never() -> Self {
+        Self { failures: 0, ..Self::default() }
+    }
 }
 
 impl Default for Breaker {

@@ -84,22 +84,22 @@ impl Window {
 /// What keeps moves back at a time; nothing where they may be made.
 pub fn closed(windows: &[Window], now: Timestamp) -> Option<Closed> {
     let of = |kind: WindowKind| windows.iter().filter(move |window| window.kind == kind);
-    let denied: Vec<(&Window, Timestamp)> =
-        of(WindowKind::Deny).filter_map(|window| Some((window, window.ends(now)?))).collect();
-    // The one that ends last.
-    if let Some((window, until)) = denied.iter().max_by_key(|(_, until)| *until) {
-        return Some(Closed {
-            by: Some(window.schedule.clone()),
-            until: Some(*until),
-            allow_mending: denied.iter().all(|(window, _)| window.allow_mending),
-        });
-    }
-    let allowing: Vec<&Window> = of(WindowKind::Allow).collect();
-    let outside = !allowing.is_empty() && allowing.iter().all(|window| window.ends(now).is_none());
-    outside.then(|| Closed {
+    let denies = of(WindowKind::Deny).filter_map(|window| {
+        let (by, until) = (Some(window.schedule.clone()), Some(window.ends(now)?));
+        Some(Closed { by, until, allow_mending: window.allow_mending })
+    });
+    let outside = of(WindowKind::Allow).all(|window| window.ends(now).is_none());
+    let outside = (outside && of(WindowKind::Allow).count() > 0).then(|| Closed {
         by: None,
-        until: allowing.iter().filter_map(|window| window.begins(now)).min(),
-        allow_mending: allowing.iter().all(|window| window.allow_mending),
+        until: of(WindowKind::Allow).filter_map(|window| window.begins(now)).min(),
+        allow_mending: of(WindowKind::Allow).all(|window| window.allow_mending),
+    });
+    // The one that lasts longest is named.
+    denies.chain(outside).reduce(|one, other| {
+        let allow_mending = one.allow_mending && other.allow_mending;
+        let later = |closed: &Closed| closed.until.unwrap_or(Timestamp::MAX);
+        let longest = if later(&one) >= later(&other) { one } else { other };
+        Closed { allow_mending, ..longest }
     })
 }
 
@@ -146,10 +146,7 @@ mod tests {
         assert_eq!(night.ends(at("2026-03-29T01:00:00Z")), Some(at("2026-03-29T03:30:00Z")));
         assert_eq!(night.ends(at("2026-10-25T01:00:00Z")), Some(at("2026-10-25T02:30:00Z")));
         let gone = window(WindowKind::Allow, "30 2 * * *", "1h", "Europe/Paris");
-        assert!(
-            gone.begins(at("2026-03-28T12:00:00Z"))
-                .is_some_and(|begins| begins <= at("2026-03-29T01:30:00Z"))
-        );
+        assert_eq!(gone.begins(at("2026-03-28T12:00:00Z")), Some(at("2026-03-29T01:00:00Z")));
     }
 
     #[test]
@@ -183,6 +180,11 @@ mod tests {
         let long = window(WindowKind::Deny, "0 11 * * *", "3h", "UTC");
         let allowed = |windows: &[Window]| closed(windows, now).unwrap().allow_mending;
         assert!(allowed(std::slice::from_ref(&noon)));
+        // One that is not open now keeps back as well, and for longer.
+        let night = window(WindowKind::Allow, "0 22 * * *", "6h", "UTC");
+        let both = closed(&[night, noon.clone()], now);
+        let opens = Some(at("2026-11-26T22:00:00Z"));
+        assert_eq!(both, Some(Closed { by: None, until: opens, allow_mending: false }));
         assert!(!allowed(&[noon, long]));
     }
 }

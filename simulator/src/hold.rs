@@ -71,10 +71,16 @@ impl Holds {
 /// Whether two holds are the same rule, whatever their numbers.
 fn same_rule(a: &Hold, b: &Hold) -> bool {
     let metric = |hold: &Hold| match hold {
-        Hold::MetricsMissing { metric } | Hold::GainTooSmall { metric, .. } => Some(*metric),
+        Hold::MetricsMissing { metric }
+        | Hold::GainTooSmall { metric, .. }
+        | Hold::PaysBackTooLate { metric, .. } => Some(*metric),
         _ => None,
     };
-    discriminant(a) == discriminant(b) && metric(a) == metric(b)
+    let budget = |hold: &Hold| match hold {
+        Hold::BudgetSpent { budget, .. } => Some(*budget),
+        _ => None,
+    };
+    discriminant(a) == discriminant(b) && metric(a) == metric(b) && budget(a) == budget(b)
 }
 
 /// Whether two verdicts say the same, whatever their numbers.

@@ -8,6 +8,7 @@ use sterna_core::observation::Observation;
 use sterna_core::plan::Move;
 use sterna_core::report::{Decision, Verdict};
 use sterna_policies::policy::{Mode, Policy};
+use sterna_policies::window;
 
 use crate::clock::SimTime;
 use crate::events::Queue;
@@ -235,6 +236,12 @@ impl<'a> Run<'a> {
             && plan.as_planned
         {
             plan.wave = next.wave;
+            // As the daemon's carrier does.
+            let now = self.world.now().on_calendar(self.scenario.start);
+            let closed = window::closed(&self.policy.windows, now);
+            if plan.wave > 0 && closed.is_some_and(|closed| !closed.allow_mending) {
+                plan.waiting.clear();
+            }
         }
         let wave = plan.wave;
         while plan.running < at_once

@@ -22,9 +22,9 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// A move that is to be paid for out of the budgets.
 #[derive(Debug, Clone)]
 pub struct Wanted<'a> {
-    /// Which service, by its number.
-    pub service: usize,
-    /// Its name.
+    /// By which its holds are told.
+    pub number: usize,
+    /// The service.
     pub name: &'a ServiceName,
     /// What it is predicted to cost.
     pub cost: MoveCost,
@@ -38,52 +38,67 @@ pub struct Wanted<'a> {
 pub fn beyond(
     policy: &Policy,
     history: &History,
-    under_way: usize,
+    under_way: &[MoveCost],
     now: Timestamp,
     mut wanted: Vec<Wanted<'_>>,
 ) -> BTreeMap<usize, Vec<Hold>> {
-    let budget = &policy.budget;
-    wanted.sort_by_key(|it| (!it.mends, std::cmp::Reverse(it.gain), it.service));
-    let mut all = [
-        Left::new(Limited::MovesPerHour, budget.moves_per_hour.map(u64::from), HOUR),
-        Left::new(Limited::MovesPerDay, budget.moves_per_day.map(u64::from), DAY),
-        Left::new(Limited::BytesPerDay, budget.bytes_per_day.map(|most| most.0), DAY),
-    ];
+    wanted.sort_by_key(|it| (!it.mends, std::cmp::Reverse(it.gain), it.number));
+    let mut all = moves(policy, history, under_way.len(), now).to_vec();
+    let mut bytes = Left::new(Limited::BytesPerDay, policy.budget.bytes_per_day.map(|most| most.0), DAY);
     for past in history.migrations.values().flatten() {
-        for left in &mut all {
-            left.spend(past, now, if left.of == Limited::BytesPerDay { past.bytes.0 } else { 1 });
-        }
+        bytes.spend(past, now, past.bytes.0);
     }
-    // They are not in the history yet.
-    for left in all.iter_mut().filter(|left| left.of != Limited::BytesPerDay) {
-        left.take(under_way as u64);
+    for cost in under_way {
+        bytes.take(now, cost.bytes.0);
     }
+    all.push(bytes);
+    let mut downtimes = BTreeMap::new();
     let mut holds = BTreeMap::new();
     for it in wanted {
-        let mut own = Left::new(Limited::DowntimePerDay, budget.downtime_per_day.map(nanos), DAY);
-        for past in history.migrations.get(it.name).into_iter().flatten() {
-            own.spend(past, now, nanos(past.downtime));
-        }
+        let own = downtimes.entry(it.name).or_insert_with(|| {
+            let mut own = Left::new(Limited::DowntimePerDay, policy.budget.downtime_per_day.map(nanos), DAY);
+            for past in history.migrations.get(it.name).into_iter().flatten() {
+                own.spend(past, now, nanos(past.downtime));
+            }
+            own
+        });
         let needs = |of: Limited| match of {
             Limited::MovesPerHour | Limited::MovesPerDay => 1,
             Limited::BytesPerDay => it.cost.bytes.0,
             Limited::DowntimePerDay => nanos(it.cost.downtime),
         };
-        let lacking: Vec<Hold> = all
-            .iter()
-            .chain([&own])
-            .filter(|left| left.amount.is_some_and(|amount| amount < needs(left.of)))
-            .map(|left| Hold::BudgetSpent { budget: left.of, left: left.until(now) })
-            .collect();
+        let lacking: Vec<Hold> =
+            all.iter().chain([&*own]).filter_map(|left| left.lacks(now, needs(left.of))).collect();
         if lacking.is_empty() {
-            for left in &mut all {
-                left.take(needs(left.of));
+            for left in all.iter_mut().chain([own]) {
+                left.take(now, needs(left.of));
             }
         } else {
-            holds.insert(it.service, lacking);
+            holds.insert(it.number, lacking);
         }
     }
     holds
+}
+
+/// The hold of every move where no move at all is left of a budget.
+pub fn no_moves_left(policy: &Policy, history: &History, under_way: usize, now: Timestamp) -> Option<Hold> {
+    moves(policy, history, under_way, now).iter().find_map(|left| left.lacks(now, 1))
+}
+
+fn moves(policy: &Policy, history: &History, under_way: usize, now: Timestamp) -> [Left; 2] {
+    let budget = &policy.budget;
+    let mut both = [
+        Left::new(Limited::MovesPerHour, budget.moves_per_hour.map(u64::from), HOUR),
+        Left::new(Limited::MovesPerDay, budget.moves_per_day.map(u64::from), DAY),
+    ];
+    for left in &mut both {
+        for past in history.migrations.values().flatten() {
+            left.spend(past, now, 1);
+        }
+        // They are not in the history yet.
+        (0..under_way).for_each(|_| left.take(now, 1));
+    }
+    both
 }
 
 /// A millionth of a millisecond.
@@ -92,37 +107,58 @@ fn nanos(time: Millis) -> u64 {
 }
 
 /// What is left of a budget.
+#[derive(Debug, Clone)]
 struct Left {
     of: Limited,
     /// `None`: as much as wanted.
-    amount: Option<u64>,
+    whole: Option<u64>,
     window: SignedDuration,
-    /// When the first ended of what counts.
-    first: Option<Timestamp>,
+    /// What was taken, and when.
+    taken: Vec<(Timestamp, u64)>,
 }
 
 impl Left {
-    const fn new(of: Limited, amount: Option<u64>, window: SignedDuration) -> Self {
-        Self { of, amount, window, first: None }
+    const fn new(of: Limited, whole: Option<u64>, window: SignedDuration) -> Self {
+        Self { of, whole, window, taken: Vec::new() }
     }
 
-    fn take(&mut self, amount: u64) {
-        self.amount = self.amount.map(|left| left.saturating_sub(amount));
+    fn take(&mut self, at: Timestamp, amount: u64) {
+        if amount > 0 {
+            self.taken.push((at, amount));
+        }
     }
 
     fn spend(&mut self, past: &PastMigration, now: Timestamp, amount: u64) {
-        if past.outcome == Outcome::Refused || now.duration_since(past.ended) >= self.window {
-            return;
+        if past.outcome != Outcome::Refused && now.duration_since(past.ended) < self.window {
+            self.take(past.ended, amount);
         }
-        self.take(amount);
-        self.first = Some(self.first.map_or(past.ended, |first| first.min(past.ended)));
     }
 
-    /// Until something is left again.
-    fn until(&self, now: Timestamp) -> Millis {
-        let gone = self.first.map_or(SignedDuration::ZERO, |first| now.duration_since(first));
-        span(self.window.saturating_sub(gone))
+    /// The hold of what needs more than is left, with the time until there is enough.
+    fn lacks(&self, now: Timestamp, needs: u64) -> Option<Hold> {
+        let whole = self.whole?;
+        let mut taken = self.taken.clone();
+        taken.sort_unstable();
+        let mut all = taken.iter().fold(needs, |sum, (_, amount)| sum.saturating_add(*amount));
+        if all <= whole {
+            return None;
+        }
+        let mut left = None;
+        for (at, amount) in taken {
+            all = all.saturating_sub(amount);
+            if all <= whole {
+                left = Some(span(self.window.saturating_sub(now.duration_since(at))));
+                break;
+            }
+        }
+        Some(Hold::BudgetSpent { budget: self.of, left })
     }
+}
+
+/// How long ago migrations may have ended that a policy's budgets and its circuit breaker still count.
+pub fn remembered(policy: &Policy) -> SignedDuration {
+    let span = |time: Millis| SignedDuration::from_nanos(time.as_micros());
+    span(policy.breaker.within).saturating_add(span(policy.breaker.pause)).max(DAY)
 }
 
 fn span(time: SignedDuration) -> Millis {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use sterna_policies::policy::{Mode, OnMissing, Policy};
 use sterna_policies::quantity::{Millis, Percent};
+use sterna_policies::window;
 
 use crate::assignment::exact::{Effort, Engine, MICROLP_COLUMNS};
 use crate::assignment::model::Model;
@@ -17,6 +18,7 @@ use crate::assignment::problem::Problem;
 use crate::assignment::stages::{self, Means, Staged};
 use crate::assignment::state::State;
 use crate::budget::Wanted;
+use crate::continuum::NodeName;
 use crate::history::History;
 use crate::observation::Observation;
 use crate::placement::evaluate::Evaluator;
@@ -51,7 +53,7 @@ const BARRED: usize = 16;
 /// The same arguments give the same bytes, in the simulator as in production, unless the solver's time runs out. On other
 /// machines too where nothing is searched; a search takes logarithms, whose last digit is the platform's. Of the policy's modes only
 /// [`Mode::Off`] makes a difference here; how far a plan may go is its carrier's to honour. Every plan has passed the
-/// [`checker`].
+/// [`crate::checker`].
 pub fn decide(
     observation: &Observation,
     policy: &Policy,
@@ -198,6 +200,12 @@ impl Round<'_> {
                 self.ideal.clone_from(&target);
             }
             self.solver = Some(found(engine, &model, &staged, self.solver.as_ref()));
+            if let Some(hold) = self.all_held() {
+                for service in self.moved(&target).collect::<Vec<_>>() {
+                    self.held.entry(service).or_default().push(hold.clone());
+                }
+                return Outcome::Waves(evaluator.now.clone(), Vec::new());
+            }
             let mut holds = self.holds(&target);
             if holds.is_empty() && width == 0 {
                 let limit = self.policy.budget.concurrent;
@@ -255,51 +263,75 @@ impl Round<'_> {
                 holds.insert(service, resting);
             }
         }
-        let closed = gate::outside_windows(evaluator, &self.rules, &self.room, self.policy, target, self.now);
+        let gains = self.gains(target);
+        let mending = gate::mending(evaluator, &self.rules, &self.room, target, &gains);
+        let closed = gate::outside_windows(evaluator, self.policy, target, &mending, self.now);
         for (service, hold) in closed {
             holds.entry(service).or_default().extend(hold);
         }
         if holds.is_empty() {
-            let gains = self.gains(target);
-            holds = gate::too_weak(evaluator, &self.rules, &self.room, self.policy, target, &gains);
+            holds = gate::too_weak(self.policy, &gains, &mending);
             if holds.is_empty() {
-                holds = self.beyond_budgets(target, &gains);
+                holds = self.beyond_budgets(target, &gains, &mending);
             }
         }
         holds
     }
 
     /// The moves that budgets have nothing left for.
-    fn beyond_budgets(&self, target: &[usize], gains: &BTreeMap<usize, Gain>) -> BTreeMap<usize, Vec<Hold>> {
+    fn beyond_budgets(
+        &self,
+        target: &[usize],
+        gains: &BTreeMap<usize, Gain>,
+        mending: &BTreeSet<usize>,
+    ) -> BTreeMap<usize, Vec<Hold>> {
         let wanted = |service: usize| Wanted {
-            service,
+            number: service,
             name: self.evaluator.services[service].0,
             cost: self.cost(service, target[service]),
-            mends: gate::mends(self.evaluator, &self.rules, &self.room, target, service),
+            mends: mending.contains(&service),
             gain: gains.get(&service).map_or(Percent::ZERO, |gain| gain.share),
         };
-        let wanted = self.moved(target).map(wanted).collect();
-        budget::beyond(self.policy, self.history, self.observation.under_way.len(), self.now, wanted)
+        self.spend(self.moved(target).map(wanted).collect())
     }
 
     /// Services that are parked on their way, which is one move more, where budgets have nothing left for it.
     fn parked_beyond(&self, waves: &[Vec<Step>]) -> BTreeMap<usize, Vec<Hold>> {
-        let step = |(number, step): (usize, &Step)| Wanted {
-            service: number,
-            name: self.evaluator.services[step.item as usize].0,
-            cost: self.cost(step.item as usize, step.to as usize),
-            // The way there is what is not needed.
-            mends: !step.parks,
-            gain: Percent::ZERO,
-        };
         let steps: Vec<&Step> = waves.iter().flatten().collect();
         if !steps.iter().any(|step| step.parks) {
             return BTreeMap::new();
         }
-        let wanted = steps.iter().copied().enumerate().map(step).collect();
-        let beyond =
-            budget::beyond(self.policy, self.history, self.observation.under_way.len(), self.now, wanted);
+        let step = |(number, step): (usize, &&Step)| Wanted {
+            number,
+            name: self.evaluator.services[step.item as usize].0,
+            cost: self.cost_between(step.item as usize, (step.from as usize, step.to as usize)),
+            // Those that only make way come last.
+            mends: !step.parks,
+            gain: Percent::ZERO,
+        };
+        let beyond = self.spend(steps.iter().enumerate().map(step).collect());
         beyond.into_iter().map(|(number, holds)| (steps[number].item as usize, holds)).collect()
+    }
+
+    fn spend(&self, wanted: Vec<Wanted<'_>>) -> BTreeMap<usize, Vec<Hold>> {
+        let number = |node: &NodeName| self.evaluator.nodes.iter().position(|(name, _)| *name == node);
+        let under_way = self.observation.under_way.iter().map(|moving| {
+            let service = self.evaluator.services.iter().position(|(name, _)| **name == moving.service);
+            let ends = number(&moving.from).zip(number(&moving.to));
+            service
+                .zip(ends)
+                .map_or_else(MoveCost::default, |(service, ends)| self.cost_between(service, ends))
+        });
+        budget::beyond(self.policy, self.history, &under_way.collect::<Vec<_>>(), self.now, wanted)
+    }
+
+    /// What keeps all moves back whatever they are, and for longer than this decision: then nothing has to be placed anew.
+    fn all_held(&self) -> Option<Hold> {
+        let closed = window::closed(&self.policy.windows, self.now).filter(|closed| !closed.allow_mending);
+        let closed = closed.map(|closed| Hold::WindowClosed { window: closed.by, until: closed.until });
+        closed.or_else(|| {
+            budget::no_moves_left(self.policy, self.history, self.observation.under_way.len(), self.now)
+        })
     }
 
     /// What a placement's moves gain.
@@ -314,7 +346,11 @@ impl Round<'_> {
 
     /// What it is predicted to cost to move a service from where it is to a node.
     fn cost(&self, service: usize, to: usize) -> MoveCost {
-        let ends = (self.evaluator.now[service], to);
+        self.cost_between(service, (self.evaluator.now[service], to))
+    }
+
+    /// The same from one node to another.
+    fn cost_between(&self, service: usize, ends: (usize, usize)) -> MoveCost {
         planning::cost(self.observation, self.evaluator, self.policy, service, ends)
     }
 }

@@ -131,7 +131,9 @@ fn of_level(level: &Level) -> String {
 fn of_time(time: Millis) -> String {
     const UNITS: [(f64, &str); 4] = [(86_400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s")];
     let seconds = time.as_f64() / 1e3;
-    let unit = UNITS.iter().find(|(unit, _)| seconds >= *unit).unwrap_or(&(0.001, "ms"));
+    // From twice the unit on, so that 26 hours are told from a day.
+    let suits = |(unit, _): &&(f64, &str)| seconds >= if *unit > 1.0 { 2.0 * unit } else { 1.0 };
+    let unit = UNITS.iter().find(suits).unwrap_or(&(0.001, "ms"));
     format!("{:.1}{}", seconds / unit.0, unit.1)
 }
 
@@ -287,8 +289,11 @@ impl fmt::Display for Hold {
                 write!(f, "cooldown after its last migration, {:.0}s left", left.as_f64() / 1e3)
             }
             Self::Concurrent { limit } => write!(f, "as many moves under way as the budget allows ({limit})"),
-            Self::BudgetSpent { budget, left } => {
-                write!(f, "{} has too little left; more in {}", budget.name(), of_time(*left))
+            Self::BudgetSpent { budget, left: Some(left) } => {
+                write!(f, "{} has too little left; enough in {}", budget.name(), of_time(*left))
+            }
+            Self::BudgetSpent { budget, left: None } => {
+                write!(f, "it needs more than all of {}", budget.name())
             }
             Self::CircuitOpen { failures, within, left } => write!(
                 f,

@@ -37,11 +37,7 @@ pub fn gains(
     let of = |service: usize| {
         let group = groups.of(service);
         let change = decisive(evaluator, policy, target, service, &group)?;
-        let members = if change.metric == Metric::UserLatency && !change.money {
-            vec![service]
-        } else {
-            group.members.clone()
-        };
+        let members = if change.alone { vec![service] } else { group.members.clone() };
         let spent = Spent::new(observation, evaluator, policy, target, &members);
         Some((service, change.gain(policy, evaluator, target, &group, &spent)))
     };
@@ -52,7 +48,7 @@ pub fn gains(
 struct Spent {
     /// The longest downtime.
     downtime: Millis,
-    /// The longest that both ends are in use.
+    /// How long both ends are in use: the longest, or all of them one after the other where the policy moves few at a time.
     both_ends: Millis,
     /// What crosses links costs.
     egress: Usd,
@@ -67,11 +63,13 @@ impl Spent {
         members: &[usize],
     ) -> Self {
         let mut spent = Self { downtime: Millis::ZERO, both_ends: Millis::ZERO, egress: Usd::ZERO };
+        let mut all: i64 = 0;
         for service in members {
             let (from, to) = (evaluator.now[*service], target[*service]);
             let cost = planning::cost(observation, evaluator, policy, *service, (from, to));
             spent.downtime = spent.downtime.max(cost.downtime);
             spent.both_ends = spent.both_ends.max(cost.duration);
+            all = all.saturating_add(cost.duration.as_micros());
             let (from, to) = (&evaluator.nodes[from].1.site, &evaluator.nodes[to].1.site);
             let price = observation
                 .continuum
@@ -81,6 +79,8 @@ impl Spent {
             let money = (i128::from(cost.bytes.0) * i128::from(price)) >> 30;
             spent.egress = spent.egress.saturating_add(Usd::from_micros(narrow(money)));
         }
+        let in_turn = all / i64::from(policy.budget.concurrent.max(1));
+        spent.both_ends = spent.both_ends.max(Millis::from_micros(in_turn));
         spent
     }
 
@@ -106,9 +106,13 @@ struct Change {
     metric: Metric,
     /// Whether the values are the money that all terms of a priced objective come to, and not the metric's own.
     money: bool,
+    /// Whether it is the service's own, and not of all that start or stop the use of a node with it.
+    alone: bool,
     before: i128,
     after: i128,
     tolerance: i128,
+    /// Both values in full: below what satisfies they no longer count, but are paid and spared all the same.
+    full: (i128, i128),
 }
 
 impl Change {
@@ -145,14 +149,14 @@ impl Change {
             let once = if self.metric == Metric::CostRate { spent.egress } else { Usd::ZERO };
             let paid = if self.metric == Metric::CostRate { spent.once() } else { 0 };
             let outlay =
-                Outlay::BothEnds { rate: self.level(self.after.max(0)), both_ends: spent.both_ends, once };
-            (spent.twice(self.after) + paid, outlay)
+                Outlay::BothEnds { rate: self.level(self.full.1.max(0)), both_ends: spent.both_ends, once };
+            (spent.twice(self.full.1) + paid, outlay)
         };
-        let better = self.before - self.after;
+        let better = self.full.0 - self.full.1;
         Gain {
             metric: self.metric,
-            now: self.level(self.before),
-            then: self.level(self.after),
+            now: self.level(self.full.0),
+            then: self.level(self.full.1),
             share: self.share(),
             payback: (better > 0)
                 .then(|| Millis::from_micros(narrow(spent_on.saturating_mul(MICRO) / better))),
@@ -194,30 +198,30 @@ fn decisive(
         Objective::Lexicographic { terms } => terms
             .iter()
             .map(|term| {
-                let alone = [service];
-                let (members, before, after): (&[usize], i128, i128) = match (term.satisfied_at, term.metric)
-                {
-                    (Some(level), metric) => {
-                        let value =
-                            |node| evaluator.value(service, node, metric).unwrap_or(0).max(level.as_micros());
-                        (&alone, value(evaluator.now[service]).into(), value(target[service]).into())
+                let both = |value: &dyn Fn(usize) -> i64| -> (i128, i128) {
+                    (value(evaluator.now[service]).into(), value(target[service]).into())
+                };
+                let (alone, full) = match (term.satisfied_at, term.metric) {
+                    (Some(_), metric) => {
+                        (true, both(&|node| evaluator.value(service, node, metric).unwrap_or(0)))
                     }
                     (None, Metric::UserLatency) => {
-                        let value = |node| evaluator.own(service, node, term.metric);
-                        (&alone, value(evaluator.now[service]).into(), value(target[service]).into())
+                        (true, both(&|node| evaluator.own(service, node, term.metric)))
                     }
-                    (None, metric) => {
-                        let (before, after) = group.value(evaluator, target, metric);
-                        (&group.members, before, after)
-                    }
+                    (None, metric) => (false, group.value(evaluator, target, metric)),
                 };
+                let counts = |value: i128| {
+                    term.satisfied_at.map_or(value, |level| value.max(level.as_micros().into()))
+                };
+                let (before, after) = (counts(full.0), counts(full.1));
+                let members = if alone { 1 } else { group.members.len() };
                 let tolerance = match term.tolerance {
-                    Tolerance::Absolute(level) => i128::from(level.as_micros()) * members.len() as i128,
+                    Tolerance::Absolute(level) => i128::from(level.as_micros()) * members as i128,
                     Tolerance::Relative(share) => {
                         after.abs().saturating_mul(share.as_micros().into()) / WHOLE
                     }
                 };
-                Change { metric: term.metric, money: false, before, after, tolerance }
+                Change { metric: term.metric, money: false, alone, before, after, tolerance, full }
             })
             .collect::<Vec<_>>(),
         Objective::Priced { terms } => {
@@ -234,7 +238,15 @@ fn decisive(
             let after = parts.iter().map(|(_, _, after)| after).sum();
             let named = parts.iter().find(|(_, before, after)| after < before).or(parts.first());
             named
-                .map(|(metric, ..)| Change { metric: *metric, money: true, before, after, tolerance: 0 })
+                .map(|(metric, ..)| Change {
+                    metric: *metric,
+                    money: true,
+                    alone: false,
+                    before,
+                    after,
+                    tolerance: 0,
+                    full: (before, after),
+                })
                 .into_iter()
                 .collect()
         }

@@ -1,6 +1,6 @@
 //! When a service may move: windows, residency, cooldown, the least gain, and when it must have paid for the move.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use sterna_policies::policy::Policy;
@@ -44,17 +44,16 @@ pub fn resting(
 /// The services that a window keeps where they are, of those that an assignment moves.
 pub fn outside_windows(
     evaluator: &Evaluator<'_>,
-    rules: &Rules<'_>,
-    room: &Room,
     policy: &Policy,
     target: &[usize],
+    mending: &BTreeSet<usize>,
     now: Timestamp,
 ) -> BTreeMap<usize, Vec<Hold>> {
     let Some(closed) = window::closed(&policy.windows, now) else { return BTreeMap::new() };
     let hold = Hold::WindowClosed { window: closed.by, until: closed.until };
     let moved = (0..target.len()).filter(|service| target[*service] != evaluator.now[*service]);
     moved
-        .filter(|service| !(closed.allow_mending && mends(evaluator, rules, room, target, *service)))
+        .filter(|service| !(closed.allow_mending && mending.contains(service)))
         .map(|service| (service, vec![hold.clone()]))
         .collect()
 }
@@ -63,12 +62,9 @@ pub fn outside_windows(
 /// they [gain](crate::gain::gains). A move that mends a broken rule needs no gain, nor one without which more
 /// of its node would be used than should be.
 pub fn too_weak(
-    evaluator: &Evaluator<'_>,
-    rules: &Rules<'_>,
-    room: &Room,
     policy: &Policy,
-    target: &[usize],
     gains: &BTreeMap<usize, Gain>,
+    mending: &BTreeSet<usize>,
 ) -> BTreeMap<usize, Vec<Hold>> {
     let (min_gain, within) = (policy.hysteresis.min_gain, policy.hysteresis.payback_within);
     let holds = |gain: &Gain| {
@@ -80,19 +76,39 @@ pub fn too_weak(
         small.into_iter().chain(late).collect::<Vec<Hold>>()
     };
     let weak = gains.iter().map(|(service, gain)| (*service, holds(gain)));
-    let mends = |service: usize| mends(evaluator, rules, room, target, service);
-    weak.filter(|(service, holds)| !holds.is_empty() && !mends(*service)).collect()
+    weak.filter(|(service, holds)| !holds.is_empty() && !mending.contains(service)).collect()
 }
 
-/// Whether a move mends a rule that is broken, or its node needs it to come within its limits.
-pub fn mends(
+/// The services whose moves mend a rule that is broken, or without which more of their node would be used than should be.
+///
+/// Of those that leave a node which is beyond its limits only so many are needed as bring it within: those that gain most.
+pub fn mending(
     evaluator: &Evaluator<'_>,
     rules: &Rules<'_>,
     room: &Room,
     target: &[usize],
-    service: usize,
-) -> bool {
-    let from = evaluator.now[service];
-    rules.broken(service, from) > rules.broken(service, target[service])
-        || !room.would_hold(evaluator, target, service, from)
+    gains: &BTreeMap<usize, Gain>,
+) -> BTreeSet<usize> {
+    let now = &evaluator.now;
+    let mut moved: Vec<usize> =
+        (0..target.len()).filter(|service| target[*service] != now[*service]).collect();
+    let mut mending = BTreeSet::new();
+    moved.retain(|service| {
+        let mends = rules.broken(*service, now[*service]) > rules.broken(*service, target[*service]);
+        if mends {
+            mending.insert(*service);
+        }
+        !mends && room.is_beyond(now[*service])
+    });
+    // Whoever can stay beside those that have stayed before needs no help to go.
+    moved.sort_by_key(|service| (gains.get(service).map(|gain| gain.share), *service));
+    let mut placed = target.to_vec();
+    for service in moved {
+        if room.would_hold(evaluator, &placed, service, now[service]) {
+            placed[service] = now[service];
+        } else {
+            mending.insert(service);
+        }
+    }
+    mending
 }

@@ -108,8 +108,8 @@ pub enum Hold {
     BudgetSpent {
         /// Which.
         budget: Limited,
-        /// Time until there is more.
-        left: Millis,
+        /// Time until there is enough; `None` where the move needs more than the whole budget.
+        left: Option<Millis>,
     },
     /// Too many migrations were undone: nothing is moved for a while.
     CircuitOpen {
@@ -200,7 +200,7 @@ pub struct Gain {
     pub now: Level,
     /// The same after the move.
     pub then: Level,
-    /// By how much that is less, as a share of the value now.
+    /// By how much that is less, as a share of the value now; what is below the level that satisfies does not count.
     pub share: Percent,
     /// What moving costs.
     pub outlay: Outlay,

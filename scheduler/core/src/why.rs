@@ -1,7 +1,7 @@
 //! Why a service is not on a node: the rules that keep it from there, what its going would change, and what would make it possible.
 //!
-//! Rules that look at one service are the policy's; room, and what another service could do about it, are asked of the same
-//! assignment problem that was decided.
+//! Rules that look at one service are the policy's, what holds it is what the decision said; room, and what another service could
+//! do about it, are asked of the assignment problem.
 
 use std::fmt;
 
@@ -21,8 +21,8 @@ use crate::placement::evaluate::Evaluator;
 use crate::placement::exclude::Rules;
 use crate::placement::model;
 use crate::placement::room::Room;
-use crate::plan::{Effect, Plan};
-use crate::report::Exclusion;
+use crate::plan::Effect;
+use crate::report::{Decision, Exclusion, Hold};
 
 /// A question that has no answer.
 #[derive(Debug, Error)]
@@ -50,6 +50,10 @@ pub struct WhyNot {
     pub on: NodeName,
     /// Where it is not.
     pub node: NodeName,
+    /// Whether the policy is about the service.
+    pub selected: bool,
+    /// What holds it where it is.
+    pub held_by: Vec<Hold>,
     /// Rules that keep it from there.
     pub excluded_by: Vec<Exclusion>,
     /// What the node has too little of, beside all that is there after the plan.
@@ -101,7 +105,7 @@ pub struct Way {
 pub fn not(
     observation: &Observation,
     policy: &Policy,
-    plan: &Plan,
+    decision: &Decision,
     service: &ServiceName,
     node: &NodeName,
 ) -> Result<WhyNot, NoAnswer> {
@@ -115,7 +119,7 @@ pub fn not(
         .services
         .iter()
         .zip(&evaluator.now)
-        .map(|((name, _), now)| plan.placement.get(name).and_then(numbered).unwrap_or(*now))
+        .map(|((name, _), now)| decision.plan.placement.get(name).and_then(numbered).unwrap_or(*now))
         .collect();
     let with = |moves: &[(usize, usize)]| {
         let mut placed = planned.clone();
@@ -126,7 +130,8 @@ pub fn not(
     };
     let movable = |(number, (name, about)): (usize, &(&ServiceName, &crate::continuum::Service))| {
         let moving = observation.under_way.iter().any(|moving| moving.service == **name);
-        let may = policy.select.has_service(name.as_str()) && !about.pinned && !moving;
+        let runs = rules.reachable(evaluator.now[number]);
+        let may = policy.select.has_service(name.as_str()) && !about.pinned && !moving && runs;
         may.then_some(number)
     };
     let movable = evaluator.services.iter().enumerate().filter_map(movable).collect();
@@ -149,8 +154,11 @@ pub fn not(
     // The problem gives no worth to places that rules exclude.
     let worth = if answer.blockers.contains(&Blocker::List) { Vec::new() } else { answer.differences };
     let change = |one: &Difference| {
-        (one.sum != 0).then(|| Change { objective: one.objective.name.clone(), worse: one.sum > 0 })
+        // Of equal numbers of moves that one is taken whose nodes come first by name, which says nothing of moves.
+        (one.sum != 0 && one.objective.name != model::MOVES)
+            .then(|| Change { objective: one.objective.name.clone(), worse: one.sum > 0 })
     };
+    let held = decision.report.services.iter().find(|report| report.service == *service);
     let way = answer.way.map(|way| {
         let (other, goes) = (way.other.number as usize, way.to.number as usize);
         Way {
@@ -163,6 +171,8 @@ pub fn not(
         service: service.clone(),
         on: evaluator.nodes[planned[of]].0.clone(),
         node: node.clone(),
+        selected: policy.select.has_service(service.as_str()),
+        held_by: held.map_or_else(Vec::new, |report| report.held_by.clone()),
         excluded_by,
         lacks: answer.blockers.iter().filter_map(lack).collect(),
         changes: worth.iter().filter_map(change).collect(),
@@ -180,6 +190,12 @@ impl fmt::Display for WhyNot {
             return writeln!(f, "{service} is on {node} after this plan");
         }
         writeln!(f, "why {service} is on {on} and not on {node}:")?;
+        if !self.selected {
+            writeln!(f, "  the policy does not select {service}")?;
+        }
+        for hold in &self.held_by {
+            writeln!(f, "  held: {hold}")?;
+        }
         for rule in &self.excluded_by {
             writeln!(f, "  excluded: {rule}")?;
         }
@@ -195,7 +211,7 @@ impl fmt::Display for WhyNot {
         }
         for (at, change) in self.changes.iter().enumerate() {
             let worse = if change.worse { "worse" } else { "better" };
-            let decides = if at == 0 { ", which counts first" } else { "" };
+            let decides = if at == 0 && change.worse { ", which counts first" } else { "" };
             writeln!(f, "  {} would be {worse}{decides}", change.objective)?;
         }
         lined_up(f, &effects(["as planned", "there"], &self.planned, &self.there))?;

@@ -6,7 +6,7 @@ mod fixture;
 
 use fixture::*;
 use sterna_core::observation::{Observation, UnderWay};
-use sterna_core::report::{Exclusion, Verdict};
+use sterna_core::report::{Exclusion, Hold, Verdict};
 
 /// Redis is where its users are nearest, beside a batch job without users; together they have half a core more than there is.
 fn crowded() -> Observation {
@@ -38,6 +38,52 @@ fn it_needs_no_gain() {
     seen.continuum.services.insert("web".into(), service("100m", "64MiB"));
     seen.placement.insert("web".into(), "b1".into());
     assert_eq!(moves(&decide(&seen, &wanted)), ["batch b1>c1"]);
+}
+
+/// Either of two would do, and both are worth leaving for, but too little: one goes all the same.
+#[test]
+fn where_either_would_do_one_needs_no_gain() {
+    let mut seen = crowded();
+    seen.continuum.services.insert("redis".into(), service("3", "1GiB"));
+    seen.continuum.services.insert("batch".into(), service("3", "1GiB"));
+    seen.continuum
+        .services
+        .insert("small".into(), sterna_core::continuum::Service { pinned: true, ..service("500m", "1GiB") });
+    seen.placement.insert("small".into(), "b1".into());
+    seen.continuum.users.get_mut(&"town".into()).unwrap().rates.insert("batch".into(), q("100/s"));
+    let latency = [("edge-a", 9.6), ("edge-b", 10.0), ("cloud", 9.5)];
+    seen.latency.insert("town".into(), latency.map(|(site, latency)| (site.into(), ms(latency))).into());
+    let mut wanted = policy();
+    assert_eq!(decide(&seen, &wanted).plan.moves.len(), 2);
+    wanted.hysteresis.min_gain = q("10%");
+    let decision = decide(&seen, &wanted);
+    assert_eq!(decision.plan.moves.len(), 1);
+    let stays = if decision.plan.moves[0].service == "redis".into() { "batch" } else { "redis" };
+    assert!(matches!(held_by(&decision, stays)[..], [Hold::GainTooSmall { .. }]));
+}
+
+/// However many nodes there are.
+#[test]
+fn one_of_many_nodes_is_relieved() {
+    let mut seen = crowded();
+    let node = seen.continuum.nodes[&"b1".into()].clone();
+    for number in 0..2100 {
+        let name = sterna_core::continuum::NodeName::from(format!("n{number}").as_str());
+        seen.continuum.nodes.insert(name, node.clone());
+    }
+    let wanted = policy();
+    let evaluator = sterna_core::placement::evaluate::Evaluator::new(&seen, &wanted);
+    let rules = sterna_core::placement::exclude::Rules::new(&seen, &wanted, &evaluator);
+    let room = sterna_core::placement::room::Room::new(&evaluator, &wanted);
+    let model = sterna_core::placement::model::model(
+        &evaluator,
+        &rules,
+        &room,
+        &wanted,
+        &(0..2).collect(),
+        &Default::default(),
+    );
+    assert!(sterna_core::assignment::problem::Problem::new(&model).is_ok());
 }
 
 #[test]
@@ -82,6 +128,6 @@ fn where_nothing_can_go_all_stay() {
     let mut seen = crowded();
     seen.reachable = vec!["b1".into()];
     let decision = decide(&seen, &policy());
-    assert_eq!(decision.report.verdict, Verdict::Stay);
+    assert_eq!(held(&decision), [Hold::Infeasible]);
     assert_eq!(excluded(&decision, "batch", "b1"), [Exclusion::Capacity]);
 }

@@ -53,7 +53,7 @@ fn three() -> Observation {
 }
 
 fn spent(budget: Limited, left: &str) -> Vec<Hold> {
-    vec![Hold::BudgetSpent { budget, left: q(left) }]
+    vec![Hold::BudgetSpent { budget, left: Some(q(left)) }]
 }
 
 #[test]
@@ -117,7 +117,8 @@ fn no_more_bytes_a_day() {
     wanted.budget.bytes_per_day = Some(needs);
     assert_eq!(moves(&decide(&observation(), &wanted)), ["redis a1>b1"]);
     wanted.budget.bytes_per_day = Some(Bytes(needs.0 - 1));
-    assert_eq!(held(&decide(&observation(), &wanted)), spent(Limited::BytesPerDay, "1d"));
+    let never = Hold::BudgetSpent { budget: Limited::BytesPerDay, left: None };
+    assert_eq!(held(&decide(&observation(), &wanted)), [never]);
     let past = after(&[("web", 60, Outcome::Moved)]);
     let with = |more: u64, wanted: &mut Policy| {
         wanted.budget.bytes_per_day = Some(Bytes(needs.0 + more));

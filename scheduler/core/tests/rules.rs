@@ -306,7 +306,7 @@ fn headroom_stays_free() {
     wanted.constraints.min_free = q("26%");
     let decision = decide(&seen, &wanted);
     assert_eq!(excluded(&decision, "redis", "b1"), [Exclusion::Capacity]);
-    assert_eq!(decision.report.verdict, Verdict::Stay);
+    assert_eq!(held(&decision), [Hold::Infeasible]);
 }
 
 #[test]

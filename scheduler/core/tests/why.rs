@@ -13,7 +13,7 @@ use sterna_core::why::{self, Lack, NoAnswer, WhyNot};
 use sterna_policies::policy::{Level, Metric, Policy};
 
 fn not(seen: &Observation, wanted: &Policy, service: &str, node: &str) -> Result<WhyNot, NoAnswer> {
-    why::not(seen, wanted, &decide(seen, wanted).plan, &service.into(), &node.into())
+    why::not(seen, wanted, &decide(seen, wanted), &service.into(), &node.into())
 }
 
 #[test]

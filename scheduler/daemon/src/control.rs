@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use sterna_core::budget::remembered;
 use sterna_core::continuum::Continuum;
 use sterna_core::history::{History, Outcome};
 use sterna_core::observation::{Observation, UnderWay};
@@ -136,7 +137,8 @@ pub async fn consider<S: MetricStore>(
         }
     }
     let (observation, policy) = (observed.observation.clone(), policy.clone());
-    let history = history.for_decision().await?;
+    let since = now.checked_sub(remembered(&policy)).unwrap_or(Timestamp::MIN);
+    let history = history.for_decision(since).await?;
     let Engine { decide, seed } = engine.clone();
     let recorded = tokio::task::spawn_blocking(move || {
         let decision = decide(&observation, &policy, &history, now, seed);

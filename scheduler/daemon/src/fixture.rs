@@ -117,3 +117,14 @@ pub fn policy(mode: Mode) -> Policy {
         },
     }
 }
+
+/// A window of an hour that denies moves.
+pub fn closed(schedule: &str) -> sterna_policies::policy::Window {
+    sterna_policies::policy::Window {
+        kind: sterna_policies::policy::WindowKind::Deny,
+        schedule: schedule.to_owned(),
+        duration: "1h".parse().unwrap(),
+        timezone: "UTC".to_owned(),
+        allow_mending: false,
+    }
+}

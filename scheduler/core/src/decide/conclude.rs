@@ -96,7 +96,8 @@ impl Round<'_> {
             if ours
                 && target[service] == on
                 && !self.held.contains_key(&service)
-                && self.rules.broken(service, on) > 0
+                && (self.rules.broken(service, on) > 0
+                    || !self.room.would_hold(self.evaluator, target, service, on))
             {
                 self.held.insert(service, vec![Hold::Infeasible]);
             }

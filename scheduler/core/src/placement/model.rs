@@ -13,6 +13,9 @@ use super::numbers::narrow;
 use super::room::{Load, Room};
 use crate::assignment::model::{self, Bin, Dimension, Item, Level, Model};
 
+/// The name of the last objective.
+pub const MOVES: &str = "moves";
+
 const MICRO: i128 = 1_000_000;
 /// More than any node has, in bytes or millionths of a core: what is larger counts as that much, so that sums stay in 64 bits.
 const LARGEST: i128 = 1 << 50;
@@ -56,9 +59,13 @@ pub fn model(
         Objective::Priced { terms } => objectives.push(posed.priced(terms)),
     }
     objectives.push(posed.fewest_moves());
+    // Coarse amounts are only what is minimised: nobody is kept out by them.
+    let loads = evaluator.services.iter().map(|(_, service)| coarse(Load::of(service), i128::div_euclid));
+    let enough = loads.fold([0; 2], |sum, load| [0, 1].map(|of| i64::saturating_add(sum[of], load[of])));
+    let enough = enough.map(|sum| sum.saturating_mul(2));
     let bin = |((name, _), limit): (&(&crate::continuum::NodeName, _), &Load)| Bin {
         name: name.to_string(),
-        capacity: if relieves { with_coarse(*limit, [narrow(LARGEST); 2]) } else { amounts(*limit) },
+        capacity: if relieves { with_coarse(*limit, enough) } else { amounts(*limit) },
     };
     Model {
         dimensions,
@@ -216,7 +223,7 @@ impl Posed<'_> {
                 rank(at, self.options[service].binary_search(&node).unwrap_or(0))
             }));
         }
-        model::Objective { name: "moves".to_owned(), terms, ..model::Objective::default() }
+        model::Objective { name: MOVES.to_owned(), terms, ..model::Objective::default() }
     }
 }
 

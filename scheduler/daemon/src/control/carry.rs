@@ -8,6 +8,7 @@ use sterna_executor::migration::order::{MigrationId, Order};
 use sterna_executor::migration::report::Outcome;
 use sterna_executor::node::client::ClientError;
 use sterna_policies::policy::Policy;
+use sterna_policies::window;
 
 use super::notice::Notice;
 use super::stop::{Stop, Urgency};
@@ -49,6 +50,11 @@ impl<M: Mover, C: Clock> Carrier<'_, M, C> {
         let at_once = usize::try_from(policy.budget.concurrent.max(1)).unwrap_or(1);
         for wave in waves {
             if self.stop.urgency() > Urgency::No {
+                return Ok(());
+            }
+            // A plan may take long; the next decision says what keeps back what is left of it.
+            let closed = window::closed(&policy.windows, self.clock.now());
+            if wave > 0 && closed.is_some_and(|closed| !closed.allow_mending) {
                 return Ok(());
             }
             let moves = plan.moves.iter().filter(|one| one.wave == wave);

@@ -191,7 +191,11 @@ fn bench(mode: Mode, fate: Fate, engine: Engine) -> Bench {
         if text == "bad" {
             findings.error("P0000", 0..1, "bad");
         }
-        findings.finish(fixture::policy(if text == "off" { Mode::Off } else { mode }))
+        let mut policy = fixture::policy(if text == "off" { Mode::Off } else { mode });
+        if text == "closed from 02:47" {
+            policy.windows.push(fixture::closed("47 2 * * *"));
+        }
+        findings.finish(policy)
     });
     let inventory = Watched::open(&inventory_file, |name, text| {
         let mut continuum = fixture::continuum();
@@ -352,7 +356,7 @@ async fn a_lost_history_is_made_anew_from_what_the_agents_remember() {
     let id = MigrationId::new();
     bench.place.remembered.lock().unwrap().push(remembered(id));
     bench.run(2).await;
-    let past = bench.scheduler.history.for_decision().await.unwrap();
+    let past = bench.scheduler.history.for_decision(jiff::Timestamp::MAX).await.unwrap();
     assert_eq!(past.last(&"shop".into()).unwrap().outcome, Outcome::RolledBack);
     let told = bench.told();
     let settled = told.iter().filter(|line| line.starts_with("settled")).count();
@@ -366,7 +370,7 @@ async fn an_agent_whose_clock_is_ahead_does_not_make_the_past_last_longer() {
     let standing = Standing { ended: ahead, ..remembered(MigrationId::new()) };
     bench.place.remembered.lock().unwrap().push(standing);
     bench.run(2).await;
-    let past = bench.scheduler.history.for_decision().await.unwrap();
+    let past = bench.scheduler.history.for_decision(jiff::Timestamp::MAX).await.unwrap();
     assert!(past.last(&"shop".into()).unwrap().ended <= bench.scheduler.clock.now());
 }
 
@@ -378,7 +382,7 @@ async fn an_order_whose_end_was_not_seen_is_settled_by_the_agents_report() {
     bench.place.remembered.lock().unwrap().push(remembered(open[0].id));
     bench.run(1).await;
     assert!(bench.scheduler.history.open_intents().await.unwrap().is_empty());
-    let past = bench.scheduler.history.for_decision().await.unwrap();
+    let past = bench.scheduler.history.for_decision(jiff::Timestamp::MAX).await.unwrap();
     assert_eq!(past.last(&"shop".into()).unwrap().outcome, Outcome::RolledBack);
 }
 
@@ -447,7 +451,7 @@ async fn an_order_that_is_not_taken_cools_down_too() {
     let mut bench = bench(Mode::Auto, Fate::Refused, real());
     bench.run(3).await;
     assert_eq!(bench.orders(), 1);
-    let past = bench.scheduler.history.for_decision().await.unwrap();
+    let past = bench.scheduler.history.for_decision(jiff::Timestamp::MAX).await.unwrap();
     assert_eq!(past.last(&"shop".into()).unwrap().outcome, Outcome::Refused);
 }
 
@@ -459,7 +463,7 @@ async fn an_order_that_fell_on_silence_may_have_been_taken() {
     // The agents say that it stayed: undone, and not tried again at once.
     bench.run(2).await;
     assert_eq!(bench.orders(), 1);
-    let past = bench.scheduler.history.for_decision().await.unwrap();
+    let past = bench.scheduler.history.for_decision(jiff::Timestamp::MAX).await.unwrap();
     assert_eq!(past.last(&"shop".into()).unwrap().outcome, Outcome::RolledBack);
 }
 
@@ -497,7 +501,7 @@ async fn what_was_lost_sight_of_is_settled_by_what_the_agents_say() {
     bench.told();
     bench.run(1).await;
     assert_eq!(bench.told()[0], "settled its end was not seen; the service arrived");
-    let past = bench.scheduler.history.for_decision().await.unwrap();
+    let past = bench.scheduler.history.for_decision(jiff::Timestamp::MAX).await.unwrap();
     assert_eq!(past.last_arrival(&"shop".into()).unwrap().to, "b1".into());
 }
 

@@ -223,12 +223,13 @@ impl HistoryStore {
         .await
     }
 
-    /// What a decision remembers: the newest migrations of each service, and its last arrival however old.
+    /// What a decision remembers: the newest migrations of each service, its last arrival however old, and all that used budgets
+    /// since a time.
     ///
     /// # Errors
     /// When the file can't be read.
-    pub async fn for_decision(&self) -> Result<History, HistoryError> {
-        self.work(|connection, path| {
+    pub async fn for_decision(&self, since: Timestamp) -> Result<History, HistoryError> {
+        self.work(move |connection, path| {
             let failed = |error| explain(path, error);
             let mut statement = connection
                 .prepare_cached(
@@ -240,10 +241,11 @@ impl HistoryStore {
                                 migration.id DESC) AS nth_of_outcome
                         FROM migration JOIN intent USING (id))
                      WHERE nth <= ?1 OR (outcome = 'moved' AND nth_of_outcome = 1)
+                        OR (outcome <> 'refused' AND ended >= ?2)
                      ORDER BY service, nth DESC",
                 )
                 .map_err(failed)?;
-            let mut rows = statement.query([REMEMBERED]).map_err(failed)?;
+            let mut rows = statement.query((REMEMBERED, since.to_string())).map_err(failed)?;
             let mut history = History::default();
             while let Some(row) = rows.next().map_err(failed)? {
                 let text = |index: usize| row.get::<_, String>(index).map_err(failed);

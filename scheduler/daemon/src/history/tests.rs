@@ -131,13 +131,13 @@ async fn an_intent_stays_open_until_its_end_is_known() {
         predicted: planned("shop").predicted,
     };
     assert_eq!(open, [expected]);
-    assert!(store.for_decision().await.unwrap().migrations.is_empty());
+    assert!(store.for_decision(Timestamp::MAX).await.unwrap().migrations.is_empty());
     store
         .settle(id, "shop".into(), Outcome::RolledBack, "seen at its source".to_owned(), at(9))
         .await
         .unwrap();
     assert!(store.open_intents().await.unwrap().is_empty());
-    let history = store.for_decision().await.unwrap();
+    let history = store.for_decision(Timestamp::MAX).await.unwrap();
     let last = history.last(&"shop".into()).unwrap();
     assert_eq!((last.outcome, last.ended), (Outcome::RolledBack, at(9)));
     // What ended can't end again.
@@ -161,7 +161,7 @@ async fn a_decision_remembers_the_newest_and_the_last_arrival() {
         3,
     )
     .await;
-    let history = store.for_decision().await.unwrap();
+    let history = store.for_decision(Timestamp::MAX).await.unwrap();
     let shop = &history.migrations[&"shop".into()];
     assert_eq!(shop.len(), 33);
     assert!(shop.is_sorted_by_key(|one| one.ended));
@@ -170,6 +170,9 @@ async fn a_decision_remembers_the_newest_and_the_last_arrival() {
     assert_eq!((arrival.ended, arrival.downtime), (at(2), "380ms".parse().unwrap()));
     assert_eq!((arrival.bytes, arrival.duration), (Bytes::from_mib(70), "2s".parse().unwrap()));
     assert_eq!(history.last(&"other".into()).unwrap().outcome, Outcome::Refused);
+    // Budgets count all that moved or was undone since.
+    let history = store.for_decision(at(5)).await.unwrap();
+    assert_eq!(history.migrations[&"shop".into()].len(), 41);
 }
 
 #[test]

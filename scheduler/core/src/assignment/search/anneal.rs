@@ -46,7 +46,7 @@ pub enum Heat {
     Warm,
 }
 
-/// Where the search stands.
+/// Where a search stands; the one that goes on from what others found begins anew.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Seen {
     /// Share of the budget.

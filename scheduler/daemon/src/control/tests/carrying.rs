@@ -16,6 +16,18 @@ async fn a_wave_waits_for_the_one_before_and_is_left_out_when_that_fails() {
     assert_eq!(orders, ["shop", "other"]);
 }
 
+/// It is 02:46:58 when the first wave begins, and 02:47:01 when it has ended.
+#[tokio::test(start_paused = true)]
+async fn a_plan_goes_no_further_once_a_window_keeps_moves_back() {
+    let mut other = shop_to("c1", 1);
+    other.service = "other".into();
+    let mut bench = bench(Mode::Auto, Fate::Moves, wanting(vec![shop_to("b1", 0), other]));
+    std::fs::write(bench.folder.path().join("policy"), "closed from 02:47").unwrap();
+    tokio::time::advance(Duration::from_secs(18)).await;
+    bench.run(1).await;
+    assert_eq!(bench.orders(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_parked_service_goes_on_in_a_later_wave() {
     let parks = Move { parks: true, ..shop_to("c1", 0) };
@@ -31,7 +43,7 @@ async fn a_parked_service_goes_on_in_a_later_wave() {
         .map(|order| (order.from.to_string(), order.to.to_string()))
         .collect();
     assert_eq!(orders, [("a1".to_owned(), "c1".to_owned()), ("c1".to_owned(), "b1".to_owned())]);
-    let past = bench.scheduler.history.for_decision().await.unwrap();
+    let past = bench.scheduler.history.for_decision(jiff::Timestamp::MAX).await.unwrap();
     assert_eq!(past.last_arrival(&"shop".into()).unwrap().to, "b1".into());
 }
 
