@@ -103,6 +103,11 @@ pub fn closed(windows: &[Window], now: Timestamp) -> Option<Closed> {
     })
 }
 
+/// What keeps all moves back, also those that mend; nothing where at least those may be made.
+pub fn shut(windows: &[Window], now: Timestamp) -> Option<Closed> {
+    closed(windows, now).filter(|closed| !closed.allow_mending)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,6 +185,8 @@ mod tests {
         let long = window(WindowKind::Deny, "0 11 * * *", "3h", "UTC");
         let allowed = |windows: &[Window]| closed(windows, now).unwrap().allow_mending;
         assert!(allowed(std::slice::from_ref(&noon)));
+        assert_eq!(shut(std::slice::from_ref(&noon), now), None);
+        assert_eq!(shut(std::slice::from_ref(&long), now), closed(std::slice::from_ref(&long), now));
         // One that is not open now keeps back as well, and for longer.
         let night = window(WindowKind::Allow, "0 22 * * *", "6h", "UTC");
         let both = closed(&[night, noon.clone()], now);

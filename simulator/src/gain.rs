@@ -1,33 +1,17 @@
 //! Why a move was made, by the decision's own reckoning.
 
-use sterna_core::gain::gains;
-use sterna_core::observation::Observation;
-use sterna_core::placement::evaluate::Evaluator;
 use sterna_core::plan::{Effect, Move};
 use sterna_core::report::Decision;
-use sterna_policies::policy::{Level, Metric, Policy};
+use sterna_policies::policy::{Level, Metric};
 
 use crate::report::Gain;
 
 /// What a move of a decision's plan gains: the very number that was held against the policy's `min_gain`, with the values before
 /// and after as the decision's report has them. `None` where nothing gets better: the move makes room, or mends a rule.
-pub fn of_move(
-    observation: &Observation,
-    policy: &Policy,
-    decision: &Decision,
-    order: &Move,
-) -> Option<Gain> {
-    let evaluator = Evaluator::new(observation, policy);
-    let number = |node| evaluator.nodes.iter().position(|(name, _)| *name == node);
-    let target: Option<Vec<usize>> = evaluator
-        .services
-        .iter()
-        .map(|(name, _)| decision.plan.placement.get(*name).and_then(&number))
-        .collect();
-    let service = evaluator.services.iter().position(|(name, _)| **name == order.service)?;
-    let gains = gains(observation, &evaluator, policy, &target?);
-    let (metric, gain) = gains.get(&service).map(|gain| (gain.metric, gain.share))?;
-    let options = &decision.report.services.iter().find(|one| one.service == order.service)?.options;
+pub fn of_move(decision: &Decision, order: &Move) -> Option<Gain> {
+    let report = decision.report.services.iter().find(|one| one.service == order.service)?;
+    let (metric, gain) = report.gain.map(|gain| (gain.metric, gain.share))?;
+    let options = &report.options;
     let value_on = |node| {
         let option = options.iter().find(|option| &option.node == node)?;
         level(option.effect.as_ref()?, metric)

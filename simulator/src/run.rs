@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 
 use sterna_core::continuum::{NodeName, ServiceName};
 use sterna_core::history::{History, Outcome as MigrationOutcome};
-use sterna_core::observation::Observation;
 use sterna_core::plan::Move;
 use sterna_core::report::{Decision, Verdict};
 use sterna_policies::policy::{Mode, Policy};
@@ -120,8 +119,6 @@ enum Event {
 
 /// A plan on its way.
 struct Carrying {
-    /// What the decision was made from.
-    observation: Observation,
     decision: Decision,
     /// Moves that have not begun, in their order.
     waiting: VecDeque<Move>,
@@ -211,15 +208,7 @@ impl<'a> Run<'a> {
         match waiting.first().map(|order| order.wave).filter(|_| wanted) {
             Some(wave) => {
                 let waiting = waiting.into();
-                self.carry(Carrying {
-                    observation,
-                    decision,
-                    waiting,
-                    wave,
-                    running: 0,
-                    as_planned: true,
-                    next_look,
-                })
+                self.carry(Carrying { decision, waiting, wave, running: 0, as_planned: true, next_look })
             }
             None => {
                 self.queue.push(next_look, Event::Look);
@@ -238,8 +227,7 @@ impl<'a> Run<'a> {
             plan.wave = next.wave;
             // As the daemon's carrier does.
             let now = self.world.now().on_calendar(self.scenario.start);
-            let closed = window::closed(&self.policy.windows, now);
-            if plan.wave > 0 && closed.is_some_and(|closed| !closed.allow_mending) {
+            if plan.wave > 0 && window::shut(&self.policy.windows, now).is_some() {
                 plan.waiting.clear();
             }
         }
@@ -274,7 +262,7 @@ impl<'a> Run<'a> {
             self.queue.push(now.after(course.freezes), Event::Freeze(service.clone()));
         }
         self.queue.push(now.after(course.ends), Event::End(service.clone()));
-        let gain = gain::of_move(&plan.observation, self.policy, &plan.decision, order);
+        let gain = gain::of_move(&plan.decision, order);
         self.outcome.moves.push(MoveRecord {
             began: now,
             at: now.on_calendar(self.scenario.start),

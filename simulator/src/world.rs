@@ -9,7 +9,6 @@ use sterna_policies::policy::Migration;
 
 use crate::clock::SimTime;
 use crate::models::migration::Course;
-use crate::models::price;
 use crate::report::Totals;
 use crate::scenario::Scenario;
 use account::Account;
@@ -116,7 +115,7 @@ impl<'s> World<'s> {
         let ends = nodes.get(&moving.from).zip(nodes.get(&moving.to));
         let link = ends.and_then(|(from, to)| self.scenario.continuum.link(&from.site, &to.site));
         if let Some(link) = link {
-            self.account.pay_egress(price::of_transfer(link, course.bytes));
+            self.account.pay_egress(link.price_of(course.bytes));
         }
         self.settle();
         Some(PastMigration {

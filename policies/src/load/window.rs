@@ -4,12 +4,10 @@ use jiff::Timestamp;
 
 use super::file::WindowFile;
 use super::{At, Findings};
+use crate::diagnose::closest;
 use crate::policy::Window;
 use crate::quantity::Millis;
 use crate::window::{cron, timezone, timezones};
-
-/// Time zones that are this near to what was written are offered.
-const NEAR: f64 = 0.75;
 
 /// Reads the windows; those that can't be read get a stand-in.
 pub(super) fn windows(files: Option<&Vec<At<WindowFile>>>, findings: &mut Findings) -> Vec<Window> {
@@ -43,9 +41,7 @@ fn known_timezone(written: &At<String>, findings: &mut Findings) -> bool {
     let finding = findings
         .error("P0028", written.span(), format!("there is no time zone `{}`", written.value))
         .label("expected an IANA name such as `Europe/Paris`, or `UTC`");
-    let alike = |name: &String| strsim::jaro_winkler(&name.to_lowercase(), &written.value.to_lowercase());
-    let near = timezones().into_iter().max_by(|one, other| alike(one).total_cmp(&alike(other)));
-    if let Some(near) = near.filter(|near| alike(near) > NEAR) {
+    if let Some(near) = closest(&written.value, timezones().iter().map(String::as_str)) {
         finding.help(format!("did you mean `{near}`?"));
     }
     false

@@ -11,13 +11,12 @@ use sterna_policies::policy::Policy;
 use sterna_policies::quantity::{Millis, Percent};
 
 use crate::continuum::ServiceName;
-use crate::history::{History, Outcome, PastMigration};
-use crate::placement::numbers::narrow;
+use crate::history::{History, Outcome, PastMigration, left};
 use crate::plan::MoveCost;
 use crate::report::{Hold, Limited};
 
-const HOUR: SignedDuration = SignedDuration::from_hours(1);
-const DAY: SignedDuration = SignedDuration::from_hours(24);
+const HOUR: Millis = Millis::from_micros(3_600_000_000_000);
+const DAY: Millis = Millis::from_micros(24 * HOUR.as_micros());
 
 /// A move that is to be paid for out of the budgets.
 #[derive(Debug, Clone)]
@@ -112,13 +111,13 @@ struct Left {
     of: Limited,
     /// `None`: as much as wanted.
     whole: Option<u64>,
-    window: SignedDuration,
+    window: Millis,
     /// What was taken, and when.
     taken: Vec<(Timestamp, u64)>,
 }
 
 impl Left {
-    const fn new(of: Limited, whole: Option<u64>, window: SignedDuration) -> Self {
+    const fn new(of: Limited, whole: Option<u64>, window: Millis) -> Self {
         Self { of, whole, window, taken: Vec::new() }
     }
 
@@ -129,7 +128,7 @@ impl Left {
     }
 
     fn spend(&mut self, past: &PastMigration, now: Timestamp, amount: u64) {
-        if past.outcome != Outcome::Refused && now.duration_since(past.ended) < self.window {
+        if past.outcome != Outcome::Refused && left(past.ended, self.window, now).is_some() {
             self.take(past.ended, amount);
         }
     }
@@ -143,26 +142,19 @@ impl Left {
         if all <= whole {
             return None;
         }
-        let mut left = None;
-        for (at, amount) in taken {
-            all = all.saturating_sub(amount);
-            if all <= whole {
-                left = Some(span(self.window.saturating_sub(now.duration_since(at))));
-                break;
-            }
-        }
+        let enough = taken.into_iter().find(|(_, amount)| {
+            all = all.saturating_sub(*amount);
+            all <= whole
+        });
+        let left = enough.and_then(|(at, _)| left(at, self.window, now));
         Some(Hold::BudgetSpent { budget: self.of, left })
     }
 }
 
 /// How long ago migrations may have ended that a policy's budgets and its circuit breaker still count.
 pub fn remembered(policy: &Policy) -> SignedDuration {
-    let span = |time: Millis| SignedDuration::from_nanos(time.as_micros());
-    span(policy.breaker.within).saturating_add(span(policy.breaker.pause)).max(DAY)
-}
-
-fn span(time: SignedDuration) -> Millis {
-    Millis::from_micros(narrow(time.as_nanos().max(0)))
+    let breaker = policy.breaker.within.saturating_add(policy.breaker.pause);
+    SignedDuration::from_nanos(breaker.max(DAY).as_micros())
 }
 
 /// Whether the circuit breaker is open: too many migrations were undone, too close to each other, not long enough ago.
@@ -183,12 +175,8 @@ pub fn broken_circuit(policy: &Policy, history: &History, now: Timestamp) -> Opt
         .filter(|ends| within(ends[0], ends[failures - 1], breaker.within))
         .map(|ends| ends[failures - 1])
         .next_back()?;
-    let left = i128::from(breaker.pause.as_micros()) - now.duration_since(opened).as_nanos();
-    (left > 0).then(|| Hold::CircuitOpen {
-        failures: breaker.failures,
-        within: breaker.within,
-        left: Millis::from_micros(narrow(left)),
-    })
+    let left = left(opened, breaker.pause, now)?;
+    Some(Hold::CircuitOpen { failures: breaker.failures, within: breaker.within, left })
 }
 
 fn within(first: Timestamp, last: Timestamp, window: Millis) -> bool {

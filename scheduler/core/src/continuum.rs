@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sterna_policies::quantity::{
-    Bytes, Cores, GramsPerKwh, MibPerSecond, Millis, PerSecond, UsdPerGib, UsdPerHour, Watts,
+    Bytes, Cores, GramsPerKwh, MibPerSecond, Millis, PerSecond, Usd, UsdPerGib, UsdPerHour, Watts,
 };
 
 pub mod inventory;
@@ -146,6 +146,13 @@ pub struct Link {
     pub bandwidth: MibPerSecond,
     /// Price of what leaves either end over it.
     pub egress: UsdPerGib,
+}
+
+impl Link {
+    /// What it costs to send so much over it.
+    pub fn price_of(&self, bytes: Bytes) -> Usd {
+        Usd::from_micros(self.egress.scaled(bytes.0, 1 << 30).as_micros())
+    }
 }
 
 /// Clients at a place.

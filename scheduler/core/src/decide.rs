@@ -18,7 +18,6 @@ use crate::assignment::problem::Problem;
 use crate::assignment::stages::{self, Means, Staged};
 use crate::assignment::state::State;
 use crate::budget::Wanted;
-use crate::continuum::NodeName;
 use crate::history::History;
 use crate::observation::Observation;
 use crate::placement::evaluate::Evaluator;
@@ -124,21 +123,16 @@ impl Round<'_> {
     fn movable(&mut self) -> Result<BTreeSet<usize>, Hold> {
         let evaluator = self.evaluator;
         let mut movable = BTreeSet::new();
-        for (service, (name, about)) in evaluator.services.iter().enumerate() {
-            if !self.policy.select.has_service(name.as_str()) {
-                continue;
-            }
-            let on = evaluator.now[service];
-            if self.observation.under_way.iter().any(|moving| moving.service == **name) {
-                self.held.entry(service).or_default().push(Hold::UnderWay);
-            } else if !self.rules.reachable(on) {
-                self.held.entry(service).or_default().push(Hold::NotRunning);
-            } else if !about.pinned {
-                if let Some(hold) = self.blind(service)? {
-                    self.held.entry(service).or_default().push(hold);
-                } else {
-                    movable.insert(service);
-                }
+        for service in 0..evaluator.services.len() {
+            let hold = match self.rules.may_move(service) {
+                Ok(false) => continue,
+                Ok(true) => self.blind(service)?,
+                Err(hold) => Some(hold),
+            };
+            if let Some(hold) = hold {
+                self.held.entry(service).or_default().push(hold);
+            } else {
+                movable.insert(service);
             }
         }
         Ok(movable)
@@ -220,18 +214,18 @@ impl Round<'_> {
                     Ok(way) => way,
                     Err(invalid) => return failed(&invalid),
                 };
-                if unreachable.is_empty() {
-                    holds = self.parked_beyond(&waves);
-                    if holds.is_empty() {
-                        return Outcome::Waves(target, waves);
-                    }
-                }
                 self.waiting.extend(unreachable.iter().map(|(service, _)| *service));
                 if !unreachable.is_empty() && barred.len() < BARRED {
                     barred.extend(least_worth(&problem, &staged.at, &unreachable));
                     continue;
                 }
-                holds.extend(unreachable.iter().map(|(service, _)| (*service, vec![Hold::NoRoom])));
+                holds = unreachable.iter().map(|(service, _)| (*service, vec![Hold::NoRoom])).collect();
+                if holds.is_empty() {
+                    holds = self.parked_beyond(&waves);
+                }
+                if holds.is_empty() {
+                    return Outcome::Waves(target, waves);
+                }
             }
             // At least one service less is free in the next turn.
             for (service, holds) in holds {
@@ -271,9 +265,9 @@ impl Round<'_> {
         }
         if holds.is_empty() {
             holds = gate::too_weak(self.policy, &gains, &mending);
-            if holds.is_empty() {
-                holds = self.beyond_budgets(target, &gains, &mending);
-            }
+        }
+        if holds.is_empty() {
+            holds = self.beyond_budgets(target, &gains, &mending);
         }
         holds
     }
@@ -314,11 +308,11 @@ impl Round<'_> {
     }
 
     fn spend(&self, wanted: Vec<Wanted<'_>>) -> BTreeMap<usize, Vec<Hold>> {
-        let number = |node: &NodeName| self.evaluator.nodes.iter().position(|(name, _)| *name == node);
+        let evaluator = self.evaluator;
         let under_way = self.observation.under_way.iter().map(|moving| {
-            let service = self.evaluator.services.iter().position(|(name, _)| **name == moving.service);
-            let ends = number(&moving.from).zip(number(&moving.to));
-            service
+            let ends = evaluator.node(&moving.from).zip(evaluator.node(&moving.to));
+            evaluator
+                .service(&moving.service)
                 .zip(ends)
                 .map_or_else(MoveCost::default, |(service, ends)| self.cost_between(service, ends))
         });
@@ -327,9 +321,8 @@ impl Round<'_> {
 
     /// What keeps all moves back whatever they are, and for longer than this decision: then nothing has to be placed anew.
     fn all_held(&self) -> Option<Hold> {
-        let closed = window::closed(&self.policy.windows, self.now).filter(|closed| !closed.allow_mending);
-        let closed = closed.map(|closed| Hold::WindowClosed { window: closed.by, until: closed.until });
-        closed.or_else(|| {
+        let shut = window::shut(&self.policy.windows, self.now).map(Hold::from);
+        shut.or_else(|| {
             budget::no_moves_left(self.policy, self.history, self.observation.under_way.len(), self.now)
         })
     }

@@ -71,13 +71,9 @@ impl Spent {
             spent.both_ends = spent.both_ends.max(cost.duration);
             all = all.saturating_add(cost.duration.as_micros());
             let (from, to) = (&evaluator.nodes[from].1.site, &evaluator.nodes[to].1.site);
-            let price = observation
-                .continuum
-                .link(from, to)
-                .filter(|_| from != to)
-                .map_or(0, |link| link.egress.as_micros());
-            let money = (i128::from(cost.bytes.0) * i128::from(price)) >> 30;
-            spent.egress = spent.egress.saturating_add(Usd::from_micros(narrow(money)));
+            let link = observation.continuum.link(from, to).filter(|_| from != to);
+            let price = link.map_or(Usd::ZERO, |link| link.price_of(cost.bytes));
+            spent.egress = spent.egress.saturating_add(price);
         }
         let in_turn = all / i64::from(policy.budget.concurrent.max(1));
         spent.both_ends = spent.both_ends.max(Millis::from_micros(in_turn));

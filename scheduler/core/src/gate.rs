@@ -8,10 +8,9 @@ use sterna_policies::quantity::{Millis, Percent};
 use sterna_policies::window;
 
 use crate::continuum::{NodeName, ServiceName};
-use crate::history::History;
+use crate::history::{History, left};
 use crate::placement::evaluate::Evaluator;
 use crate::placement::exclude::Rules;
-use crate::placement::numbers::narrow;
 use crate::placement::room::Room;
 use crate::report::{Gain, Hold};
 
@@ -24,12 +23,7 @@ pub fn resting(
     on: &NodeName,
     now: Timestamp,
 ) -> Vec<Hold> {
-    let left = |ended: Timestamp, span: Millis| {
-        let gone = now.duration_since(ended).as_nanos();
-        // A millionth of a millisecond is a nanosecond.
-        let left = i128::from(span.as_micros()) - gone;
-        (left > 0).then(|| Millis::from_micros(narrow(left)))
-    };
+    let left = |ended: Timestamp, span: Millis| left(ended, span, now);
     let mut holds = Vec::new();
     let arrival = history.last_arrival(service).filter(|arrival| arrival.to == *on);
     if let Some(left) = arrival.and_then(|arrival| left(arrival.ended, policy.hysteresis.min_residency)) {
@@ -50,17 +44,17 @@ pub fn outside_windows(
     now: Timestamp,
 ) -> BTreeMap<usize, Vec<Hold>> {
     let Some(closed) = window::closed(&policy.windows, now) else { return BTreeMap::new() };
-    let hold = Hold::WindowClosed { window: closed.by, until: closed.until };
+    let allow_mending = closed.allow_mending;
+    let hold = Hold::from(closed);
     let moved = (0..target.len()).filter(|service| target[*service] != evaluator.now[*service]);
     moved
-        .filter(|service| !(closed.allow_mending && mending.contains(service)))
+        .filter(|service| !(allow_mending && mending.contains(service)))
         .map(|service| (service, vec![hold.clone()]))
         .collect()
 }
 
 /// The services whose move gains less than the policy wants, or pays back too late, of those that an assignment moves, by what
-/// they [gain](crate::gain::gains). A move that mends a broken rule needs no gain, nor one without which more
-/// of its node would be used than should be.
+/// they [gain](crate::gain::gains). A move that [mends](mending) needs no gain.
 pub fn too_weak(
     policy: &Policy,
     gains: &BTreeMap<usize, Gain>,

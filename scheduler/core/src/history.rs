@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sterna_policies::quantity::{Bytes, Millis};
 
 use crate::continuum::{NodeName, ServiceName};
+use crate::placement::numbers::narrow;
 
 /// Past migrations, newest last, per service.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -30,6 +31,13 @@ impl History {
     pub fn record(&mut self, service: ServiceName, migration: PastMigration) {
         self.migrations.entry(service).or_default().push(migration);
     }
+}
+
+/// What is left at a time of a span that began at another; nothing once it is over.
+pub(crate) fn left(began: Timestamp, span: Millis, now: Timestamp) -> Option<Millis> {
+    // A millionth of a millisecond is a nanosecond.
+    let left = i128::from(span.as_micros()) - now.duration_since(began).as_nanos();
+    (left > 0).then(|| Millis::from_micros(narrow(left)))
 }
 
 /// One migration that ended.

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sterna_policies::policy::{Level, Metric};
 use sterna_policies::quantity::{Millis, Percent, Usd};
+use sterna_policies::window::Closed;
 
 use crate::continuum::{NodeName, ServiceName};
 use crate::observation::Unknown;
@@ -145,6 +146,12 @@ pub enum Hold {
         /// What it found.
         finding: String,
     },
+}
+
+impl From<Closed> for Hold {
+    fn from(closed: Closed) -> Self {
+        Self::WindowClosed { window: closed.by, until: closed.until }
+    }
 }
 
 /// What a budget limits.
@@ -292,7 +299,7 @@ pub struct SolverReport {
     pub models: usize,
     /// Whether the answer is proved best within the terms' tolerances.
     pub proved: bool,
-    /// The objectives in their order: broken rules, the policy's terms, moves.
+    /// The objectives in their order: broken rules, what is beyond nodes' limits if anything is, the policy's terms, moves.
     #[serde(default)]
     pub objectives: Vec<Reached>,
 }

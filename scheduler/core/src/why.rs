@@ -3,6 +3,7 @@
 //! Rules that look at one service are the policy's, what holds it is what the decision said; room, and what another service could
 //! do about it, are asked of the assignment problem.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use sterna_policies::policy::Policy;
 use sterna_policies::quantity::{Bytes, Cores};
 use thiserror::Error;
 
-use crate::assignment::explain::{Answer, Blocker, Difference, Unknown, Why};
+use crate::assignment::explain::{Blocker, Difference, Unknown, Why};
 use crate::assignment::problem::Problem;
 use crate::assignment::state::State;
 use crate::assignment::validity::Invalid;
@@ -78,10 +79,10 @@ pub enum Lack {
     Memory(Bytes),
 }
 
-/// By how much something changes that the policy minimises.
+/// Something that the policy minimises, and that would change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// Of what.
+    /// What.
     pub objective: String,
     /// Whether it would come to more, which is worse.
     pub worse: bool,
@@ -110,16 +111,16 @@ pub fn not(
     node: &NodeName,
 ) -> Result<WhyNot, NoAnswer> {
     let evaluator = Evaluator::new(observation, policy);
-    let numbered = |name: &NodeName| evaluator.nodes.iter().position(|(other, _)| *other == name);
-    let to = numbered(node).ok_or_else(|| NoAnswer::Node(node.clone()))?;
-    let of = evaluator.services.iter().position(|(other, _)| *other == service);
-    let of = of.ok_or_else(|| NoAnswer::Service(service.clone()))?;
+    let to = evaluator.node(node).ok_or_else(|| NoAnswer::Node(node.clone()))?;
+    let of = evaluator.service(service).ok_or_else(|| NoAnswer::Service(service.clone()))?;
     let (rules, room) = (Rules::new(observation, policy, &evaluator), Room::new(&evaluator, policy));
     let planned: Vec<usize> = evaluator
         .services
         .iter()
         .zip(&evaluator.now)
-        .map(|((name, _), now)| decision.plan.placement.get(name).and_then(numbered).unwrap_or(*now))
+        .map(|((name, _), now)| {
+            decision.plan.placement.get(name).and_then(|node| evaluator.node(node)).unwrap_or(*now)
+        })
         .collect();
     let with = |moves: &[(usize, usize)]| {
         let mut placed = planned.clone();
@@ -128,21 +129,16 @@ pub fn not(
         }
         evaluator.effect(&placed)
     };
-    let movable = |(number, (name, about)): (usize, &(&ServiceName, &crate::continuum::Service))| {
-        let moving = observation.under_way.iter().any(|moving| moving.service == **name);
-        let runs = rules.reachable(evaluator.now[number]);
-        let may = policy.select.has_service(name.as_str()) && !about.pinned && !moving && runs;
-        may.then_some(number)
-    };
-    let movable = evaluator.services.iter().enumerate().filter_map(movable).collect();
-    let model = model::model(&evaluator, &rules, &room, policy, &movable, &std::collections::BTreeSet::new());
+    let movable =
+        (0..evaluator.services.len()).filter(|service| rules.may_move(*service) == Ok(true)).collect();
+    let model = model::model(&evaluator, &rules, &room, policy, &movable, &BTreeSet::new());
     let problem = Problem::new(&model)?;
     let mut at = problem.now.clone();
     for (at, node) in at.iter_mut().zip(&planned) {
         *at = *node as u32;
     }
     let state = State::new(&problem, &at);
-    let answer: Answer = Why::new(&model, &state).not(of as u32, to as u32)?;
+    let answer = Why::new(&model, &state).not(of as u32, to as u32)?;
     let lack = |blocker: &Blocker| match blocker {
         Blocker::Room { dimension, lacks } if dimension.number == 0 => {
             Some(Lack::Processor(Cores::from_micros(*lacks)))

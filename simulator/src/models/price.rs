@@ -1,7 +1,7 @@
-//! Money: node hours, requested shares, and what leaves a site over a link.
+//! Money: node hours and requested shares.
 
-use sterna_core::continuum::{Link, Price, Service};
-use sterna_policies::quantity::{Bytes, Usd, UsdPerHour};
+use sterna_core::continuum::{Price, Service};
+use sterna_policies::quantity::UsdPerHour;
 
 /// What a service's request costs at a site while it is there.
 pub fn of_service(price: &Price, service: &Service) -> UsdPerHour {
@@ -9,14 +9,11 @@ pub fn of_service(price: &Price, service: &Service) -> UsdPerHour {
     price.core.scaled(cores, 1_000_000).saturating_add(price.gib.scaled(service.memory.0, 1 << 30))
 }
 
-/// What it costs to send so much over a link.
-pub fn of_transfer(link: &Link, bytes: Bytes) -> Usd {
-    // Sound for any amount: the price's micros times bytes are taken in 128 bits.
-    Usd::from_micros(link.egress.scaled(bytes.0, 1 << 30).as_micros())
-}
-
 #[cfg(test)]
 mod tests {
+    use sterna_core::continuum::Link;
+    use sterna_policies::quantity::Bytes;
+
     use super::*;
 
     #[test]
@@ -39,6 +36,6 @@ mod tests {
             bandwidth: "1Gbit/s".parse().unwrap(),
             egress: "0.08USD/GiB".parse().unwrap(),
         };
-        assert_eq!(of_transfer(&link, Bytes::from_mib(256)), "0.02USD".parse().unwrap());
+        assert_eq!(link.price_of(Bytes::from_mib(256)), "0.02USD".parse().unwrap());
     }
 }

@@ -50,7 +50,7 @@ pub struct Found {
 const STRICT: u32 = 4;
 
 /// The share of a budget after which all searches go on, less hot, from the best that one of them found.
-const HOT: f64 = 0.75;
+const HOT_SHARE: f64 = 0.75;
 
 /// The best of some searches side by side, each with a seed of its own, after what is broken now was repaired.
 pub fn best(
@@ -74,11 +74,11 @@ pub fn improve(
     look: &(dyn Fn(Seen) + Sync),
 ) -> Found {
     let part = |made, between| Part { whole: budget, made, between };
-    let hot = side_by_side(start, threads, Heat::Hot, seed, &part(0, (0.0, HOT)), look);
+    let hot = side_by_side(start, threads, Heat::Hot, seed, &part(0, (0.0, HOT_SHARE)), look);
     let mut state = start.clone();
     state.reset(&hot.at);
     let made = hot.proposals / u64::from(threads.max(1));
-    let warm = side_by_side(&state, threads, Heat::Warm, !seed, &part(made, (HOT, 1.0)), look);
+    let warm = side_by_side(&state, threads, Heat::Warm, !seed, &part(made, (HOT_SHARE, 1.0)), look);
     Found { proposals: hot.proposals + warm.proposals, ..warm }
 }
 

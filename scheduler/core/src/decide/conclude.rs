@@ -125,7 +125,7 @@ impl Round<'_> {
         [planned, ideal]: [&BTreeMap<usize, Gain>; 2],
     ) -> ServiceReport {
         let evaluator = self.evaluator;
-        let Some(service) = evaluator.services.iter().position(|(other, _)| *other == name) else {
+        let Some(service) = evaluator.service(name) else {
             return ServiceReport {
                 service: name.clone(),
                 on: self.observation.placement.get(name).cloned(),

@@ -205,6 +205,16 @@ impl<'a> Evaluator<'a> {
         evaluator
     }
 
+    /// The number of a service that runs.
+    pub fn service(&self, name: &ServiceName) -> Option<usize> {
+        self.services.iter().position(|(other, _)| *other == name)
+    }
+
+    /// The number of a node.
+    pub fn node(&self, name: &NodeName) -> Option<usize> {
+        self.nodes.iter().position(|(other, _)| *other == name)
+    }
+
     /// The metrics that the policy needs and that are missing for a service on a node.
     pub fn missing(&self, service: usize, node: usize) -> &BTreeSet<Metric> {
         &self.missing[service][node]

@@ -9,7 +9,7 @@ use super::numbers::on_missing;
 use super::room::Room;
 use crate::continuum::NodeName;
 use crate::observation::Observation;
-use crate::report::Exclusion;
+use crate::report::{Exclusion, Hold};
 
 /// The rules of one policy over one observation.
 #[derive(Debug)]
@@ -29,6 +29,24 @@ impl<'a> Rules<'a> {
     /// Whether the node's agent answered.
     pub fn reachable(&self, node: usize) -> bool {
         self.reachable.contains(self.evaluator.nodes[node].0)
+    }
+
+    /// Whether a service is the policy's to move, as far as what is known of it goes; else what holds it.
+    ///
+    /// # Errors
+    /// The rule that holds it.
+    pub fn may_move(&self, service: usize) -> Result<bool, Hold> {
+        let (name, about) = self.evaluator.services[service];
+        if !self.policy.select.has_service(name.as_str()) {
+            return Ok(false);
+        }
+        if self.observation.under_way.iter().any(|moving| moving.service == *name) {
+            return Err(Hold::UnderWay);
+        }
+        if !self.reachable(self.evaluator.now[service]) {
+            return Err(Hold::NotRunning);
+        }
+        Ok(!about.pinned)
     }
 
     /// The rules that exclude a node for a service, whatever else moves. Those of the node where the service runs now are the

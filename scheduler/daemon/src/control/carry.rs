@@ -53,8 +53,7 @@ impl<M: Mover, C: Clock> Carrier<'_, M, C> {
                 return Ok(());
             }
             // A plan may take long; the next decision says what keeps back what is left of it.
-            let closed = window::closed(&policy.windows, self.clock.now());
-            if wave > 0 && closed.is_some_and(|closed| !closed.allow_mending) {
+            if wave > 0 && window::shut(&policy.windows, self.clock.now()).is_some() {
                 return Ok(());
             }
             let moves = plan.moves.iter().filter(|one| one.wave == wave);

@@ -49,8 +49,6 @@ pub enum Heat {
 /// Where a search stands; the one that goes on from what others found begins anew.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Seen {
-    /// Share of the budget.
-    pub spent: f64,
     /// Proposals made.
     pub proposals: u64,
     /// The least that the objective was worth.
@@ -77,7 +75,7 @@ pub fn anneal(
     let mut prices: Option<Prices> = None;
     loop {
         let spent = budget.spent(proposals);
-        look(Seen { spent, proposals, value: best.value });
+        look(Seen { proposals, value: best.value });
         if spent >= 1.0 {
             break;
         }
