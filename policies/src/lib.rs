@@ -7,6 +7,7 @@
 //! | [`quantity`] | units in types: `Millis`, `Watts`, `UsdPerHour`, `Bytes` … |
 //! | [`policy`] | the values of one policy |
 //! | [`select`] | name patterns |
+//! | [`precedence`] | which of several policies a service is governed by |
 //! | [`window`] | when moves may be made |
 //! | [`load`] | files into values: TOML with the place of every value, all mistakes at once |
 //! | [`schema`] | the JSON Schema of policy files, for editors |
@@ -16,6 +17,7 @@
 pub mod diagnose;
 pub mod load;
 pub mod policy;
+pub mod precedence;
 pub mod presets;
 pub mod quantity;
 pub mod schema;

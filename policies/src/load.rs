@@ -4,6 +4,7 @@
 //! are given), which finds all unknown keys, missing keys and wrong types at once; then the values are read and checked
 //! against each other, which every file type does for itself with [`Findings`].
 
+mod budget;
 mod file;
 mod names;
 mod objective;
@@ -11,6 +12,7 @@ mod policy;
 mod query;
 mod shape;
 mod source;
+mod timing;
 mod window;
 mod written;
 

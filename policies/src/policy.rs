@@ -33,6 +33,9 @@ pub struct Policy {
     pub name: String,
     /// How far Sterna may go.
     pub mode: Mode,
+    /// Of several policies that select a service the one with the highest has it.
+    #[serde(default)]
+    pub priority: i32,
     /// Which services and nodes it is about.
     pub select: Select,
     /// What is better.
@@ -62,10 +65,16 @@ pub struct Policy {
 pub struct Select {
     /// Service names; empty for all.
     pub services: Vec<String>,
+    /// Labels that services have, each with one of its values; empty for all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub service_labels: BTreeMap<String, Vec<String>>,
     /// Services that never move under this policy.
     pub exclude_services: Vec<String>,
     /// Sites that may be moved to; empty for all.
     pub sites: Vec<String>,
+    /// Labels that sites have which may be moved to, each with one of its values; empty for all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub site_labels: BTreeMap<String, Vec<String>>,
     /// Sites that are never moved to.
     pub exclude_sites: Vec<String>,
 }
@@ -194,13 +203,71 @@ pub struct Constraints {
     pub regions: Vec<String>,
     /// Share of a node's processor and memory that must stay free.
     pub min_free: Percent,
+    /// Services that share a place only up to a number.
+    #[serde(default)]
+    pub spread: Vec<Spread>,
 }
 
-/// When to look.
+/// Services that have one label in common, of which only so many may be in one place. Where more are already, they may not
+/// become more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spread {
+    /// The label; each of its values makes a group of its own, and services without it are in none.
+    pub label: String,
+    /// What a place is.
+    pub per: Per,
+    /// So many, at least 1.
+    pub most: u32,
+}
+
+/// What shares a fate.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Per {
+    /// One node.
+    Node,
+    /// All nodes of a site.
+    #[default]
+    Site,
+    /// All sites of a region.
+    Region,
+    /// All sites of a tier.
+    Tier,
+}
+
+impl Per {
+    /// The word that policy files use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Site => "site",
+            Self::Region => "region",
+            Self::Tier => "tier",
+        }
+    }
+}
+
+/// When to look, and what must be the matter before a service is moved for a gain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trigger {
     /// Time between two looks.
     pub interval: Millis,
+    /// A service moves for a gain only while one of these holds for it, so never if there are none. `None`: any gain will do.
+    #[serde(default)]
+    pub any: Option<Vec<Condition>>,
+}
+
+/// A value of a service, where it runs now, that has been too high for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// Of what.
+    pub metric: Metric,
+    /// It is above this.
+    pub above: Level,
+    /// At every look for so long; zero: at this one.
+    pub lasts: Millis,
 }
 
 /// What keeps services from moving to and fro.
@@ -215,6 +282,16 @@ pub struct Hysteresis {
     /// Time within which what a move gains makes up for what it costs.
     #[serde(default = "unlimited")]
     pub payback_within: Millis,
+    /// Time for which a better place must have been there, at every look, before a service goes.
+    #[serde(default)]
+    pub gain_lasts: Millis,
+    /// Share of what a move costs that staying must have cost before, by not being where it is better; twice of it where the
+    /// service would go back to where it came from.
+    #[serde(default)]
+    pub regret: Percent,
+    /// Time for which a service does not go back to the node that it left.
+    #[serde(default)]
+    pub no_return_within: Millis,
 }
 
 /// Policies that were recorded before there was a limit had none.
@@ -227,15 +304,27 @@ const fn unlimited() -> Millis {
 pub struct Budget {
     /// Moves under way at one time, at least 1.
     pub concurrent: u32,
+    /// Of them so many from or to any one site, at least 1.
+    #[serde(default)]
+    pub concurrent_per_site: Option<u32>,
+    /// Of them so many between any two sites, at least 1.
+    #[serde(default)]
+    pub concurrent_per_link: Option<u32>,
     /// Moves within an hour, at least 1.
     #[serde(default)]
     pub moves_per_hour: Option<u32>,
     /// Moves within a day, at least 1.
     #[serde(default)]
     pub moves_per_day: Option<u32>,
+    /// Moves of any one service within a day, at least 1.
+    #[serde(default)]
+    pub moves_per_service_per_day: Option<u32>,
     /// What crosses links within a day.
     #[serde(default)]
     pub bytes_per_day: Option<Bytes>,
+    /// What crosses any one link within a day.
+    #[serde(default)]
+    pub bytes_per_link_per_day: Option<Bytes>,
     /// How long any one service stands still within a day.
     #[serde(default)]
     pub downtime_per_day: Option<Millis>,

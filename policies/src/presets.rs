@@ -10,10 +10,13 @@ pub struct Preset {
 }
 
 /// All of them.
-pub const ALL: [Preset; 3] = [
+pub const ALL: [Preset; 6] = [
     Preset { name: "latency-first", text: include_str!("../presets/latency-first.toml") },
     Preset { name: "cost-saver", text: include_str!("../presets/cost-saver.toml") },
     Preset { name: "balanced", text: include_str!("../presets/balanced.toml") },
+    Preset { name: "green", text: include_str!("../presets/green.toml") },
+    Preset { name: "follow-the-users", text: include_str!("../presets/follow-the-users.toml") },
+    Preset { name: "drain-only", text: include_str!("../presets/drain-only.toml") },
 ];
 
 impl Preset {
@@ -43,7 +46,9 @@ mod tests {
             assert_eq!(policy.name, preset.name);
             assert_eq!(policy.mode, Mode::Recommend, "a preset must not move anything by itself");
             assert_eq!(policy.migration.method, Method::Checkpoint);
-            assert!(policy.metrics.contains_key(&Metric::UserLatency));
+            // Whatever else counts, users must not be forgotten, where anything is moved for a gain.
+            let gains = policy.trigger.any.as_ref().is_none_or(|any| !any.is_empty());
+            assert_eq!(policy.metrics.contains_key(&Metric::UserLatency), gains);
             assert!(preset.about().ends_with('.'), "{}", preset.about());
         }
     }

@@ -1,5 +1,7 @@
 //! Name patterns, and which services and sites a policy is about.
 
+use std::collections::BTreeMap;
+
 use crate::policy::Select;
 
 /// Whether a name matches a pattern, in which `*` stands for any run of characters, also an empty one.
@@ -27,15 +29,24 @@ fn any(patterns: &[String], name: &str) -> bool {
     patterns.iter().any(|pattern| matches(pattern, name))
 }
 
+/// Whether every label that is asked for is there with one of the values.
+fn has_labels(asked: &BTreeMap<String, Vec<String>>, labels: &BTreeMap<String, String>) -> bool {
+    asked.iter().all(|(label, values)| labels.get(label).is_some_and(|value| values.contains(value)))
+}
+
 impl Select {
-    /// Whether the policy may move this service.
-    pub fn has_service(&self, name: &str) -> bool {
-        (self.services.is_empty() || any(&self.services, name)) && !any(&self.exclude_services, name)
+    /// Whether the policy may move the service of this name and these labels.
+    pub fn has_service(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        (self.services.is_empty() || any(&self.services, name))
+            && has_labels(&self.service_labels, labels)
+            && !any(&self.exclude_services, name)
     }
 
-    /// Whether the policy may move services to this site.
-    pub fn has_site(&self, name: &str) -> bool {
-        (self.sites.is_empty() || any(&self.sites, name)) && !any(&self.exclude_sites, name)
+    /// Whether the policy may move services to the site of this name and these labels.
+    pub fn has_site(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        (self.sites.is_empty() || any(&self.sites, name))
+            && has_labels(&self.site_labels, labels)
+            && !any(&self.exclude_sites, name)
     }
 }
 
@@ -76,11 +87,32 @@ mod tests {
             exclude_sites: vec!["lab".to_owned()],
             ..Select::default()
         };
-        assert!(select.has_service("web-1"));
-        assert!(!select.has_service("web-db"));
-        assert!(!select.has_service("redis"));
-        assert!(select.has_site("edge-a"));
-        assert!(!select.has_site("lab"));
+        let none = BTreeMap::new();
+        assert!(select.has_service("web-1", &none));
+        assert!(!select.has_service("web-db", &none));
+        assert!(!select.has_service("redis", &none));
+        assert!(select.has_site("edge-a", &none));
+        assert!(!select.has_site("lab", &none));
+    }
+
+    #[test]
+    fn every_label_must_have_one_of_its_values() {
+        let labels = |all: &[(&str, &str)]| -> BTreeMap<String, String> {
+            all.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect()
+        };
+        let asked = |label: &str, values: &[&str]| {
+            (label.to_owned(), values.iter().map(|value| (*value).to_owned()).collect())
+        };
+        let select = Select {
+            service_labels: BTreeMap::from([asked("tier", &["edge", "web"]), asked("team", &["shop"])]),
+            site_labels: BTreeMap::from([asked("owner", &["us"])]),
+            ..Select::default()
+        };
+        assert!(select.has_service("a", &labels(&[("tier", "web"), ("team", "shop"), ("x", "y")])));
+        assert!(!select.has_service("a", &labels(&[("tier", "web")])));
+        assert!(!select.has_service("a", &labels(&[("tier", "db"), ("team", "shop")])));
+        assert!(select.has_site("a", &labels(&[("owner", "us")])));
+        assert!(!select.has_site("a", &labels(&[])));
     }
 
     /// The plain meaning, by recursion over characters.

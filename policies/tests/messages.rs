@@ -34,7 +34,7 @@ fn unknown_keys_at_every_level() {
     insta::assert_snapshot!(rendered(
         r#"schema_version = 1
 name = "p"
-priority = 50
+weight = 50
 
 [objective]
 metod = "priced"

@@ -6,9 +6,9 @@ use std::fmt::Write;
 use proptest::prelude::*;
 use sterna_policies::load;
 use sterna_policies::policy::{
-    Breaker, Budget, Constraints, Hysteresis, Level, Memory, Method, Metric, MetricSource, Migration, Mode,
-    Objective, OnMissing, Policy, PricedTerm, Select, SourceUnit, Term, Tolerance, Trigger, Window,
-    WindowKind,
+    Breaker, Budget, Condition, Constraints, Hysteresis, Level, Memory, Method, Metric, MetricSource,
+    Migration, Mode, Objective, OnMissing, Per, Policy, PricedTerm, Select, SourceUnit, Spread, Term,
+    Tolerance, Trigger, Window, WindowKind,
 };
 use sterna_policies::presets;
 use sterna_policies::quantity::{Bytes, GramsPerHour, MibPerSecond, Millis, Percent, UsdPerHour, Watts};
@@ -100,12 +100,20 @@ fn sources() -> impl Strategy<Value = BTreeMap<Metric, MetricSource>> {
 
 fn select() -> impl Strategy<Value = Select> {
     let list = || proptest::collection::vec("[a-z0-9*-]{1,6}", 0..3);
-    (list(), list(), list(), list()).prop_map(|(services, exclude_services, sites, exclude_sites)| Select {
-        services,
-        exclude_services,
-        sites,
-        exclude_sites,
-    })
+    let labels = || {
+        let values = proptest::collection::vec("[a-zA-Z0-9./ -]{0,6}", 1..3);
+        proptest::collection::btree_map("[a-zA-Z0-9./ -]{1,6}", values, 0..3)
+    };
+    (list(), list(), list(), list(), labels(), labels()).prop_map(
+        |(services, exclude_services, sites, exclude_sites, service_labels, site_labels)| Select {
+            services,
+            service_labels,
+            exclude_services,
+            sites,
+            site_labels,
+            exclude_sites,
+        },
+    )
 }
 
 fn constraints() -> impl Strategy<Value = Constraints> {
@@ -116,24 +124,42 @@ fn constraints() -> impl Strategy<Value = Constraints> {
         0..4,
     );
     let words = || proptest::collection::vec("[a-z-]{1,5}", 0..3);
-    (max, words(), words(), 0..100_000_000i64).prop_map(|(max, tiers, regions, free)| Constraints {
-        max: max.into_iter().map(|(metric, micros)| (metric, level(metric, micros))).collect(),
-        tiers,
-        regions,
-        min_free: Percent::from_micros(free),
+    let per = proptest::sample::select(vec![Per::Node, Per::Site, Per::Region, Per::Tier]);
+    let spread = ("[a-z ./-]{1,6}", per, 1..9u32).prop_map(|(label, per, most)| Spread { label, per, most });
+    let spread = proptest::collection::vec(spread, 0..3);
+    (max, words(), words(), 0..100_000_000i64, spread).prop_map(|(max, tiers, regions, free, spread)| {
+        Constraints {
+            spread,
+            max: max.into_iter().map(|(metric, micros)| (metric, level(metric, micros))).collect(),
+            tiers,
+            regions,
+            min_free: Percent::from_micros(free),
+        }
     })
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
     let mode = prop_oneof![Just(Mode::Off), Just(Mode::Observe), Just(Mode::Recommend), Just(Mode::Auto)];
-    let spans = proptest::collection::vec(1..1_000_000_000_000i64, 4);
-    let hysteresis = (0..=100_000_000i64, spans).prop_map(|(gain, spans)| {
-        let trigger = Trigger { interval: Millis::from_micros(spans[0]) };
+    let spans = proptest::collection::vec(1..1_000_000_000_000i64, 6);
+    let condition = (proptest::sample::select(OBJECTIVES.to_vec()), 0..1_000_000_000i64, 0..1_000_000_000i64);
+    let conditions = proptest::option::of(proptest::collection::vec(condition, 0..3));
+    let hysteresis = (0..=100_000_000i64, spans, 0..1_000_000_000i64, conditions);
+    let hysteresis = hysteresis.prop_map(|(gain, spans, regret, conditions)| {
+        let condition = |(metric, above, lasts)| Condition {
+            metric,
+            above: level(metric, above),
+            lasts: Millis::from_micros(lasts),
+        };
+        let any = conditions.map(|all: Vec<_>| all.into_iter().map(condition).collect());
+        let trigger = Trigger { interval: Millis::from_micros(spans[0]), any };
         let hysteresis = Hysteresis {
             min_gain: Percent::from_micros(gain),
             min_residency: Millis::from_micros(spans[1]),
             cooldown: Millis::from_micros(spans[2]),
             payback_within: Millis::from_micros(spans[3]),
+            gain_lasts: Millis::from_micros(spans[4]),
+            regret: Percent::from_micros(regret),
+            no_return_within: Millis::from_micros(spans[5]),
         };
         (trigger, hysteresis)
     });
@@ -153,7 +179,7 @@ fn policy() -> impl Strategy<Value = Policy> {
     let name = "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?";
     let parts = (
         name,
-        mode,
+        (mode, any::<i32>()),
         select(),
         objective(),
         constraints(),
@@ -165,7 +191,7 @@ fn policy() -> impl Strategy<Value = Policy> {
     parts.prop_map(
         |(
             name,
-            mode,
+            (mode, priority),
             select,
             objective,
             constraints,
@@ -176,6 +202,7 @@ fn policy() -> impl Strategy<Value = Policy> {
         )| Policy {
             name,
             mode,
+            priority,
             select,
             objective,
             constraints,
@@ -210,15 +237,25 @@ fn windows() -> impl Strategy<Value = Vec<Window>> {
 fn budget() -> impl Strategy<Value = (Budget, Breaker)> {
     let time = || (1..1_000_000_000_000i64).prop_map(Millis::from_micros);
     let moves = (1..100u32, proptest::option::of(1..50u32), proptest::option::of(50..100u32));
-    let more = (proptest::option::of((1..1_000_000_000u64).prop_map(Bytes)), proptest::option::of(time()));
+    let bytes = || proptest::option::of((1..1_000_000_000u64).prop_map(Bytes));
+    let some = || proptest::option::of(1..9u32);
+    let more = (bytes(), proptest::option::of(time()), bytes(), some(), some(), some());
     let breaker = (0..9u32, time(), time());
     (moves, more, breaker).prop_map(
-        |((concurrent, hour, day), (bytes, downtime), (failures, within, pause))| {
+        |(
+            (concurrent, hour, day),
+            (bytes, downtime, of_link, service, site, link),
+            (failures, within, pause),
+        )| {
             let budget = Budget {
                 concurrent,
+                concurrent_per_site: site,
+                concurrent_per_link: link,
                 moves_per_hour: hour,
                 moves_per_day: day,
+                moves_per_service_per_day: service,
                 bytes_per_day: bytes,
+                bytes_per_link_per_day: of_link,
                 downtime_per_day: downtime,
             };
             (budget, Breaker { failures, within, pause })
@@ -243,12 +280,19 @@ fn level_text(level: Level) -> String {
 /// A policy as a file.
 fn written(policy: &Policy) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
-    let Select { services, exclude_services, sites, exclude_sites } = &policy.select;
+    let Select { services, service_labels, exclude_services, sites, site_labels, exclude_sites } =
+        &policy.select;
     writeln!(out, "schema_version = 1\nname = {:?}\nmode = {}", policy.name, word(policy.mode))?;
+    writeln!(out, "priority = {}", policy.priority)?;
     writeln!(out, "[select]\nexclude_services = {exclude_services:?}\nexclude_sites = {exclude_sites:?}")?;
     for (key, list) in [("services", services), ("sites", sites)] {
         if !list.is_empty() {
             writeln!(out, "{key} = {list:?}")?;
+        }
+    }
+    for (key, labels) in [("service_labels", service_labels), ("site_labels", site_labels)] {
+        for (label, values) in labels {
+            writeln!(out, "{key}.{label:?} = {values:?}")?;
         }
     }
     match &policy.objective {
@@ -283,27 +327,66 @@ fn written(policy: &Policy) -> Result<String, std::fmt::Error> {
             writeln!(out, "{key} = {list:?}")?;
         }
     }
+    let spread = |Spread { label, per, most }: &Spread| {
+        format!("{{ label = {label:?}, per = \"{}\", max = {most} }}", per.name())
+    };
+    let spread: Vec<String> = policy.constraints.spread.iter().map(spread).collect();
+    writeln!(out, "spread = [{}]", spread.join(", "))?;
     writeln!(out, "[constraints.max]")?;
     for (metric, level) in &policy.constraints.max {
         writeln!(out, "{} = \"{}\"", metric.name(), level_text(*level))?;
     }
-    let Hysteresis { min_gain, min_residency, cooldown, payback_within } = &policy.hysteresis;
+    let Hysteresis {
+        min_gain,
+        min_residency,
+        cooldown,
+        payback_within,
+        gain_lasts,
+        regret,
+        no_return_within,
+    } = &policy.hysteresis;
     writeln!(out, "[trigger]\ninterval = \"{}\"", policy.trigger.interval)?;
+    if policy.trigger.any.as_ref().is_some_and(Vec::is_empty) {
+        writeln!(out, "any = []")?;
+    }
+    for Condition { metric, above, lasts } in policy.trigger.any.iter().flatten() {
+        let (metric, above) = (metric.name(), level_text(*above));
+        writeln!(out, "[[trigger.any]]\nmetric = \"{metric}\"\nabove = \"{above}\"\nfor = \"{lasts}\"")?;
+    }
     writeln!(
         out,
         "[hysteresis]\nmin_gain = \"{min_gain}\"\nmin_residency = \"{min_residency}\"\ncooldown = \"{cooldown}\""
     )?;
-    writeln!(out, "payback_within = \"{payback_within}\"")?;
-    let Budget { concurrent, moves_per_hour, moves_per_day, bytes_per_day, downtime_per_day } =
-        &policy.budget;
+    writeln!(out, "payback_within = \"{payback_within}\"\ngain_lasts = \"{gain_lasts}\"")?;
+    writeln!(out, "regret = \"{regret}\"\nno_return_within = \"{no_return_within}\"")?;
+    let Budget {
+        concurrent,
+        concurrent_per_site,
+        concurrent_per_link,
+        moves_per_hour,
+        moves_per_day,
+        moves_per_service_per_day,
+        bytes_per_day,
+        bytes_per_link_per_day,
+        downtime_per_day,
+    } = &policy.budget;
     writeln!(out, "[budget]\nconcurrent = {concurrent}")?;
-    for (key, moves) in [("moves_per_hour", moves_per_hour), ("moves_per_day", moves_per_day)] {
+    for (key, moves) in [
+        ("concurrent_per_site", concurrent_per_site),
+        ("concurrent_per_link", concurrent_per_link),
+        ("moves_per_hour", moves_per_hour),
+        ("moves_per_day", moves_per_day),
+        ("moves_per_service_per_day", moves_per_service_per_day),
+    ] {
         if let Some(moves) = moves {
             writeln!(out, "{key} = {moves}")?;
         }
     }
-    if let Some(bytes) = bytes_per_day {
-        writeln!(out, "bytes_per_day = \"{}B\"", bytes.0)?;
+    for (key, bytes) in [("bytes_per_day", bytes_per_day), ("bytes_per_link_per_day", bytes_per_link_per_day)]
+    {
+        if let Some(bytes) = bytes {
+            writeln!(out, "{key} = \"{}B\"", bytes.0)?;
+        }
     }
     if let Some(time) = downtime_per_day {
         writeln!(out, "downtime_per_day = \"{time}\"")?;

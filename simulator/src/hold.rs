@@ -73,7 +73,8 @@ fn same_rule(a: &Hold, b: &Hold) -> bool {
     let metric = |hold: &Hold| match hold {
         Hold::MetricsMissing { metric }
         | Hold::GainTooSmall { metric, .. }
-        | Hold::PaysBackTooLate { metric, .. } => Some(*metric),
+        | Hold::PaysBackTooLate { metric, .. }
+        | Hold::RegretTooSmall { metric, .. } => Some(*metric),
         _ => None,
     };
     let budget = |hold: &Hold| match hold {

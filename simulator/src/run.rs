@@ -190,6 +190,7 @@ impl<'a> Run<'a> {
             now.on_calendar(self.scenario.start),
             self.seed,
         );
+        self.history.standing = decision.standing.clone();
         self.outcome.looks += 1;
         self.holds.note(now, &decision.report);
         let verdict = decision.report.verdict.clone();

@@ -125,7 +125,12 @@ fn held(record: &HoldRecord) -> String {
     let which = match record.hold {
         _ if record.looks == 1 => "",
         Hold::GainTooSmall { .. } => " (the largest)",
-        Hold::Residency { .. } | Hold::Cooldown { .. } => " (the first time)",
+        Hold::Residency { .. }
+        | Hold::Cooldown { .. }
+        | Hold::Untriggered { .. }
+        | Hold::GainTooNew { .. }
+        | Hold::RegretTooSmall { .. }
+        | Hold::Return { .. } => " (the first time)",
         _ => "",
     };
     format!("{who} held back {when}: {}{which}", record.hold)

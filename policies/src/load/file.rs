@@ -1,10 +1,12 @@
 //! A policy file as it is written. Doc comments here become the texts of the JSON Schema, and so the editor's hints.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{At, Written};
-use crate::policy::{Memory, Method, Metric, Mode, OnMissing, SourceUnit, WindowKind};
+use crate::policy::{Memory, Method, Metric, Mode, OnMissing, Per, SourceUnit, WindowKind};
 use crate::quantity::{Bytes, GramsPerHour, MibPerSecond, Millis, Percent, UsdPerHour, Watts};
 
 /// A policy of Sterna: what is wanted, and what is allowed.
@@ -18,6 +20,8 @@ pub(crate) struct PolicyFile {
     pub name: At<String>,
     /// How far Sterna may go on its own. Left out: `observe`, which can't move anything.
     pub mode: Option<Mode>,
+    /// Of several policies that select a service the one with the highest priority has it. Left out: 0.
+    pub priority: Option<i32>,
     /// Which services and sites the policy is about. Left out: all.
     pub select: Option<SelectFile>,
     /// What is better.
@@ -47,10 +51,14 @@ pub(crate) struct PolicyFile {
 pub(crate) struct SelectFile {
     /// Patterns of services. Left out: all.
     pub services: Option<At<Vec<At<String>>>>,
+    /// Labels that services have, each with one of its values, such as `{ tier = ["edge", "web"] }`. Left out: all.
+    pub service_labels: Option<BTreeMap<At<String>, At<Vec<At<String>>>>>,
     /// Patterns of services that never move under this policy.
     pub exclude_services: Option<At<Vec<At<String>>>>,
     /// Patterns of sites that may be moved to. Left out: all.
     pub sites: Option<At<Vec<At<String>>>>,
+    /// Labels that sites have which may be moved to, each with one of its values. Left out: all.
+    pub site_labels: Option<BTreeMap<At<String>, At<Vec<At<String>>>>>,
     /// Patterns of sites that are never moved to.
     pub exclude_sites: Option<At<Vec<At<String>>>>,
 }
@@ -105,6 +113,21 @@ pub(crate) struct ConstraintsFile {
     pub regions: Option<At<Vec<At<String>>>>,
     /// The share of a node's processor and memory that must stay free. Left out: `0%`.
     pub min_free: Option<Written<Percent>>,
+    /// Services of which only so many may be in one place, such as `[{ label = "app", max = 2 }]`. Left out: none.
+    pub spread: Option<Vec<At<SpreadFile>>>,
+}
+
+/// Services that have one label in common, of which only so many may be in one place.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Spread")]
+pub(crate) struct SpreadFile {
+    /// The label of services; those with one value are a group of their own, and those without it are in none.
+    pub label: At<String>,
+    /// What a place is. Left out: `site`.
+    pub per: Option<Per>,
+    /// So many of a group may be in one place, at least 1.
+    pub max: At<u32>,
 }
 
 /// The highest value per service, by metric.
@@ -122,13 +145,30 @@ pub(crate) struct MaxFile {
     pub carbon_rate: Option<Written<GramsPerHour>>,
 }
 
-/// When to look.
+/// When to look, and what must be the matter before a service is moved for a gain.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Trigger")]
 pub(crate) struct TriggerFile {
     /// Time between two looks. Left out: `30s`.
     pub interval: Option<Written<Millis>>,
+    /// A service is moved for a gain only while one of these holds for it; of an empty list never. What mends something that is
+    /// broken needs none. Left out: any gain will do.
+    pub any: Option<At<Vec<At<ConditionFile>>>>,
+}
+
+/// A value of a service, where it runs now, that has been too high for a while.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Condition")]
+pub(crate) struct ConditionFile {
+    /// What is measured.
+    pub metric: At<Metric>,
+    /// It is above this, in the metric's unit.
+    pub above: At<String>,
+    /// At every look for so long. Left out: `0s`, at the look that decides.
+    #[serde(rename = "for")]
+    pub lasts: Option<Written<Millis>>,
 }
 
 /// What keeps services from moving to and fro.
@@ -144,6 +184,14 @@ pub(crate) struct HysteresisFile {
     pub cooldown: Option<Written<Millis>>,
     /// Time within which what a move gains makes up for what it costs: waiting, traffic, both ends in use. Left out: `1d`.
     pub payback_within: Option<Written<Millis>>,
+    /// Time for which a better place must have been there, at every look, before a service goes. Left out: `0s`.
+    pub gain_lasts: Option<Written<Millis>>,
+    /// The share of what a move costs that staying must have cost before, by not being where it is better; twice of it where
+    /// the service would go back to where it came from. `100%` is the rule for skis: rent until the rent would have bought
+    /// them. Left out: `0%`.
+    pub regret: Option<Written<Percent>>,
+    /// Time for which a service does not go back to the node that it left. Left out: `30m`.
+    pub no_return_within: Option<Written<Millis>>,
 }
 
 /// How much moving, at once and within a time. Of two limits the one that is reached first counts.
@@ -153,12 +201,20 @@ pub(crate) struct HysteresisFile {
 pub(crate) struct BudgetFile {
     /// Moves under way at one time, at least 1. Left out: 1.
     pub concurrent: Option<At<u32>>,
+    /// Of them so many from or to any one site, at least 1. Left out: no limit.
+    pub concurrent_per_site: Option<At<u32>>,
+    /// Of them so many between any two sites, at least 1. Left out: no limit.
+    pub concurrent_per_link: Option<At<u32>>,
     /// Moves within any hour, at least 1. Left out: no limit.
     pub moves_per_hour: Option<At<u32>>,
     /// Moves within any 24 hours, at least 1. Left out: no limit.
     pub moves_per_day: Option<At<u32>>,
+    /// Moves of any one service within any 24 hours, at least 1. Left out: no limit.
+    pub moves_per_service_per_day: Option<At<u32>>,
     /// What moves may send within any 24 hours. Left out: no limit.
     pub bytes_per_day: Option<Written<Bytes>>,
+    /// What moves may send over any one link within any 24 hours. Left out: no limit.
+    pub bytes_per_link_per_day: Option<Written<Bytes>>,
     /// How long any one service may stand still for moves within any 24 hours. Left out: no limit.
     pub downtime_per_day: Option<Written<Millis>>,
 }

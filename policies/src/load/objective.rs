@@ -137,7 +137,7 @@ fn unit(metric: Metric) -> &'static str {
 }
 
 /// A value of the metric, in that metric's unit and not negative.
-fn level(metric: &At<Metric>, text: &At<String>, findings: &mut Findings) -> Option<Level> {
+pub(super) fn level(metric: &At<Metric>, text: &At<String>, findings: &mut Findings) -> Option<Level> {
     match metric.value {
         Metric::UserLatency => value::<Millis>(metric, text, findings).map(Level::UserLatency),
         Metric::CostRate => value::<UsdPerHour>(metric, text, findings).map(Level::CostRate),

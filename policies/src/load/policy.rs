@@ -2,31 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use super::file::{
-    BreakerFile, BudgetFile, ConstraintsFile, HysteresisFile, MigrationFile, PolicyFile, SelectFile,
-};
+use super::file::{ConstraintsFile, MigrationFile, PolicyFile, SelectFile, SpreadFile};
 use super::{
-    At, Findings, Invalid, Loaded, Written, name, objective, schema_version, source, toml_document, window,
+    At, Findings, Invalid, Loaded, Written, budget, name, objective, schema_version, source, timing,
+    toml_document, window,
 };
-use crate::policy::{
-    Breaker, Budget, Constraints, Hysteresis, Level, Metric, Migration, Mode, Policy, Select, Trigger,
-};
+use crate::policy::{Constraints, Level, Metric, Migration, Policy, Select, Spread};
 use crate::quantity::{Millis, Percent};
 use crate::select::matches;
 
 /// The format that this version reads.
 const SCHEMA_VERSION: u32 = 1;
 
-const SECOND: i64 = 1_000_000_000;
-const MINUTE: i64 = 60 * SECOND;
-const DEFAULT_INTERVAL: Millis = Millis::from_micros(30 * SECOND);
-const DEFAULT_MIN_GAIN: Percent = Percent::from_micros(10_000_000);
-const DEFAULT_MIN_RESIDENCY: Millis = Millis::from_micros(10 * MINUTE);
-const DEFAULT_COOLDOWN: Millis = Millis::from_micros(5 * MINUTE);
-const DEFAULT_PAYBACK_WITHIN: Millis = Millis::from_micros(24 * 60 * MINUTE);
+pub(super) const SECOND: i64 = 1_000_000_000;
+pub(super) const MINUTE: i64 = 60 * SECOND;
 const DEFAULT_DEADLINE: Millis = Millis::from_micros(10 * MINUTE);
 const DEFAULT_FREEZE_LEASE: Millis = Millis::from_micros(30 * SECOND);
-const WHOLE: Percent = Percent::from_micros(100_000_000);
+pub(super) const WHOLE: Percent = Percent::from_micros(100_000_000);
 
 /// Reads a policy file.
 ///
@@ -47,20 +39,23 @@ fn read(file: &PolicyFile, findings: &mut Findings) -> Policy {
     let constraints = constraints(file.constraints.as_ref(), findings);
     let objective = objective::objective(&file.objective, file.constraints.as_ref(), &constraints, findings);
     source::unused_and_missing(file, &constraints, findings);
-    let interval = file.trigger.as_ref().and_then(|trigger| trigger.interval.as_ref());
-    let trigger = Trigger {
-        interval: interval.and_then(|written| written.read_positive(findings)).unwrap_or(DEFAULT_INTERVAL),
-    };
+    let trigger = timing::trigger(file.trigger.as_ref(), findings);
     Policy {
         name: file.name.value.clone(),
         mode: file.mode.unwrap_or_default(),
+        priority: file.priority.unwrap_or_default(),
         select: select(file.select.as_ref(), findings),
         objective,
         constraints,
-        hysteresis: hysteresis(file.hysteresis.as_ref(), file.mode.unwrap_or_default(), &trigger, findings),
+        hysteresis: timing::hysteresis(
+            file.hysteresis.as_ref(),
+            file.mode.unwrap_or_default(),
+            &trigger,
+            findings,
+        ),
         trigger,
-        budget: budget(file.budget.as_ref(), findings),
-        breaker: breaker(file.breaker.as_ref(), findings),
+        budget: budget::budget(file.budget.as_ref(), findings),
+        breaker: budget::breaker(file.breaker.as_ref(), findings),
         windows: window::windows(file.window.as_ref(), findings),
         metrics,
         migration: migration(file.migration.as_ref(), findings),
@@ -75,7 +70,24 @@ fn select(file: Option<&SelectFile>, findings: &mut Findings) -> Select {
     let sites = patterns(file.sites.as_ref(), "site", true, findings);
     excluded(file.services.as_ref(), file.exclude_services.as_ref(), findings);
     excluded(file.sites.as_ref(), file.exclude_sites.as_ref(), findings);
-    Select { services, exclude_services, sites, exclude_sites }
+    let service_labels = labels(file.service_labels.as_ref(), "services", findings);
+    let site_labels = labels(file.site_labels.as_ref(), "sites", findings);
+    Select { services, service_labels, exclude_services, sites, site_labels, exclude_sites }
+}
+
+fn labels(
+    file: Option<&BTreeMap<At<String>, At<Vec<At<String>>>>>,
+    what: &str,
+    findings: &mut Findings,
+) -> BTreeMap<String, Vec<String>> {
+    let mut labels = BTreeMap::new();
+    for (label, values) in file.into_iter().flatten() {
+        not_empty(values, what, findings);
+        twice(&values.value, findings);
+        let values = values.value.iter().map(|value| value.value.clone()).collect();
+        labels.insert(label.value.clone(), values);
+    }
+    labels
 }
 
 /// `chosen` lists leave out nothing when they are absent, so an empty one can't mean what it says.
@@ -182,63 +194,35 @@ fn constraints(file: Option<&ConstraintsFile>, findings: &mut Findings) -> Const
         }
         Some(value)
     });
-    Constraints { max, tiers, regions, min_free: min_free.unwrap_or_default() }
+    let spread = spread(file.spread.as_deref().unwrap_or_default(), findings);
+    Constraints { max, tiers, regions, min_free: min_free.unwrap_or_default(), spread }
 }
 
-fn hysteresis(
-    file: Option<&HysteresisFile>,
-    mode: Mode,
-    trigger: &Trigger,
-    findings: &mut Findings,
-) -> Hysteresis {
-    let default = HysteresisFile::default();
-    let file = file.unwrap_or(&default);
-    let min_gain = file.min_gain.as_ref().and_then(|written| {
-        let value = written.read_unsigned(findings)?;
-        if value > WHOLE {
+fn spread(list: &[At<SpreadFile>], findings: &mut Findings) -> Vec<Spread> {
+    let of = |file: &At<SpreadFile>| (file.label.value.clone(), file.per.unwrap_or_default());
+    for (index, file) in list.iter().enumerate() {
+        if file.max.value == 0 {
             findings
-                .error("P0023", written.span(), format!("no move can gain {value}"))
-                .label("expected at most 100%: the gain is a share of the value now")
-                .help("to see decisions without any move, write mode = \"observe\"");
+                .error("P0030", file.max.span(), "no place may have 0 of a group of services")
+                .label("expected at least 1")
+                .help("to keep services from places, use tiers, regions or exclude_sites");
         }
-        Some(value)
-    });
-    let min_residency = file.min_residency.as_ref().and_then(|written| written.read_unsigned(findings));
-    let cooldown = file.cooldown.as_ref().and_then(|written| written.read_unsigned(findings));
-    let payback = file.payback_within.as_ref().and_then(|written| written.read_positive(findings));
-    let hysteresis = Hysteresis {
-        min_gain: min_gain.unwrap_or(DEFAULT_MIN_GAIN),
-        min_residency: min_residency.unwrap_or(DEFAULT_MIN_RESIDENCY),
-        cooldown: cooldown.unwrap_or(DEFAULT_COOLDOWN),
-        payback_within: payback.unwrap_or(DEFAULT_PAYBACK_WITHIN),
-    };
-    if let Some(written) = &file.min_residency {
-        let nothing =
-            [hysteresis.min_residency, hysteresis.cooldown].iter().all(|span| *span == Millis::ZERO);
-        if mode == Mode::Auto && nothing && hysteresis.min_gain == Percent::ZERO {
+        if let Some(first) = list[..index].iter().find(|first| of(first) == of(file)) {
             findings
-                .error(
-                    "P0024",
-                    written.span(),
-                    "in mode `auto` nothing keeps services from moving to and fro",
-                )
-                .label("`min_gain`, `min_residency` and `cooldown` are all zero")
-                .help("give at least one of them, such as min_gain = \"10%\"");
-        } else if min_residency
-            .is_some_and(|residency| Millis::ZERO < residency && residency < trigger.interval)
-        {
-            let message =
-                format!("a residency of {} ends before the next look", spoken(hysteresis.min_residency));
-            findings
-                .warning("W0005", written.span(), message)
-                .label(format!("without effect: looks are {} apart", spoken(trigger.interval)));
+                .warning("W0006", file.span(), format!("`{}` is listed twice", file.label.value))
+                .label("for the same places: the lower `max` counts")
+                .also(first.span(), "first here");
         }
     }
-    hysteresis
+    let read = |file: &At<SpreadFile>| {
+        let (label, per) = of(file);
+        Spread { label, per, most: file.max.value }
+    };
+    list.iter().map(read).collect()
 }
 
 /// A time in the largest unit that it is whole in.
-fn spoken(span: Millis) -> String {
+pub(super) fn spoken(span: Millis) -> String {
     const UNITS: [(i64, &str); 4] =
         [(24 * 60 * MINUTE, "d"), (60 * MINUTE, "h"), (MINUTE, "m"), (SECOND, "s")];
     let micros = span.as_micros();
@@ -246,50 +230,6 @@ fn spoken(span: Millis) -> String {
         Some((unit, name)) => format!("{}{name}", micros / unit),
         None => span.to_string(),
     }
-}
-
-fn budget(file: Option<&BudgetFile>, findings: &mut Findings) -> Budget {
-    let default = BudgetFile::default();
-    let file = file.unwrap_or(&default);
-    let mut moves = |written: Option<&At<u32>>, when: &str| {
-        let written = written?;
-        if written.value == 0 {
-            findings
-                .error("P0025", written.span(), format!("a budget of 0 moves {when} allows no move"))
-                .label("expected at least 1")
-                .help("to see decisions without any move, write mode = \"observe\"");
-        }
-        Some(written.value)
-    };
-    let concurrent = moves(file.concurrent.as_ref(), "at one time").unwrap_or(1);
-    let moves_per_hour = moves(file.moves_per_hour.as_ref(), "an hour");
-    let moves_per_day = moves(file.moves_per_day.as_ref(), "a day");
-    if let (Some(hour), Some(day), Some(written)) = (moves_per_hour, moves_per_day, &file.moves_per_hour)
-        && hour > day
-    {
-        findings
-            .warning("W0007", written.span(), format!("{hour} moves an hour are never made"))
-            .label(format!("without effect: moves_per_day is {day}"));
-    }
-    Budget {
-        concurrent,
-        moves_per_hour,
-        moves_per_day,
-        bytes_per_day: file.bytes_per_day.as_ref().and_then(|written| written.read_positive(findings)),
-        downtime_per_day: file.downtime_per_day.as_ref().and_then(|written| written.read_positive(findings)),
-    }
-}
-
-fn breaker(file: Option<&BreakerFile>, findings: &mut Findings) -> Breaker {
-    let mut breaker = Breaker::default();
-    let Some(file) = file else { return breaker };
-    breaker.failures = file.failures.as_ref().map_or(breaker.failures, |written| written.value);
-    let mut read = |written: &Option<Written<Millis>>, default| {
-        written.as_ref().and_then(|written| written.read_positive(findings)).unwrap_or(default)
-    };
-    breaker.within = read(&file.within, breaker.within);
-    breaker.pause = read(&file.pause, breaker.pause);
-    breaker
 }
 
 fn migration(file: Option<&MigrationFile>, findings: &mut Findings) -> Migration {

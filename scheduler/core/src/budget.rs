@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use sterna_policies::policy::Policy;
 use sterna_policies::quantity::{Millis, Percent};
 
-use crate::continuum::ServiceName;
+use crate::continuum::{Continuum, NodeName, ServiceName, SiteName};
 use crate::history::{History, Outcome, PastMigration, left};
 use crate::plan::MoveCost;
 use crate::report::{Hold, Limited};
@@ -18,15 +18,24 @@ use crate::report::{Hold, Limited};
 const HOUR: Millis = Millis::from_micros(3_600_000_000_000);
 const DAY: Millis = Millis::from_micros(24 * HOUR.as_micros());
 
+/// What a move takes out of the budgets.
+#[derive(Debug, Clone, Copy)]
+pub struct Takes<'a> {
+    /// The service.
+    pub name: &'a ServiceName,
+    /// Where from and where to.
+    pub ends: (&'a NodeName, &'a NodeName),
+    /// What it is predicted to cost.
+    pub cost: MoveCost,
+}
+
 /// A move that is to be paid for out of the budgets.
 #[derive(Debug, Clone)]
 pub struct Wanted<'a> {
     /// By which its holds are told.
     pub number: usize,
-    /// The service.
-    pub name: &'a ServiceName,
-    /// What it is predicted to cost.
-    pub cost: MoveCost,
+    /// What it takes.
+    pub takes: Takes<'a>,
     /// Whether it mends something that is broken: those come first.
     pub mends: bool,
     /// What it gains: of the others those with more come first.
@@ -36,8 +45,9 @@ pub struct Wanted<'a> {
 /// The moves that budgets have nothing left for, and which budgets those are.
 pub fn beyond(
     policy: &Policy,
+    continuum: &Continuum,
     history: &History,
-    under_way: &[MoveCost],
+    under_way: &[Takes<'_>],
     now: Timestamp,
     mut wanted: Vec<Wanted<'_>>,
 ) -> BTreeMap<usize, Vec<Hold>> {
@@ -47,36 +57,78 @@ pub fn beyond(
     for past in history.migrations.values().flatten() {
         bytes.spend(past, now, past.bytes.0);
     }
-    for cost in under_way {
-        bytes.take(now, cost.bytes.0);
+    for takes in under_way {
+        bytes.take(now, takes.cost.bytes.0);
     }
     all.push(bytes);
-    let mut downtimes = BTreeMap::new();
+    let mut of_services = BTreeMap::new();
+    let mut of_links = BTreeMap::new();
     let mut holds = BTreeMap::new();
     for it in wanted {
-        let own = downtimes.entry(it.name).or_insert_with(|| {
-            let mut own = Left::new(Limited::DowntimePerDay, policy.budget.downtime_per_day.map(nanos), DAY);
-            for past in history.migrations.get(it.name).into_iter().flatten() {
-                own.spend(past, now, nanos(past.downtime));
-            }
-            own
+        let Takes { name, ends: (from, to), cost } = it.takes;
+        let own = of_services.entry(name).or_insert_with(|| of_service(policy, history, name, now));
+        let link = link(continuum, from, to);
+        let of_link = link.map(|link| {
+            of_links.entry(link).or_insert_with(|| of_link(policy, continuum, history, under_way, link, now))
         });
         let needs = |of: Limited| match of {
-            Limited::MovesPerHour | Limited::MovesPerDay => 1,
-            Limited::BytesPerDay => it.cost.bytes.0,
-            Limited::DowntimePerDay => nanos(it.cost.downtime),
+            Limited::MovesPerHour | Limited::MovesPerDay | Limited::MovesPerServicePerDay => 1,
+            Limited::BytesPerDay | Limited::BytesPerLinkPerDay => cost.bytes.0,
+            Limited::DowntimePerDay => nanos(cost.downtime),
         };
-        let lacking: Vec<Hold> =
-            all.iter().chain([&*own]).filter_map(|left| left.lacks(now, needs(left.of))).collect();
+        let mut left: Vec<&mut Left> = all.iter_mut().chain(own).chain(of_link).collect();
+        let lacking: Vec<Hold> = left.iter().filter_map(|left| left.lacks(now, needs(left.of))).collect();
         if lacking.is_empty() {
-            for left in all.iter_mut().chain([own]) {
-                left.take(now, needs(left.of));
-            }
+            left.iter_mut().for_each(|left| left.take(now, needs(left.of)));
         } else {
             holds.insert(it.number, lacking);
         }
     }
     holds
+}
+
+/// What is left of a service's own budgets.
+fn of_service(policy: &Policy, history: &History, name: &ServiceName, now: Timestamp) -> [Left; 2] {
+    let budget = &policy.budget;
+    let mut moves =
+        Left::new(Limited::MovesPerServicePerDay, budget.moves_per_service_per_day.map(u64::from), DAY);
+    let mut downtime = Left::new(Limited::DowntimePerDay, budget.downtime_per_day.map(nanos), DAY);
+    for past in history.migrations.get(name).into_iter().flatten() {
+        moves.spend(past, now, 1);
+        downtime.spend(past, now, nanos(past.downtime));
+    }
+    [moves, downtime]
+}
+
+/// What is left of a link's own budget.
+fn of_link(
+    policy: &Policy,
+    continuum: &Continuum,
+    history: &History,
+    under_way: &[Takes<'_>],
+    between: [&SiteName; 2],
+    now: Timestamp,
+) -> Left {
+    let whole = policy.budget.bytes_per_link_per_day.map(|most| most.0);
+    let mut left = Left::new(Limited::BytesPerLinkPerDay, whole, DAY);
+    for past in history.migrations.values().flatten() {
+        if link(continuum, &past.from, &past.to) == Some(between) {
+            left.spend(past, now, past.bytes.0);
+        }
+    }
+    for takes in under_way {
+        if link(continuum, takes.ends.0, takes.ends.1) == Some(between) {
+            left.take(now, takes.cost.bytes.0);
+        }
+    }
+    left
+}
+
+/// The two sites between which a move goes; a link has no direction.
+fn link<'c>(continuum: &'c Continuum, from: &NodeName, to: &NodeName) -> Option<[&'c SiteName; 2]> {
+    let site = |node: &NodeName| continuum.nodes.get(node).map(|node| &node.site);
+    let (from, to) = (site(from)?, site(to)?);
+    (from != to).then(|| if from < to { [from, to] } else { [to, from] })
 }
 
 /// The hold of every move where no move at all is left of a budget.
@@ -151,10 +203,11 @@ impl Left {
     }
 }
 
-/// How long ago migrations may have ended that a policy's budgets and its circuit breaker still count.
+/// How long ago migrations may have ended that a policy's budgets, its circuit breaker and its rule about returns still count.
 pub fn remembered(policy: &Policy) -> SignedDuration {
     let breaker = policy.breaker.within.saturating_add(policy.breaker.pause);
-    SignedDuration::from_nanos(breaker.max(DAY).as_micros())
+    let longest = breaker.max(DAY).max(policy.hysteresis.no_return_within);
+    SignedDuration::from_nanos(longest.as_micros())
 }
 
 /// Whether the circuit breaker is open: too many migrations were undone, too close to each other, not long enough ago.

@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use sterna_policies::policy::{Mode, Policy};
+use sterna_policies::policy::{Mode, Per, Policy};
 use thiserror::Error;
 
+use self::crowds::Crowds;
 use crate::continuum::{NodeName, ServiceName};
 use crate::observation::Observation;
 use crate::plan::{Effect, Move, Plan};
@@ -16,6 +17,7 @@ use crate::report::Exclusion;
 use crate::state;
 
 pub mod assignment;
+mod crowds;
 mod worth;
 
 /// What is wrong with a plan.
@@ -83,6 +85,18 @@ pub enum Finding {
         moves: usize,
         /// What the budget leaves.
         left: usize,
+    },
+    /// Too many services of one label's value in one place while a wave runs or after it.
+    #[error("too many services with {label}={value} are on one {} in wave {wave}", per.name())]
+    Spread {
+        /// The label.
+        label: String,
+        /// Its value.
+        value: String,
+        /// What a place is.
+        per: Per,
+        /// The wave.
+        wave: u32,
     },
     /// A method other than the policy's.
     #[error("`{0}` is moved by another method than the policy's")]
@@ -157,6 +171,7 @@ impl<'a> Judge<'a> {
 
         let mut used = self.used_now();
         let start = used.clone();
+        let mut crowds = Crowds::new(self.observation, self.policy);
         let left = (self.policy.budget.concurrent as usize).saturating_sub(self.observation.under_way.len());
         let mut rest = moves;
         let mut wave = 0;
@@ -169,15 +184,41 @@ impl<'a> Judge<'a> {
             if size > left {
                 return Err(Finding::Budget { wave, moves: size, left });
             }
+            self.abreast(these, wave)?;
             for one in these {
                 self.add(&mut used, &one.service, &one.to, 1);
             }
             self.room(&used, &start, wave)?;
+            crowds.pass(these, wave)?;
             for one in these {
                 self.add(&mut used, &one.service, &one.from, -1);
             }
             rest = later;
             wave += 1;
+        }
+        Ok(())
+    }
+
+    /// No site and no link has more moves at one time than the budget allows, those among them that are under way.
+    fn abreast(&self, these: &[Move], wave: u32) -> Result<(), Finding> {
+        let site = |node: &NodeName| self.observation.continuum.nodes.get(node).map(|node| &node.site);
+        let planned = these.iter().map(|one| (&one.from, &one.to));
+        let running = self.observation.under_way.iter().map(|one| (&one.from, &one.to));
+        let ends: Vec<_> = planned.chain(running).map(|(from, to)| (site(from), site(to))).collect();
+        let budget = &self.policy.budget;
+        for (from, to) in ends.iter().take(these.len()) {
+            let touching = |end| ends.iter().filter(|(a, b)| *a == end || *b == end).count();
+            let same = |other: &(_, _)| *other == (*from, *to) || *other == (*to, *from);
+            let between = ends.iter().filter(|other| same(other)).count();
+            let limits = [
+                (budget.concurrent_per_site, touching(*from).max(touching(*to))),
+                (budget.concurrent_per_link, if from == to { 0 } else { between }),
+            ];
+            for (limit, moves) in limits {
+                if let Some(left) = limit.map(|limit| limit as usize).filter(|left| moves > *left) {
+                    return Err(Finding::Budget { wave, moves, left });
+                }
+            }
         }
         Ok(())
     }
@@ -194,7 +235,7 @@ impl<'a> Judge<'a> {
         if service.pinned {
             return keep("it is pinned");
         }
-        if !self.policy.select.has_service(&one.service.0) {
+        if !self.policy.select.has_service(&one.service.0, &service.labels) {
             return keep("the policy is not about it");
         }
         if self.observation.under_way.iter().any(|other| other.service == one.service) {
@@ -229,7 +270,7 @@ impl<'a> Judge<'a> {
             return refuse(Exclusion::Draining);
         }
         let Some(site) = continuum.sites.get(&about.site) else { return refuse(Exclusion::SiteNotSelected) };
-        if !policy.select.has_site(&about.site.0) {
+        if !policy.select.has_site(&about.site.0, &site.labels) {
             return refuse(Exclusion::SiteNotSelected);
         }
         let limits = &policy.constraints;

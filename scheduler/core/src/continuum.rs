@@ -95,6 +95,9 @@ pub struct Site {
     pub power: Power,
     /// Carbon intensity of its electricity, where known.
     pub carbon: Option<GramsPerKwh>,
+    /// Labels, by which policies select it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// What a site costs.
@@ -173,6 +176,9 @@ pub struct Service {
     pub memory: Bytes,
     /// Stays where it is, whatever a policy says.
     pub pinned: bool,
+    /// Labels, by which policies select it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// How it is started; `None` for one that somebody else started, which Sterna only moves.
     pub run: Option<Run>,
 }

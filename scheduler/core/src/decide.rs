@@ -17,7 +17,7 @@ use crate::assignment::order::Step;
 use crate::assignment::problem::Problem;
 use crate::assignment::stages::{self, Means, Staged};
 use crate::assignment::state::State;
-use crate::budget::Wanted;
+use crate::budget::{Takes, Wanted};
 use crate::history::History;
 use crate::observation::Observation;
 use crate::placement::evaluate::Evaluator;
@@ -26,8 +26,10 @@ use crate::placement::model;
 use crate::placement::numbers::on_missing;
 use crate::placement::room::Room;
 use crate::plan::MoveCost;
+use crate::planning::abreast::Abreast;
 use crate::planning::{self, Way};
 use crate::report::{Decision, Exclusion, Gain, Hold, Reached, SolverReport};
+use crate::standing::Standing;
 use crate::{budget, gain, gate};
 
 mod conclude;
@@ -83,6 +85,8 @@ pub fn decide_with(
         evaluator: &evaluator,
         held: BTreeMap::new(),
         waiting: BTreeSet::new(),
+        returning: BTreeMap::new(),
+        standing: Standing::begin(&history.standing, &evaluator, policy, now),
         ideal: evaluator.now.clone(),
         solver: None,
     };
@@ -113,6 +117,10 @@ struct Round<'a> {
     held: BTreeMap<usize, Vec<Hold>>,
     /// Services for which there was no way to where they should go.
     waiting: BTreeSet<usize>,
+    /// Services that would have gone back to a node that they left too recently.
+    returning: BTreeMap<usize, Hold>,
+    /// What the next decision is to remember.
+    standing: Standing,
     /// The best placement before rules of time, gain and order.
     ideal: Vec<usize>,
     solver: Option<SolverReport>,
@@ -174,8 +182,9 @@ impl Round<'_> {
             Err(hold) => return Outcome::Held(hold),
         };
         let evaluator = self.evaluator;
-        let width = self.width();
+        let abreast = Abreast::new(self.observation, evaluator, &self.policy.budget);
         let mut barred = BTreeSet::new();
+        let mut given_up = 0;
         loop {
             let model = model::model(evaluator, &self.rules, &self.room, self.policy, &free, &barred);
             let failed =
@@ -200,22 +209,34 @@ impl Round<'_> {
                 }
                 return Outcome::Waves(evaluator.now.clone(), Vec::new());
             }
+            if !self.standing.is_empty() {
+                self.note_better(&target);
+            }
+            let returns = self.returns_too_soon(&target);
+            if !returns.is_empty() {
+                barred.extend(returns.keys().map(|service| (*service, target[*service])));
+                self.returning.extend(returns);
+                continue;
+            }
             let mut holds = self.holds(&target);
-            if holds.is_empty() && width == 0 {
-                let limit = self.policy.budget.concurrent;
-                holds =
-                    self.moved(&target).map(|service| (service, vec![Hold::Concurrent { limit }])).collect();
+            if holds.is_empty() {
+                let full = |service: usize| {
+                    let limit = abreast.full(evaluator.now[service], target[service])?;
+                    Some((service, vec![Hold::Concurrent { limit }]))
+                };
+                holds = self.moved(&target).filter_map(full).collect();
             }
             if holds.is_empty() {
                 // What it costs to let a service go once more than needed.
                 let takes = |(service, to): (usize, &usize)| self.takes(service, *to).as_micros();
                 let costs: Vec<i64> = target.iter().enumerate().map(takes).collect();
-                let Way { waves, unreachable } = match planning::way(&model, &target, &costs, width) {
+                let Way { waves, unreachable } = match planning::way(&model, &target, &costs, &abreast) {
                     Ok(way) => way,
                     Err(invalid) => return failed(&invalid),
                 };
                 self.waiting.extend(unreachable.iter().map(|(service, _)| *service));
-                if !unreachable.is_empty() && barred.len() < BARRED {
+                if !unreachable.is_empty() && given_up < BARRED {
+                    given_up += 1;
                     barred.extend(least_worth(&problem, &staged.at, &unreachable));
                     continue;
                 }
@@ -233,12 +254,6 @@ impl Round<'_> {
                 self.held.entry(service).or_default().extend(holds);
             }
         }
-    }
-
-    /// How many moves may be under way at one time, those that are under way already left aside.
-    fn width(&self) -> usize {
-        let concurrent = usize::try_from(self.policy.budget.concurrent).unwrap_or(usize::MAX);
-        concurrent.saturating_sub(self.observation.under_way.len())
     }
 
     /// The services that a placement moves.
@@ -267,9 +282,48 @@ impl Round<'_> {
             holds = gate::too_weak(self.policy, &gains, &mending);
         }
         if holds.is_empty() {
+            holds = self.too_soon(target, &gains, &mending);
+        }
+        if holds.is_empty() {
             holds = self.beyond_budgets(target, &gains, &mending);
         }
         holds
+    }
+
+    /// Notes which services would be better elsewhere, by enough to move.
+    fn note_better(&mut self, target: &[usize]) {
+        let mut gains = self.gains(target);
+        for service in gate::too_weak(self.policy, &gains, &BTreeSet::new()).keys() {
+            gains.remove(service);
+        }
+        self.standing.note(&self.history.standing, self.evaluator, self.policy, target, &gains);
+    }
+
+    /// The services that a placement takes back to the node that they left too recently.
+    fn returns_too_soon(&self, target: &[usize]) -> BTreeMap<usize, Hold> {
+        let mut returns = gate::returns_too_soon(self.evaluator, self.policy, self.history, target, self.now);
+        if !returns.is_empty() {
+            let gains = self.gains(target);
+            let mending = gate::mending(self.evaluator, &self.rules, &self.room, target, &gains);
+            returns.retain(|service, _| !mending.contains(service));
+        }
+        returns
+    }
+
+    /// The services that have no trigger, or not for long enough, of those that a placement moves and that mend nothing.
+    fn too_soon(
+        &self,
+        target: &[usize],
+        gains: &BTreeMap<usize, Gain>,
+        mending: &BTreeSet<usize>,
+    ) -> BTreeMap<usize, Vec<Hold>> {
+        let holds = |service: usize| {
+            let (name, to) = (self.evaluator.services[service].0, self.evaluator.nodes[target[service]].0);
+            let returns = self.history.last_arrival(name).is_some_and(|arrival| arrival.from == *to);
+            (service, self.standing.holds(self.policy, name, gains.get(&service), returns))
+        };
+        let moved = self.moved(target).filter(|service| !mending.contains(service));
+        moved.map(holds).filter(|(_, holds)| !holds.is_empty()).collect()
     }
 
     /// The moves that budgets have nothing left for.
@@ -281,8 +335,7 @@ impl Round<'_> {
     ) -> BTreeMap<usize, Vec<Hold>> {
         let wanted = |service: usize| Wanted {
             number: service,
-            name: self.evaluator.services[service].0,
-            cost: self.cost(service, target[service]),
+            takes: self.takes_of(service, (self.evaluator.now[service], target[service])),
             mends: mending.contains(&service),
             gain: gains.get(&service).map_or(Percent::ZERO, |gain| gain.share),
         };
@@ -297,8 +350,7 @@ impl Round<'_> {
         }
         let step = |(number, step): (usize, &&Step)| Wanted {
             number,
-            name: self.evaluator.services[step.item as usize].0,
-            cost: self.cost_between(step.item as usize, (step.from as usize, step.to as usize)),
+            takes: self.takes_of(step.item as usize, (step.from as usize, step.to as usize)),
             // Those that only make way come last.
             mends: !step.parks,
             gain: Percent::ZERO,
@@ -308,15 +360,28 @@ impl Round<'_> {
     }
 
     fn spend(&self, wanted: Vec<Wanted<'_>>) -> BTreeMap<usize, Vec<Hold>> {
-        let evaluator = self.evaluator;
-        let under_way = self.observation.under_way.iter().map(|moving| {
+        let (evaluator, observation) = (self.evaluator, self.observation);
+        let under_way = observation.under_way.iter().map(|moving| {
             let ends = evaluator.node(&moving.from).zip(evaluator.node(&moving.to));
-            evaluator
-                .service(&moving.service)
-                .zip(ends)
-                .map_or_else(MoveCost::default, |(service, ends)| self.cost_between(service, ends))
+            let cost = evaluator.service(&moving.service).zip(ends);
+            Takes {
+                name: &moving.service,
+                ends: (&moving.from, &moving.to),
+                cost: cost.map_or_else(MoveCost::default, |(service, ends)| self.cost_between(service, ends)),
+            }
         });
-        budget::beyond(self.policy, self.history, &under_way.collect::<Vec<_>>(), self.now, wanted)
+        let under_way: Vec<Takes<'_>> = under_way.collect();
+        budget::beyond(self.policy, &observation.continuum, self.history, &under_way, self.now, wanted)
+    }
+
+    /// What a service's move between two nodes takes out of the budgets.
+    fn takes_of(&self, service: usize, ends: (usize, usize)) -> Takes<'_> {
+        let evaluator = self.evaluator;
+        Takes {
+            name: evaluator.services[service].0,
+            ends: (evaluator.nodes[ends.0].0, evaluator.nodes[ends.1].0),
+            cost: self.cost_between(service, ends),
+        }
     }
 
     /// What keeps all moves back whatever they are, and for longer than this decision: then nothing has to be placed anew.

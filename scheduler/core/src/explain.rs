@@ -282,6 +282,21 @@ impl fmt::Display for Hold {
                     metric.name()
                 )
             }
+            Self::Untriggered { left: Some(left) } => {
+                write!(f, "its trigger has not lasted long enough, {} left", of_time(*left))
+            }
+            Self::Untriggered { left: None } => f.write_str("none of the policy's triggers holds for it"),
+            Self::GainTooNew { left } => {
+                write!(f, "a better place has not been there for long enough, {} left", of_time(*left))
+            }
+            Self::RegretTooSmall { metric, regret, wanted } => write!(
+                f,
+                "staying has cost {regret:.0} of what the move costs, in {}; it goes at {wanted:.0}",
+                metric.name()
+            ),
+            Self::Return { left } => {
+                write!(f, "it left that node too recently, {} left", of_time(*left))
+            }
             Self::Residency { left } => {
                 write!(f, "it arrived too recently, {:.0}s left", left.as_f64() / 1e3)
             }
@@ -330,6 +345,9 @@ impl fmt::Display for Exclusion {
             Self::Tier => f.write_str("tier not allowed"),
             Self::Region => f.write_str("region not allowed"),
             Self::Capacity => f.write_str("not enough room"),
+            Self::Spread { label, value, per } => {
+                write!(f, "too many with {label}={value} on one {}", per.name())
+            }
             Self::Max { metric } => write!(f, "{} above max", metric.name()),
             Self::MetricMissing { metric } => write!(f, "{} not known", metric.name()),
         }

@@ -1,4 +1,4 @@
-//! When a service may move: windows, residency, cooldown, the least gain, and when it must have paid for the move.
+//! When a service may move: windows, residency, cooldown, returns, the least gain, and when it must have paid for the move.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -92,6 +92,17 @@ pub fn mending(
         if mends {
             mending.insert(*service);
         }
+        !mends
+    });
+    let breaches = rules.spreads.breaches(target);
+    let mut back = target.to_vec();
+    moved.retain(|service| {
+        back[*service] = now[*service];
+        let mends = rules.spreads.breaches(&back) > breaches;
+        back[*service] = target[*service];
+        if mends {
+            mending.insert(*service);
+        }
         !mends && room.is_beyond(now[*service])
     });
     // Whoever can stay beside those that have stayed before needs no help to go.
@@ -105,4 +116,22 @@ pub fn mending(
         }
     }
     mending
+}
+
+/// The services that an assignment takes back to a node that they left too recently.
+pub fn returns_too_soon(
+    evaluator: &Evaluator<'_>,
+    policy: &Policy,
+    history: &History,
+    target: &[usize],
+    now: Timestamp,
+) -> BTreeMap<usize, Hold> {
+    let moved = (0..target.len()).filter(|service| target[*service] != evaluator.now[*service]);
+    let hold = |service: usize| {
+        let to = evaluator.nodes[target[service]].0;
+        let went = history.last_departure(evaluator.services[service].0, to)?;
+        let left = left(went, policy.hysteresis.no_return_within, now)?;
+        Some((service, Hold::Return { left }))
+    };
+    moved.filter_map(hold).collect()
 }

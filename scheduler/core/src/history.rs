@@ -8,12 +8,16 @@ use sterna_policies::quantity::{Bytes, Millis};
 
 use crate::continuum::{NodeName, ServiceName};
 use crate::placement::numbers::narrow;
+use crate::standing::Standing;
 
 /// Past migrations, newest last, per service.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct History {
     /// What happened to each service.
     pub migrations: BTreeMap<ServiceName, Vec<PastMigration>>,
+    /// What lasted, as the decision before saw it.
+    #[serde(default, skip_serializing_if = "Standing::is_empty")]
+    pub standing: Standing,
 }
 
 impl History {
@@ -25,6 +29,12 @@ impl History {
     /// The last migration that moved the service.
     pub fn last_arrival(&self, service: &ServiceName) -> Option<&PastMigration> {
         self.migrations.get(service)?.iter().rev().find(|one| one.outcome == Outcome::Moved)
+    }
+
+    /// When the service last left a node for good.
+    pub fn last_departure(&self, service: &ServiceName, node: &NodeName) -> Option<Timestamp> {
+        let left = |one: &&PastMigration| one.outcome == Outcome::Moved && one.from == *node;
+        self.migrations.get(service)?.iter().rev().find(left).map(|one| one.ended)
     }
 
     /// Adds a migration that ended.

@@ -14,7 +14,8 @@
 //! | [`planning`] | in which order |
 //! | [`cost`] | what a move is predicted to cost |
 //! | [`gain`] | what moves gain, and when that has paid for them |
-//! | [`gate`] | when: least gain, payback, residency, cooldown |
+//! | [`gate`] | when: least gain, payback, residency, cooldown, returns |
+//! | [`standing`] | what lasts from one decision to the next: triggers, better places, regret |
 //! | [`budget`] | how much may be moved within a time, and when moving stops because it fails |
 //! | [`checker`] | the independent judge of plans |
 //! | [`mod@decide`] | the one function that ties everything |
@@ -43,6 +44,7 @@ pub mod plan;
 pub mod planning;
 pub mod record;
 pub mod report;
+pub mod standing;
 pub mod state;
 pub mod why;
 

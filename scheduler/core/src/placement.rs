@@ -6,6 +6,7 @@
 //! | [`evaluate`] | what any placement is worth, exactly |
 //! | [`exclude`] | which rules exclude a node for a service |
 //! | [`room`] | how much room nodes have |
+//! | [`spread`] | services of which only so many may be in one place |
 //! | [`mod@model`] | what a policy wants, as an assignment problem |
 
 pub mod evaluate;
@@ -13,3 +14,4 @@ pub mod exclude;
 pub mod model;
 pub mod numbers;
 pub mod room;
+pub mod spread;

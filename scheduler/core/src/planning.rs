@@ -1,10 +1,15 @@
 //! In which order to move: waves that are feasible at every instant, and what each move is predicted to cost.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`abreast`] | how many moves may be under way at one time |
 
 use std::collections::BTreeMap;
 
 use sterna_policies::policy::Policy;
 use sterna_policies::quantity::{MibPerSecond, Millis};
 
+use self::abreast::Abreast;
 use crate::assignment::model::Model;
 use crate::assignment::order::timetable::{self, Limits, timetable};
 use crate::assignment::order::{Allowed, Step, order};
@@ -15,6 +20,8 @@ use crate::observation::Observation;
 use crate::placement::evaluate::Evaluator;
 use crate::plan::{Move, MoveCost};
 use crate::report::Makespan;
+
+pub mod abreast;
 
 /// Between nodes of one site, where inventories name no link: a gigabit network is assumed.
 const WITHIN_SITE: MibPerSecond = MibPerSecond::from_micros(119_209_290);
@@ -31,25 +38,26 @@ pub struct Way {
     pub unreachable: Vec<(usize, usize)>,
 }
 
-/// Steps from where services are to where they should be, in waves of at most `width`, such that no node is too full and no
+/// Steps from where services are to where they should be, in waves of as many as the budget leaves, such that no node is too full and no
 /// rule worse at any instant, while each service that moves counts on both nodes. Where services wait for each other in a
 /// circle, the one that is moved most cheaply is parked.
 ///
 /// # Errors
 /// What is wrong with the model.
-pub fn way(model: &Model, target: &[usize], costs: &[i64], width: usize) -> Result<Way, Invalid> {
+pub fn way(model: &Model, target: &[usize], costs: &[i64], abreast: &Abreast<'_>) -> Result<Way, Invalid> {
     let mut at: Vec<u32> = model.now();
     at.iter_mut().zip(target).for_each(|(at, to)| *at = *to as u32);
     let order = order(model, &at, Allowed { cost: costs, ..Allowed::default() })?;
     let mut way = Way::default();
     // As if all took equally long, what starts together is a wave.
-    for timed in timetable(model, &order.steps, limits(width), |_| 1)? {
+    for timed in timetable(model, &order.steps, limits(abreast.total), |_| 1)? {
         let wave = usize::try_from(timed.start).unwrap_or(0);
         if way.waves.len() <= wave {
             way.waves.resize(wave + 1, Vec::new());
         }
         way.waves[wave].push(timed.step);
     }
+    way.waves = abreast.split(way.waves);
     way.unreachable = order.unreachable.into_iter().map(|(item, to)| (item as usize, to as usize)).collect();
     Ok(way)
 }

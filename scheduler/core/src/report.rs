@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sterna_policies::policy::{Level, Metric};
+use sterna_policies::policy::{Level, Metric, Per};
 use sterna_policies::quantity::{Millis, Percent, Usd};
 use sterna_policies::window::Closed;
 
 use crate::continuum::{NodeName, ServiceName};
 use crate::observation::Unknown;
 use crate::plan::{Effect, Plan};
+use crate::standing::Standing;
 
 /// What was decided, and why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,6 +18,9 @@ pub struct Decision {
     pub plan: Plan,
     /// Why.
     pub report: Report,
+    /// What the next decision remembers of this one.
+    #[serde(default, skip_serializing_if = "Standing::is_empty")]
+    pub standing: Standing,
 }
 
 /// Why a decision is what it is.
@@ -90,6 +94,30 @@ pub enum Hold {
         /// When it has to be.
         within: Millis,
     },
+    /// None of the policy's triggers holds for the service, or not for long enough.
+    Untriggered {
+        /// Time until one has lasted long enough; `None` where none holds.
+        left: Option<Millis>,
+    },
+    /// A better place has not been there for long enough.
+    GainTooNew {
+        /// Time until it has.
+        left: Millis,
+    },
+    /// Staying has not cost enough yet.
+    RegretTooSmall {
+        /// The metric that the move gains in.
+        metric: Metric,
+        /// What staying has cost, as a share of what the move costs, there and back where it goes back.
+        regret: Percent,
+        /// What it would have to be.
+        wanted: Percent,
+    },
+    /// The service left that node too recently.
+    Return {
+        /// Time until it may go back.
+        left: Millis,
+    },
     /// The service arrived too recently.
     Residency {
         /// Time until it may go.
@@ -162,8 +190,12 @@ pub enum Limited {
     MovesPerHour,
     /// Moves within a day.
     MovesPerDay,
+    /// Moves of one service within a day.
+    MovesPerServicePerDay,
     /// What crosses links within a day.
     BytesPerDay,
+    /// What crosses one link within a day.
+    BytesPerLinkPerDay,
     /// How long one service stands still within a day.
     DowntimePerDay,
 }
@@ -174,7 +206,9 @@ impl Limited {
         match self {
             Self::MovesPerHour => "moves_per_hour",
             Self::MovesPerDay => "moves_per_day",
+            Self::MovesPerServicePerDay => "moves_per_service_per_day",
             Self::BytesPerDay => "bytes_per_day",
+            Self::BytesPerLinkPerDay => "bytes_per_link_per_day",
             Self::DowntimePerDay => "downtime_per_day",
         }
     }
@@ -274,6 +308,15 @@ pub enum Exclusion {
     Region,
     /// It has not enough processor or memory free.
     Capacity,
+    /// Too many services of one label's value would be there.
+    Spread {
+        /// The label.
+        label: String,
+        /// Its value.
+        value: String,
+        /// What a place is.
+        per: Per,
+    },
     /// A constraint's highest value would be exceeded.
     Max {
         /// The metric.

@@ -147,6 +147,12 @@ pub fn not(
         _ => None,
     };
     let excluded_by = rules.exclusions(of, to);
+    let excluded_by =
+        excluded_by.into_iter().chain(answer.blockers.iter().filter_map(|blocker| match blocker {
+            Blocker::Rule { rule, .. } => rules.spreads.rule(rule.number as usize),
+            _ => None,
+        }));
+    let excluded_by = excluded_by.collect();
     // The problem gives no worth to places that rules exclude.
     let worth = if answer.blockers.contains(&Blocker::List) { Vec::new() } else { answer.differences };
     let change = |one: &Difference| {
@@ -167,7 +173,7 @@ pub fn not(
         service: service.clone(),
         on: evaluator.nodes[planned[of]].0.clone(),
         node: node.clone(),
-        selected: policy.select.has_service(service.as_str()),
+        selected: policy.select.has_service(service.as_str(), &evaluator.services[of].1.labels),
         held_by: held.map_or_else(Vec::new, |report| report.held_by.clone()),
         excluded_by,
         lacks: answer.blockers.iter().filter_map(lack).collect(),

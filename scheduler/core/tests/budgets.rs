@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use sterna_core::continuum::Users;
 use sterna_core::history::{History, Outcome, PastMigration};
 use sterna_core::observation::{Observation, UnderWay};
-use sterna_core::report::{Hold, Limited, Verdict};
+use sterna_core::report::{Decision, Hold, Limited, Verdict};
 use sterna_policies::policy::*;
 use sterna_policies::quantity::*;
 
@@ -162,4 +162,77 @@ fn too_many_that_were_undone_stop_all_moves_for_a_while() {
     let mut never = wanted;
     never.breaker.failures = 0;
     assert_eq!(moves(&decide_after(&observation(), &never, &three(10))), ["redis a1>b1"]);
+}
+
+#[test]
+fn no_more_moves_of_a_service_a_day() {
+    let mut wanted = policy();
+    wanted.budget.moves_per_service_per_day = Some(2);
+    let moved = Outcome::Moved;
+    let twice = after(&[("redis", 23 * 60, moved), ("redis", 10, Outcome::RolledBack)]);
+    assert_eq!(
+        held(&decide_after(&observation(), &wanted, &twice)),
+        spent(Limited::MovesPerServicePerDay, "1h")
+    );
+    // Those of others don't count.
+    let once = after(&[("redis", 10, moved), ("web", 10, moved), ("batch", 10, moved)]);
+    assert_eq!(moves(&decide_after(&observation(), &wanted, &once)), ["redis a1>b1"]);
+}
+
+#[test]
+fn no_more_bytes_over_a_link_a_day() {
+    let mut wanted = policy();
+    let needs = decide(&observation(), &wanted).plan.moves[0].predicted.bytes;
+    let past = after(&[("web", 60, Outcome::Moved)]);
+    wanted.budget.bytes_per_link_per_day = Some(Bytes(needs.0 + Bytes::from_mib(100).0 - 1));
+    assert_eq!(
+        held(&decide_after(&observation(), &wanted, &past)),
+        spent(Limited::BytesPerLinkPerDay, "23h")
+    );
+    wanted.budget.bytes_per_link_per_day = Some(Bytes(needs.0 + Bytes::from_mib(100).0));
+    assert_eq!(moves(&decide_after(&observation(), &wanted, &past)), ["redis a1>b1"]);
+    // What crossed another link doesn't count, in either direction.
+    wanted.budget.bytes_per_link_per_day = Some(needs);
+    let mut other = past.clone();
+    other.migrations.get_mut(&"web".into()).unwrap()[0].from = "c1".into();
+    assert_eq!(moves(&decide_after(&observation(), &wanted, &other)), ["redis a1>b1"]);
+    let mut back = past;
+    std::mem::swap(&mut back.migrations.get_mut(&"web".into()).unwrap()[0].from, &mut "b1".into());
+    back.migrations.get_mut(&"web".into()).unwrap()[0].to = "a1".into();
+    assert_eq!(
+        held(&decide_after(&observation(), &wanted, &back)),
+        spent(Limited::BytesPerLinkPerDay, "23h")
+    );
+    // What is under way counts already.
+    let mut seen = three();
+    seen.under_way = vec![UnderWay { service: "batch".into(), from: "b1".into(), to: "a1".into() }];
+    wanted.select.services = vec!["redis".into()];
+    wanted.budget.concurrent = 3;
+    assert_eq!(held(&decide(&seen, &wanted)), spent(Limited::BytesPerLinkPerDay, "1d"));
+}
+
+/// Waves by their number of moves.
+fn waves(decision: &Decision) -> Vec<usize> {
+    let last = decision.plan.moves.iter().map(|one| one.wave).max();
+    let of = |wave| decision.plan.moves.iter().filter(|one| one.wave == wave).count();
+    (0..=last.unwrap_or(0)).map(of).collect()
+}
+
+#[test]
+fn sites_and_links_have_limits_of_their_own() {
+    let mut seen = three();
+    let mut wanted = policy();
+    wanted.budget.concurrent = 3;
+    assert_eq!(waves(&decide(&seen, &wanted)), [3]);
+    wanted.budget.concurrent_per_link = Some(2);
+    assert_eq!(waves(&decide(&seen, &wanted)), [2, 1]);
+    wanted.budget.concurrent_per_site = Some(1);
+    assert_eq!(waves(&decide(&seen, &wanted)), [1, 1, 1]);
+    // What is under way has its share: nothing more leaves its site, or comes over its link.
+    seen.under_way = vec![UnderWay { service: "batch".into(), from: "a1".into(), to: "c1".into() }];
+    let decision = decide(&seen, &wanted);
+    assert_eq!(moves(&decision), Vec::<String>::new());
+    assert_eq!(held_by(&decision, "redis"), [Hold::Concurrent { limit: 1 }]);
+    wanted.budget.concurrent_per_site = None;
+    assert_eq!(waves(&decide(&seen, &wanted)), [2]);
 }

@@ -78,6 +78,11 @@ fn every_rule_can_be_stored_and_said() {
         Hold::MetricsMissing { metric },
         Hold::GainTooSmall { metric, gain: q("5%"), min_gain: q("10%") },
         Hold::PaysBackTooLate { metric, payback: q("30h"), within: q("1d") },
+        Hold::Untriggered { left: Some(q("90s")) },
+        Hold::Untriggered { left: None },
+        Hold::GainTooNew { left: q("90s") },
+        Hold::RegretTooSmall { metric, regret: q("40%"), wanted: q("100%") },
+        Hold::Return { left: q("90s") },
         Hold::Residency { left: q("90s") },
         Hold::Cooldown { left: q("90s") },
         Hold::Concurrent { limit: 2 },
@@ -101,6 +106,11 @@ fn every_rule_can_be_stored_and_said() {
         Exclusion::Tier,
         Exclusion::Region,
         Exclusion::Capacity,
+        Exclusion::Spread {
+            label: "app".into(),
+            value: "shop".into(),
+            per: sterna_policies::policy::Per::Site,
+        },
         Exclusion::Max { metric },
         Exclusion::MetricMissing { metric },
     ];

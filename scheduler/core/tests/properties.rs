@@ -58,6 +58,7 @@ fn sites(dice: &mut Dice<'_>) -> BTreeMap<SiteName, Site> {
                     off_when_empty: !dice.one_in(3),
                 },
                 carbon: (!dice.one_in(8)).then(|| q(dice.pick(&["50g/kWh", "400g/kWh"]))),
+                labels: BTreeMap::new(),
             };
             (SiteName(format!("site-{n}")), site)
         })
@@ -86,6 +87,7 @@ fn world(dice: &mut Dice<'_>) -> Observation {
                 cpu: q(dice.pick(&["500m", "1", "2"])),
                 memory: q(dice.pick(&["256MiB", "1GiB", "2GiB"])),
                 pinned: dice.one_in(10),
+                labels: BTreeMap::new(),
                 run: None,
             };
             (ServiceName(format!("service-{n}")), service)

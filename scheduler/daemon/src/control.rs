@@ -138,7 +138,8 @@ pub async fn consider<S: MetricStore>(
     }
     let (observation, policy) = (observed.observation.clone(), policy.clone());
     let since = now.checked_sub(remembered(&policy)).unwrap_or(Timestamp::MIN);
-    let history = history.for_decision(since).await?;
+    let standing = history.standing().await?;
+    let history = History { standing, ..history.for_decision(since).await? };
     let Engine { decide, seed } = engine.clone();
     let recorded = tokio::task::spawn_blocking(move || {
         let decision = decide(&observation, &policy, &history, now, seed);

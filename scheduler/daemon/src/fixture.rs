@@ -20,6 +20,7 @@ pub fn continuum() -> Continuum {
             off_when_empty: false,
         },
         carbon: Some("300g/kWh".parse().unwrap()),
+        labels: Default::default(),
     };
     let node = |site: &str| sterna_core::continuum::Node {
         site: site.into(),
@@ -32,6 +33,7 @@ pub fn continuum() -> Continuum {
         cpu: "1".parse().unwrap(),
         memory: "256MiB".parse().unwrap(),
         pinned: false,
+        labels: Default::default(),
         run: None,
     };
     let north = sterna_core::continuum::Users {
@@ -81,6 +83,7 @@ pub fn policy(mode: Mode) -> Policy {
     Policy {
         name: "latency-first".to_owned(),
         mode,
+        priority: 0,
         select: Default::default(),
         objective: Objective::Lexicographic {
             terms: vec![Term {
@@ -90,18 +93,25 @@ pub fn policy(mode: Mode) -> Policy {
             }],
         },
         constraints: Default::default(),
-        trigger: sterna_policies::policy::Trigger { interval: "15s".parse().unwrap() },
+        trigger: sterna_policies::policy::Trigger { interval: "15s".parse().unwrap(), any: None },
         hysteresis: sterna_policies::policy::Hysteresis {
             min_gain: "10%".parse().unwrap(),
             min_residency: "0s".parse().unwrap(),
             cooldown: "60s".parse().unwrap(),
             payback_within: "1d".parse().unwrap(),
+            gain_lasts: Default::default(),
+            regret: Default::default(),
+            no_return_within: Default::default(),
         },
         budget: sterna_policies::policy::Budget {
             concurrent: 2,
+            concurrent_per_site: None,
+            concurrent_per_link: None,
             moves_per_hour: None,
             moves_per_day: None,
+            moves_per_service_per_day: None,
             bytes_per_day: None,
+            bytes_per_link_per_day: None,
             downtime_per_day: None,
         },
         breaker: Default::default(),

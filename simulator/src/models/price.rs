@@ -27,6 +27,7 @@ mod tests {
             cpu: "500m".parse().unwrap(),
             memory: "2GiB".parse().unwrap(),
             pinned: false,
+            labels: Default::default(),
             run: None,
         };
         assert_eq!(of_service(&price, &service), "0.018USD/h".parse().unwrap());

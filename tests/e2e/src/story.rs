@@ -16,10 +16,11 @@ const KEYS: usize = 100_000;
 const TO_MOVE: Duration = Duration::from_secs(180);
 
 /// What differs from the preset: it is to act, and nobody wants to wait for minutes in a demo.
-pub const CHANGES: [(&str, &str); 4] = [
+pub const CHANGES: [(&str, &str); 5] = [
     ("mode", "auto"),
     ("trigger.interval", "2s"),
     ("hysteresis.min_residency", "1m"),
+    ("hysteresis.no_return_within", "1m"),
     ("hysteresis.cooldown", "30s"),
 ];
 

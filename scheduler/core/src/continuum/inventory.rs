@@ -104,6 +104,7 @@ fn site(file: &SiteFile, findings: &mut Findings) -> Site {
         price: price(&file.price, findings),
         power: power(&file.power, findings),
         carbon: file.carbon.as_ref().and_then(|written| written.read_unsigned(findings)),
+        labels: file.labels.clone(),
     }
 }
 
@@ -188,6 +189,7 @@ fn service(file: &ServiceFile, names: &Declared, findings: &mut Findings) -> Ser
         cpu: file.cpu.read_positive(findings).unwrap_or_default(),
         memory: file.memory.read_positive(findings).unwrap_or_default(),
         pinned: file.pinned.unwrap_or_default(),
+        labels: file.labels.clone(),
         run: file.run.as_ref().map(|file| run(file, names, findings)),
     }
 }

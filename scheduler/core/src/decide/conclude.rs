@@ -10,6 +10,7 @@ use crate::checker;
 use crate::continuum::ServiceName;
 use crate::plan::Plan;
 use crate::planning;
+use crate::planning::abreast::Abreast;
 use crate::report::{Decision, Exclusion, Gain, Hold, NodeOption, Report, ServiceReport, Verdict};
 use crate::state;
 
@@ -45,6 +46,11 @@ impl Round<'_> {
                 }
             }
         }
+        for (service, hold) in std::mem::take(&mut self.returning) {
+            if target[service] == evaluator.now[service] {
+                self.held.entry(service).or_default().push(hold);
+            }
+        }
         for service in std::mem::take(&mut self.waiting) {
             if target[service] == evaluator.now[service] {
                 let holds = self.held.entry(service).or_default();
@@ -59,7 +65,8 @@ impl Round<'_> {
                 Step { item: service as u32, from, to, parks: false }
             };
             let direct: Vec<Step> = self.moved(&target).map(step).collect();
-            planning::makespan(&plan.moves, &direct, self.width(), |service, to| self.takes(service, to))
+            let width = Abreast::new(self.observation, evaluator, &self.policy.budget).total;
+            planning::makespan(&plan.moves, &direct, width, |service, to| self.takes(service, to))
         });
         let services = self.services(&target);
         let mut by: Vec<Hold> = of_all.into_iter().collect();
@@ -73,6 +80,8 @@ impl Round<'_> {
             (true, true) => Verdict::Stay,
             (true, false) => Verdict::Held { by },
         };
+        let mut standing = std::mem::take(&mut self.standing);
+        standing.settle(&self.history.standing, evaluator, self.policy);
         let mut unknown = self.observation.unknown.clone();
         unknown.extend(evaluator.unknown.iter().cloned());
         Decision {
@@ -85,6 +94,7 @@ impl Round<'_> {
                 makespan,
                 unknown,
             },
+            standing,
         }
     }
 
@@ -92,12 +102,13 @@ impl Round<'_> {
     fn note_infeasible(&mut self, target: &[usize]) {
         for (service, (name, about)) in self.evaluator.services.iter().enumerate() {
             let on = self.evaluator.now[service];
-            let ours = self.policy.select.has_service(name.as_str()) && !about.pinned;
+            let ours = self.policy.select.has_service(name.as_str(), &about.labels) && !about.pinned;
             if ours
                 && target[service] == on
                 && !self.held.contains_key(&service)
                 && (self.rules.broken(service, on) > 0
-                    || !self.room.would_hold(self.evaluator, target, service, on))
+                    || !self.room.would_hold(self.evaluator, target, service, on)
+                    || !self.rules.spreads.crowded(target, service).is_empty())
             {
                 self.held.insert(service, vec![Hold::Infeasible]);
             }
@@ -113,9 +124,9 @@ impl Round<'_> {
             .observation
             .continuum
             .services
-            .keys()
-            .filter(|name| self.policy.select.has_service(name.as_str()));
-        selected.map(|name| self.service(name, target, [&planned, &ideal])).collect()
+            .iter()
+            .filter(|(name, about)| self.policy.select.has_service(name.as_str(), &about.labels));
+        selected.map(|(name, _)| self.service(name, target, [&planned, &ideal])).collect()
     }
 
     fn service(
@@ -146,7 +157,9 @@ impl Round<'_> {
                 let mut excluded_by = self.rules.all(service, node, &self.room);
                 if node == best && node != on {
                     // Room is made by another move.
-                    excluded_by.retain(|rule| *rule != Exclusion::Capacity);
+                    let made =
+                        |rule: &Exclusion| matches!(rule, Exclusion::Capacity | Exclusion::Spread { .. });
+                    excluded_by.retain(|rule| !made(rule));
                 }
                 NodeOption {
                     node: evaluator.nodes[node].0.clone(),

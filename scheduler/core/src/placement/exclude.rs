@@ -7,6 +7,7 @@ use sterna_policies::policy::{OnMissing, Policy};
 use super::evaluate::Evaluator;
 use super::numbers::on_missing;
 use super::room::Room;
+use super::spread::Spreads;
 use crate::continuum::NodeName;
 use crate::observation::Observation;
 use crate::report::{Exclusion, Hold};
@@ -18,12 +19,20 @@ pub struct Rules<'a> {
     policy: &'a Policy,
     evaluator: &'a Evaluator<'a>,
     reachable: BTreeSet<&'a NodeName>,
+    /// Those that look at several services together.
+    pub spreads: Spreads,
 }
 
 impl<'a> Rules<'a> {
     /// Over an observation that was read into an evaluator.
     pub fn new(observation: &'a Observation, policy: &'a Policy, evaluator: &'a Evaluator<'a>) -> Self {
-        Self { observation, policy, evaluator, reachable: observation.reachable.iter().collect() }
+        Self {
+            observation,
+            policy,
+            evaluator,
+            reachable: observation.reachable.iter().collect(),
+            spreads: Spreads::new(observation, evaluator, policy),
+        }
     }
 
     /// Whether the node's agent answered.
@@ -37,7 +46,7 @@ impl<'a> Rules<'a> {
     /// The rule that holds it.
     pub fn may_move(&self, service: usize) -> Result<bool, Hold> {
         let (name, about) = self.evaluator.services[service];
-        if !self.policy.select.has_service(name.as_str()) {
+        if !self.policy.select.has_service(name.as_str(), &about.labels) {
             return Ok(false);
         }
         if self.observation.under_way.iter().any(|moving| moving.service == *name) {
@@ -66,10 +75,10 @@ impl<'a> Rules<'a> {
         if !here && self.evaluator.services[service].1.pinned {
             found.push(Exclusion::Pinned);
         }
-        if !here && !select.has_site(of_node.site.as_str()) {
-            found.push(Exclusion::SiteNotSelected);
-        }
         if let Some(site) = self.observation.continuum.sites.get(&of_node.site) {
+            if !here && !select.has_site(of_node.site.as_str(), &site.labels) {
+                found.push(Exclusion::SiteNotSelected);
+            }
             if !limits.tiers.is_empty() && !limits.tiers.contains(&site.tier) {
                 found.push(Exclusion::Tier);
             }
@@ -113,7 +122,7 @@ impl<'a> Rules<'a> {
         i64::try_from(limits + others).unwrap_or(i64::MAX)
     }
 
-    /// [`Rules::exclusions`], and capacity with all else as it is now.
+    /// [`Rules::exclusions`], and capacity and spread with all else as it is now.
     pub fn all(&self, service: usize, node: usize, room: &Room) -> Vec<Exclusion> {
         let mut found = self.exclusions(service, node);
         let lacks = match self.evaluator.now[service] == node {
@@ -123,6 +132,10 @@ impl<'a> Rules<'a> {
         if lacks {
             found.push(Exclusion::Capacity);
         }
+        found.extend(match self.evaluator.now[service] == node {
+            true => self.spreads.crowded(&self.evaluator.now, service),
+            false => self.spreads.exclusions(&self.evaluator.now, service, node),
+        });
         found
     }
 }

@@ -67,13 +67,15 @@ pub fn model(
         name: name.to_string(),
         capacity: if relieves { with_coarse(*limit, enough) } else { amounts(*limit) },
     };
-    Model {
+    let mut model = Model {
         dimensions,
         bins: evaluator.nodes.iter().zip(&room.limit).map(bin).collect(),
         items: posed.items(relieves),
         objectives,
         ..Model::default()
-    }
+    };
+    rules.spreads.extend(evaluator, &mut model);
+    model
 }
 
 fn amounts(load: Load) -> Vec<i64> {

@@ -6,9 +6,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 use sterna_core::continuum::Continuum;
+use sterna_core::history::History;
 use sterna_core::observation::Observation;
 use sterna_core::record::Recorded;
 use sterna_core::report::Verdict;
+use sterna_core::standing::Standing;
 use sterna_policies::policy::Mode;
 
 use super::{HistoryError, HistoryStore, explain};
@@ -37,6 +39,28 @@ impl HistoryStore {
         self.work(move |connection, path| read(connection, id, path)).await
     }
 
+    /// What the newest decision wants the next one to remember.
+    ///
+    /// # Errors
+    /// When the file can't be read or the row makes no sense.
+    pub async fn standing(&self) -> Result<Standing, HistoryError> {
+        self.work(|connection, path| {
+            let text: Option<Option<String>> = connection
+                .query_row(
+                    "SELECT decision ->> '$.standing' FROM decision ORDER BY id DESC LIMIT 1",
+                    [],
+                    |row| row.get(0),
+                )
+                .optional()
+                .map_err(|error| explain(path, error))?;
+            match text.flatten() {
+                Some(text) => parse(&text, "newest decision", path),
+                None => Ok(Standing::default()),
+            }
+        })
+        .await
+    }
+
     /// Number of the newest decision; `None` where there is none.
     ///
     /// # Errors
@@ -53,16 +77,21 @@ impl HistoryStore {
 
 /// The observation without its continuum, which is kept apart.
 const CONTINUUM: &str = "continuum";
+/// What lasted, which changes with every decision, stands with the observation and not with the earlier migrations.
+const STANDING: &str = "standing";
 
 fn insert(transaction: &Transaction<'_>, recorded: &Recorded, path: &Path) -> Result<i64, HistoryError> {
     let failed = |error| explain(path, error);
     let Recorded { observation, policy: wanted, history, now, seed, decision } = recorded;
     let policy = document(transaction, wanted, path)?;
     let continuum = document(transaction, &observation.continuum, path)?;
-    let history = document(transaction, history, path)?;
+    let migrations = History { standing: Standing::default(), ..history.clone() };
+    let standing = serde_json::to_value(&history.standing).map_err(|error| odd(path, "decision", &error))?;
+    let history = document(transaction, &migrations, path)?;
     let mut observation = serde_json::to_value(observation).map_err(|error| odd(path, "decision", &error))?;
     if let Some(fields) = observation.as_object_mut() {
         fields.remove(CONTINUUM);
+        fields.insert(STANDING.to_owned(), standing);
     }
     transaction
         .execute(
@@ -122,7 +151,11 @@ fn read(connection: &Connection, id: i64, path: &Path) -> Result<Option<Recorded
     let name = format!("decision {id}");
     let continuum: Continuum = parse(&continuum, &name, path)?;
     let mut fields: serde_json::Value = parse(&observation, &name, path)?;
+    let mut history: History = parse(&history, &name, path)?;
     if let Some(fields) = fields.as_object_mut() {
+        if let Some(standing) = fields.remove(STANDING) {
+            history.standing = serde_json::from_value(standing).map_err(|error| odd(path, &name, &error))?;
+        }
         let continuum = serde_json::to_value(continuum).map_err(|error| odd(path, &name, &error))?;
         fields.insert(CONTINUUM.to_owned(), continuum);
     }
@@ -131,7 +164,7 @@ fn read(connection: &Connection, id: i64, path: &Path) -> Result<Option<Recorded
     Ok(Some(Recorded {
         observation,
         policy: parse(&policy, &name, path)?,
-        history: parse(&history, &name, path)?,
+        history,
         now: at.parse().map_err(|error| odd(path, &name, &error))?,
         seed: seed.parse().map_err(|error| odd(path, &name, &error))?,
         decision: parse(&decision, &name, path)?,

@@ -58,7 +58,7 @@ fn recorded(second: i64) -> Recorded {
         history: Default::default(),
         now: at(second),
         seed: u64::MAX,
-        decision: Decision { plan: Plan::default(), report },
+        decision: Decision { plan: Plan::default(), report, standing: Default::default() },
     }
 }
 

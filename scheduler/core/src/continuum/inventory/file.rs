@@ -51,6 +51,9 @@ pub(super) struct SiteFile {
     pub power: PowerFile,
     /// Carbon intensity of its electricity, where known.
     pub carbon: Option<Written<GramsPerKwh>>,
+    /// Labels, by which policies select it, such as { owner = "us" }.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// Its nodes, `[[site.node]]`.
     #[serde(default)]
     pub node: Vec<NodeFile>,
@@ -142,6 +145,9 @@ pub(super) struct ServiceFile {
     pub memory: Written<Bytes>,
     /// Stays where it is, whatever a policy says. Left out: false.
     pub pinned: Option<bool>,
+    /// Labels, by which policies select it, such as { tier = "web" }.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// How it is started. Left out for a service that somebody else starts.
     pub run: Option<RunFile>,
 }

@@ -1,0 +1,203 @@
+//! What must last before a service moves for a gain: a trigger, a better place, and what staying costs; and that it does not go
+//! back too soon.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "all of it is test code")]
+
+mod fixture;
+
+use fixture::*;
+use jiff::SignedDuration;
+use sterna_core::history::{History, Outcome};
+use sterna_core::observation::Observation;
+use sterna_core::record::Recorded;
+use sterna_core::report::{Decision, Hold};
+use sterna_policies::policy::*;
+use sterna_policies::quantity::*;
+
+/// Decides again and again; each decision remembers the one before.
+struct Looks {
+    wanted: Policy,
+    history: History,
+    seconds: i64,
+}
+
+impl Looks {
+    fn new(wanted: Policy) -> Self {
+        Self { wanted, history: History::default(), seconds: 0 }
+    }
+
+    /// So many seconds after the last look.
+    fn after(&mut self, seconds: i64, seen: &Observation) -> Decision {
+        self.seconds += seconds;
+        let now = noon() + SignedDuration::from_secs(self.seconds);
+        let recorded = Recorded::make(seen.clone(), self.wanted.clone(), self.history.clone(), now, 7);
+        assert_eq!(recorded.replay(), recorded.decision);
+        let text = serde_json::to_string(&recorded).unwrap();
+        assert_eq!(serde_json::from_str::<Recorded>(&text).unwrap(), recorded);
+        self.history.standing = recorded.decision.standing.clone();
+        recorded.decision
+    }
+}
+
+fn above(metric: Metric, level: Level, lasts: &str) -> Option<Vec<Condition>> {
+    Some(vec![Condition { metric, above: level, lasts: q(lasts) }])
+}
+
+fn with_latency(here: f64) -> Observation {
+    let mut seen = observation();
+    seen.latency.get_mut(&"town".into()).unwrap().insert("edge-a".into(), ms(here));
+    seen
+}
+
+const GO: [&str; 1] = ["redis a1>b1"];
+
+#[test]
+fn without_a_condition_that_holds_nothing_moves_for_a_gain() {
+    let mut wanted = policy();
+    wanted.trigger.any = Some(Vec::new());
+    assert_eq!(held(&decide(&observation(), &wanted)), [Hold::Untriggered { left: None }]);
+    // What mends needs none.
+    let mut drained = observation();
+    drained.continuum.nodes.get_mut(&"a1".into()).unwrap().drain = true;
+    assert_eq!(moves(&decide(&drained, &wanted)), GO);
+
+    wanted.trigger.any = above(Metric::UserLatency, Level::UserLatency(q("60ms")), "0s");
+    assert_eq!(held(&decide(&observation(), &wanted)), [Hold::Untriggered { left: None }]);
+    assert_eq!(moves(&decide(&with_latency(60.1), &wanted)), GO);
+    // Any of several will do.
+    let other = Condition { metric: Metric::CostRate, above: Level::CostRate(q("0.1USD/h")), lasts: q("0s") };
+    wanted.trigger.any.as_mut().unwrap().push(other);
+    assert_eq!(moves(&decide(&observation(), &wanted)), GO);
+}
+
+#[test]
+fn a_condition_must_have_held_at_every_look() {
+    let mut wanted = policy();
+    wanted.trigger.any = above(Metric::UserLatency, Level::UserLatency(q("50ms")), "20s");
+    let mut looks = Looks::new(wanted);
+    let (high, low) = (with_latency(60.0), with_latency(40.0));
+    let waits = |left: &str| [Hold::Untriggered { left: Some(q(left)) }];
+    assert_eq!(held(&looks.after(0, &high)), waits("20s"));
+    assert_eq!(held(&looks.after(10, &high)), waits("10s"));
+    assert_eq!(held(&looks.after(9, &low)), [Hold::Untriggered { left: None }]);
+    assert_eq!(held(&looks.after(10, &high)), waits("20s"));
+    assert_eq!(moves(&looks.after(20, &high)), GO);
+    // Nobody looked for too long: what was in between is not known.
+    assert_eq!(held(&looks.after(301, &high)), waits("20s"));
+    // Another condition is another matter.
+    looks.after(20, &high);
+    looks.wanted.trigger.any = above(Metric::UserLatency, Level::UserLatency(q("51ms")), "20s");
+    assert_eq!(held(&looks.after(10, &high)), waits("20s"));
+}
+
+#[test]
+fn what_is_not_known_triggers_nothing() {
+    let mut wanted = policy();
+    wanted.trigger.any = above(Metric::UserLatency, Level::UserLatency(q("50ms")), "0s");
+    wanted.metrics.get_mut(&Metric::UserLatency).unwrap().on_missing = OnMissing::ExcludeSite;
+    let mut seen = observation();
+    seen.latency.get_mut(&"town".into()).unwrap().remove(&"edge-a".into());
+    assert_eq!(moves(&decide(&seen, &wanted)), Vec::<String>::new());
+}
+
+#[test]
+fn a_better_place_must_have_been_there_for_a_while() {
+    let mut wanted = policy();
+    wanted.hysteresis.gain_lasts = q("30s");
+    let mut looks = Looks::new(wanted);
+    let (better, alike) = (with_latency(60.0), with_latency(10.0));
+    let waits = |left: &str| [Hold::GainTooNew { left: q(left) }];
+    assert_eq!(held(&looks.after(0, &better)), waits("30s"));
+    assert_eq!(held(&looks.after(20, &better)), waits("10s"));
+    // Not at this look, so it begins anew.
+    assert_eq!(moves(&looks.after(5, &alike)), Vec::<String>::new());
+    assert_eq!(held(&looks.after(5, &better)), waits("30s"));
+    // A drained node does not wait.
+    let mut drained = better.clone();
+    drained.continuum.nodes.get_mut(&"a1".into()).unwrap().drain = true;
+    assert_eq!(moves(&looks.after(1, &drained)), GO);
+    assert_eq!(moves(&looks.after(29, &better)), GO);
+}
+
+/// What staying costs is counted from look to look, and melts while it is better to stay.
+#[test]
+fn staying_must_have_cost_as_much_as_the_move() {
+    let mut wanted = policy();
+    wanted.objective = lexicographic(vec![exactly(Metric::CostRate)]);
+    wanted.select.exclude_sites = vec!["cloud".into()];
+    wanted.hysteresis.regret = q("100%");
+    let mut seen = observation();
+    seen.continuum.links[0].egress = q("0.5USD/GiB");
+    let cheap = |seen: &Observation, b: &str| {
+        let mut seen = seen.clone();
+        seen.continuum.sites.get_mut(&"edge-b".into()).unwrap().price.node = q(b);
+        seen
+    };
+    // 0.1 USD/h less, for a move that costs 0.033 USD: after 20 minutes.
+    let (better, worse) = (cheap(&seen, "0.1USD/h"), cheap(&seen, "0.3USD/h"));
+    let share = |decision: &Decision| match held(decision)[..] {
+        [Hold::RegretTooSmall { metric: Metric::CostRate, regret, wanted }] => {
+            assert_eq!(wanted, q("100%"));
+            regret.as_f64()
+        }
+        ref other => panic!("{other:?}"),
+    };
+    let mut looks = Looks::new(wanted);
+    assert_eq!(share(&looks.after(0, &better)), 0.0);
+    let after_two = share(&looks.after(120, &better));
+    assert!((9.0..11.0).contains(&after_two), "{after_two}");
+    assert!((share(&looks.after(120, &better)) - 2.0 * after_two).abs() < 0.01);
+    // Two minutes in which it is better to stay take away what two have brought.
+    looks.after(120, &worse);
+    let melted = share(&looks.after(120, &better));
+    assert!((melted - 2.0 * after_two).abs() < 0.01, "{melted}");
+    let mut rounds = 0;
+    while moves(&looks.after(120, &better)).is_empty() {
+        rounds += 1;
+        assert!(rounds < 20);
+    }
+    assert_eq!(rounds, 7);
+}
+
+#[test]
+fn a_service_does_not_go_back_too_soon() {
+    let mut wanted = policy();
+    wanted.hysteresis.no_return_within = q("10m");
+    // It came from b1, where it would be best.
+    let history = migrated(599, "a1", Outcome::Moved);
+    let decision = decide_after(&observation(), &wanted, &history);
+    // So it goes where it is second best.
+    assert_eq!(moves(&decision), ["redis a1>c1"]);
+    wanted.select.exclude_sites = vec!["cloud".into()];
+    let decision = decide_after(&observation(), &wanted, &history);
+    assert_eq!(held(&decision), [Hold::Return { left: q("1s") }]);
+    assert_eq!(best(&decision, "redis"), "b1");
+    assert_eq!(moves(&decide_after(&observation(), &wanted, &migrated(600, "a1", Outcome::Moved))), GO);
+    // It never left, or something is broken where it is.
+    assert_eq!(moves(&decide_after(&observation(), &wanted, &migrated(1, "a1", Outcome::RolledBack))), GO);
+    let mut drained = observation();
+    drained.continuum.nodes.get_mut(&"a1".into()).unwrap().drain = true;
+    assert_eq!(moves(&decide_after(&drained, &wanted, &history)), GO);
+}
+
+/// Twice the cost where it goes back: there and back again must have been worth it.
+#[test]
+fn going_back_takes_twice_the_regret() {
+    let mut wanted = policy();
+    wanted.hysteresis.regret = q("100%");
+    let came_from = |node: &str| {
+        let mut history = migrated(5000, "a1", Outcome::Moved);
+        history.migrations.get_mut(&"redis".into()).unwrap()[0].from = node.into();
+        history
+    };
+    // The move makes who asks wait 50 to 70 ms in all; staying costs 50 ms in every second.
+    let after_one_second = |history: History| {
+        let mut looks = Looks { history, ..Looks::new(wanted.clone()) };
+        looks.after(0, &observation());
+        moves(&looks.after(2, &observation())).len()
+    };
+    let cost = Percent::from_micros(100_000_000);
+    assert_eq!(cost, wanted.hysteresis.regret);
+    assert_eq!(after_one_second(came_from("c1")), 1);
+    assert_eq!(after_one_second(came_from("b1")), 0);
+}
