@@ -6,9 +6,9 @@ use std::fmt::Write;
 use proptest::prelude::*;
 use sterna_policies::load;
 use sterna_policies::policy::{
-    Breaker, Budget, Constraints, Hysteresis, Level, Memory, Method, Metric, MetricSource, Migration, Mode,
-    Objective, OnMissing, Policy, PricedTerm, Select, SourceUnit, Term, Tolerance, Trigger, Window,
-    WindowKind,
+    Approval, Breaker, Budget, Constraints, Hysteresis, Level, Memory, Method, Metric, MetricSource,
+    Migration, Mode, Objective, OnMissing, Policy, PricedTerm, Select, SourceUnit, Term, Tolerance, Trigger,
+    Window, WindowKind,
 };
 use sterna_policies::presets;
 use sterna_policies::quantity::{Bytes, GramsPerHour, MibPerSecond, Millis, Percent, UsdPerHour, Watts};
@@ -125,7 +125,13 @@ fn constraints() -> impl Strategy<Value = Constraints> {
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
-    let mode = prop_oneof![Just(Mode::Off), Just(Mode::Observe), Just(Mode::Recommend), Just(Mode::Auto)];
+    let mode = prop_oneof![
+        Just(Mode::Off),
+        Just(Mode::Observe),
+        Just(Mode::Recommend),
+        Just(Mode::Approve),
+        Just(Mode::Auto)
+    ];
     let spans = proptest::collection::vec(1..1_000_000_000_000i64, 4);
     let hysteresis = (0..=100_000_000i64, spans).prop_map(|(gain, spans)| {
         let trigger = Trigger { interval: Millis::from_micros(spans[0]) };
@@ -158,7 +164,7 @@ fn policy() -> impl Strategy<Value = Policy> {
         objective(),
         constraints(),
         hysteresis,
-        (budget(), windows()),
+        (budget(), windows(), 1..1_000_000_000_000i64),
         sources(),
         migration,
     );
@@ -170,7 +176,7 @@ fn policy() -> impl Strategy<Value = Policy> {
             objective,
             constraints,
             (trigger, hysteresis),
-            ((budget, breaker), windows),
+            ((budget, breaker), windows, expires),
             metrics,
             migration,
         )| Policy {
@@ -183,6 +189,7 @@ fn policy() -> impl Strategy<Value = Policy> {
             hysteresis,
             budget,
             breaker,
+            approval: Approval { expires: Millis::from_micros(expires) },
             windows,
             metrics,
             migration,
@@ -316,6 +323,7 @@ fn written(policy: &Policy) -> Result<String, std::fmt::Error> {
         )?;
     }
     let Breaker { failures, within, pause } = &policy.breaker;
+    writeln!(out, "[approval]\nexpires = \"{}\"", policy.approval.expires)?;
     writeln!(out, "[breaker]\nfailures = {failures}\nwithin = \"{within}\"\npause = \"{pause}\"")?;
     for (metric, source) in &policy.metrics {
         writeln!(out, "[metrics.{}]\nquery = '{}'", metric.name(), source.query)?;

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::file::{
-    BreakerFile, BudgetFile, ConstraintsFile, HysteresisFile, MigrationFile, PolicyFile, SelectFile,
+    ApprovalFile, BreakerFile, BudgetFile, ConstraintsFile, HysteresisFile, MigrationFile, PolicyFile,
+    SelectFile,
 };
 use super::{
     At, Findings, Invalid, Loaded, Written, name, objective, schema_version, source, toml_document, window,
 };
 use crate::policy::{
-    Breaker, Budget, Constraints, Hysteresis, Level, Metric, Migration, Mode, Policy, Select, Trigger,
+    Approval, Breaker, Budget, Constraints, Hysteresis, Level, Metric, Migration, Mode, Policy, Select,
+    Trigger,
 };
 use crate::quantity::{Millis, Percent};
 use crate::select::matches;
@@ -64,6 +66,7 @@ fn read(file: &PolicyFile, findings: &mut Findings) -> Policy {
         windows: window::windows(file.window.as_ref(), findings),
         metrics,
         migration: migration(file.migration.as_ref(), findings),
+        approval: approval(file.approval.as_ref(), findings),
     }
 }
 
@@ -290,6 +293,12 @@ fn breaker(file: Option<&BreakerFile>, findings: &mut Findings) -> Breaker {
     breaker.within = read(&file.within, breaker.within);
     breaker.pause = read(&file.pause, breaker.pause);
     breaker
+}
+
+fn approval(file: Option<&ApprovalFile>, findings: &mut Findings) -> Approval {
+    let written = file.and_then(|file| file.expires.as_ref());
+    let expires = written.and_then(|written| written.read_positive(findings));
+    expires.map_or_else(Approval::default, |expires| Approval { expires })
 }
 
 fn migration(file: Option<&MigrationFile>, findings: &mut Findings) -> Migration {
