@@ -149,7 +149,8 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let desk = Arc::new(Desk::new(opened.continuum(), opened.policy()));
     let feed = Feed::default();
     let api = Api {
-        history: history.clone(),
+        // With a connection of its own: whoever looks far back does not keep the loop waiting.
+        history: opened.history()?,
         desk: Arc::clone(&desk),
         telemetry: Arc::clone(&telemetry),
         feed: feed.clone(),

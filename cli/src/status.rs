@@ -53,7 +53,9 @@ fn text(status: &Status) -> String {
     for one in &status.directives {
         lines.push(format!("in force   {}", directive(one)));
     }
-    if let Some(waiting) = &status.approval {
+    if let Some(waiting) =
+        status.approval.as_ref().filter(|one| one.proposal.expires > jiff::Timestamp::now())
+    {
         let id = waiting.proposal.id;
         let expires = time(waiting.proposal.expires);
         lines.push(format!("waits      plan {id} until {expires}: `sterna approve` shows it"));

@@ -133,7 +133,7 @@ fn what_shuts_everything_also_stops_a_plan_that_was_made_before() {
 fn the_moves_of_a_plan_are_judged_without_its_numbers() {
     let mut seen = observation();
     let plan = decide(&seen, &policy()).plan;
-    seen.latency.get_mut(&"town".into()).unwrap().get_mut(&"edge-b".into()).unwrap().value = ms(12.0);
+    seen.latency.get_mut(&"town".into()).unwrap().get_mut(&"edge-b".into()).unwrap().value = ms(12.0).value;
     assert!(matches!(checker::check(&seen, &policy(), &plan), Err(Finding::Effect { .. })));
     assert_eq!(checker::feasible(&seen, &policy(), &plan), Ok(plan.placement.clone()));
 }

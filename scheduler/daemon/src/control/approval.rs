@@ -25,6 +25,8 @@ use crate::history::{HistoryError, HistoryStore};
 pub(super) enum Refusal {
     /// What it was made from is not so any more.
     Changed(Vec<Change>),
+    /// It was made by another policy.
+    Policy,
     /// A rule keeps all moves back.
     Held(Hold),
     /// It breaks a rule now.
@@ -38,6 +40,7 @@ impl fmt::Display for Refusal {
                 let said: Vec<_> = changes.iter().map(Change::to_string).collect();
                 write!(f, "the state that it was made from has changed: {}", said.join("; "))
             }
+            Self::Policy => f.write_str("the policy that it was made by has changed"),
             Self::Held(hold) => write!(f, "{hold}"),
             Self::Rule(finding) => write!(f, "it would break a rule now: {finding}"),
         }
@@ -49,6 +52,9 @@ pub(super) fn still_holds(then: &Recorded, now: &Recorded) -> Result<(), Refusal
     let plan = &then.decision.plan;
     if plan.state != state::hash(&now.observation) {
         return Err(Refusal::Changed(change::between(&then.observation, &now.observation)));
+    }
+    if then.policy != now.policy {
+        return Err(Refusal::Policy);
     }
     if let Some(hold) = gate::shut(&now.observation, &now.policy, &now.history, now.now) {
         return Err(Refusal::Held(hold));
@@ -98,9 +104,14 @@ impl Approvals<'_> {
                 match &now.decision.report.verdict {
                     // What holds this look may have passed when somebody approves the plan; it is looked at again then.
                     Verdict::Held { .. } => return Ok(None),
-                    Verdict::Move if same(&then.decision.plan, &now.decision.plan) => return Ok(None),
+                    Verdict::Move
+                        if same(&then.decision.plan, &now.decision.plan) && then.policy == now.policy =>
+                    {
+                        return Ok(None);
+                    }
                     Verdict::Move => {
-                        let note = format!("decision {number} has another plan");
+                        let other = if then.policy == now.policy { "plan" } else { "policy" };
+                        let note = format!("decision {number} has another {other}");
                         self.step(&waits, Step::Superseded, note, now.now).await?;
                     }
                     Verdict::Stay => {

@@ -1,7 +1,7 @@
 //! Lists of what happened, for people and programs that look back.
 
 use jiff::Timestamp;
-use rusqlite::{Row, params};
+use rusqlite::{OptionalExtension as _, Row, params};
 use serde::Serialize;
 use sterna_core::plan::MoveCost;
 use sterna_core::report::Decision;
@@ -129,6 +129,21 @@ impl HistoryStore {
                 });
             }
             Ok(lines)
+        })
+        .await
+    }
+
+    /// What was decided, without what went into it; `None` where there is no decision of that number.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub(super) async fn decided(&self, id: i64) -> Result<Option<Decision>, HistoryError> {
+        self.work(move |connection, path| {
+            let text: Option<String> = connection
+                .query_row("SELECT decision FROM decision WHERE id = ?1", [id], |row| row.get(0))
+                .optional()
+                .map_err(|error| explain(path, error))?;
+            text.map(|text| parse(&text, &format!("decision {id}"), path)).transpose()
         })
         .await
     }

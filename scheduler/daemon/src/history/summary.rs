@@ -222,10 +222,10 @@ impl HistoryStore {
                 next.insert(line.service.clone(), line.ordered);
             }
             let decided = match line.decision {
-                Some(id) => self.decision(id).await?,
+                Some(id) => self.decided(id).await?,
                 None => None,
             };
-            let worth = |node: &str| worth_on(&decided.as_ref()?.decision, &line.service, node);
+            let worth = |node: &str| worth_on(decided.as_ref()?, &line.service, node);
             let (before, predicted) = (worth(&line.from), worth(&line.to));
             walked.push(Walked { before, predicted, lasted, line, after: None, sums: Sums::default() });
         }

@@ -92,6 +92,20 @@ async fn a_pause_also_stops_what_was_approved() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn another_policy_has_its_plan_put_up_anew() {
+    let mut bench = bench(Mode::Approve, Fate::Moves, real());
+    bench.run(1).await;
+    std::fs::write(bench.folder.path().join("policy"), "closed from 02:47").unwrap();
+    bench.run(1).await;
+    assert_eq!(bench.steps(1).await, [Step::Superseded]);
+    assert_eq!(bench.approve(2).await, Answer::Approved);
+    std::fs::write(bench.folder.path().join("policy"), "good").unwrap();
+    bench.run(1).await;
+    assert_eq!(bench.steps(2).await, [Step::Approved, Step::Refused]);
+    assert_eq!(bench.orders(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_policy_that_does_not_ask_takes_back_what_was_put_up() {
     let mut bench = bench(Mode::Approve, Fate::Moves, real());
     bench.run(1).await;
