@@ -55,7 +55,7 @@ memory = "256MiB"
 const POLICY: &str = r#"
 schema_version = 1
 name = "cheap"
-mode = "approve"
+mode = "recommend"
 [objective]
 [[objective.term]]
 metric = "cost_rate"

@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use sterna_core::plan::{Effect, Move};
 use sterna_core::report::{Decision, Verdict};
+use sterna_policies::policy::Mode;
 use sterna_policies::quantity::{Bytes, Grams, GramsPerHour, Millis, Usd, UsdPerHour, WattHours, Watts};
 use utoipa::ToSchema;
 
@@ -56,7 +57,7 @@ pub struct Summary {
     pub change: Change,
     /// Each migration, oldest first.
     pub migrations: Vec<Told>,
-    /// What plans that were not carried out would have changed, as predicted.
+    /// What plans of modes that only watch would have changed, as predicted.
     pub recommended: Recommended,
 }
 
@@ -117,7 +118,7 @@ pub struct Worth {
     pub modelled: Vec<String>,
 }
 
-/// What plans that were not carried out would have changed, had each been carried out when it was first made.
+/// What plans of the modes `observe` and `recommend` would have changed, had each been carried out when it was first made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub struct Recommended {
     /// How many moves; one that is recommended look after look counts once.
@@ -240,7 +241,7 @@ impl HistoryStore {
         };
         let mut walk = self
             .each_decision(since, walk, move |walk, past| {
-                if past.at < until {
+                if past.at <= until {
                     walk.step(past);
                 }
             })
@@ -270,7 +271,7 @@ impl Walk {
     fn recommend(&mut self, past: &Past) {
         let key = |one: &Move| (one.service.to_string(), one.from.to_string(), one.to.to_string());
         match &past.decision.report.verdict {
-            Verdict::Move if past.mode != "auto" => {
+            Verdict::Move if only_watches(past) => {
                 let moves = &past.decision.plan.moves;
                 for one in moves.iter().filter(|one| !self.standing.contains(&key(one))) {
                     let told = &mut self.recommended;
@@ -301,7 +302,7 @@ impl Walk {
                 }
             }
         }
-        if last.mode != "auto" && last.decision.report.verdict == Verdict::Move {
+        if only_watches(last) && last.decision.report.verdict == Verdict::Move {
             let plan = &last.decision.plan;
             self.sums.add(&plan.before, &plan.after, until.duration_since(last.at));
         }
@@ -349,6 +350,11 @@ impl From<Walked> for Told {
         let change = (sums.nanos > 0).then(|| sums.change());
         Self { migration: line, before, predicted, after, without, change }
     }
+}
+
+/// Whether nobody was to carry its plan out. In mode `approve` somebody may have, and what came of that is measured.
+fn only_watches(past: &Past) -> bool {
+    [Mode::Observe, Mode::Recommend].iter().any(|mode| past.mode == mode.name())
 }
 
 fn is_on(decision: &Decision, service: &str, node: &str) -> bool {
