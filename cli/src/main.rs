@@ -8,18 +8,28 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod agent;
+mod approve;
 mod cancel;
+mod drain;
 mod exit;
 mod fence;
 mod front;
+mod history;
 mod migrate;
+mod optout;
+mod pause;
 mod plan;
 mod policy;
+mod report;
 mod run;
+mod service;
 mod services;
 mod shim;
 mod simulate;
 mod sites;
+mod status;
+mod supervisor;
+mod tell;
 mod wiring;
 
 /// Moves running services to where your policy says they are better off.
@@ -39,6 +49,30 @@ enum Command {
     Run(run::Args),
     /// Decide once and print what would be done, and why.
     Plan(plan::Args),
+    /// Show how things stand.
+    Status(status::Args),
+    /// Show decisions and migrations of the past.
+    History(history::Args),
+    /// Show what moving brought, predicted against measured, or what it would have brought.
+    Report(report::Args),
+    /// Show the plan that waits for approval, or approve it.
+    Approve(approve::Args),
+    /// Have nothing moved until `resume`.
+    Pause(pause::Args),
+    /// Have moves made again.
+    Resume(pause::Args),
+    /// Have services leave a node or site, and nothing moved to it.
+    Drain(drain::Args),
+    /// Have a node or site used again.
+    Undrain(drain::Args),
+    /// Have nothing moved to a node or site; what is there may stay.
+    Cordon(drain::Args),
+    /// Have a node or site moved to again.
+    Uncordon(drain::Args),
+    /// Have a service stay where it is.
+    Optout(optout::Args),
+    /// Have a service moved again.
+    Optin(optout::Args),
     /// Move one service now.
     Migrate(migrate::Args),
     /// Have a migration undone that is under way.
@@ -75,6 +109,18 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(args),
         Command::Plan(args) => plan::run(args),
+        Command::Status(args) => status::run(args),
+        Command::History(args) => history::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Approve(args) => approve::run(args),
+        Command::Pause(args) => pause::pause(args),
+        Command::Resume(args) => pause::resume(args),
+        Command::Drain(args) => drain::drain(args),
+        Command::Undrain(args) => drain::undrain(args),
+        Command::Cordon(args) => drain::cordon(args),
+        Command::Uncordon(args) => drain::uncordon(args),
+        Command::Optout(args) => optout::optout(args),
+        Command::Optin(args) => optout::optin(args),
         Command::Migrate(args) => migrate::run(args),
         Command::Cancel(args) => cancel::run(args),
         Command::Fence(args) => fence::run(args),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args as ClapArgs, Subcommand};
 use sterna_policies::load::Invalid;
-use sterna_policies::policy::{Metric, Mode, Objective, Policy};
+use sterna_policies::policy::{Metric, Objective, Policy};
 use sterna_policies::presets::{ALL, Preset};
 use sterna_policies::{diagnose, load, schema};
 
@@ -128,12 +128,7 @@ fn refused(file: &Path, invalid: Invalid) {
 
 /// Name, mode and objective in a few words.
 fn summary(policy: &Policy) -> String {
-    let mode = match policy.mode {
-        Mode::Off => "off",
-        Mode::Observe => "observe",
-        Mode::Recommend => "recommend",
-        Mode::Auto => "auto",
-    };
+    let mode = policy.mode.name();
     let join = |metrics: Vec<Metric>, between: &str| {
         metrics.into_iter().map(Metric::name).collect::<Vec<_>>().join(between)
     };

@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use sterna_core::continuum::{Continuum, inventory};
 use sterna_core::explain;
+use sterna_daemon::api::events::Feed;
+use sterna_daemon::api::token::{self, Token};
+use sterna_daemon::api::{self, Api};
+use sterna_daemon::control::desk::Desk;
 use sterna_daemon::control::notice::{Decided, Notice};
 use sterna_daemon::control::recall::Recall;
 use sterna_daemon::control::stop::{Urgency, stop};
@@ -17,6 +21,7 @@ use sterna_daemon::control::world::{Clock, RealWorld, SystemClock};
 use sterna_daemon::control::{Engine, Files, Scheduler};
 use sterna_daemon::history::HistoryStore;
 use sterna_daemon::history::lock::StateLock;
+use sterna_daemon::history::retention;
 use sterna_daemon::observe::prometheus::Prometheus;
 use sterna_daemon::reload::{FileError, Watched};
 use sterna_daemon::settings::{Settings, SettingsError};
@@ -28,8 +33,8 @@ use sterna_policies::policy::{Mode, Policy};
 use sterna_policies::quantity::Millis;
 
 use crate::exit::Invalid;
-use crate::migrate;
 use crate::wiring::runtime;
+use crate::{migrate, supervisor};
 
 /// Arguments of `sterna run`.
 #[derive(Debug, clap::Args)]
@@ -141,13 +146,32 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("can't listen on {}; set `listen` to a free address", settings.listen))?;
     let address = listener.local_addr()?;
     say(&banner(&opened, &state, &address.to_string()));
-    let server = tokio::spawn(telemetry::serve(listener, Arc::clone(&telemetry)));
+    let desk = Arc::new(Desk::new(opened.continuum(), opened.policy()));
+    let feed = Feed::default();
+    let api = Api {
+        // With a connection of its own: whoever looks far back does not keep the loop waiting.
+        history: opened.history()?,
+        desk: Arc::clone(&desk),
+        telemetry: Arc::clone(&telemetry),
+        feed: feed.clone(),
+        token: Some(Token::new(&secret(&settings, &state)?)),
+        clock: Arc::new(SystemClock),
+    };
+    let routes = telemetry::routes(Arc::clone(&telemetry)).merge(api::routes(api));
+    let server = tokio::spawn(telemetry::serve(listener, routes));
+    let others = [
+        tokio::spawn(retention::keep(history.clone(), settings.keep, SystemClock)),
+        tokio::spawn(supervisor::watchdog(Arc::clone(&telemetry))),
+        tokio::spawn(look_on_hangup(Arc::clone(&desk))),
+    ];
+    supervisor::ready();
 
     let (stopper, stop) = stop();
     let signals = tokio::spawn(async move {
         let heard = |urgency| match urgency {
             Urgency::No => {}
             Urgency::WhenDone => {
+                supervisor::stopping();
                 say("stopping: a running migration is followed to its end (again to leave at once)")
             }
             Urgency::Now => say("leaving at once"),
@@ -167,16 +191,44 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         history,
         telemetry,
         recall: Recall::default(),
-        tell: Box::new(move |notice| printer.tell(notice)),
+        desk,
+        tell: Box::new(move |notice| {
+            printer.tell(notice);
+            feed.tell(notice);
+        }),
     };
     let cycles = if args.once { Some(1) } else { settings.cycles };
     let done = scheduler.run(&stop, cycles).await;
     server.abort();
     signals.abort();
+    others.iter().for_each(tokio::task::JoinHandle::abort);
     tracing::info!(cycles = done, "ended");
     // One cycle that failed is all that was asked for; a service has had its other cycles.
     let failed = args.once && failed.load(Ordering::Relaxed);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The token that changes are asked with.
+fn secret(settings: &Settings, state: &Path) -> anyhow::Result<String> {
+    Ok(match &settings.token_file {
+        Some(file) => token::read(file)?,
+        None => token::of_state(state)?,
+    })
+}
+
+/// Looks at files and the world at once at each SIGHUP.
+async fn look_on_hangup(desk: Arc<Desk>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => {
+            return tracing::warn!(%error, "SIGHUP can't be heard; files are looked at with every look");
+        }
+    };
+    while hangup.recv().await.is_some() {
+        say("looking at once");
+        desk.ring();
+    }
 }
 
 fn banner(opened: &Opened, state: &Path, listen: &str) -> String {
@@ -188,7 +240,7 @@ fn banner(opened: &Opened, state: &Path, listen: &str) -> String {
          policy     {} from {}: mode {}, a look every {}\n\
          metrics    {asked} from {}\n\
          state      {}\n\
-         serving    http://{listen}/metrics, /healthz, /readyz",
+         serving    http://{listen}/metrics, /healthz, /readyz, /api/v1",
         continuum.name,
         opened.settings.inventory.display(),
         continuum.sites.len(),
@@ -196,20 +248,11 @@ fn banner(opened: &Opened, state: &Path, listen: &str) -> String {
         continuum.services.len(),
         policy.name,
         opened.settings.policy.display(),
-        mode_name(policy.mode),
+        policy.mode.name(),
         span(policy.trigger.interval),
         opened.settings.prometheus.url,
         state.display(),
     )
-}
-
-const fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Off => "off",
-        Mode::Observe => "observe",
-        Mode::Recommend => "recommend",
-        Mode::Auto => "auto",
-    }
 }
 
 /// Seconds where milliseconds would be hard to read.
@@ -253,6 +296,13 @@ impl Printer {
                 self.failed.store(true, Ordering::Relaxed);
                 say(&format!("cycle not complete: {reason}"));
             }
+            Notice::PutUp(id, _, expires) => {
+                say(&format!("plan {id} waits for approval until {expires:.0}: `sterna approve {id}`"));
+            }
+            Notice::Approval(id, step, note) => {
+                let note = if note.is_empty() { String::new() } else { format!(": {note}") };
+                say(&format!("plan {id} {}{note}", step.name()));
+            }
             Notice::LeftToAgents(services) => {
                 let names: Vec<_> = services.iter().map(|service| service.as_str()).collect();
                 say(&format!(
@@ -275,7 +325,8 @@ impl Printer {
         } else {
             say(&format!("{at}  {}", explain::text(decided.decision).trim_end()));
             if !decided.acted_on && !decided.decision.plan.moves.is_empty() {
-                say(&format!("mode {}: nothing is moved", mode_name(decided.mode)));
+                let waits = if decided.mode == Mode::Approve { " before it is approved" } else { "" };
+                say(&format!("mode {}: nothing is moved{waits}", decided.mode.name()));
             }
         }
         for note in decided.notes {

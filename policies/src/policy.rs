@@ -22,8 +22,23 @@ pub enum Mode {
     Observe,
     /// Decide, record, and print the plan that would be carried out.
     Recommend,
+    /// Put plans up for approval, and carry out what a person approves.
+    Approve,
     /// Carry plans out by itself.
     Auto,
+}
+
+impl Mode {
+    /// The name that policy files use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Observe => "observe",
+            Self::Recommend => "recommend",
+            Self::Approve => "approve",
+            Self::Auto => "auto",
+        }
+    }
 }
 
 /// A policy that was read and found consistent.
@@ -58,6 +73,9 @@ pub struct Policy {
     pub metrics: BTreeMap<Metric, MetricSource>,
     /// How a move is made.
     pub migration: Migration,
+    /// How plans are approved.
+    #[serde(default)]
+    pub approval: Approval,
 }
 
 /// Which services and sites a policy is about. Patterns are names with `*` for any run of characters.
@@ -353,6 +371,21 @@ impl Default for Breaker {
     fn default() -> Self {
         const HOUR: i64 = 3_600_000_000_000;
         Self { failures: 3, within: Millis::from_micros(HOUR), pause: Millis::from_micros(6 * HOUR) }
+    }
+}
+
+/// How plans are approved, in [`Mode::Approve`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// A plan may be approved for so long after it was put up.
+    pub expires: Millis,
+}
+
+impl Default for Approval {
+    /// Numbers of a quarter of an hour ago are old enough.
+    fn default() -> Self {
+        const MINUTE: i64 = 60_000_000_000;
+        Self { expires: Millis::from_micros(15 * MINUTE) }
     }
 }
 

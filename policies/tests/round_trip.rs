@@ -6,9 +6,9 @@ use std::fmt::Write;
 use proptest::prelude::*;
 use sterna_policies::load;
 use sterna_policies::policy::{
-    Breaker, Budget, Condition, Constraints, Hysteresis, Level, Memory, Method, Metric, MetricSource,
-    Migration, Mode, Objective, OnMissing, Per, Policy, PricedTerm, Select, SourceUnit, Spread, Term,
-    Tolerance, Trigger, Window, WindowKind,
+    Approval, Breaker, Budget, Condition, Constraints, Hysteresis, Level, Memory, Method, Metric,
+    MetricSource, Migration, Mode, Objective, OnMissing, Per, Policy, PricedTerm, Select, SourceUnit, Spread,
+    Term, Tolerance, Trigger, Window, WindowKind,
 };
 use sterna_policies::presets;
 use sterna_policies::quantity::{Bytes, GramsPerHour, MibPerSecond, Millis, Percent, UsdPerHour, Watts};
@@ -139,7 +139,13 @@ fn constraints() -> impl Strategy<Value = Constraints> {
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
-    let mode = prop_oneof![Just(Mode::Off), Just(Mode::Observe), Just(Mode::Recommend), Just(Mode::Auto)];
+    let mode = prop_oneof![
+        Just(Mode::Off),
+        Just(Mode::Observe),
+        Just(Mode::Recommend),
+        Just(Mode::Approve),
+        Just(Mode::Auto)
+    ];
     let spans = proptest::collection::vec(1..1_000_000_000_000i64, 6);
     let condition = (proptest::sample::select(OBJECTIVES.to_vec()), 0..1_000_000_000i64, 0..1_000_000_000i64);
     let conditions = proptest::option::of(proptest::collection::vec(condition, 0..3));
@@ -184,7 +190,7 @@ fn policy() -> impl Strategy<Value = Policy> {
         objective(),
         constraints(),
         hysteresis,
-        (budget(), windows()),
+        (budget(), windows(), 1..1_000_000_000_000i64),
         sources(),
         migration,
     );
@@ -196,7 +202,7 @@ fn policy() -> impl Strategy<Value = Policy> {
             objective,
             constraints,
             (trigger, hysteresis),
-            ((budget, breaker), windows),
+            ((budget, breaker), windows, expires),
             metrics,
             migration,
         )| Policy {
@@ -210,6 +216,7 @@ fn policy() -> impl Strategy<Value = Policy> {
             hysteresis,
             budget,
             breaker,
+            approval: Approval { expires: Millis::from_micros(expires) },
             windows,
             metrics,
             migration,
@@ -399,6 +406,7 @@ fn written(policy: &Policy) -> Result<String, std::fmt::Error> {
         )?;
     }
     let Breaker { failures, within, pause } = &policy.breaker;
+    writeln!(out, "[approval]\nexpires = \"{}\"", policy.approval.expires)?;
     writeln!(out, "[breaker]\nfailures = {failures}\nwithin = \"{within}\"\npause = \"{pause}\"")?;
     for (metric, source) in &policy.metrics {
         writeln!(out, "[metrics.{}]\nquery = '{}'", metric.name(), source.query)?;

@@ -37,6 +37,7 @@ fn policy(out: &mut String, outcome: &Outcome) {
         Mode::Auto => "mode auto",
         Mode::Observe => "mode observe; simulated as if it were auto",
         Mode::Recommend => "mode recommend; simulated as if it were auto",
+        Mode::Approve => "mode approve; simulated as if all were approved at once",
     };
     let moves = match outcome.moves.len() {
         0 => "no move".to_owned(),

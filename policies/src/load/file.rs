@@ -42,6 +42,8 @@ pub(crate) struct PolicyFile {
     pub metrics: Option<MetricsFile>,
     /// How a move is made.
     pub migration: Option<MigrationFile>,
+    /// How plans are approved, in mode `approve`.
+    pub approval: Option<ApprovalFile>,
 }
 
 /// Which services and sites the policy is about. A pattern is a name in which `*` stands for any run of characters.
@@ -306,4 +308,13 @@ pub(crate) struct MigrationFile {
     pub deadline: Option<Written<Millis>>,
     /// The longest time that a service may stand frozen before its source thaws it again. Left out: `30s`.
     pub freeze_lease: Option<Written<Millis>>,
+}
+
+/// How plans are approved, in mode `approve`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Approval")]
+pub(crate) struct ApprovalFile {
+    /// How long a plan may be approved after it was put up. Left out: `15m`.
+    pub expires: Option<Written<Millis>>,
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::file::{ConstraintsFile, MigrationFile, PolicyFile, SelectFile, SpreadFile};
+use super::file::{ApprovalFile, ConstraintsFile, MigrationFile, PolicyFile, SelectFile, SpreadFile};
 use super::{
     At, Findings, Invalid, Loaded, Written, budget, name, objective, schema_version, source, timing,
     toml_document, window,
 };
-use crate::policy::{Constraints, Level, Metric, Migration, Policy, Select, Spread};
+use crate::policy::{Approval, Constraints, Level, Metric, Migration, Policy, Select, Spread};
 use crate::quantity::{Millis, Percent};
 use crate::select::matches;
 
@@ -59,6 +59,7 @@ fn read(file: &PolicyFile, findings: &mut Findings) -> Policy {
         windows: window::windows(file.window.as_ref(), findings),
         metrics,
         migration: migration(file.migration.as_ref(), findings),
+        approval: approval(file.approval.as_ref(), findings),
     }
 }
 
@@ -230,6 +231,12 @@ pub(super) fn spoken(span: Millis) -> String {
         Some((unit, name)) => format!("{}{name}", micros / unit),
         None => span.to_string(),
     }
+}
+
+fn approval(file: Option<&ApprovalFile>, findings: &mut Findings) -> Approval {
+    let written = file.and_then(|file| file.expires.as_ref());
+    let expires = written.and_then(|written| written.read_positive(findings));
+    expires.map_or_else(Approval::default, |expires| Approval { expires })
 }
 
 fn migration(file: Option<&MigrationFile>, findings: &mut Findings) -> Migration {

@@ -10,7 +10,8 @@ use sterna_policies::policy::{Mode, Per, Policy};
 use thiserror::Error;
 
 use self::crowds::Crowds;
-use crate::continuum::{NodeName, ServiceName};
+use crate::continuum::{NodeName, Placement, ServiceName};
+use crate::directive::{Ask, Place};
 use crate::observation::Observation;
 use crate::plan::{Effect, Move, Plan};
 use crate::report::Exclusion;
@@ -121,18 +122,8 @@ pub enum Finding {
 /// # Errors
 /// The first thing that is wrong with it.
 pub fn check(observation: &Observation, policy: &Policy, plan: &Plan) -> Result<(), Finding> {
-    if plan.state != state::hash(observation) {
-        return Err(Finding::State);
-    }
+    let placement = feasible(observation, policy, plan)?;
     let judge = Judge { observation, policy };
-    judge.replay(&plan.moves)?;
-    let mut placement = observation.placement.clone();
-    for one in &plan.moves {
-        placement.insert(one.service.clone(), one.to.clone());
-    }
-    if placement != plan.placement {
-        return Err(Finding::Placement);
-    }
     for (when, claimed, placement) in
         [("before", plan.before, &observation.placement), ("after", plan.after, &placement)]
     {
@@ -142,6 +133,26 @@ pub fn check(observation: &Observation, policy: &Policy, plan: &Plan) -> Result<
         }
     }
     Ok(())
+}
+
+/// Judges the moves of a plan and leaves aside what it claims to be worth: for one that was made a while ago, when the numbers
+/// were others. Gives the placement after the last move.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn feasible(observation: &Observation, policy: &Policy, plan: &Plan) -> Result<Placement, Finding> {
+    if plan.state != state::hash(observation) {
+        return Err(Finding::State);
+    }
+    Judge { observation, policy }.replay(&plan.moves)?;
+    let mut placement = observation.placement.clone();
+    for one in &plan.moves {
+        placement.insert(one.service.clone(), one.to.clone());
+    }
+    if placement != plan.placement {
+        return Err(Finding::Placement);
+    }
+    Ok(placement)
 }
 
 /// Processor in millionths of a core and memory in bytes, used on a node.
@@ -235,6 +246,15 @@ impl<'a> Judge<'a> {
         if service.pinned {
             return keep("it is pinned");
         }
+        for directive in &self.observation.directives.0 {
+            match &directive.ask {
+                Ask::Pause => return keep("everything is paused"),
+                Ask::OptOut { service } if *service == one.service => {
+                    return keep("somebody wants it to stay");
+                }
+                Ask::OptOut { .. } | Ask::Cordon { .. } | Ask::Drain { .. } => {}
+            }
+        }
         if !self.policy.select.has_service(&one.service.0, &service.labels) {
             return keep("the policy is not about it");
         }
@@ -268,6 +288,20 @@ impl<'a> Judge<'a> {
         let Some(about) = continuum.nodes.get(node) else { return refuse(Exclusion::Unreachable) };
         if about.drain {
             return refuse(Exclusion::Draining);
+        }
+        for directive in &self.observation.directives.0 {
+            let (place, rule) = match &directive.ask {
+                Ask::Drain { place } => (place, Exclusion::Draining),
+                Ask::Cordon { place } => (place, Exclusion::Cordoned),
+                Ask::Pause | Ask::OptOut { .. } => continue,
+            };
+            let concerned = match place {
+                Place::Node(name) => name == node,
+                Place::Site(name) => *name == about.site,
+            };
+            if concerned {
+                return refuse(rule);
+            }
         }
         let Some(site) = continuum.sites.get(&about.site) else { return refuse(Exclusion::SiteNotSelected) };
         if !policy.select.has_site(&about.site.0, &site.labels) {

@@ -267,7 +267,8 @@ impl Round<'_> {
         let mut holds: BTreeMap<usize, Vec<Hold>> = BTreeMap::new();
         for service in self.moved(target) {
             let (name, on) = (evaluator.services[service].0, evaluator.nodes[evaluator.now[service]].0);
-            let resting = gate::resting(self.history, self.policy, name, on, self.now);
+            let mut resting = gate::resting(self.history, self.policy, name, on, self.now);
+            resting.extend(gate::opted_out(self.observation, name));
             if !resting.is_empty() {
                 holds.insert(service, resting);
             }
@@ -386,8 +387,9 @@ impl Round<'_> {
 
     /// What keeps all moves back whatever they are, and for longer than this decision: then nothing has to be placed anew.
     fn all_held(&self) -> Option<Hold> {
-        let shut = window::shut(&self.policy.windows, self.now).map(Hold::from);
-        shut.or_else(|| {
+        let paused = gate::paused(self.observation);
+        let shut = || window::shut(&self.policy.windows, self.now).map(Hold::from);
+        paused.or_else(shut).or_else(|| {
             budget::no_moves_left(self.policy, self.history, self.observation.under_way.len(), self.now)
         })
     }

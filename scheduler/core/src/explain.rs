@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
+use jiff::Timestamp;
 use sterna_policies::policy::{Level, Metric};
 use sterna_policies::quantity::{Millis, Usd};
 
@@ -135,6 +136,11 @@ fn of_time(time: Millis) -> String {
     let suits = |(unit, _): &&(f64, &str)| seconds >= if *unit > 1.0 { 2.0 * unit } else { 1.0 };
     let unit = UNITS.iter().find(suits).unwrap_or(&(0.001, "ms"));
     format!("{:.1}{}", seconds / unit.0, unit.1)
+}
+
+/// An instant as people write it down.
+fn minute(at: Timestamp) -> impl fmt::Display {
+    at.strftime("%Y-%m-%d %H:%M UTC")
 }
 
 fn of_option(service: &ServiceReport, option: &NodeOption) -> [String; 7] {
@@ -323,6 +329,14 @@ impl fmt::Display for Hold {
                 }
                 until.map_or(Ok(()), |until| write!(f, " until {until}"))
             }
+            Self::Paused { by, at, reason } => {
+                write!(f, "paused by {by} at {}", minute(*at))?;
+                reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
+            }
+            Self::OptedOut { by, at, reason } => {
+                write!(f, "{by} wants it to stay, since {}", minute(*at))?;
+                reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
+            }
             Self::UnderWay => f.write_str("it is being moved"),
             Self::NotRunning => f.write_str("it was not found on any node that answers"),
             Self::Infeasible => f.write_str("no placement keeps every rule"),
@@ -340,6 +354,7 @@ impl fmt::Display for Exclusion {
         match self {
             Self::Unreachable => f.write_str("its agent does not answer"),
             Self::Draining => f.write_str("draining"),
+            Self::Cordoned => f.write_str("cordoned"),
             Self::Pinned => f.write_str("the service is pinned"),
             Self::SiteNotSelected => f.write_str("site not selected"),
             Self::Tier => f.write_str("tier not allowed"),

@@ -7,8 +7,11 @@ use sterna_policies::policy::Policy;
 use sterna_policies::quantity::{Millis, Percent};
 use sterna_policies::window;
 
+use crate::budget;
 use crate::continuum::{NodeName, ServiceName};
+use crate::directive::Directive;
 use crate::history::{History, left};
+use crate::observation::Observation;
 use crate::placement::evaluate::Evaluator;
 use crate::placement::exclude::Rules;
 use crate::placement::room::Room;
@@ -33,6 +36,26 @@ pub fn resting(
         holds.push(Hold::Cooldown { left });
     }
     holds
+}
+
+/// What keeps everything where it is because somebody said so.
+pub fn paused(observation: &Observation) -> Option<Hold> {
+    let Directive { by, at, reason, .. } = observation.directives.pause()?.clone();
+    Some(Hold::Paused { by, at, reason })
+}
+
+/// What keeps a service where it is because somebody said so.
+pub fn opted_out(observation: &Observation, service: &ServiceName) -> Option<Hold> {
+    let Directive { by, at, reason, .. } = observation.directives.opt_out(service)?.clone();
+    Some(Hold::OptedOut { by, at, reason })
+}
+
+/// What keeps all moves back, also those of a plan that was made before: a word to pause, a window, failures, or budgets.
+pub fn shut(observation: &Observation, policy: &Policy, history: &History, now: Timestamp) -> Option<Hold> {
+    let window = || window::shut(&policy.windows, now).map(Hold::from);
+    let failures = || budget::broken_circuit(policy, history, now);
+    let spent = || budget::no_moves_left(policy, history, observation.under_way.len(), now);
+    paused(observation).or_else(window).or_else(failures).or_else(spent)
 }
 
 /// The services that a window keeps where they are, of those that an assignment moves.

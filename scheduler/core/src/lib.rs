@@ -7,6 +7,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`continuum`] | what is: site, node, service, link, users, placement; the inventory file |
+//! | [`directive`] | what people have said while it runs: pause, cordon, drain, opt-out |
 //! | [`observation`] | what was seen at one instant, with age and source |
 //! | [`history`] | what a decision remembers of earlier ones |
 //! | [`assignment`] | the assignment problem: items on bins, with rules and objectives, and its search |
@@ -23,6 +24,7 @@
 //! | [`explain`] | that data in words and tables |
 //! | [`why`] | why a service is not on a node |
 //! | [`state`] | the fingerprint of the state that a plan was made from |
+//! | [`change`] | what is different between two states |
 //! | [`record`] | a decision with its inputs, to be made again |
 //!
 //! The feature `highs` (on by default) builds in the HiGHS solver; without it, microlp solves tiny models and the report says
@@ -30,10 +32,12 @@
 
 pub mod assignment;
 pub mod budget;
+pub mod change;
 pub mod checker;
 pub mod continuum;
 pub mod cost;
 pub mod decide;
+pub mod directive;
 pub mod explain;
 pub mod gain;
 pub mod gate;

@@ -8,6 +8,7 @@ use sterna_policies::policy::Metric;
 use sterna_policies::quantity::{Bytes, Millis, UsdPerHour, Watts};
 
 use crate::continuum::{Continuum, NodeName, Placement, ServiceName, SiteName, UsersName};
+use crate::directive::Directives;
 
 /// Where a number comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +56,9 @@ pub struct Observation {
     pub under_way: Vec<UnderWay>,
     /// What could not be learnt, each with the reason.
     pub unknown: Vec<Unknown>,
+    /// What people have said.
+    #[serde(default, skip_serializing_if = "Directives::is_empty")]
+    pub directives: Directives,
 }
 
 /// A migration that is running. Its service counts on both nodes until it ends.

@@ -9,7 +9,7 @@ use crate::continuum::{NodeName, Placement, ServiceName};
 /// Moves in an order that is feasible at every instant.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Plan {
-    /// Hash of the state that the plan was made from: continuum, placement, reachable nodes. `apply` refuses another one.
+    /// Hash of the state that the plan was made from: continuum, placement, reachable nodes, directives. `apply` refuses another one.
     pub state: String,
     /// The moves, by wave; those of one wave may run side by side, a later wave starts when the one before has ended.
     pub moves: Vec<Move>,

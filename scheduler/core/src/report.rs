@@ -156,6 +156,24 @@ pub enum Hold {
         /// When that ends.
         until: Option<Timestamp>,
     },
+    /// Everything is paused.
+    Paused {
+        /// Who said so.
+        by: String,
+        /// Since when.
+        at: Timestamp,
+        /// Why, where they said so.
+        reason: Option<String>,
+    },
+    /// Somebody wants the service to stay where it is.
+    OptedOut {
+        /// Who.
+        by: String,
+        /// Since when.
+        at: Timestamp,
+        /// Why, where they said so.
+        reason: Option<String>,
+    },
     /// The service itself is being moved.
     UnderWay,
     /// The service was not found on any node that answered.
@@ -298,6 +316,8 @@ pub enum Exclusion {
     Unreachable,
     /// It is being drained.
     Draining,
+    /// It is cordoned: nothing is moved to it.
+    Cordoned,
     /// The service is pinned where it is.
     Pinned,
     /// The policy does not select the site.

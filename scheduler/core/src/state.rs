@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use crate::continuum::{Continuum, NodeName, Placement};
+use crate::directive::Ask;
 use crate::observation::Observation;
 
 #[derive(Serialize)]
@@ -12,9 +13,12 @@ struct State<'a> {
     continuum: &'a Continuum,
     placement: &'a Placement,
     reachable: BTreeSet<&'a NodeName>,
+    /// Left out where there are none: plans from before there were any stay the same.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    directives: BTreeSet<&'a Ask>,
 }
 
-/// Hash of continuum, placement and reachable nodes, in hexadecimal: what [`crate::plan::Plan::state`] holds.
+/// Hash of continuum, placement, reachable nodes and directives, in hexadecimal: what [`crate::plan::Plan::state`] holds.
 ///
 /// It is the same for the same state on every machine; the order in which nodes were reached does not matter.
 pub fn hash(observation: &Observation) -> String {
@@ -22,6 +26,7 @@ pub fn hash(observation: &Observation) -> String {
         continuum: &observation.continuum,
         placement: &observation.placement,
         reachable: observation.reachable.iter().collect(),
+        directives: observation.directives.asks().collect(),
     };
     match serde_json::to_vec(&state) {
         Ok(canonical) => blake3::hash(&canonical).to_hex().to_string(),

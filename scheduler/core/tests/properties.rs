@@ -16,6 +16,7 @@ use sterna_core::checker;
 use sterna_core::checker::assignment::{Judgement, judge};
 use sterna_core::continuum::*;
 use sterna_core::decide::decide_with;
+use sterna_core::directive::{Ask, Directive, Directives, Place};
 use sterna_core::history::{History, Outcome};
 use sterna_core::observation::{Observation, Sample, Source, UnderWay};
 use sterna_core::placement::evaluate::Evaluator;
@@ -136,6 +137,22 @@ fn world(dice: &mut Dice<'_>) -> Observation {
             })
         })
         .collect();
+    let mut directives = Directives::default();
+    let mut say = |ask| {
+        directives.0.push(Directive { ask, by: "op".into(), at: noon(), reason: None });
+    };
+    for node in node_names.iter().filter(|_| dice.one_in(12)) {
+        say(Ask::Cordon { place: Place::Node(node.clone()) });
+    }
+    for site in site_names.iter().filter(|_| dice.one_in(12)) {
+        say(Ask::Drain { place: Place::Site(site.clone()) });
+    }
+    for service in services.keys().filter(|_| dice.one_in(12)) {
+        say(Ask::OptOut { service: service.clone() });
+    }
+    if dice.one_in(24) {
+        say(Ask::Pause);
+    }
     Observation {
         at: noon(),
         reachable: node_names.iter().filter(|_| !dice.one_in(10)).cloned().collect(),
@@ -148,6 +165,7 @@ fn world(dice: &mut Dice<'_>) -> Observation {
         memory: BTreeMap::new(),
         under_way,
         unknown: Vec::new(),
+        directives,
     }
 }
 
@@ -315,6 +333,7 @@ proptest! {
         wanted.constraints.max.clear();
         observation.under_way.clear();
         observation.power.clear();
+        observation.directives = Directives::default();
         let first = sterna_core::decide(&observation, &wanted, &History::default(), noon(), 1);
         let free = i128::from(wanted.constraints.min_free.as_micros());
         let beyond = observation.continuum.nodes.iter().any(|(name, node)| {

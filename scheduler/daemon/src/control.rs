@@ -1,4 +1,4 @@
-//! The loop: look, decide, record, and in mode `auto` have the moves made.
+//! The loop: look, decide, record, and in mode `auto`, or once a person approves, have the moves made.
 //!
 //! Level-triggered: every cycle reads the whole state anew, nothing is retried inside one, the next cycle is the retry. A
 //! decision that can't be recorded is not acted on, and an order that can't be journalled is not given.
@@ -21,7 +21,9 @@ use thiserror::Error;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use self::approval::Approvals;
 use self::carry::Carrier;
+use self::desk::{Desk, Seen};
 use self::notice::{Decided, Notice, headline};
 use self::recall::Recall;
 use self::stop::{Stop, Urgency};
@@ -32,7 +34,9 @@ use crate::observe::{Observed, observe};
 use crate::reload::{Look, Watched};
 use crate::telemetry::{ConfigFile, Telemetry};
 
+mod approval;
 mod carry;
+pub mod desk;
 pub mod notice;
 pub mod recall;
 pub mod stop;
@@ -83,6 +87,8 @@ pub struct Scheduler<S, W, C> {
     pub telemetry: Arc<Telemetry>,
     /// What the agents were asked to remember.
     pub recall: Recall,
+    /// What others may know of it, and the bell that they ring.
+    pub desk: Arc<Desk>,
     /// Told of everything that a person may want to see.
     pub tell: Box<dyn Fn(&Notice<'_>) + Send + Sync>,
 }
@@ -136,6 +142,7 @@ pub async fn consider<S: MetricStore>(
             });
         }
     }
+    observed.observation.directives = history.directives().await?;
     let (observation, policy) = (observed.observation.clone(), policy.clone());
     let since = now.checked_sub(remembered(&policy)).unwrap_or(Timestamp::MIN);
     let standing = history.standing().await?;
@@ -174,6 +181,7 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
                 tokio::select! {
                     () = stop.at_least(Urgency::WhenDone) => {}
                     () = tokio::time::sleep_until(began + interval) => {}
+                    () = self.desk.rung() => {}
                 }
             }
         }
@@ -197,7 +205,7 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
         };
         let Considered { observed, recorded } = considered;
         let decision = recorded.decision.clone();
-        let number = self.history.record_decision(recorded).await?;
+        let number = self.history.record_decision(recorded.clone()).await?;
         self.telemetry.observed(&observed);
         self.telemetry.decided(&decision, began.elapsed());
 
@@ -209,13 +217,31 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
         *last = Some(now_says);
         tracing::debug!(number, verdict = ?decision.report.verdict, moves = decision.plan.moves.len(), "decided");
         (self.tell)(&Notice::Decided(Decided {
+            number,
             decision: &decision,
             mode: policy.mode,
             news,
             acted_on: act,
             notes: &observed.notes,
         }));
-        if act {
+        self.desk.lay_down(
+            policy,
+            Seen {
+                number,
+                at: recorded.now,
+                observation: observed.observation,
+                decision: decision.clone(),
+                notes: observed.notes,
+            },
+        );
+        let approvals = Approvals { history: &self.history, tell: &*self.tell };
+        // Nothing new is begun while the service is stopping; what was approved waits for the next.
+        let approved = match stop.urgency() {
+            Urgency::No => approvals.after(number, &recorded).await?,
+            Urgency::WhenDone | Urgency::Now => None,
+        };
+        let ordered = approved.or_else(|| act.then_some((number, decision.plan)));
+        if let Some((number, plan)) = ordered {
             let carrier = Carrier {
                 mover: &mover,
                 clock: &self.clock,
@@ -223,9 +249,10 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
                 telemetry: &self.telemetry,
                 stop,
                 tell: &*self.tell,
+                continuum: self.files.inventory.value(),
                 decision: number,
             };
-            carrier.carry_out(&decision.plan, policy).await?;
+            carrier.carry_out(&plan, policy).await?;
         }
         Ok(())
     }

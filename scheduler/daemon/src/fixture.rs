@@ -125,6 +125,7 @@ pub fn policy(mode: Mode) -> Policy {
             bandwidth: None,
             freeze_lease: "20s".parse().unwrap(),
         },
+        approval: Default::default(),
     }
 }
 

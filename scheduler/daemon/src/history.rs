@@ -1,18 +1,24 @@
 //! What happened, kept for good: every decision with all its inputs, every order before it is given, every migration.
 //!
-//! One SQLite file per continuum, append-only (triggers hold it to that), readable with any SQL tool. Durations are in
+//! One SQLite file per continuum, append-only (triggers hold it to that; only whole old decisions may go), readable with any SQL tool. Durations are in
 //! whole nanoseconds, sizes in bytes, instants in RFC 3339.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 use thiserror::Error;
 
+pub mod approval;
 pub mod decision;
+mod directive;
+pub mod list;
 pub mod lock;
 pub mod migration;
+pub mod retention;
 mod schema;
+pub mod summary;
 
 pub use migration::{Intent, OpenIntent};
 
@@ -24,6 +30,8 @@ pub const FILE: &str = "history.sqlite";
 pub struct HistoryStore {
     connection: Arc<Mutex<Connection>>,
     path: PathBuf,
+    /// Version of the tables, less than ours only in a file that is only read.
+    version: i64,
 }
 
 /// The history can't be used.
@@ -33,6 +41,14 @@ pub enum HistoryError {
     #[error("can't make the state folder {path}: {source}")]
     Folder {
         /// The folder.
+        path: PathBuf,
+        /// What happened.
+        source: std::io::Error,
+    },
+    /// The file can't be looked at.
+    #[error("can't look at the history {path}: {source}")]
+    Unreadable {
+        /// The file.
         path: PathBuf,
         /// What happened.
         source: std::io::Error,
@@ -109,7 +125,37 @@ impl HistoryStore {
         let failed = |error| explain(&path, error);
         let connection = Connection::open(&path).map_err(failed)?;
         schema::prepare(&connection, &path)?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)), path })
+        let version = schema::version(&connection, &path)?;
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), path, version })
+    }
+
+    /// Opens the history in a continuum's state folder to read it only, also while a scheduler writes it; `None` where there is
+    /// none.
+    ///
+    /// # Errors
+    /// When the file can't be used.
+    pub fn read(folder: &Path) -> Result<Option<Self>, HistoryError> {
+        let path = folder.join(FILE);
+        // A folder that may not be looked into is another matter.
+        let there = path.try_exists();
+        if !there.map_err(|source| HistoryError::Unreadable { path: path.clone(), source })? {
+            return Ok(None);
+        }
+        let failed = |error| explain(&path, error);
+        let connection =
+            Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
+        connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
+        let version = schema::version(&connection, &path)?;
+        // Made by another program a moment ago, and still without tables.
+        if version == 0 {
+            return Ok(None);
+        }
+        Ok(Some(Self { connection: Arc::new(Mutex::new(connection)), path, version }))
+    }
+
+    /// Whether the tables of what people say are there.
+    const fn knows_people(&self) -> bool {
+        self.version >= 2
     }
 
     /// The file.

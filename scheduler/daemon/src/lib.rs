@@ -6,11 +6,13 @@
 //! |---|---|
 //! | [`settings`] | layered settings of the service |
 //! | [`observe`] | one observation from the fleet and the metrics store; Prometheus, ages, borders of units |
-//! | [`control`] | the loop: observe, decide, record, move; stopping |
+//! | [`control`] | the loop: observe, decide, approve, record, move; stopping |
 //! | [`history`] | decisions, orders and migrations in SQLite; one scheduler per state |
 //! | [`reload`] | policy and inventory read again when they change |
+//! | [`api`] | what others may ask and say over HTTP |
 //! | [`telemetry`] | own metrics, health and readiness over HTTP |
 
+pub mod api;
 pub mod control;
 pub mod history;
 pub mod observe;

@@ -54,6 +54,7 @@ pub async fn observe<S: MetricStore>(
             memory: view.memory,
             under_way: view.under_way,
             unknown: Vec::new(),
+            directives: Default::default(),
         },
         notes: Vec::new(),
         store_up,

@@ -30,12 +30,16 @@ pub struct Settings {
     pub prometheus: PrometheusSettings,
     /// Folder of the state; each continuum has a folder of its own in it.
     pub state: PathBuf,
-    /// Where `/metrics`, `/healthz` and `/readyz` are served.
+    /// Where `/metrics`, `/healthz`, `/readyz` and the API are served.
     pub listen: SocketAddr,
     /// Seed of every random choice.
     pub seed: u64,
     /// Cycles after which the service ends; `None` for never.
     pub cycles: Option<u64>,
+    /// File with the token that whoever changes something over the API must have; `None`: one is made in the state folder.
+    pub token_file: Option<PathBuf>,
+    /// Decisions of which nothing came are deleted when they are older.
+    pub keep: Millis,
 }
 
 /// The metrics store.
@@ -91,13 +95,37 @@ struct SettingsFile {
     /// Folder of the state. Left out: `$XDG_STATE_HOME/sterna` or `~/.local/state/sterna`.
     #[expect(dead_code, reason = "as above")]
     state: Option<String>,
-    /// Where `/metrics`, `/healthz` and `/readyz` are served. Left out: `127.0.0.1:7400`.
+    /// Where `/metrics`, `/healthz`, `/readyz` and the API are served. Left out: `127.0.0.1:7400`.
     listen: Option<At<String>>,
     /// Seed of every random choice. Left out: 0.
     #[expect(dead_code, reason = "as above")]
     seed: Option<u64>,
     /// Cycles after which the service ends. Left out: never.
     cycles: Option<At<u64>>,
+    /// The API.
+    #[expect(dead_code, reason = "as above")]
+    api: Option<ApiFile>,
+    /// What is kept of the past.
+    history: Option<HistoryFile>,
+}
+
+/// The API.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Api")]
+struct ApiFile {
+    /// File with the token that whoever changes something must have. Left out: one is made in the state folder at start.
+    #[expect(dead_code, reason = "as above")]
+    token_file: Option<String>,
+}
+
+/// What is kept of the past.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "History")]
+struct HistoryFile {
+    /// Older decisions are deleted, but those from which an order came or that were put up for approval. Left out: `90d`.
+    keep: Option<Written<Millis>>,
 }
 
 /// The metrics store.
@@ -131,6 +159,9 @@ fn check(path: &Path, text: &str) -> Result<(), Invalid> {
             .error("S0002", cycles.span(), "no cycle is nothing to run for")
             .label("expected at least 1")
             .help("leave it out to run until stopped");
+    }
+    if let Some(keep) = file.history.as_ref().and_then(|history| history.keep.as_ref()) {
+        keep.read_positive(&mut findings);
     }
     if let Some(prometheus) = &file.prometheus {
         if let Some(timeout) = &prometheus.timeout {
@@ -166,6 +197,21 @@ struct Layers {
     listen: SocketAddr,
     seed: Whole<u64>,
     cycles: Option<Whole<u64>>,
+    #[serde(default)]
+    api: ApiLayers,
+    history: HistoryLayers,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApiLayers {
+    token_file: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HistoryLayers {
+    keep: Millis,
 }
 
 /// A whole number that is not rounded on the way: from the environment it comes as text.
@@ -224,6 +270,7 @@ impl Settings {
             .and_then(|builder| builder.set_default("seed", 0))
             .and_then(|builder| builder.set_default("prometheus.url", "http://127.0.0.1:9090"))
             .and_then(|builder| builder.set_default("prometheus.timeout", "10s"))
+            .and_then(|builder| builder.set_default("history.keep", "90d"))
             .map_err(layers_error)?
             .add_source(config::File::from_str(&text, config::FileFormat::Toml))
             .add_source(
@@ -240,6 +287,9 @@ impl Settings {
             |reason: &str| SettingsError::Layers { path: path.to_owned(), reason: reason.to_owned() };
         if layers.prometheus.timeout < Millis::from_micros(1_000_000) {
             return Err(invalid("`prometheus.timeout` must be at least \"1ms\""));
+        }
+        if layers.history.keep <= Millis::ZERO {
+            return Err(invalid("`history.keep` must be more than nothing"));
         }
         if !is_http(&layers.prometheus.url) {
             return Err(invalid("`prometheus.url` must begin with http:// or https://"));
@@ -261,6 +311,8 @@ impl Settings {
             listen: layers.listen,
             seed: layers.seed.0,
             cycles: layers.cycles.map(|cycles| cycles.0),
+            token_file: layers.api.token_file.map(|file| folder.join(file)),
+            keep: layers.history.keep,
         })
     }
 
@@ -320,6 +372,7 @@ mod tests {
         assert_eq!(settings.authority_of("demo"), Path::new("/home/op/.local/state/sterna/demo/authority"));
         assert_eq!(settings.listen.to_string(), "127.0.0.1:7400");
         assert_eq!((settings.seed, settings.cycles), (0, None));
+        assert_eq!((settings.token_file, settings.keep), (None, "90d".parse().unwrap()));
 
         let text =
             format!("{LEAST}seed = 7\nstate = \"s\"\n[prometheus]\nurl = \"http://a:1\"\ntimeout = \"3s\"\n");
@@ -346,6 +399,8 @@ mod tests {
             "listen = \"nowhere\"",
             "prometheus = { timeout = 5 }",
             "prometheus = { timeout = \"5\", url = \"localhost:9090\" }",
+            "history = { keep = \"0s\" }",
+            "api = { token = \"x\" }",
             "seed = ",
         ]
         .map(|line| {
@@ -372,6 +427,7 @@ mod tests {
             (("STERNA__SEEED", "5"), "seeed"),
             (("STERNA__PROMETHEUS__TIMEOUT", "5"), "timeout"),
             (("STERNA__PROMETHEUS__TIMEOUT", "0s"), "timeout"),
+            (("STERNA__HISTORY__KEEP", "0s"), "history.keep"),
             (("STERNA__LISTEN", "x"), "x"),
             (("STERNA__PROMETHEUS__URL", "localhost"), "http://"),
         ] {

@@ -309,13 +309,17 @@ impl Telemetry {
             self.readiness.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some((when, result)) = last else { return Err("no cycle has ended yet".to_owned()) };
         result?;
-        // A cycle in which services are moved takes as long as their migrations.
-        let allowed = interval * 3 + Duration::from_secs(600);
-        let silent = when.elapsed();
-        if silent > allowed {
-            return Err(format!("the last cycle ended {} ago", Millis::from_duration(silent)));
+        match too_long(when, interval) {
+            Some(silent) => Err(format!("the last cycle ended {} ago", Millis::from_duration(silent))),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// How long no cycle has ended, where that is longer than it can take; whatever came of the last.
+    pub fn silent(&self) -> Option<Duration> {
+        let Readiness { last, interval } =
+            self.readiness.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        last.and_then(|(when, _)| too_long(when, interval))
     }
 
     /// In the text form that Prometheus scrapes.
@@ -324,6 +328,12 @@ impl Telemetry {
         encode(&mut text, &self.registry)?;
         Ok(text)
     }
+}
+
+/// A cycle in which services are moved takes as long as their migrations.
+fn too_long(last: std::time::Instant, interval: Duration) -> Option<Duration> {
+    let silent = last.elapsed();
+    (silent > interval * 3 + Duration::from_secs(600)).then_some(silent)
 }
 
 fn count(n: usize) -> i64 {
@@ -347,6 +357,8 @@ pub const fn hold_name(hold: &Hold) -> &'static str {
         Hold::BudgetSpent { .. } => "budget-spent",
         Hold::CircuitOpen { .. } => "circuit-open",
         Hold::WindowClosed { .. } => "window-closed",
+        Hold::Paused { .. } => "paused",
+        Hold::OptedOut { .. } => "opted-out",
         Hold::UnderWay => "under-way",
         Hold::NoRoom => "no-room",
         Hold::NotRunning => "not-running",
@@ -365,12 +377,12 @@ pub fn routes(telemetry: Arc<Telemetry>) -> Router {
         .with_state(telemetry)
 }
 
-/// Serves the routes until the process ends.
+/// Serves routes until the process ends.
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(listener: TcpListener, telemetry: Arc<Telemetry>) -> std::io::Result<()> {
-    axum::serve(listener, routes(telemetry)).await
+pub async fn serve(listener: TcpListener, routes: Router) -> std::io::Result<()> {
+    axum::serve(listener, routes).await
 }
 
 async fn metrics(State(telemetry): State<Arc<Telemetry>>) -> impl IntoResponse {

@@ -43,6 +43,7 @@ impl World<'_> {
             power: Default::default(),
             price: Default::default(),
             unknown: Vec::new(),
+            directives: Default::default(),
             continuum,
         };
         for metric in policy.metrics.keys() {

@@ -69,8 +69,13 @@ impl<'a> Rules<'a> {
         if !self.reachable(node) {
             found.push(Exclusion::Unreachable);
         }
-        if of_node.drain {
+        let Observation { continuum, directives, .. } = self.observation;
+        let name = self.evaluator.nodes[node].0;
+        if of_node.drain || directives.drains(continuum, name) {
             found.push(Exclusion::Draining);
+        }
+        if !here && directives.cordons(continuum, name) {
+            found.push(Exclusion::Cordoned);
         }
         if !here && self.evaluator.services[service].1.pinned {
             found.push(Exclusion::Pinned);

@@ -1,6 +1,7 @@
 //! Carrying a plan out: wave by wave, each order journalled before it is given.
 
 use futures_util::stream::{self, StreamExt};
+use sterna_core::continuum::Continuum;
 use sterna_core::history::Outcome as PastOutcome;
 use sterna_core::plan::{Move, Plan};
 use sterna_executor::fleet::FleetError;
@@ -24,6 +25,8 @@ pub(super) struct Carrier<'a, M, C> {
     pub telemetry: &'a Telemetry,
     pub stop: &'a Stop,
     pub tell: &'a (dyn Fn(&Notice<'_>) + Send + Sync),
+    /// What there is.
+    pub continuum: &'a Continuum,
     /// Number of the decision in the history.
     pub decision: i64,
 }
@@ -84,6 +87,12 @@ impl<M: Mover, C: Clock> Carrier<'_, M, C> {
     async fn order(&self, planned: &Move, policy: &Policy) -> Result<Went, HistoryError> {
         // A move of the same wave that waited for its turn.
         if self.stop.urgency() > Urgency::No {
+            return Ok(Went::Otherwise);
+        }
+        // A plan may take long, and people may have said something since it was made.
+        if let Some(said) = self.history.directives().await?.against(self.continuum, planned) {
+            let reason = format!("{} by {} speaks against it", said.ask, said.by);
+            (self.tell)(&Notice::NotSeen(planned, &reason));
             return Ok(Went::Otherwise);
         }
         let addresses =

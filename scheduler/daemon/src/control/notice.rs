@@ -1,12 +1,14 @@
 //! What the loop tells whoever started it, in order.
 
+use jiff::Timestamp;
 use sterna_core::continuum::ServiceName;
-use sterna_core::plan::Move;
+use sterna_core::plan::{Move, Plan};
 use sterna_core::report::{Decision, Verdict};
 use sterna_executor::migration::order::MigrationId;
 use sterna_executor::migration::report::{Event, Report};
 use sterna_policies::policy::Mode;
 
+use crate::history::approval::Step;
 use crate::reload::FileError;
 use crate::telemetry::{ConfigFile, hold_name};
 
@@ -31,6 +33,10 @@ pub enum Notice<'a> {
     Settled(&'a str),
     /// A cycle could not be completed; the next one tries again.
     Failed(&'a str),
+    /// A plan was put up for approval: the number of its decision, and until when it may be approved.
+    PutUp(i64, &'a Plan, Timestamp),
+    /// What became of a plan that was put up, and why.
+    Approval(i64, Step, &'a str),
     /// Running migrations are left to the agents.
     LeftToAgents(&'a [ServiceName]),
 }
@@ -38,6 +44,8 @@ pub enum Notice<'a> {
 /// A decision, with what a reader needs to judge whether to show it.
 #[derive(Debug)]
 pub struct Decided<'a> {
+    /// Its number in the history.
+    pub number: i64,
     /// The decision.
     pub decision: &'a Decision,
     /// The policy's mode.

@@ -16,6 +16,7 @@ use sterna_policies::diagnose::Findings;
 use sterna_policies::policy::Metric;
 use sterna_policies::quantity::{Bytes, Millis};
 
+mod approving;
 mod carrying;
 
 use super::stop::{Stopper, stop};
@@ -217,6 +218,7 @@ fn bench(mode: Mode, fate: Fate, engine: Engine) -> Bench {
         history: HistoryStore::open(&folder.path().join("state")).unwrap(),
         telemetry: Arc::new(Telemetry::new()),
         recall: Recall::default(),
+        desk: Arc::new(Desk::new(&fixture::continuum(), &fixture::policy(mode))),
         tell: Box::new(move |notice| ears.lock().unwrap().push(line(notice))),
     };
     Bench { scheduler, place, store, stopper, stop, told, folder }
@@ -238,6 +240,8 @@ fn line(notice: &Notice<'_>) -> String {
         Notice::NotSeen(planned, reason) => format!("not seen {}: {reason}", planned.service),
         Notice::Settled(line) => format!("settled {}", line.split(": ").last().unwrap_or_default()),
         Notice::Failed(error) => format!("failed: {error}"),
+        Notice::PutUp(number, plan, _) => format!("put up {number}: {} moves", plan.moves.len()),
+        Notice::Approval(number, step, note) => format!("approval {number} {}: {note}", step.name()),
         Notice::LeftToAgents(services) => format!("left {services:?}"),
     }
 }

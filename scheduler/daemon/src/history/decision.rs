@@ -11,7 +11,6 @@ use sterna_core::observation::Observation;
 use sterna_core::record::Recorded;
 use sterna_core::report::Verdict;
 use sterna_core::standing::Standing;
-use sterna_policies::policy::Mode;
 
 use super::{HistoryError, HistoryStore, explain};
 
@@ -101,7 +100,7 @@ fn insert(transaction: &Transaction<'_>, recorded: &Recorded, path: &Path) -> Re
                 instant(*now),
                 // SQLite's integers have a sign; a seed has 64 bits.
                 seed.to_string(),
-                mode(wanted.mode),
+                wanted.mode.name(),
                 verdict(&decision.report.verdict),
                 i64::try_from(decision.plan.moves.len()).unwrap_or(i64::MAX),
                 policy,
@@ -186,15 +185,6 @@ pub(super) fn parse<T: DeserializeOwned>(text: &str, row: &str, path: &Path) -> 
 
 pub(super) fn odd(path: &Path, row: &str, error: &dyn std::fmt::Display) -> HistoryError {
     HistoryError::Row { path: path.to_owned(), row: row.to_owned(), reason: error.to_string() }
-}
-
-const fn mode(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Off => "off",
-        Mode::Observe => "observe",
-        Mode::Recommend => "recommend",
-        Mode::Auto => "auto",
-    }
 }
 
 const fn verdict(verdict: &Verdict) -> &'static str {

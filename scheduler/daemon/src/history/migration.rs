@@ -277,7 +277,7 @@ fn amount(bytes: i64) -> Bytes {
     Bytes(u64::try_from(bytes).unwrap_or(0))
 }
 
-const fn outcome_name(outcome: Outcome) -> &'static str {
+pub(crate) const fn outcome_name(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Moved => "moved",
         Outcome::RolledBack => "rolled-back",

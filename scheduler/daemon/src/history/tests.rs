@@ -43,6 +43,7 @@ fn recorded(second: i64) -> Recorded {
         memory: Default::default(),
         under_way: Vec::new(),
         unknown: Vec::new(),
+        directives: Default::default(),
     };
     let report = Report {
         policy: "p".into(),
@@ -82,6 +83,8 @@ fn ended(id: MigrationId, service: &str, outcome: report::Outcome) -> report::Re
         started_anew: None,
     }
 }
+
+mod summary;
 
 async fn migrate(store: &HistoryStore, service: &str, outcome: report::Outcome, second: i64) {
     let id = MigrationId::new();
@@ -198,7 +201,7 @@ fn files_that_are_not_ours_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     drop(HistoryStore::open(folder.path()).unwrap());
     Connection::open(folder.path().join(FILE)).unwrap().pragma_update(None, "user_version", 7).unwrap();
-    assert!(matches!(HistoryStore::open(folder.path()), Err(HistoryError::Newer { found: 7, known: 1, .. })));
+    assert!(matches!(HistoryStore::open(folder.path()), Err(HistoryError::Newer { found: 7, known: 2, .. })));
 }
 
 #[tokio::test]
@@ -216,4 +219,97 @@ async fn a_full_disk_is_called_by_its_name() {
     assert!(matches!(error, HistoryError::Full { .. }), "{error}");
     // Nothing of it is left, and what was there still is.
     assert_eq!(store.newest_decision().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_is_read_as_it_is_and_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let file = Connection::open(folder.path().join(FILE)).unwrap();
+        schema::first_version(&file).unwrap();
+        let document = |name: &str, body: String| {
+            file.execute("INSERT INTO document (hash, body) VALUES (?1, ?2)", [name, &body]).unwrap();
+        };
+        let Recorded { policy, history, observation, .. } = recorded(1);
+        let mut policy = serde_json::to_value(&policy).unwrap();
+        // Which policies of then did not have.
+        policy.as_object_mut().unwrap().remove("approval").unwrap();
+        document("p", policy.to_string());
+        document("c", serde_json::to_string(&observation.continuum).unwrap());
+        document("h", serde_json::to_string(&history).unwrap());
+        let mut seen = serde_json::to_value(&observation).unwrap();
+        seen.as_object_mut().unwrap().remove("continuum");
+        file.execute(
+            "INSERT INTO decision (at, seed, mode, verdict, moves, policy, continuum, history, observation, decision)
+             VALUES (?1, ?2, 'auto', 'stay', 0, 'p', 'c', 'h', ?3, ?4)",
+            [
+                decision::instant(at(1)),
+                u64::MAX.to_string(),
+                seen.to_string(),
+                serde_json::to_string(&recorded(1).decision).unwrap(),
+            ],
+        )
+        .unwrap();
+    }
+    let only = HistoryStore::read(folder.path()).unwrap().unwrap();
+    assert_eq!(only.decision(1).await.unwrap(), Some(recorded(1)));
+    assert!(only.directives().await.unwrap().is_empty());
+    assert_eq!(only.proposals(9).await.unwrap(), []);
+    drop(only);
+    let store = HistoryStore::open(folder.path()).unwrap();
+    assert_eq!(store.decision(1).await.unwrap(), Some(recorded(1)));
+    assert_eq!(store.open_proposal().await.unwrap(), None);
+    store.put_up(1, at(2), at(3)).await.unwrap();
+    let connection = Connection::open(store.path()).unwrap();
+    for change in ["UPDATE approval SET expires = '1'", "DELETE FROM decision", "DELETE FROM document"] {
+        let error = connection.execute(change, []).unwrap_err().to_string();
+        assert!(error.contains("append-only"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn old_decisions_of_which_nothing_came_go_with_what_only_they_refer_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = HistoryStore::open(folder.path()).unwrap();
+    let mut other = recorded(1);
+    other.policy.name = "of another time".to_owned();
+    let gone = store.record_decision(other).await.unwrap();
+    let ordered = store.record_decision(recorded(2)).await.unwrap();
+    let intent = Intent { id: MigrationId::new(), decision: Some(ordered), order: planned("shop") };
+    store.intend(intent, at(2)).await.unwrap();
+    let put_up = store.record_decision(recorded(3)).await.unwrap();
+    store.put_up(put_up, at(3), at(4)).await.unwrap();
+    let young = store.record_decision(recorded(100)).await.unwrap();
+    assert_eq!(store.prune(at(50), at(200)).await.unwrap(), 1);
+    assert_eq!(store.decision(gone).await.unwrap(), None);
+    for kept in [ordered, put_up, young] {
+        assert!(store.decision(kept).await.unwrap().is_some());
+    }
+    assert_eq!(store.prune(at(50), at(200)).await.unwrap(), 0);
+    // The newest stays, however old.
+    assert_eq!(store.prune(at(5000), at(6000)).await.unwrap(), 0);
+    assert_eq!(store.newest_decision().await.unwrap(), Some(young));
+    let connection = Connection::open(store.path()).unwrap();
+    let documents: i64 = connection.query_row("SELECT count(*) FROM document", [], |row| row.get(0)).unwrap();
+    assert_eq!(documents, 3);
+    // Nobody else may, not even of the time that was pruned.
+    for change in
+        ["DELETE FROM decision", "DELETE FROM document", "DELETE FROM intent", "DELETE FROM pruning"]
+    {
+        let error = connection.execute(change, []).unwrap_err().to_string();
+        assert!(error.contains("append-only"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_history_that_is_not_there_is_not_made_by_reading() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(HistoryStore::read(folder.path()).unwrap().is_none());
+    assert!(!folder.path().join(FILE).exists());
+    let store = HistoryStore::open(folder.path()).unwrap();
+    store.record_decision(recorded(1)).await.unwrap();
+    // While it is written.
+    let only = HistoryStore::read(folder.path()).unwrap().unwrap();
+    assert_eq!(only.newest_decision().await.unwrap(), Some(1));
+    assert!(only.record_decision(recorded(2)).await.is_err());
 }

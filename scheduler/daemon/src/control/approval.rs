@@ -1,0 +1,150 @@
+//! Mode `approve`: a plan is put up, a person approves it, and the next look carries out that very plan, if what it was made
+//! from still holds.
+//!
+//! All of it is in the history, so a restart changes nothing: what was approved and not begun is looked at again, what was begun
+//! is never begun twice.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+use sterna_core::change::{self, Change};
+use sterna_core::checker::{self, Finding};
+use sterna_core::gate;
+use sterna_core::plan::{Move, Plan};
+use sterna_core::record::Recorded;
+use sterna_core::report::{Hold, Verdict};
+use sterna_core::state;
+use sterna_policies::policy::Mode;
+
+use super::notice::Notice;
+use crate::history::approval::{Proposal, Step, Stepped};
+use crate::history::{HistoryError, HistoryStore};
+
+/// Why a plan that was approved is not carried out.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Refusal {
+    /// What it was made from is not so any more.
+    Changed(Vec<Change>),
+    /// It was made by another policy.
+    Policy,
+    /// A rule keeps all moves back.
+    Held(Hold),
+    /// It breaks a rule now.
+    Rule(Finding),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Changed(changes) => {
+                let said: Vec<_> = changes.iter().map(Change::to_string).collect();
+                write!(f, "the state that it was made from has changed: {}", said.join("; "))
+            }
+            Self::Policy => f.write_str("the policy that it was made by has changed"),
+            Self::Held(hold) => write!(f, "{hold}"),
+            Self::Rule(finding) => write!(f, "it would break a rule now: {finding}"),
+        }
+    }
+}
+
+/// Whether a plan that was made from `then` may be carried out by what is so `now`.
+pub(super) fn still_holds(then: &Recorded, now: &Recorded) -> Result<(), Refusal> {
+    let plan = &then.decision.plan;
+    if plan.state != state::hash(&now.observation) {
+        return Err(Refusal::Changed(change::between(&then.observation, &now.observation)));
+    }
+    if then.policy != now.policy {
+        return Err(Refusal::Policy);
+    }
+    if let Some(hold) = gate::shut(&now.observation, &now.policy, &now.history, now.now) {
+        return Err(Refusal::Held(hold));
+    }
+    checker::feasible(&now.observation, &now.policy, plan).map_err(Refusal::Rule)?;
+    Ok(())
+}
+
+/// What the approvals of one look work with.
+pub(super) struct Approvals<'a> {
+    pub history: &'a HistoryStore,
+    pub tell: &'a (dyn Fn(&Notice<'_>) + Send + Sync),
+}
+
+impl Approvals<'_> {
+    /// Deals with the plan that waits, and puts up the one of this look's decision where it is another. Gives the plan to be
+    /// carried out, with the number of its decision.
+    pub async fn after(&self, number: i64, now: &Recorded) -> Result<Option<(i64, Plan)>, HistoryError> {
+        let waits = self.history.open_proposal().await?;
+        if now.policy.mode != Mode::Approve {
+            if let Some(waits) = waits {
+                let note = format!("the policy's mode is `{}` now", now.policy.mode.name());
+                self.step(&waits, Step::Superseded, note, now.now).await?;
+            }
+            return Ok(None);
+        }
+        if let Some(waits) = waits {
+            let then = self.history.decision(waits.id).await?;
+            let Some(then) = then else {
+                self.step(&waits, Step::Superseded, "its decision is gone".to_owned(), now.now).await?;
+                return Ok(None);
+            };
+            if waits.last() == Some(Step::Approved) {
+                match still_holds(&then, now) {
+                    Ok(()) => {
+                        // Recorded before the first order: after a crash it is not begun again.
+                        let stepped = Stepped { at: now.now, step: Step::Begun, by: None, note: None };
+                        self.history.step(waits.id, stepped).await?;
+                        (self.tell)(&Notice::Approval(waits.id, Step::Begun, ""));
+                        return Ok(Some((waits.id, then.decision.plan)));
+                    }
+                    Err(refusal) => self.step(&waits, Step::Refused, refusal.to_string(), now.now).await?,
+                }
+            } else if now.now >= waits.expires {
+                self.step(&waits, Step::Expired, "nobody approved it in time".to_owned(), now.now).await?;
+            } else {
+                match &now.decision.report.verdict {
+                    // What holds this look may have passed when somebody approves the plan; it is looked at again then.
+                    Verdict::Held { .. } => return Ok(None),
+                    Verdict::Move
+                        if same(&then.decision.plan, &now.decision.plan) && then.policy == now.policy =>
+                    {
+                        return Ok(None);
+                    }
+                    Verdict::Move => {
+                        let other = if then.policy == now.policy { "plan" } else { "policy" };
+                        let note = format!("decision {number} has another {other}");
+                        self.step(&waits, Step::Superseded, note, now.now).await?;
+                    }
+                    Verdict::Stay => {
+                        let note = format!("by decision {number} nothing is to be moved");
+                        self.step(&waits, Step::Superseded, note, now.now).await?;
+                    }
+                }
+            }
+        }
+        if now.decision.report.verdict == Verdict::Move && !now.decision.plan.moves.is_empty() {
+            let lasts = SignedDuration::from_nanos(now.policy.approval.expires.as_micros());
+            let expires = now.now.checked_add(lasts).unwrap_or(Timestamp::MAX);
+            self.history.put_up(number, now.now, expires).await?;
+            (self.tell)(&Notice::PutUp(number, &now.decision.plan, expires));
+        }
+        Ok(None)
+    }
+
+    async fn step(
+        &self,
+        waits: &Proposal,
+        step: Step,
+        note: String,
+        at: Timestamp,
+    ) -> Result<(), HistoryError> {
+        (self.tell)(&Notice::Approval(waits.id, step, &note));
+        self.history.step(waits.id, Stepped { at, step, by: None, note: Some(note) }).await
+    }
+}
+
+/// Whether two plans order the same from the same state, whatever is predicted of it.
+fn same(a: &Plan, b: &Plan) -> bool {
+    let order =
+        |one: &Move| (one.service.clone(), one.from.clone(), one.to.clone(), one.method, one.wave, one.parks);
+    a.state == b.state && a.moves.iter().map(order).eq(b.moves.iter().map(order))
+}
