@@ -21,8 +21,11 @@
 //! | [`plan`], [`report`] | the data that leaves |
 //! | [`explain`] | that data in words and tables |
 //! | [`why`] | why a service is not on a node |
-//! | [`state`] | the fingerprint of the state that a plan was made from |
+//! | [`compare`] | what another policy would decide differently |
+//! | [`state`] | the fingerprint of the state that a plan was made from, and what changed since |
+//! | [`difference`] | where two policies or continuums differ |
 //! | [`record`] | a decision with its inputs, to be made again |
+//! | [`saved`] | a plan as a file, to be carried out later |
 //!
 //! The feature `highs` (on by default) builds in the HiGHS solver; without it, microlp solves tiny models and the report says
 //! so.
@@ -30,9 +33,11 @@
 pub mod assignment;
 pub mod budget;
 pub mod checker;
+pub mod compare;
 pub mod continuum;
 pub mod cost;
 pub mod decide;
+pub mod difference;
 pub mod explain;
 pub mod gain;
 pub mod gate;
@@ -43,6 +48,7 @@ pub mod plan;
 pub mod planning;
 pub mod record;
 pub mod report;
+pub mod saved;
 pub mod state;
 pub mod why;
 
