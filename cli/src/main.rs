@@ -5,16 +5,20 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 mod agent;
+mod apply;
 mod approve;
 mod cancel;
+mod completions;
 mod drain;
 mod exit;
+mod explain;
 mod fence;
 mod front;
 mod history;
+mod init;
 mod migrate;
 mod optout;
 mod pause;
@@ -45,6 +49,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Look around, and write an inventory, settings and a policy that only observes to begin with.
+    Init(init::Args),
     /// Watch, decide and, where the policy allows it, move.
     Run(run::Args),
     /// Decide once and print what would be done, and why.
@@ -73,6 +79,10 @@ enum Command {
     Optout(optout::Args),
     /// Have a service moved again.
     Optin(optout::Args),
+    /// Carry out a plan that `sterna plan --out` wrote.
+    Apply(apply::Args),
+    /// Tell of one service what every node would mean for it, and what keeps it from there.
+    Explain(explain::Args),
     /// Move one service now.
     Migrate(migrate::Args),
     /// Have a migration undone that is under way.
@@ -83,12 +93,16 @@ enum Command {
     Front(front::Args),
     /// Try a policy on a described continuum, offline.
     Simulate(simulate::Args),
-    /// Check policy files, list presets, print the schema.
+    /// Check, test and compare policy files, list presets, print the schema.
     Policy(policy::Args),
     /// Make, show and remove local nodes.
     Sites(sites::Args),
     /// Start and show services.
     Services(services::Args),
+    /// Print what completes commands in a shell.
+    Completions(completions::Args),
+    /// Write manual pages to a folder.
+    Man(completions::Pages),
     /// Serve one node (runs on the node).
     Agent(agent::Args),
     /// Act as the OCI runtime of a node's engine (called by the engine).
@@ -108,6 +122,7 @@ fn main() -> ExitCode {
     exit::start_logging(cli.log_json);
     let result = match cli.command {
         Command::Run(args) => run::run(args),
+        Command::Init(args) => init::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Status(args) => status::run(args),
         Command::History(args) => history::run(args),
@@ -121,6 +136,8 @@ fn main() -> ExitCode {
         Command::Uncordon(args) => drain::uncordon(args),
         Command::Optout(args) => optout::optout(args),
         Command::Optin(args) => optout::optin(args),
+        Command::Apply(args) => apply::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Migrate(args) => migrate::run(args),
         Command::Cancel(args) => cancel::run(args),
         Command::Fence(args) => fence::run(args),
@@ -129,6 +146,8 @@ fn main() -> ExitCode {
         Command::Policy(args) => policy::run(args),
         Command::Sites(args) => sites::run(args),
         Command::Services(args) => services::run(args),
+        Command::Completions(args) => completions::run(args, Cli::command()),
+        Command::Man(args) => completions::pages(args, Cli::command()),
         Command::Agent(args) => agent::run(args),
         Command::Shim(args) => return shim::run_from_engine(&args.rest),
     };

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use sterna_core::continuum::{NodeName, ServiceName};
 use sterna_core::report::{Decision, Hold, Verdict};
+use sterna_core::saved::SavedPlan;
 use sterna_core::{explain, why};
 use sterna_daemon::control::world::{Clock, SystemClock, World};
 use sterna_daemon::control::{Considered, Engine, consider};
@@ -28,7 +29,7 @@ pub struct Args {
     /// Say only why a service is not on a node, as often as you like.
     #[arg(long, value_name = "SERVICE=NODE", value_parser = question)]
     why: Vec<(ServiceName, NodeName)>,
-    /// Write the plan to this file, as JSON, with the hash of the state that it was made from.
+    /// Write the plan to this file, as JSON, with all that it was made from; `sterna apply` carries it out.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -60,10 +61,10 @@ async fn plan(args: Args) -> anyhow::Result<ExitCode> {
             why::not(&recorded.observation, &recorded.policy, &recorded.decision, service, node)
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let decision = recorded.decision;
+    let decision = recorded.decision.clone();
     if let Some(path) = &args.out {
-        let text = serde_json::to_string_pretty(&decision.plan)?;
-        std::fs::write(path, text + "\n").with_context(|| format!("can't write {}", path.display()))?;
+        let text = SavedPlan::of(recorded).text()?;
+        std::fs::write(path, text).with_context(|| format!("can't write {}", path.display()))?;
     }
     match args.output {
         Output::Table if !answers.is_empty() => {

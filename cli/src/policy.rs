@@ -1,4 +1,4 @@
-//! `sterna policy`: check policy files, print the schema, list and print presets.
+//! `sterna policy`: check, test and compare policy files, print the schema, list and print presets.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,6 +11,9 @@ use sterna_policies::presets::{ALL, Preset};
 use sterna_policies::{diagnose, load, schema};
 
 use crate::exit;
+
+mod diff;
+mod test;
 
 /// Arguments of `sterna policy`.
 #[derive(Debug, ClapArgs)]
@@ -30,6 +33,10 @@ enum Command {
         #[arg(long)]
         strict: bool,
     },
+    /// Try what a policy must decide in described situations. Exit code 1 where a case does not hold.
+    Test(test::Args),
+    /// Show what another policy would decide differently. Exit code 2 where it would.
+    Diff(diff::Args),
     /// Print the JSON Schema of policy files, for editors. With the line `#:schema policy.schema.json` on top of a policy,
     /// editors that know Taplo complete and check it while you type.
     Schema,
@@ -44,6 +51,8 @@ enum Command {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Check { files, strict } => Ok(check(&files, strict)),
+        Command::Test(args) => test::run(args),
+        Command::Diff(args) => diff::run(args),
         Command::Schema => print(&schema::text()),
         Command::Presets { name: None } => {
             let width = ALL.iter().map(|preset| preset.name.len()).max().unwrap_or_default();
@@ -70,6 +79,18 @@ fn print(text: &str) -> anyhow::Result<ExitCode> {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("can't print"),
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Reads a policy file, and prints the warnings about it.
+#[expect(clippy::print_stderr, reason = "warnings about a file are for whoever wrote it")]
+fn read(file: &Path) -> anyhow::Result<Policy> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
+    let loaded =
+        load::policy(&file.display().to_string(), &text).map_err(|invalid| exit::Invalid(invalid.into()))?;
+    if !loaded.warnings.is_empty() {
+        eprintln!("{:?}", miette::Report::new(loaded.warnings));
+    }
+    Ok(loaded.value)
 }
 
 /// How a file came out of the check.

@@ -181,7 +181,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         }
     });
     let failed = Arc::new(AtomicBool::new(false));
-    let printer = Printer { verbose: args.verbose, failed: Arc::clone(&failed), progress: Mutex::default() };
+    let printer = Printer::new(args.verbose, Arc::clone(&failed));
     let mut scheduler = Scheduler {
         store,
         world,
@@ -263,7 +263,8 @@ fn span(time: Millis) -> String {
 /// How often the bytes of a phase under way are printed.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
-struct Printer {
+/// Prints what the scheduler tells.
+pub struct Printer {
     verbose: bool,
     failed: Arc<AtomicBool>,
     /// When progress was last printed.
@@ -271,7 +272,13 @@ struct Printer {
 }
 
 impl Printer {
-    fn tell(&self, notice: &Notice<'_>) {
+    /// Notes in `failed` when a cycle could not be completed.
+    pub fn new(verbose: bool, failed: Arc<AtomicBool>) -> Self {
+        Self { verbose, failed, progress: Mutex::default() }
+    }
+
+    /// Prints one thing.
+    pub fn tell(&self, notice: &Notice<'_>) {
         match notice {
             Notice::Reloaded(file, warnings) => {
                 warn(warnings);

@@ -79,6 +79,27 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Tries an older and a newer policy on a scenario, and prints how both fare. Gives whether they moved differently.
+pub fn side_by_side(scenario: &Path, old: Policy, new: Policy, output: Output) -> anyhow::Result<bool> {
+    let scenario = read_scenario(scenario)?;
+    // They may have the same name.
+    let policies = [("old", old), ("new", new)]
+        .map(|(word, policy)| Policy { name: format!("{word} {}", policy.name), ..policy });
+    let mut report = simulate(&scenario, &policies, 0)?;
+    let hash = report.hash().context("the report can't be put into JSON")?;
+    let differs = match report.outcomes.as_slice() {
+        [old, new] => old.moves != new.moves || old.placement != new.placement,
+        _ => false,
+    };
+    report.outcomes.iter_mut().for_each(|outcome| outcome.timeline.clear());
+    let text = match output {
+        Output::Table => text::render(&report, &hash),
+        Output::Json => serde_json::to_string_pretty(&Printed { hash: &hash, report: &report })?,
+    };
+    crate::run::say(text.trim_end());
+    Ok(differs)
+}
+
 /// Runs the scenario under all policies, with a bar on standard error where a person is watching.
 fn simulate(scenario: &Scenario, policies: &[Policy], seed: u64) -> anyhow::Result<Report> {
     let bar = if std::io::stderr().is_terminal() {

@@ -24,7 +24,8 @@ pub enum Severity {
 /// One finding about a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// Stable code: `F…` form of the file, `P…` policy, `I…` inventory, `S…` scenario, `W…` warnings.
+    /// Stable code: `F…` form of the file, `P…` policy, `I…` inventory, `S…` scenario, `C…` cases,
+    /// `W…` warnings.
     pub code: &'static str,
     /// How bad it is.
     pub severity: Severity,

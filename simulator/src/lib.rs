@@ -6,6 +6,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`scenario`] | what is simulated: the file, its checks, tracks of values over time |
+//! | [`cases`] | what a policy must decide in described situations: the file, and its trial |
 //! | [`clock`], [`events`] | time in whole nanoseconds; what happens next |
 //! | [`world`] | the continuum at one instant, what a scheduler sees of it, what adds up |
 //! | [`models`] | power, price, carbon, latency, the course of a migration |
@@ -14,6 +15,7 @@
 //! | [`gain`], [`hold`] | why a move was made, and what held others back |
 //! | [`report`] | what a simulation found, as values |
 
+pub mod cases;
 pub mod clock;
 pub mod events;
 pub mod gain;

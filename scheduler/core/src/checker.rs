@@ -117,6 +117,28 @@ pub enum Finding {
     },
 }
 
+impl Finding {
+    /// Whether it is a number that is not known.
+    pub fn is_unknown(&self) -> bool {
+        match self {
+            Self::NotMovable { reason, .. } => *reason == MISSING,
+            Self::Excluded { rule, .. } => matches!(rule, Exclusion::MetricMissing { .. }),
+            _ => false,
+        }
+    }
+}
+
+/// What keeps a service of which it can't be told what its going changes.
+const MISSING: &str = "a number is missing for where it runs";
+
+/// Judges moves by the rules alone: whoever made them from an earlier look at the same state could not know today's numbers.
+///
+/// # Errors
+/// The first rule that they break.
+pub fn rules(observation: &Observation, policy: &Policy, moves: &[Move]) -> Result<(), Finding> {
+    Judge { observation, policy }.replay(moves)
+}
+
 /// Judges a plan.
 ///
 /// # Errors
@@ -274,7 +296,7 @@ impl<'a> Judge<'a> {
             return Err(Finding::Method(one.service.clone()));
         }
         if self.missing(&one.service, &one.from).is_some() {
-            return keep("a number is missing for where it runs");
+            return keep(MISSING);
         }
         Ok(())
     }

@@ -1,4 +1,8 @@
 //! A decision in words and tables, for people.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`service`] | one service, with where its numbers come from |
 
 use std::fmt::{self, Write as _};
 
@@ -12,6 +16,8 @@ use crate::report::{
     Decision, Exclusion, Gain, Hold, Makespan, NodeOption, Outlay, Reached, ServiceReport, SolverReport,
     Verdict,
 };
+
+pub mod service;
 
 /// The whole report as text, lines of plain characters: the verdict, the moves, every service with every node, what holds it,
 /// what the placement is worth before and after, how it was found, and what is not known.

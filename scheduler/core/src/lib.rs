@@ -23,20 +23,23 @@
 //! | [`plan`], [`report`] | the data that leaves |
 //! | [`explain`] | that data in words and tables |
 //! | [`why`] | why a service is not on a node |
-//! | [`state`] | the fingerprint of the state that a plan was made from |
-//! | [`change`] | what is different between two states |
+//! | [`compare`] | what another policy would decide differently |
+//! | [`state`] | the fingerprint of the state that a plan was made from, and what changed since |
+//! | [`difference`] | where two policies or continuums differ |
 //! | [`record`] | a decision with its inputs, to be made again |
+//! | [`saved`] | a plan as a file, to be carried out later |
 //!
 //! The feature `highs` (on by default) builds in the HiGHS solver; without it, microlp solves tiny models and the report says
 //! so.
 
 pub mod assignment;
 pub mod budget;
-pub mod change;
 pub mod checker;
+pub mod compare;
 pub mod continuum;
 pub mod cost;
 pub mod decide;
+pub mod difference;
 pub mod directive;
 pub mod explain;
 pub mod gain;
@@ -48,6 +51,7 @@ pub mod plan;
 pub mod planning;
 pub mod record;
 pub mod report;
+pub mod saved;
 pub mod standing;
 pub mod state;
 pub mod why;

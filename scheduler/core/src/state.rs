@@ -1,4 +1,4 @@
-//! The fingerprint of the state that a plan was made from.
+//! The fingerprint of the state that a plan was made from, and what is no longer as it was.
 
 use std::collections::BTreeSet;
 
@@ -7,6 +7,10 @@ use serde::Serialize;
 use crate::continuum::{Continuum, NodeName, Placement};
 use crate::directive::Ask;
 use crate::observation::Observation;
+
+mod change;
+
+pub use change::{Change, changes};
 
 #[derive(Serialize)]
 struct State<'a> {

@@ -5,13 +5,12 @@
 mod fixture;
 
 use fixture::*;
-use sterna_core::change::{self, Change};
 use sterna_core::checker::{self, Finding};
 use sterna_core::directive::{Ask, Directive, Place};
 use sterna_core::gate;
 use sterna_core::observation::Observation;
 use sterna_core::report::{Exclusion, Hold, Verdict};
-use sterna_core::state;
+use sterna_core::state::{self, Change};
 
 fn with(asks: &[Ask]) -> Observation {
     let mut seen = observation();
@@ -101,20 +100,21 @@ fn the_checker_knows_them_too() {
 #[test]
 fn what_changed_between_two_states_is_said() {
     let old = observation();
-    assert_eq!(change::between(&old, &old), []);
+    let between = |a: &Observation, b: &Observation| state::changes((a, &policy()), (b, &policy())).unwrap();
+    assert_eq!(between(&old, &old), []);
     let mut new = with(&[Ask::Cordon { place: node("c1") }]);
     new.placement.insert("redis".into(), "b1".into());
     new.reachable.retain(|node| *node != "c1".into());
     new.continuum.nodes.get_mut(&"b1".into()).unwrap().drain = true;
-    let changes = change::between(&old, &new);
+    let changes = between(&old, &new);
     let said: Vec<String> = changes.iter().map(Change::to_string).collect();
     assert_eq!(
         said,
         [
-            "`redis` is on `b1` and no longer on `a1`",
-            "node `c1` does not answer any more",
-            "the inventory changed: node `b1`",
+            "`redis` ran on `a1` and runs on `b1`",
+            "`c1` answered and does not any more",
             "cordon of node `c1` was asked for",
+            "continuum, nodes.b1.drain: false -> true",
         ]
     );
     assert_ne!(state::hash(&old), state::hash(&new));

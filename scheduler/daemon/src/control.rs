@@ -34,6 +34,7 @@ use crate::observe::{Observed, observe};
 use crate::reload::{Look, Watched};
 use crate::telemetry::{ConfigFile, Telemetry};
 
+pub mod apply;
 mod approval;
 mod carry;
 pub mod desk;
@@ -102,6 +103,9 @@ pub enum CycleError {
     /// The history can't be used.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// A plan can't be compared with what is now: a bug to be reported.
+    #[error("the plan can't be compared with what is now: {0}")]
+    Compare(#[from] serde_json::Error),
     /// The decision function did not come back: a bug to be reported.
     #[error("the decision engine failed: {0}")]
     Engine(String),
@@ -114,6 +118,35 @@ pub struct Considered {
     pub observed: Observed,
     /// What went in and what came out.
     pub recorded: Recorded,
+}
+
+/// What is seen, with the orders whose end is unknown.
+///
+/// # Errors
+/// When the history can't be asked.
+pub async fn see<S: MetricStore>(
+    store: &S,
+    view: FleetView,
+    continuum: &Continuum,
+    policy: &Policy,
+    history: &HistoryStore,
+    now: Timestamp,
+) -> Result<Observed, CycleError> {
+    let mut observed = observe(store, continuum, view, policy, now).await;
+    // An order whose end is unknown may still be carried out.
+    for open in history.open_intents().await? {
+        let known = observed.observation.under_way.iter().any(|one| one.service == open.service);
+        if !known {
+            observed.notes.push(format!("{} is not settled: its end was not seen", open.line()));
+            observed.observation.under_way.push(UnderWay {
+                service: open.service,
+                from: open.from,
+                to: open.to,
+            });
+        }
+    }
+    observed.observation.directives = history.directives().await?;
+    Ok(observed)
 }
 
 /// Looks and decides, once, and changes nothing.
@@ -129,20 +162,7 @@ pub async fn consider<S: MetricStore>(
     engine: &Engine,
     now: Timestamp,
 ) -> Result<Considered, CycleError> {
-    let mut observed = observe(store, continuum, view, policy, now).await;
-    // An order whose end is unknown may still be carried out.
-    for open in history.open_intents().await? {
-        let known = observed.observation.under_way.iter().any(|one| one.service == open.service);
-        if !known {
-            observed.notes.push(format!("{} is not settled: its end was not seen", open.line()));
-            observed.observation.under_way.push(UnderWay {
-                service: open.service,
-                from: open.from,
-                to: open.to,
-            });
-        }
-    }
-    observed.observation.directives = history.directives().await?;
+    let observed = see(store, view, continuum, policy, history, now).await?;
     let (observation, policy) = (observed.observation.clone(), policy.clone());
     let since = now.checked_sub(remembered(&policy)).unwrap_or(Timestamp::MIN);
     let standing = history.standing().await?;
@@ -257,7 +277,8 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
         Ok(())
     }
 
-    async fn look(&mut self) -> Result<(Considered, W::Mover), CycleError> {
+    /// What the agents say now, once all is settled that they can tell of earlier orders.
+    async fn settled(&mut self) -> Result<(FleetView, W::Mover), CycleError> {
         let (view, mover) = self.world.look(self.files.inventory.value()).await?;
         for (id, from, to) in &view.committed {
             // The agents go on trying without it.
@@ -267,6 +288,11 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
         let now = self.clock.now();
         let forgotten = self.recall.look(&view, &mover, &self.history, now, &*self.tell).await?;
         self.settle(&view, &forgotten).await?;
+        Ok((view, mover))
+    }
+
+    async fn look(&mut self) -> Result<(Considered, W::Mover), CycleError> {
+        let (view, mover) = self.settled().await?;
         let (policy, continuum) = (self.files.policy.value(), self.files.inventory.value());
         let considered =
             consider(&self.store, view, continuum, policy, &self.history, &self.engine, self.clock.now())

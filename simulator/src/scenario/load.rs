@@ -363,7 +363,7 @@ impl Reader<'_> {
 }
 
 /// The name, where the inventory has it; else reports it with a suggestion.
-fn known_name<'a>(
+pub(crate) fn known_name<'a>(
     findings: &mut Findings,
     name: &At<String>,
     what: &str,

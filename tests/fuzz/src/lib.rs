@@ -1,4 +1,5 @@
-//! Fuzzing of everything in the executor that reads what came over the network, guided by coverage, on stable Rust.
+//! Fuzzing of everything in the executor that reads what came over the network, and of policy files; guided by coverage, on stable
+//! Rust.
 //!
 //! Each target is a plain function of bytes that calls the real code and panics where something must not be, so that the
 //! guided run, the quick one and a replay do the same.

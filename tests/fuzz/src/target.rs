@@ -1,8 +1,8 @@
 //! The list of targets.
 
-use crate::targets::{ahead, api, description, log, names, receive, runtime, seal, stream};
+use crate::targets::{ahead, api, description, log, names, policy, receive, runtime, seal, stream};
 
-/// Something that reads what came over the network.
+/// Something that reads what came over the network, or what people write.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
     /// Its name.
@@ -51,6 +51,7 @@ pub const ALL: &[Target] = &[
     target("peer", names::peer, names::peers),
     target("names", names::read, names::seeds),
     target("criu-log", log::read, log::seeds),
+    target("policy", policy::read, policy::seeds),
     target("runtime-note", runtime::note, runtime::notes),
     target("runtime-call", runtime::call, runtime::calls),
 ];

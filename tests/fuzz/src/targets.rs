@@ -11,6 +11,7 @@
 //! | [`description`] | the container of a reservation |
 //! | [`names`] | certificates of peers, ids in paths, parts |
 //! | [`log`] | logs of CRIU |
+//! | [`policy`] | policy files |
 //! | [`runtime`] | calls of the runtime shim, and its note |
 
 pub mod ahead;
@@ -19,6 +20,7 @@ pub mod description;
 pub mod examples;
 pub mod log;
 pub mod names;
+pub mod policy;
 pub mod receive;
 pub mod runtime;
 pub mod seal;

@@ -7,13 +7,12 @@
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
-use sterna_core::change::{self, Change};
 use sterna_core::checker::{self, Finding};
 use sterna_core::gate;
 use sterna_core::plan::{Move, Plan};
 use sterna_core::record::Recorded;
 use sterna_core::report::{Hold, Verdict};
-use sterna_core::state;
+use sterna_core::state::{self, Change};
 use sterna_policies::policy::Mode;
 
 use super::notice::Notice;
@@ -25,8 +24,8 @@ use crate::history::{HistoryError, HistoryStore};
 pub(super) enum Refusal {
     /// What it was made from is not so any more.
     Changed(Vec<Change>),
-    /// It was made by another policy.
-    Policy,
+    /// It can't be compared with what is now.
+    Unclear(String),
     /// A rule keeps all moves back.
     Held(Hold),
     /// It breaks a rule now.
@@ -38,9 +37,9 @@ impl fmt::Display for Refusal {
         match self {
             Self::Changed(changes) => {
                 let said: Vec<_> = changes.iter().map(Change::to_string).collect();
-                write!(f, "the state that it was made from has changed: {}", said.join("; "))
+                write!(f, "what it was made from has changed: {}", said.join("; "))
             }
-            Self::Policy => f.write_str("the policy that it was made by has changed"),
+            Self::Unclear(reason) => write!(f, "it can't be compared with what is now: {reason}"),
             Self::Held(hold) => write!(f, "{hold}"),
             Self::Rule(finding) => write!(f, "it would break a rule now: {finding}"),
         }
@@ -50,17 +49,19 @@ impl fmt::Display for Refusal {
 /// Whether a plan that was made from `then` may be carried out by what is so `now`.
 pub(super) fn still_holds(then: &Recorded, now: &Recorded) -> Result<(), Refusal> {
     let plan = &then.decision.plan;
-    if plan.state != state::hash(&now.observation) {
-        return Err(Refusal::Changed(change::between(&then.observation, &now.observation)));
-    }
-    if then.policy != now.policy {
-        return Err(Refusal::Policy);
+    let changed = changes(then, now).map_err(|error| Refusal::Unclear(error.to_string()))?;
+    if !changed.is_empty() {
+        return Err(Refusal::Changed(changed));
     }
     if let Some(hold) = gate::shut(&now.observation, &now.policy, &now.history, now.now) {
         return Err(Refusal::Held(hold));
     }
-    checker::feasible(&now.observation, &now.policy, plan).map_err(Refusal::Rule)?;
-    Ok(())
+    checker::rules(&now.observation, &now.policy, &plan.moves).map_err(Refusal::Rule)
+}
+
+/// What is no longer as it was at another look.
+fn changes(then: &Recorded, now: &Recorded) -> Result<Vec<Change>, serde_json::Error> {
+    state::changes((&then.observation, &then.policy), (&now.observation, &now.policy))
 }
 
 /// What the approvals of one look work with.
@@ -104,11 +105,7 @@ impl Approvals<'_> {
                 match &now.decision.report.verdict {
                     // What holds this look may have passed when somebody approves the plan; it is looked at again then.
                     Verdict::Held { .. } => return Ok(None),
-                    Verdict::Move
-                        if same(&then.decision.plan, &now.decision.plan) && then.policy == now.policy =>
-                    {
-                        return Ok(None);
-                    }
+                    Verdict::Move if same(&then, now) => return Ok(None),
                     Verdict::Move => {
                         let other = if then.policy == now.policy { "plan" } else { "policy" };
                         let note = format!("decision {number} has another {other}");
@@ -142,9 +139,10 @@ impl Approvals<'_> {
     }
 }
 
-/// Whether two plans order the same from the same state, whatever is predicted of it.
-fn same(a: &Plan, b: &Plan) -> bool {
+/// Whether two decisions order the same from the same state, whatever is predicted of it.
+fn same(then: &Recorded, now: &Recorded) -> bool {
     let order =
         |one: &Move| (one.service.clone(), one.from.clone(), one.to.clone(), one.method, one.wave, one.parks);
-    a.state == b.state && a.moves.iter().map(order).eq(b.moves.iter().map(order))
+    let [a, b] = [then, now].map(|of| of.decision.plan.moves.iter().map(order));
+    changes(then, now).is_ok_and(|changes| changes.is_empty()) && a.eq(b)
 }

@@ -16,6 +16,7 @@ use sterna_policies::diagnose::Findings;
 use sterna_policies::policy::Metric;
 use sterna_policies::quantity::{Bytes, Millis};
 
+mod applying;
 mod approving;
 mod carrying;
 
@@ -200,8 +201,10 @@ fn bench(mode: Mode, fate: Fate, engine: Engine) -> Bench {
     });
     let inventory = Watched::open(&inventory_file, |name, text| {
         let mut continuum = fixture::continuum();
-        if text != "good" {
-            continuum.name = text.to_owned();
+        match text {
+            "good" => {}
+            "drained" => continuum.nodes.values_mut().nth(1).unwrap().drain = true,
+            name => name.clone_into(&mut continuum.name),
         }
         Findings::new(name, text).finish(continuum)
     });

@@ -1,0 +1,128 @@
+//! `sterna explain`: one service, every node, and what speaks for and against it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use serde::Serialize;
+use sterna_core::continuum::ServiceName;
+use sterna_core::explain::service::{Explained, service};
+use sterna_core::record::Recorded;
+use sterna_daemon::control::world::{Clock, SystemClock, World};
+use sterna_daemon::control::{Considered, Engine, consider};
+use sterna_daemon::history::HistoryStore;
+
+use crate::run::{Opened, say};
+use crate::wiring::{Output, runtime};
+
+/// Arguments of `sterna explain`.
+///
+/// Tells of every node what the service would come to there (ms, USD/h, W, g/h), whether that is measured or modelled, the rule
+/// that excludes the node, and what holds the move. It looks now, or with `--decision` at what was decided then; it changes nothing.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The service.
+    service: String,
+    /// The settings file.
+    #[arg(long, short, env = "STERNA_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+    /// Explain this decision of the history; the numbers count from 1, `last` is the newest.
+    #[arg(long, value_name = "N")]
+    decision: Option<Which>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+/// A decision of the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// The newest.
+    Last,
+    /// The one of this number.
+    Number(i64),
+}
+
+impl std::str::FromStr for Which {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.parse()) {
+            ("last", _) => Ok(Self::Last),
+            (_, Ok(number)) if number > 0 => Ok(Self::Number(number)),
+            _ => Err("it is a number from 1, or `last`".to_owned()),
+        }
+    }
+}
+
+/// What is printed for programs.
+#[derive(Serialize)]
+struct Printed {
+    /// Number of the decision in the history; none of one that was made now.
+    decision: Option<i64>,
+    #[serde(flatten)]
+    explained: Explained,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    runtime()?.block_on(explain(args))
+}
+
+async fn explain(args: Args) -> anyhow::Result<ExitCode> {
+    let opened = Opened::read(&args.config)?;
+    let history = opened.history()?;
+    let (decision, recorded, notes) = match args.decision {
+        Some(which) => {
+            let (number, recorded) = recall(&history, which).await?;
+            (Some(number), recorded, Vec::new())
+        }
+        None => {
+            let (recorded, notes) = now(&opened, &history).await?;
+            (None, recorded, notes)
+        }
+    };
+    let explained = service(&recorded, &ServiceName(args.service))?;
+    match args.output {
+        Output::Table => {
+            if let Some(number) = decision {
+                say(&format!("decision {number}, made {}", explained.at));
+            }
+            say(explained.to_string().trim_end());
+            for note in notes {
+                say(&format!("note: {note}"));
+            }
+        }
+        Output::Json => say(&serde_json::to_string_pretty(&Printed { decision, explained })?),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A decision of the history, with its number.
+pub async fn recall(history: &HistoryStore, which: Which) -> anyhow::Result<(i64, Recorded)> {
+    let newest = history.newest_decision().await?;
+    let number = match (which, newest) {
+        (_, None) => bail!("the history {} has no decision yet", history.path().display()),
+        (Which::Last, Some(newest)) => newest,
+        (Which::Number(number), Some(_)) => number,
+    };
+    match (history.decision(number).await?, newest) {
+        (Some(recorded), _) => Ok((number, recorded)),
+        (None, newest) => bail!(
+            "the history {} has no decision {number}; the newest is {}",
+            history.path().display(),
+            newest.unwrap_or_default()
+        ),
+    }
+}
+
+/// A decision that is made now, and not recorded; with what was noticed on the way.
+pub async fn now(opened: &Opened, history: &HistoryStore) -> anyhow::Result<(Recorded, Vec<String>)> {
+    let (world, store) = (opened.world()?, opened.store()?);
+    let (view, _) = world.look(opened.continuum()).await?;
+    let engine = Engine::new(opened.settings.seed);
+    let Considered { observed, recorded } =
+        consider(&store, view, opened.continuum(), opened.policy(), history, &engine, SystemClock.now())
+            .await?;
+    Ok((recorded, observed.notes))
+}
