@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod agent;
 mod cancel;
+mod doctor;
 mod exit;
 mod fence;
 mod front;
@@ -39,6 +40,8 @@ enum Command {
     Run(run::Args),
     /// Decide once and print what would be done, and why.
     Plan(plan::Args),
+    /// Look whether the policy's metrics are there and the agents answer, and say how to mend what is not.
+    Doctor(doctor::Args),
     /// Move one service now.
     Migrate(migrate::Args),
     /// Have a migration undone that is under way.
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(args),
         Command::Plan(args) => plan::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Migrate(args) => migrate::run(args),
         Command::Cancel(args) => cancel::run(args),
         Command::Fence(args) => fence::run(args),

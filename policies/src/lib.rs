@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`quantity`] | units in types: `Millis`, `Watts`, `UsdPerHour`, `Bytes` … |
 //! | [`policy`] | the values of one policy |
+//! | [`builtin`] | queries for the exporters that people have |
 //! | [`select`] | name patterns |
 //! | [`window`] | when moves may be made |
 //! | [`load`] | files into values: TOML with the place of every value, all mistakes at once |
@@ -13,6 +14,7 @@
 //! | [`presets`] | policies that come with Sterna |
 //! | [`diagnose`] | what is wrong with a file, with code, place and suggestion |
 
+pub mod builtin;
 pub mod diagnose;
 pub mod load;
 pub mod policy;

@@ -125,7 +125,7 @@ fn held(record: &HoldRecord) -> String {
     let which = match record.hold {
         _ if record.looks == 1 => "",
         Hold::GainTooSmall { .. } => " (the largest)",
-        Hold::Residency { .. } | Hold::Cooldown { .. } => " (the first time)",
+        Hold::Residency { .. } | Hold::Cooldown { .. } | Hold::Settling { .. } => " (the first time)",
         _ => "",
     };
     format!("{who} held back {when}: {}{which}", record.hold)

@@ -20,6 +20,7 @@ const SCHEMA_VERSION: u32 = 1;
 const SECOND: i64 = 1_000_000_000;
 const MINUTE: i64 = 60 * SECOND;
 const DEFAULT_INTERVAL: Millis = Millis::from_micros(30 * SECOND);
+const DEFAULT_SETTLE: Millis = Millis::from_micros(MINUTE);
 const DEFAULT_MIN_GAIN: Percent = Percent::from_micros(10_000_000);
 const DEFAULT_MIN_RESIDENCY: Millis = Millis::from_micros(10 * MINUTE);
 const DEFAULT_COOLDOWN: Millis = Millis::from_micros(5 * MINUTE);
@@ -48,8 +49,10 @@ fn read(file: &PolicyFile, findings: &mut Findings) -> Policy {
     let objective = objective::objective(&file.objective, file.constraints.as_ref(), &constraints, findings);
     source::unused_and_missing(file, &constraints, findings);
     let interval = file.trigger.as_ref().and_then(|trigger| trigger.interval.as_ref());
+    let settle = file.trigger.as_ref().and_then(|trigger| trigger.settle.as_ref());
     let trigger = Trigger {
         interval: interval.and_then(|written| written.read_positive(findings)).unwrap_or(DEFAULT_INTERVAL),
+        settle: settle.and_then(|written| written.read_unsigned(findings)).unwrap_or(DEFAULT_SETTLE),
     };
     Policy {
         name: file.name.value.clone(),
@@ -238,7 +241,7 @@ fn hysteresis(
 }
 
 /// A time in the largest unit that it is whole in.
-fn spoken(span: Millis) -> String {
+pub(super) fn spoken(span: Millis) -> String {
     const UNITS: [(i64, &str); 4] =
         [(24 * 60 * MINUTE, "d"), (60 * MINUTE, "h"), (MINUTE, "m"), (SECOND, "s")];
     let micros = span.as_micros();

@@ -339,6 +339,7 @@ pub const fn hold_name(hold: &Hold) -> &'static str {
         Hold::PaysBackTooLate { .. } => "pays-back-too-late",
         Hold::Residency { .. } => "residency",
         Hold::Cooldown { .. } => "cooldown",
+        Hold::Settling { .. } => "settling",
         Hold::Concurrent { .. } => "concurrent",
         Hold::BudgetSpent { .. } => "budget-spent",
         Hold::CircuitOpen { .. } => "circuit-open",
