@@ -368,6 +368,11 @@ unit = "ratio"
 }
 
 #[test]
+fn a_query_without_a_unit() {
+    insta::assert_snapshot!(with("[metrics.cost_rate]\nquery = \"price\"\n"));
+}
+
+#[test]
 fn queries_that_are_traps() {
     insta::assert_snapshot!(with(
         "[metrics.cost_rate]\nquery = \"sum by (site) (irate(spent_total[5m])) or vector(0)\"\nunit = \"USD/h\"\n"

@@ -77,7 +77,7 @@ fn warn(query: &At<String>, expr: &Expr, findings: &mut Findings) {
     if traps.stand_in {
         findings
             .warning("W0011", query.span(), "`or vector(…)` stands in for what is missing")
-            .label("a value without site or age, which is never used")
+            .label("how old values are can't be told through it, so none is used")
             .help("leave it out; `on_missing` and `fallback` say what to do where a value is missing");
     }
 }
