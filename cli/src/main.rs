@@ -12,6 +12,7 @@ mod apply;
 mod approve;
 mod cancel;
 mod completions;
+mod doctor;
 mod drain;
 mod exit;
 mod explain;
@@ -83,6 +84,8 @@ enum Command {
     Apply(apply::Args),
     /// Tell of one service what every node would mean for it, and what keeps it from there.
     Explain(explain::Args),
+    /// Look whether the policy's metrics are there and the agents answer, and say how to mend what is not.
+    Doctor(doctor::Args),
     /// Move one service now.
     Migrate(migrate::Args),
     /// Have a migration undone that is under way.
@@ -138,6 +141,7 @@ fn main() -> ExitCode {
         Command::Optin(args) => optout::optin(args),
         Command::Apply(args) => apply::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Migrate(args) => migrate::run(args),
         Command::Cancel(args) => cancel::run(args),
         Command::Fence(args) => fence::run(args),

@@ -5,12 +5,16 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args as ClapArgs, Subcommand};
+use comfy_table::Table;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use sterna_policies::builtin::{self, Builtin};
 use sterna_policies::load::Invalid;
 use sterna_policies::policy::{Metric, Objective, Policy};
 use sterna_policies::presets::{ALL, Preset};
 use sterna_policies::{diagnose, load, schema};
 
 use crate::exit;
+use crate::wiring::Output;
 
 mod diff;
 mod test;
@@ -40,6 +44,14 @@ enum Command {
     /// Print the JSON Schema of policy files, for editors. With the line `#:schema policy.schema.json` on top of a policy,
     /// editors that know Taplo complete and check it while you type.
     Schema,
+    /// List the queries that come with Sterna, for `builtin = "…"` in a policy's metrics, or print one.
+    Builtins {
+        /// The one to print, as it is asked.
+        name: Option<String>,
+        /// How to print the list.
+        #[arg(long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
     /// List the policies that come with Sterna, or print one: a start for your own.
     Presets {
         /// The one to print.
@@ -54,6 +66,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Test(args) => test::run(args),
         Command::Diff(args) => diff::run(args),
         Command::Schema => print(&schema::text()),
+        Command::Builtins { name, output } => builtins(name.as_deref(), output),
         Command::Presets { name: None } => {
             let width = ALL.iter().map(|preset| preset.name.len()).max().unwrap_or_default();
             let lines = ALL.iter().map(|preset| format!("{:width$}  {}\n", preset.name, preset.about()));
@@ -69,6 +82,58 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 }
             }
         },
+    }
+}
+
+fn builtins(name: Option<&str>, output: Output) -> anyhow::Result<ExitCode> {
+    let query = |builtin: &Builtin| builtin.query("site", "users", None);
+    let chosen: Vec<Builtin> = match name {
+        None => builtin::ALL.to_vec(),
+        Some(name) => match Builtin::find(name) {
+            Some(builtin) => vec![builtin],
+            None => {
+                let names = builtin::ALL.map(|builtin| builtin.name);
+                let near = diagnose::closest(name, names);
+                let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+                anyhow::bail!("there is no built-in query `{name}`{near}")
+            }
+        },
+    };
+    match (output, name) {
+        (Output::Json, _) => {
+            let all: Vec<_> = chosen
+                .iter()
+                .map(|one| {
+                    serde_json::json!({
+                        "name": one.name,
+                        "metric": one.metric,
+                        "unit": one.unit,
+                        "exporter": one.exporter,
+                        "max_age": one.max_age,
+                        "window": one.window.map(|window| window.usual),
+                        "least_window": one.window.map(|window| window.least),
+                        "query": query(one),
+                    })
+                })
+                .collect();
+            print(&(serde_json::to_string_pretty(&all)? + "\n"))
+        }
+        (Output::Table, Some(_)) => print(&chosen.iter().map(|one| query(one) + "\n").collect::<String>()),
+        (Output::Table, None) => {
+            let mut table = Table::new();
+            table.load_style(UTF8_HORIZONTAL_ONLY);
+            table.set_header(["name", "metric", "unit", "exporter", "query"]);
+            for one in &chosen {
+                table.add_row([
+                    one.name,
+                    one.metric.name(),
+                    one.unit.name(),
+                    one.exporter,
+                    query(one).as_str(),
+                ]);
+            }
+            print(&format!("{table}\n"))
+        }
     }
 }
 

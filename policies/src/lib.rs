@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`quantity`] | units in types: `Millis`, `Watts`, `UsdPerHour`, `Bytes` … |
 //! | [`policy`] | the values of one policy |
+//! | [`builtin`] | queries for the exporters that people have |
 //! | [`select`] | name patterns |
 //! | [`precedence`] | which of several policies a service is governed by |
 //! | [`window`] | when moves may be made |
@@ -14,6 +15,7 @@
 //! | [`presets`] | policies that come with Sterna |
 //! | [`diagnose`] | what is wrong with a file, with code, place and suggestion |
 
+pub mod builtin;
 pub mod diagnose;
 pub mod load;
 pub mod policy;

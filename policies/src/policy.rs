@@ -272,6 +272,9 @@ impl Per {
 pub struct Trigger {
     /// Time between two looks.
     pub interval: Millis,
+    /// Time after a migration for which the numbers of both its sites decide nothing: it has disturbed them itself.
+    #[serde(default)]
+    pub settle: Millis,
     /// A service moves for a gain only while one of these holds for it, so never if there are none. `None`: any gain will do.
     #[serde(default)]
     pub any: Option<Vec<Condition>>,
@@ -392,6 +395,29 @@ impl Default for Approval {
 /// Where a metric comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MetricSource {
+    /// What is asked first.
+    #[serde(flatten)]
+    pub first: MetricQuery,
+    /// What is asked for the values that are missing after it, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<MetricQuery>,
+    /// What to do where a value is missing after all of them.
+    pub on_missing: OnMissing,
+}
+
+impl MetricSource {
+    /// All queries, in the order in which they are asked.
+    pub fn queries(&self) -> impl Iterator<Item = &MetricQuery> {
+        std::iter::once(&self.first).chain(&self.fallback)
+    }
+}
+
+/// One query for a metric, and how to read its answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricQuery {
+    /// The [built-in query](crate::builtin) that it is; `None` for one of the policy's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builtin: Option<String>,
     /// A PromQL expression that gives an instant vector.
     pub query: String,
     /// The label that holds the site's name.
@@ -404,8 +430,13 @@ pub struct MetricSource {
     pub max_age: Millis,
     /// Values outside count as missing, in the query's own unit.
     pub plausible: (f64, f64),
-    /// What to do where a value is missing.
-    pub on_missing: OnMissing,
+}
+
+impl MetricQuery {
+    /// The name by which people know it, if it has one.
+    pub fn name(&self) -> &str {
+        self.builtin.as_deref().unwrap_or("own query")
+    }
 }
 
 /// Units in which exporters give numbers.
@@ -432,6 +463,21 @@ pub enum SourceUnit {
     /// A share from 0 to 1.
     #[serde(rename = "ratio")]
     Ratio,
+}
+
+impl SourceUnit {
+    /// The word that policy files use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Seconds => "s",
+            Self::Millis => "ms",
+            Self::Watts => "W",
+            Self::Microwatts => "uW",
+            Self::UsdPerHour => "USD/h",
+            Self::GramsPerKwh => "g/kWh",
+            Self::Ratio => "ratio",
+        }
+    }
 }
 
 /// What to do where a value is missing.

@@ -319,3 +319,62 @@ fn one_line_each() {
     let text = format!("{HEAD}{TERM}[hysteresis]\nmin_gian = \"5%\"\n[budget]\nconcurrent = \"one\"\n");
     insta::assert_snapshot!(load::policy("p.toml", &text).unwrap_err().to_string());
 }
+
+#[test]
+fn built_in_queries_and_fallbacks_without_sense() {
+    insta::assert_snapshot!(rendered(
+        r#"schema_version = 1
+name = "p"
+[[objective.term]]
+metric = "power"
+[[objective.term]]
+metric = "user_latency"
+[[objective.term]]
+metric = "cost_rate"
+
+[metrics.power]
+builtin = "keppler"
+window = "1m"
+
+[[metrics.power.fallback]]
+builtin = "kepler"
+window = "1m"
+
+[[metrics.power.fallback]]
+builtin = "opencost"
+
+[[metrics.power.fallback]]
+builtin = "scaphandre"
+window = "5m"
+unit = "W"
+on_missing = "hold"
+fallback = [{ query = "watts" }]
+
+[metrics.user_latency]
+builtin = "blackbox"
+query = "rtt"
+unit = "s"
+users_label = "users"
+
+[metrics.cost_rate]
+max_age = "1h"
+fallback = [{ query = "price", window = "5m", unit = "W" }]
+
+[metrics.cpu_use]
+query = "irate(busy[1m]) or vector(0)"
+unit = "ratio"
+"#
+    ));
+}
+
+#[test]
+fn a_query_without_a_unit() {
+    insta::assert_snapshot!(with("[metrics.cost_rate]\nquery = \"price\"\n"));
+}
+
+#[test]
+fn queries_that_are_traps() {
+    insta::assert_snapshot!(with(
+        "[metrics.cost_rate]\nquery = \"sum by (site) (irate(spent_total[5m])) or vector(0)\"\nunit = \"USD/h\"\n"
+    ));
+}

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use sterna_policies::load;
 use sterna_policies::policy::{
     Approval, Breaker, Budget, Condition, Constraints, Hysteresis, Level, Memory, Method, Metric,
-    MetricSource, Migration, Mode, Objective, OnMissing, Per, Policy, PricedTerm, Select, SourceUnit, Spread,
-    Term, Tolerance, Trigger, Window, WindowKind,
+    MetricQuery, MetricSource, Migration, Mode, Objective, OnMissing, Per, Policy, PricedTerm, Select,
+    SourceUnit, Spread, Term, Tolerance, Trigger, Window, WindowKind,
 };
 use sterna_policies::presets;
 use sterna_policies::quantity::{Bytes, GramsPerHour, MibPerSecond, Millis, Percent, UsdPerHour, Watts};
@@ -69,6 +69,12 @@ fn objective() -> impl Strategy<Value = Objective> {
     prop_oneof![lexicographic.boxed(), priced.boxed()]
 }
 
+/// One like it where its label is short, so that some have fallbacks and some don't.
+fn fallback(metric: Metric, first: &MetricQuery) -> Vec<MetricQuery> {
+    let other = MetricQuery { query: first.query.replace("avg", "max"), unit: unit(metric), ..first.clone() };
+    (first.site_label.len() < 6).then_some(other).into_iter().collect()
+}
+
 fn sources() -> impl Strategy<Value = BTreeMap<Metric, MetricSource>> {
     let one = (
         prop_oneof![Just(OnMissing::Hold), Just(OnMissing::ExcludeSite), Just(OnMissing::Modelled)],
@@ -83,15 +89,16 @@ fn sources() -> impl Strategy<Value = BTreeMap<Metric, MetricSource>> {
         proptest::collection::vec(one.clone(), count).prop_map(move |parts| {
             let source =
                 |metric: Metric, (on_missing, age, low, high, label): (OnMissing, i64, f64, f64, String)| {
-                    MetricSource {
+                    let first = MetricQuery {
+                        builtin: None,
                         query: format!("avg by (users, s_{label}) (x{{a=\"\\\\b\"}})"),
                         site_label: format!("s_{label}"),
                         users_label: (metric == Metric::UserLatency).then(|| "users".to_owned()),
                         unit: unit(metric),
                         max_age: Millis::from_micros(age),
                         plausible: (low, high),
-                        on_missing,
-                    }
+                    };
+                    MetricSource { fallback: fallback(metric, &first), first, on_missing }
                 };
             metrics.iter().zip(parts).map(|(metric, parts)| (*metric, source(*metric, parts))).collect()
         })
@@ -157,7 +164,8 @@ fn policy() -> impl Strategy<Value = Policy> {
             lasts: Millis::from_micros(lasts),
         };
         let any = conditions.map(|all: Vec<_>| all.into_iter().map(condition).collect());
-        let trigger = Trigger { interval: Millis::from_micros(spans[0]), any };
+        let trigger =
+            Trigger { interval: Millis::from_micros(spans[0]), settle: Millis::from_micros(spans[1]), any };
         let hysteresis = Hysteresis {
             min_gain: Percent::from_micros(gain),
             min_residency: Millis::from_micros(spans[1]),
@@ -352,11 +360,12 @@ fn written(policy: &Policy) -> Result<String, std::fmt::Error> {
         regret,
         no_return_within,
     } = &policy.hysteresis;
-    writeln!(out, "[trigger]\ninterval = \"{}\"", policy.trigger.interval)?;
-    if policy.trigger.any.as_ref().is_some_and(Vec::is_empty) {
+    let Trigger { interval, settle, any } = &policy.trigger;
+    writeln!(out, "[trigger]\ninterval = \"{interval}\"\nsettle = \"{settle}\"")?;
+    if any.as_ref().is_some_and(Vec::is_empty) {
         writeln!(out, "any = []")?;
     }
-    for Condition { metric, above, lasts } in policy.trigger.any.iter().flatten() {
+    for Condition { metric, above, lasts } in any.iter().flatten() {
         let (metric, above) = (metric.name(), level_text(*above));
         writeln!(out, "[[trigger.any]]\nmetric = \"{metric}\"\nabove = \"{above}\"\nfor = \"{lasts}\"")?;
     }
@@ -409,14 +418,19 @@ fn written(policy: &Policy) -> Result<String, std::fmt::Error> {
     writeln!(out, "[approval]\nexpires = \"{}\"", policy.approval.expires)?;
     writeln!(out, "[breaker]\nfailures = {failures}\nwithin = \"{within}\"\npause = \"{pause}\"")?;
     for (metric, source) in &policy.metrics {
-        writeln!(out, "[metrics.{}]\nquery = '{}'", metric.name(), source.query)?;
-        writeln!(out, "site_label = {:?}\nunit = {}", source.site_label, word(source.unit))?;
-        if let Some(label) = &source.users_label {
-            writeln!(out, "users_label = {label:?}")?;
+        writeln!(out, "[metrics.{}]\non_missing = {}", metric.name(), word(source.on_missing))?;
+        for (index, query) in source.queries().enumerate() {
+            if index > 0 {
+                writeln!(out, "[[metrics.{}.fallback]]", metric.name())?;
+            }
+            writeln!(out, "query = '{}'", query.query)?;
+            writeln!(out, "site_label = {:?}\nunit = {}", query.site_label, word(query.unit))?;
+            if let Some(label) = &query.users_label {
+                writeln!(out, "users_label = {label:?}")?;
+            }
+            let (low, high) = query.plausible;
+            writeln!(out, "max_age = \"{}\"\nplausible = [{low:?}, {high:?}]", query.max_age)?;
         }
-        let (low, high) = source.plausible;
-        writeln!(out, "max_age = \"{}\"\nplausible = [{low:?}, {high:?}]", source.max_age)?;
-        writeln!(out, "on_missing = {}", word(source.on_missing))?;
     }
     let Migration { method, memory, max_downtime, bandwidth, deadline, freeze_lease } = &policy.migration;
     writeln!(out, "[migration]\nmethod = {}\nmemory = {}", word(method), word(memory))?;
@@ -477,4 +491,41 @@ proptest! {
         );
         let _answer = load::policy("p.toml", &text);
     }
+}
+
+/// A built-in query is the query, the unit and the age that it stands for; what the file says beside it counts.
+#[test]
+fn a_built_in_query_is_read_as_what_it_stands_for() {
+    let text = "schema_version = 1\nname = \"p\"\n[[objective.term]]\nmetric = \"user_latency\"\n\
+                [metrics.user_latency]\nbuiltin = \"blackbox-icmp\"\nusers_label = \"crowd\"\nwindow = \"20s\"\n\
+                max_age = \"30s\"\nplausible = [0.0, 2.0]\non_missing = \"exclude-site\"\n\
+                fallback = [{ builtin = \"smokeping\" }, { query = \"rtt\", unit = \"ms\", users_label = \"users\" }]\n";
+    let policy = load::policy("p.toml", text).unwrap().value;
+    let source = &policy.metrics[&Metric::UserLatency];
+    let builtin = |name: &str| sterna_policies::builtin::Builtin::find(name).unwrap();
+    let window = "20s".parse().ok();
+    let first = MetricQuery {
+        builtin: Some("blackbox-icmp".into()),
+        query: builtin("blackbox-icmp").query("site", "crowd", window),
+        site_label: "site".into(),
+        users_label: Some("crowd".into()),
+        unit: SourceUnit::Seconds,
+        max_age: "30s".parse().unwrap(),
+        plausible: (0.0, 2.0),
+    };
+    assert_eq!(source.first, first);
+    assert_eq!(source.on_missing, OnMissing::ExcludeSite);
+    let names: Vec<&str> = source.queries().map(MetricQuery::name).collect();
+    assert_eq!(names, ["blackbox-icmp", "smokeping", "own query"]);
+    assert_eq!(source.fallback[0].users_label.as_deref(), Some("users"));
+    assert_eq!(source.fallback[1].unit, SourceUnit::Millis);
+    // As it is recorded with a decision, and as one was recorded that knew of neither.
+    let json = serde_json::to_value(source).unwrap();
+    assert_eq!(serde_json::from_value::<MetricSource>(json.clone()).unwrap(), *source);
+    let old = serde_json::json!({
+        "query": "up", "site_label": "site", "users_label": null, "unit": "W",
+        "max_age": json["max_age"], "plausible": [0.0, 1.0], "on_missing": "hold",
+    });
+    let old: MetricSource = serde_json::from_value(old).unwrap();
+    assert!(old.fallback.is_empty() && old.first.builtin.is_none());
 }

@@ -131,6 +131,7 @@ fn held(record: &HoldRecord) -> String {
         | Hold::Untriggered { .. }
         | Hold::GainTooNew { .. }
         | Hold::RegretTooSmall { .. }
+        | Hold::Settling { .. }
         | Hold::Return { .. } => " (the first time)",
         _ => "",
     };

@@ -154,6 +154,8 @@ pub(crate) struct MaxFile {
 pub(crate) struct TriggerFile {
     /// Time between two looks. Left out: `30s`.
     pub interval: Option<Written<Millis>>,
+    /// Time after a migration for which the numbers of both its sites decide no move from or to them. Left out: `1m`.
+    pub settle: Option<Written<Millis>>,
     /// A service is moved for a gain only while one of these holds for it; of an empty list never. What mends something that is
     /// broken needs none. Left out: any gain will do.
     pub any: Option<At<Vec<At<ConditionFile>>>>,
@@ -269,25 +271,33 @@ pub(crate) struct MetricsFile {
     pub cpu_use: Option<At<SourceFile>>,
 }
 
-/// Where one metric comes from.
+/// Where one metric comes from: a `query` with its `unit`, or a `builtin` query.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Source")]
 pub(crate) struct SourceFile {
+    /// A query that comes with Sterna; `sterna policy builtins` lists them.
+    pub builtin: Option<At<String>>,
+    /// Built-in queries only. The time over which the query takes its mean or rate. Left out: as the query has it.
+    pub window: Option<Written<Millis>>,
     /// A PromQL expression that gives an instant vector.
-    pub query: At<String>,
+    pub query: Option<At<String>>,
     /// The label that holds the site's name. Left out: `site`.
     pub site_label: Option<At<String>>,
-    /// The label that holds the user group's name; `user_latency` needs it, the others don't have it.
+    /// The label that holds the user group's name; `user_latency` needs it, the others don't have it. Built-in queries: left
+    /// out: `users`.
     pub users_label: Option<At<String>>,
-    /// The unit of the values that the query gives.
-    pub unit: At<SourceUnit>,
-    /// Older samples count as missing. Left out: `2m`.
+    /// The unit of the values that the query gives. A built-in query knows its own.
+    pub unit: Option<At<SourceUnit>>,
+    /// Older samples count as missing. Left out: `2m`, or as a built-in query has it.
     pub max_age: Option<Written<Millis>>,
     /// `[lowest, highest]` in the query's own unit; values outside count as missing.
     pub plausible: Option<At<[f64; 2]>>,
-    /// What to do where a value is missing. Left out: `hold`.
-    pub on_missing: Option<OnMissing>,
+    /// What to do where a value is missing, after all fallbacks. Left out: `hold`.
+    pub on_missing: Option<At<OnMissing>>,
+    /// Further sources, tried in this order for each site (and user group) that has no usable value before. Same keys, but no
+    /// `on_missing` and no `fallback` of their own.
+    pub fallback: Option<At<Vec<At<SourceFile>>>>,
 }
 
 /// How a move is made.

@@ -47,6 +47,7 @@ pub(super) fn check(query: &At<String>, labels: &[&str], findings: &mut Findings
             .help(help);
         return;
     }
+    warn(query, &expr, findings);
     let lost: Vec<(&str, &AggregateExpr)> =
         labels.iter().filter_map(|label| lost(&expr, label).map(|by| (*label, by))).collect();
     if let Some((_, aggregation)) = lost.first() {
@@ -60,6 +61,54 @@ pub(super) fn check(query: &At<String>, labels: &[&str], findings: &mut Findings
                 Some(LabelModifier::Exclude(_)) => format!("take {gone} out of `without`"),
                 _ => format!("write {} by ({}) (…)", aggregation.op, labels.join(", ")),
             });
+    }
+}
+
+/// Warns of what is PromQL and yet a trap.
+fn warn(query: &At<String>, expr: &Expr, findings: &mut Findings) {
+    let mut traps = Traps::default();
+    traps.look(expr);
+    if let Some(function) = traps.last_two {
+        findings
+            .warning("W0010", query.span(), format!("`{function}` rests on the last two samples alone"))
+            .label("jumps with every scrape")
+            .help("take rate(… [5m]), over at least four scrapes");
+    }
+    if traps.stand_in {
+        findings
+            .warning("W0011", query.span(), "`or vector(…)` stands in for what is missing")
+            .label("how old values are can't be told through it, so none is used")
+            .help("leave it out; `on_missing` and `fallback` say what to do where a value is missing");
+    }
+}
+
+#[derive(Default)]
+struct Traps {
+    last_two: Option<&'static str>,
+    stand_in: bool,
+}
+
+impl Traps {
+    fn look(&mut self, expr: &Expr) {
+        match expr {
+            Expr::Call(call) => {
+                if matches!(call.func.name, "irate" | "idelta") {
+                    self.last_two = Some(call.func.name);
+                }
+                call.args.args.iter().for_each(|argument| self.look(argument));
+            }
+            Expr::Binary(binary) => {
+                let constant = |expr: &Expr| matches!(expr, Expr::Call(call) if call.func.name == "vector");
+                self.stand_in |= binary.op.id() == token::T_LOR && constant(&binary.rhs);
+                self.look(&binary.lhs);
+                self.look(&binary.rhs);
+            }
+            Expr::Aggregate(aggregate) => self.look(&aggregate.expr),
+            Expr::Paren(inner) => self.look(&inner.expr),
+            Expr::Unary(inner) => self.look(&inner.expr),
+            Expr::Subquery(inner) => self.look(&inner.expr),
+            _ => {}
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::policy::{Condition, Hysteresis, Metric, Mode, Trigger};
 use crate::quantity::{Millis, Percent};
 
 const DEFAULT_INTERVAL: Millis = Millis::from_micros(30 * SECOND);
+const DEFAULT_SETTLE: Millis = Millis::from_micros(MINUTE);
 const DEFAULT_MIN_GAIN: Percent = Percent::from_micros(10_000_000);
 const DEFAULT_MIN_RESIDENCY: Millis = Millis::from_micros(10 * MINUTE);
 const DEFAULT_COOLDOWN: Millis = Millis::from_micros(5 * MINUTE);
@@ -20,7 +21,9 @@ pub(super) fn trigger(file: Option<&TriggerFile>, findings: &mut Findings) -> Tr
     let written = file.and_then(|trigger| trigger.interval.as_ref());
     let interval = written.and_then(|written| written.read_positive(findings)).unwrap_or(DEFAULT_INTERVAL);
     let any = file.and_then(|trigger| trigger.any.as_ref()).map(|list| conditions(list, findings));
-    Trigger { interval, any }
+    let settle = file.and_then(|trigger| trigger.settle.as_ref());
+    let settle = settle.and_then(|written| written.read_unsigned(findings)).unwrap_or(DEFAULT_SETTLE);
+    Trigger { interval, settle, any }
 }
 
 fn conditions(list: &[At<ConditionFile>], findings: &mut Findings) -> Vec<Condition> {

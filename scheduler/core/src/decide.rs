@@ -279,6 +279,11 @@ impl Round<'_> {
         for (service, hold) in closed {
             holds.entry(service).or_default().extend(hold);
         }
+        let disturbed = gate::disturbed(self.observation, self.policy, self.history, self.now);
+        let settling = gate::settling(evaluator, (&self.rules, &self.room), &disturbed, target, &mending);
+        for (service, hold) in settling {
+            holds.entry(service).or_default().push(hold);
+        }
         if holds.is_empty() {
             holds = gate::too_weak(self.policy, &gains, &mending);
         }

@@ -315,6 +315,16 @@ impl fmt::Display for Hold {
             Self::Cooldown { left } => {
                 write!(f, "cooldown after its last migration, {:.0}s left", left.as_f64() / 1e3)
             }
+            Self::Settling { site, left: None } => {
+                write!(f, "a migration under way disturbs what is measured at {site}")
+            }
+            Self::Settling { site, left: Some(left) } => {
+                write!(
+                    f,
+                    "what is measured at {site} settles after a migration, {:.0}s left",
+                    left.as_f64() / 1e3
+                )
+            }
             Self::Concurrent { limit } => write!(f, "as many moves under way as the budget allows ({limit})"),
             Self::BudgetSpent { budget, left: Some(left) } => {
                 write!(f, "{} has too little left; enough in {}", budget.name(), of_time(*left))

@@ -1,4 +1,8 @@
 //! When a service may move: windows, residency, cooldown, returns, the least gain, and when it must have paid for the move.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | `settle` | numbers that a migration has disturbed |
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +20,10 @@ use crate::placement::evaluate::Evaluator;
 use crate::placement::exclude::Rules;
 use crate::placement::room::Room;
 use crate::report::{Gain, Hold};
+
+mod settle;
+
+pub use settle::{disturbed, settling};
 
 /// The rules by which a service must rest where it is: residency counts from its arrival on this node, cooldown from the end of
 /// any migration of it, also of a failed one.

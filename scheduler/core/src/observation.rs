@@ -16,6 +16,8 @@ use crate::directive::Directives;
 pub enum Source {
     /// A sensor or a probe said so.
     Measured,
+    /// Another one did, because the first had no usable value: the policy's fallback of this number, from 1 on.
+    Fallback(u32),
     /// Computed from the inventory, because the policy allows it.
     Modelled,
 }

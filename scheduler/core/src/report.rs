@@ -6,7 +6,7 @@ use sterna_policies::policy::{Level, Metric, Per};
 use sterna_policies::quantity::{Millis, Percent, Usd};
 use sterna_policies::window::Closed;
 
-use crate::continuum::{NodeName, ServiceName};
+use crate::continuum::{NodeName, ServiceName, SiteName};
 use crate::observation::Unknown;
 use crate::plan::{Effect, Plan};
 use crate::standing::Standing;
@@ -127,6 +127,13 @@ pub enum Hold {
     Cooldown {
         /// Time until it may be tried again.
         left: Millis,
+    },
+    /// A migration disturbs what is measured at a site that the move would leave or reach.
+    Settling {
+        /// The site.
+        site: SiteName,
+        /// Time until it counts again; `None` while the migration is under way.
+        left: Option<Millis>,
     },
     /// As many moves are under way as the budget allows.
     Concurrent {

@@ -85,6 +85,8 @@ fn every_rule_can_be_stored_and_said() {
         Hold::Return { left: q("90s") },
         Hold::Residency { left: q("90s") },
         Hold::Cooldown { left: q("90s") },
+        Hold::Settling { site: "north".into(), left: None },
+        Hold::Settling { site: "north".into(), left: Some(q("40s")) },
         Hold::Concurrent { limit: 2 },
         Hold::BudgetSpent { budget: Limited::MovesPerHour, left: Some(q("90s")) },
         Hold::BudgetSpent { budget: Limited::BytesPerDay, left: None },

@@ -130,3 +130,50 @@ fn any_migration_is_followed_by_a_cooldown() {
         );
     }
 }
+
+#[test]
+fn disturbed_sites_decide_nothing() {
+    let mut wanted = policy();
+    wanted.trigger.settle = q("1m");
+    wanted.metrics.insert(Metric::UserLatency, source(SourceUnit::Seconds, OnMissing::Hold));
+    let settling = |left: Option<&str>| vec![Hold::Settling { site: "edge-a".into(), left: left.map(q) }];
+    // A migration of another service, from `b1` to `a1`, ended so long ago.
+    let after = |seconds: i64, outcome: Outcome| {
+        let mut history = sterna_core::history::History::default();
+        let past = migrated(seconds, "a1", outcome).migrations.remove(&"redis".into()).unwrap();
+        history.migrations.insert("other".into(), past);
+        decide_after(&observation(), &wanted, &history)
+    };
+    for outcome in [Outcome::Moved, Outcome::RolledBack] {
+        assert_eq!(held(&after(59, outcome)), settling(Some("1s")));
+        assert_eq!(moves(&after(60, outcome)), ["redis a1>b1"]);
+    }
+    assert_eq!(moves(&after(10, Outcome::Refused)), ["redis a1>b1"], "nothing was touched");
+
+    // While it is under way; at the place where `redis` would go, too.
+    let mut seen = observation();
+    seen.continuum.services.insert("web".into(), service("1", "1GiB"));
+    seen.placement.insert("web".into(), "c1".into());
+    let disturbing =
+        |from: &str, to: &str| UnderWay { service: "web".into(), from: from.into(), to: to.into() };
+    wanted.budget.concurrent = 2;
+    seen.under_way = vec![disturbing("c1", "a1")];
+    assert_eq!(held_by(&decide(&seen, &wanted), "redis"), settling(None));
+    seen.under_way = vec![disturbing("c1", "b1")];
+    assert_eq!(
+        held_by(&decide(&seen, &wanted), "redis"),
+        [Hold::Settling { site: "edge-b".into(), left: None }]
+    );
+
+    // A node that is drained doesn't wait for numbers.
+    seen.under_way = vec![disturbing("c1", "a1")];
+    seen.continuum.nodes.get_mut(&"a1".into()).unwrap().drain = true;
+    assert_eq!(moves(&decide(&seen, &wanted)), ["redis a1>b1"]);
+    seen.continuum.nodes.get_mut(&"a1".into()).unwrap().drain = false;
+
+    // Nor does anybody where nothing is measured that a migration could disturb, or where the policy says so.
+    let unmeasured = Policy { metrics: Default::default(), ..wanted.clone() };
+    assert_eq!(moves(&decide(&seen, &unmeasured)), ["redis a1>b1"]);
+    wanted.trigger.settle = q("0s");
+    assert_eq!(moves(&decide(&seen, &wanted)), ["redis a1>b1"]);
+}

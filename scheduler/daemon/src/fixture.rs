@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use sterna_core::continuum::{Continuum, NodeName, Site};
 use sterna_executor::fleet::FleetView;
 use sterna_policies::policy::{
-    Memory, Metric, MetricSource, Migration, Mode, Objective, OnMissing, Policy, SourceUnit, Term, Tolerance,
+    Memory, Metric, MetricQuery, MetricSource, Migration, Mode, Objective, OnMissing, Policy, SourceUnit,
+    Term, Tolerance,
 };
 use sterna_policies::quantity::Percent;
 
@@ -68,14 +69,18 @@ pub fn view() -> FleetView {
 }
 
 pub fn source(query: &str, unit: SourceUnit) -> MetricSource {
-    MetricSource {
+    MetricSource { first: self::query(query, unit), fallback: Vec::new(), on_missing: OnMissing::Hold }
+}
+
+pub fn query(query: &str, unit: SourceUnit) -> MetricQuery {
+    MetricQuery {
+        builtin: None,
         query: query.to_owned(),
         site_label: "site".to_owned(),
         users_label: (unit == SourceUnit::Seconds).then(|| "users".to_owned()),
         unit,
         max_age: "30s".parse().unwrap(),
         plausible: (0.0, 10.0),
-        on_missing: OnMissing::Hold,
     }
 }
 
@@ -93,7 +98,11 @@ pub fn policy(mode: Mode) -> Policy {
             }],
         },
         constraints: Default::default(),
-        trigger: sterna_policies::policy::Trigger { interval: "15s".parse().unwrap(), any: None },
+        trigger: sterna_policies::policy::Trigger {
+            interval: "15s".parse().unwrap(),
+            settle: "0s".parse().unwrap(),
+            any: None,
+        },
         hysteresis: sterna_policies::policy::Hysteresis {
             min_gain: "10%".parse().unwrap(),
             min_residency: "0s".parse().unwrap(),

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`settings`] | layered settings of the service |
 //! | [`observe`] | one observation from the fleet and the metrics store; Prometheus, ages, borders of units |
+//! | [`doctor`] | whether the policy's metrics are there, and what to do where they are not |
 //! | [`control`] | the loop: observe, decide, approve, record, move; stopping |
 //! | [`history`] | decisions, orders and migrations in SQLite; one scheduler per state |
 //! | [`reload`] | policy and inventory read again when they change |
@@ -14,6 +15,7 @@
 
 pub mod api;
 pub mod control;
+pub mod doctor;
 pub mod history;
 pub mod observe;
 pub mod reload;

@@ -8,13 +8,17 @@ use sterna_executor::fleet::FleetView;
 use sterna_policies::policy::{Metric, MetricSource, OnMissing, Policy};
 use sterna_policies::quantity::{GramsPerKwh, Millis, UsdPerHour, Watts};
 
-use self::reading::{Reading, Readings, Subject};
-use self::store::{MetricStore, StoreError};
+use self::chain::Chained;
+use self::reading::{Reading, Subject};
+use self::store::MetricStore;
 
 pub mod age;
+pub mod chain;
 pub mod prometheus;
 pub mod reading;
 pub mod store;
+pub mod warmth;
+pub mod witness;
 
 /// An observation, and what an operator should know about how it came to be.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,50 +69,29 @@ pub async fn observe<S: MetricStore>(
     let asked = policy.metrics.iter().map(|(metric, source)| {
         let at = at.clone();
         async move {
-            let readings = match at {
-                Ok(at) => ask(store, *metric, source, continuum, at).await,
+            let found = match at {
+                Ok(at) => chain::ask(store, *metric, source, continuum, at).await,
                 Err(error) => Err(error.to_string()),
             };
-            (*metric, source, readings)
+            (*metric, source, found)
         }
     });
     // `cpu_use` comes after `power` in the order of metrics, but a modelled power needs it.
     let mut answers = join_all(asked).await;
     answers.sort_by_key(|(metric, ..)| *metric != Metric::CpuUse);
-    for (metric, source, readings) in answers {
-        observed.enter(metric, source, readings);
+    for (metric, source, found) in answers {
+        observed.enter(metric, source, found);
     }
     observed
 }
 
-async fn ask<S: MetricStore>(
-    store: &S,
-    metric: Metric,
-    source: &MetricSource,
-    continuum: &Continuum,
-    at: Timestamp,
-) -> Result<Readings, String> {
-    // A tenth of the allowed age is lost at most to the resolution with which ranges are searched.
-    let witnesses = age::witnesses(&source.query, source.max_age.to_duration() / 10)
-        .map_err(|error| error.to_string())?;
-    let answer = store.instant(&source.query, at, source.max_age);
-    let ages = join_all(witnesses.iter().map(|witness| store.instant(witness, at, source.max_age)));
-    let (answer, ages) = futures_util::future::join(answer, ages).await;
-    let answer = answer.map_err(|error| error.to_string())?;
-    let ages: Result<Vec<_>, StoreError> = ages.into_iter().collect();
-    let ages = ages.map_err(|error| format!("the age of the values can't be known: {error}"))?;
-    Ok(reading::read(metric, source, continuum, at, &answer, &ages))
-}
-
 impl Observed {
-    fn enter(&mut self, metric: Metric, source: &MetricSource, readings: Result<Readings, String>) {
-        match readings {
-            Ok(readings) => {
-                for ignored in readings.ignored {
-                    self.notes.push(format!("{}: ignored {ignored}", metric.name()));
-                }
-                for (subject, reading) in readings.by_subject {
-                    match reading.and_then(|reading| self.put(metric, &subject, reading)) {
+    fn enter(&mut self, metric: Metric, source: &MetricSource, found: Result<Chained, String>) {
+        match found {
+            Ok(Chained { by_subject, notes }) => {
+                self.notes.extend(notes);
+                for (subject, reading) in by_subject {
+                    match reading.and_then(|(reading, of)| self.put(metric, &subject, reading, of)) {
                         Ok(()) => {}
                         Err(reason) => self.missing(metric, source, &subject, reason),
                     }
@@ -134,8 +117,13 @@ impl Observed {
         }
     }
 
-    fn put(&mut self, metric: Metric, subject: &Subject, reading: Reading) -> Result<(), String> {
-        let Reading { value, age } = reading;
+    fn put(
+        &mut self,
+        metric: Metric,
+        subject: &Subject,
+        Reading { value, age }: Reading,
+        source: Source,
+    ) -> Result<(), String> {
         let site = subject.site.clone();
         let large = || format!("{value} is too large for its unit");
         let seen = &mut self.observation;
@@ -143,20 +131,20 @@ impl Observed {
             Metric::UserLatency => {
                 let users = subject.users.clone().ok_or("the metric has no `users_label`")?;
                 let value = Millis::from_f64(value).ok_or_else(large)?;
-                seen.latency.entry(users).or_default().insert(site, measured(value, age));
+                seen.latency.entry(users).or_default().insert(site, Sample { value, age, source });
             }
             Metric::CpuUse => {
                 // A rate over a window reaches a little beyond both ends; the plausible range has said how far.
                 let share = value.clamp(0.0, 1.0);
-                seen.cpu_use.insert(site, measured((share * 1e6).round() as u32, age));
+                seen.cpu_use.insert(site, Sample { value: (share * 1e6).round() as u32, age, source });
             }
             Metric::Power => {
                 let value = Watts::from_f64(value).ok_or_else(large)?;
-                seen.power.insert(site, measured(value, age));
+                seen.power.insert(site, Sample { value, age, source });
             }
             Metric::CostRate => {
                 let value = UsdPerHour::from_f64(value).ok_or_else(large)?;
-                seen.price.insert(site, measured(value, age));
+                seen.price.insert(site, Sample { value, age, source });
             }
             Metric::CarbonRate => {
                 let value = GramsPerKwh::from_f64(value).ok_or_else(large)?;
@@ -172,8 +160,7 @@ impl Observed {
     fn missing(&mut self, metric: Metric, source: &MetricSource, subject: &Subject, reason: String) {
         let Subject { site, users } = subject.clone();
         if source.on_missing == OnMissing::Modelled && self.model(metric, subject) {
-            let who = users.map(|users| format!(" from `{users}`")).unwrap_or_default();
-            self.notes.push(format!("{} of `{site}`{who} is modelled: {reason}", metric.name()));
+            self.notes.push(format!("{} of {subject} is modelled: {reason}", metric.name()));
         } else {
             self.forget_carbon(metric, Some(subject));
             self.observation.unknown.push(Unknown { metric, site: Some(site), users, reason });
@@ -223,10 +210,6 @@ impl Observed {
             }
         }
     }
-}
-
-fn measured<T>(value: T, age: Millis) -> Sample<T> {
-    Sample { value, age, source: Source::Measured }
 }
 
 fn modelled<T>(value: T) -> Sample<T> {

@@ -353,6 +353,7 @@ pub const fn hold_name(hold: &Hold) -> &'static str {
         Hold::Return { .. } => "return",
         Hold::Residency { .. } => "residency",
         Hold::Cooldown { .. } => "cooldown",
+        Hold::Settling { .. } => "settling",
         Hold::Concurrent { .. } => "concurrent",
         Hold::BudgetSpent { .. } => "budget-spent",
         Hold::CircuitOpen { .. } => "circuit-open",

@@ -151,7 +151,7 @@ fn policy(service: Service, lease: Duration) -> String {
     format!(
         "schema_version = 1\nname = \"the-cheapest\"\nmode = \"auto\"\n[select]\nservices = [\"{}\"]\n\
          [objective]\nmethod = \"lexicographic\"\n[[objective.term]]\nmetric = \"cost_rate\"\n\
-         [trigger]\ninterval = \"200ms\"\n\
+         [trigger]\ninterval = \"200ms\"\nsettle = \"0s\"\n\
          [hysteresis]\nmin_gain = \"1%\"\nmin_residency = \"0s\"\ncooldown = \"0s\"\nno_return_within = \"0s\"\n\
          [breaker]\nfailures = 0\n\
          [migration]\ndeadline = \"{}\"\nfreeze_lease = \"{}\"\n",

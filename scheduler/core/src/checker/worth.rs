@@ -112,7 +112,7 @@ impl<'a> Judge<'a> {
             self.observation.placement.iter().any(|(s, at)| at == name && continuum.services.contains_key(s))
         };
         let all_on = !site.power.off_when_empty || of_site().all(|(name, _)| hosts(name));
-        if reading.source != Source::Measured || !all_on {
+        if reading.source == Source::Modelled || !all_on {
             return inventory;
         }
         let span = i128::from(site.power.full.as_micros()) - inventory;

@@ -162,7 +162,7 @@ impl SiteNumbers {
 
         let all_on = !site.power.off_when_empty || nodes.iter().all(|node| node.hosts);
         match observation.power.get(name) {
-            Some(reading) if reading.source == Source::Measured && all_on => {
+            Some(reading) if reading.source != Source::Modelled && all_on => {
                 let size = nodes.iter().map(|node| i128::from(node.size)).sum();
                 let requested = nodes.iter().map(|node| i128::from(node.requested)).sum();
                 let dynamic = match observation.cpu_use.get(name) {

@@ -1,42 +1,23 @@
 //! How old the numbers of a query are.
 //!
 //! Prometheus gives every value of an instant query the time of evaluation, so a number that rests on an hour-old sample
-//! looks as fresh as any. The age is asked for apart: from the policy's expression we make *witnesses*, expressions that
-//! give the time of the oldest sample behind each value. The policy's own expression is sent as it was written.
+//! looks as fresh as any. The age is asked for apart, by [witnesses](super::witness) that give the time of the oldest sample
+//! behind each value. The policy's own expression is sent as it was written.
 //!
 //! - an instant selector `x` is witnessed by `timestamp(x)`;
 //! - a range `x[5m]` goes on giving values for five minutes after its series has ended, so its witness looks for the newest
 //!   sample in the range: `timestamp(x)` where there still is one, or `max_over_time(timestamp(x)[5m:step])`, too old by
 //!   one step at most, never too young;
 //! - an aggregation is as old as the oldest series in it, an operator as its older side.
-//!
-//! A witness's labels are some of the labels of the values that it speaks for, so a value belongs to every witness row
-//! whose labels it has.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
-use promql_parser::label::Labels;
-use promql_parser::parser::{
-    AggregateExpr, BinaryExpr, Call, Expr, LabelModifier, VectorMatchCardinality, VectorSelector, token,
-};
+use promql_parser::parser::{MatrixSelector, VectorSelector};
 use sterna_policies::quantity::Millis;
-use thiserror::Error;
 
 use super::store::{Answer, Row};
-
-/// An expression whose age can't be asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum AgeError {
-    /// It is not PromQL.
-    #[error("the query is not valid PromQL: {0}")]
-    Syntax(String),
-    /// It has a part through which the age can't be followed.
-    #[error(
-        "how old the values of the query are can't be known through `{0}`; record that part by a rule and query the rule's series"
-    )]
-    Opaque(String),
-}
+use super::witness::{self, Witness, WitnessError, speaks_for};
 
 /// The witnesses of an expression. None for one that rests on no sample at all.
 ///
@@ -44,33 +25,28 @@ pub enum AgeError {
 ///
 /// # Errors
 /// When the expression can't be parsed, or the age can't be followed through a part of it.
-pub fn witnesses(query: &str, step: Duration) -> Result<Vec<String>, AgeError> {
-    let expr = promql_parser::parser::parse(query).map_err(AgeError::Syntax)?;
-    let mut all = follow(&expr, step)?;
-    all.sort();
-    all.dedup();
-    Ok(all)
+pub fn witnesses(query: &str, step: Duration) -> Result<Vec<String>, WitnessError> {
+    witness::of(query, &Age { step })
 }
 
-fn follow(expr: &Expr, step: Duration) -> Result<Vec<String>, AgeError> {
-    match expr {
-        Expr::NumberLiteral(_) | Expr::StringLiteral(_) => Ok(Vec::new()),
-        Expr::VectorSelector(selector) => Ok(vec![format!("timestamp({selector})")]),
-        Expr::MatrixSelector(range) => Ok(vec![newest(&timestamp(&range.vs), range.range, step)]),
-        Expr::Subquery(sub) if sub.offset.is_none() && sub.at.is_none() => {
-            Ok(follow(&sub.expr, step)?.iter().map(|inner| newest(inner, sub.range, step)).collect())
-        }
-        Expr::Subquery(_) | Expr::Extension(_) => Err(AgeError::Opaque(expr.to_string())),
-        Expr::Paren(inner) => follow(&inner.expr, step),
-        Expr::Unary(inner) => follow(&inner.expr, step),
-        Expr::Aggregate(aggregate) => follow_aggregate(aggregate, step),
-        Expr::Binary(binary) => follow_binary(binary, step),
-        Expr::Call(call) => follow_call(call, step),
+struct Age {
+    step: Duration,
+}
+
+impl Witness for Age {
+    const NEEDED: bool = true;
+
+    fn instant(&self, selector: &VectorSelector) -> Option<String> {
+        Some(format!("timestamp({selector})"))
     }
-}
 
-fn timestamp(selector: &VectorSelector) -> String {
-    format!("timestamp({selector})")
+    fn range(&self, range: &MatrixSelector, _: &str) -> Option<String> {
+        Some(newest(&format!("timestamp({})", range.vs), range.range, self.step))
+    }
+
+    fn subquery(&self, inner: String, range: Duration) -> String {
+        newest(&inner, range, self.step)
+    }
 }
 
 /// The newest timestamp that `witness` gave within `range`.
@@ -78,94 +54,6 @@ fn newest(witness: &str, range: Duration, step: Duration) -> String {
     // A step longer than the range would find nothing.
     let step = step.min(range / 2).max(Duration::from_millis(1));
     format!("({witness}) or max_over_time(({witness})[{}ms:{}ms])", range.as_millis(), step.as_millis())
-}
-
-fn by(labels: &Labels, witness: &str) -> String {
-    format!("min by ({labels}) ({witness})")
-}
-
-fn without(labels: &Labels, witness: &str) -> String {
-    format!("min without ({labels}) ({witness})")
-}
-
-fn follow_aggregate(aggregate: &AggregateExpr, step: Duration) -> Result<Vec<String>, AgeError> {
-    let mut all = follow(&aggregate.expr, step)?;
-    // These give back series of their input, labels and all.
-    let selects = matches!(
-        aggregate.op.id(),
-        token::T_TOPK | token::T_BOTTOMK | token::T_LIMITK | token::T_LIMIT_RATIO
-    );
-    if !selects {
-        for witness in &mut all {
-            *witness = match &aggregate.modifier {
-                Some(LabelModifier::Include(labels)) if !labels.is_empty() => by(labels, witness),
-                Some(LabelModifier::Exclude(labels)) => without(labels, witness),
-                _ => format!("min({witness})"),
-            };
-        }
-    }
-    if let Some(parameter) = &aggregate.param {
-        all.extend(follow(parameter, step)?);
-    }
-    Ok(all)
-}
-
-fn follow_call(call: &Call, step: Duration) -> Result<Vec<String>, AgeError> {
-    let mut all = Vec::new();
-    for argument in &call.args.args {
-        all.extend(follow(argument, step)?);
-    }
-    let arguments = || call.args.args.iter().skip(1).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    match call.func.name {
-        // They make values out of absence, or join what their arguments don't show.
-        "absent" | "absent_over_time" | "info" => Err(AgeError::Opaque(call.to_string())),
-        "scalar" => Ok(all.iter().map(|one| format!("min({one})")).collect()),
-        // They take the label `le` away.
-        "histogram_quantile" => Ok(all.iter().map(|one| without(&Labels::new(vec!["le"]), one)).collect()),
-        name @ ("label_replace" | "label_join") => {
-            Ok(all.iter().map(|one| format!("{name}({one}, {})", arguments())).collect())
-        }
-        _ => Ok(all),
-    }
-}
-
-fn follow_binary(binary: &BinaryExpr, step: Duration) -> Result<Vec<String>, AgeError> {
-    let opaque = || AgeError::Opaque(binary.to_string());
-    let (left, right) = (follow(&binary.lhs, step)?, follow(&binary.rhs, step)?);
-    let matching = binary.modifier.as_ref().and_then(|modifier| modifier.matching.as_ref());
-    let cardinality =
-        binary.modifier.as_ref().map_or(&VectorMatchCardinality::OneToOne, |modifier| &modifier.card);
-    // The labels on which two sides meet.
-    let meet = |all: Vec<String>| -> Vec<String> {
-        match matching {
-            Some(LabelModifier::Include(labels)) if labels.is_empty() => {
-                all.iter().map(|one| format!("min({one})")).collect()
-            }
-            Some(LabelModifier::Include(labels)) => all.iter().map(|one| by(labels, one)).collect(),
-            Some(LabelModifier::Exclude(labels)) if !labels.is_empty() => {
-                all.iter().map(|one| without(labels, one)).collect()
-            }
-            _ => all,
-        }
-    };
-    // The "many" side keeps its labels but those that `group_left` takes from the other.
-    let many = |all: Vec<String>, taken: &Labels| -> Vec<String> {
-        if taken.is_empty() { all } else { all.iter().map(|one| without(taken, one)).collect() }
-    };
-    let (left, right) = match binary.op.id() {
-        token::T_LOR => match (left.as_slice(), right.as_slice()) {
-            ([left], [right]) => return Ok(vec![format!("({left}) or ({right})")]),
-            _ => return Err(opaque()),
-        },
-        token::T_LUNLESS => (left, Vec::new()),
-        token::T_LAND => (left, meet(right)),
-        _ => match cardinality {
-            VectorMatchCardinality::ManyToOne(taken) => (many(left, taken), meet(right)),
-            VectorMatchCardinality::OneToMany(taken) => (meet(left), many(right, taken)),
-            _ => (meet(left), meet(right)),
-        },
-    };
-    Ok(left.into_iter().chain(right).collect())
 }
 
 /// Age of a value by the answers of all witnesses: by the oldest that speaks for it. `None` where one has nothing to say,
@@ -186,10 +74,6 @@ pub fn age(row: &Row, at: Timestamp, answers: &[Answer]) -> Option<Millis> {
         }
     }
     Some(oldest)
-}
-
-fn speaks_for(witness: &Row, row: &Row) -> bool {
-    witness.labels.iter().all(|(name, value)| row.labels.get(name) == Some(value))
 }
 
 #[cfg(test)]
@@ -235,6 +119,10 @@ mod tests {
         );
         assert_eq!(of("a unless b"), ["timestamp(a)"]);
         assert_eq!(of("a or b"), ["(timestamp(a)) or (timestamp(b))"]);
+        assert_eq!(
+            of("a + b or c"),
+            ["(((timestamp(a)) < (timestamp(b))) or ((timestamp(b)) <= (timestamp(a)))) or (timestamp(c))"]
+        );
         assert_eq!(of("a * scalar(b)"), ["min(timestamp(b))", "timestamp(a)"]);
         assert_eq!(
             of("histogram_quantile(0.5, sum by (le, s) (rate(x[1m])))"),
@@ -250,10 +138,21 @@ mod tests {
     }
 
     #[test]
+    fn built_in_queries_can_all_be_followed() {
+        for builtin in sterna_policies::builtin::ALL {
+            let query = builtin.query("site", "users", None);
+            let found = witnesses(&query, Duration::from_secs(6)).unwrap_or_else(|error| panic!("{error}"));
+            assert!(!found.is_empty(), "{query}");
+            super::super::warmth::witnesses(&query).unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+
+    #[test]
     fn what_cannot_be_followed_is_said() {
-        assert!(matches!(witnesses("absent(up)", Duration::from_secs(1)), Err(AgeError::Opaque(_))));
-        assert!(matches!(witnesses("x or vector(0)", Duration::from_secs(1)), Err(AgeError::Opaque(_))));
-        assert!(matches!(witnesses("sum by (", Duration::from_secs(1)), Err(AgeError::Syntax(_))));
+        assert!(matches!(witnesses("absent(up)", Duration::from_secs(1)), Err(WitnessError::Opaque(_))));
+        assert!(matches!(witnesses("x or vector(0)", Duration::from_secs(1)), Err(WitnessError::Opaque(_))));
+        assert!(matches!(witnesses("a + b + c or d", Duration::from_secs(1)), Err(WitnessError::Opaque(_))));
+        assert!(matches!(witnesses("sum by (", Duration::from_secs(1)), Err(WitnessError::Syntax(_))));
     }
 
     fn row(labels: &[(&str, &str)], value: f64) -> Row {

@@ -9,6 +9,11 @@ use sterna_policies::quantity::Millis;
 
 use super::store::{Answer, MetricStore, Row, StoreError};
 
+/// More series than this in one answer are refused: a query for sites and user groups never has as many.
+const MOST_SERIES: usize = 100_000;
+/// A longer answer is not read to its end.
+const MOST_BYTES: usize = 64 << 20;
+
 /// A Prometheus server, or what speaks its query API.
 #[derive(Clone)]
 pub struct Prometheus {
@@ -44,7 +49,12 @@ impl Prometheus {
     ) -> Result<Data, StoreError> {
         // The crate's own typed answer drops `warnings`, takes whole seconds only, and fails as a whole on a native
         // histogram; so its raw response is read here.
-        let mut request = self.client.query(query).timeout(self.timeout.as_micros() / 1_000_000);
+        let mut request = self
+            .client
+            .query(query)
+            .timeout(self.timeout.as_micros() / 1_000_000)
+            // A server that knows it says in a warning that it left some out; of others the answer is counted.
+            .query("limit", MOST_SERIES.to_string());
         if let Some(at) = at {
             request = request.query("time", seconds(at));
         }
@@ -56,7 +66,7 @@ impl Prometheus {
             other => self.not_prometheus(other.to_string()),
         })?;
         let status = response.status();
-        let body = response.bytes().await.map_err(|error| self.transport(&error))?;
+        let body = self.body(response).await?;
         let reply: Reply = serde_json::from_slice(&body)
             .map_err(|_| self.not_prometheus(format!("HTTP status {status}, body is not its JSON")))?;
         match reply {
@@ -74,6 +84,18 @@ impl Prometheus {
                 Err(StoreError::Refused { kind: error_type, message: error })
             }
         }
+    }
+
+    /// The whole answer, as long as that is not longer than any answer should be.
+    async fn body(&self, mut response: reqwest::Response) -> Result<Vec<u8>, StoreError> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.transport(&error))? {
+            if body.len() + chunk.len() > MOST_BYTES {
+                return Err(StoreError::TooMuch { most: format!("{} MiB", MOST_BYTES >> 20) });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
     }
 
     fn transport(&self, error: &(dyn std::error::Error + 'static)) -> StoreError {
@@ -109,6 +131,9 @@ impl MetricStore for Prometheus {
             Data::Vector(series) => series,
             other => return Err(StoreError::NotVector(other.kind().to_owned())),
         };
+        if series.len() > MOST_SERIES {
+            return Err(StoreError::TooMuch { most: format!("{MOST_SERIES} series") });
+        }
         let rows = series
             .into_iter()
             .map(|Series { metric: mut labels, value, histogram: _ }| {

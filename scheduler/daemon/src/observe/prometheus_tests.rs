@@ -34,7 +34,9 @@ async fn the_evaluation_time_and_the_lookback_are_sent_with_milliseconds() {
     store.instant("a + b", at, Millis::from_micros(1_500_000_000)).await.unwrap();
     let request = &server.received_requests().await.unwrap()[0];
     let body = String::from_utf8(request.body.clone()).unwrap();
-    for part in ["query=a+%2B+b", "time=1700000000.023", "lookback_delta=1500ms", "timeout=300ms"] {
+    for part in
+        ["query=a+%2B+b", "time=1700000000.023", "lookback_delta=1500ms", "timeout=300ms", "limit=100000"]
+    {
         assert!(body.split('&').any(|one| one == part), "no {part} in {body}");
     }
 }
@@ -52,6 +54,27 @@ async fn infinite_values_and_native_histograms_are_rows_all_the_same() {
     let values: Vec<_> = answer.rows.iter().map(|row| row.value.map(|value| value.to_string())).collect();
     assert_eq!(values, [Some("inf".to_owned()), Some("NaN".to_owned()), None]);
     assert_eq!(answer.rows[0].labels.keys().collect::<Vec<_>>(), ["site"]);
+}
+
+#[tokio::test]
+async fn more_than_any_query_should_give_is_refused() {
+    let answer = |series: usize| {
+        let row = |n: usize| format!(r#"{{"metric":{{"n":"{n}"}},"value":[1,"1"]}}"#);
+        let rows: Vec<String> = (0..series).map(row).collect();
+        let rows = rows.join(",");
+        json(&format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{rows}]}}}}"#))
+    };
+    // It takes a while to read it.
+    let ask = async |response| {
+        let (server, _) = answering(response).await;
+        let store = Prometheus::new(&server.uri(), "1m".parse().unwrap()).unwrap();
+        store.instant("x", Timestamp::UNIX_EPOCH, "30s".parse().unwrap()).await
+    };
+    assert_eq!(ask(answer(1000)).await.unwrap().rows.len(), 1000);
+    let series = StoreError::TooMuch { most: "100000 series".to_owned() };
+    assert_eq!(ask(answer(MOST_SERIES + 1)).await, Err(series));
+    let bytes = StoreError::TooMuch { most: "64 MiB".to_owned() };
+    assert_eq!(ask(json(&" ".repeat(MOST_BYTES + 1))).await, Err(bytes));
 }
 
 #[tokio::test]

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
-use sterna_policies::policy::{Metric, MetricSource, SourceUnit};
+use sterna_policies::policy::{Metric, MetricQuery, SourceUnit};
 use sterna_policies::quantity::Millis;
 
 use super::*;
-use crate::fixture::{continuum, source};
+use crate::fixture::{continuum, query};
 use crate::observe::store::{Answer, Row};
 
 fn at() -> Timestamp {
@@ -20,15 +20,20 @@ fn row(labels: &[(&str, &str)], value: f64) -> Row {
     Row { labels, value: Some(value), at: at() }
 }
 
-fn latency() -> MetricSource {
-    source("rtt", SourceUnit::Seconds)
+fn latency() -> MetricQuery {
+    query("rtt", SourceUnit::Seconds)
+}
+
+fn aged(ages: &[Answer]) -> Beside<'_> {
+    Beside { ages, counts: &[] }
 }
 
 /// Each row's sample is `age` seconds old.
 fn read_rows(rows: Vec<Row>, age: f64) -> Readings {
     let witnesses = rows.iter().map(|one| Row { value: Some(1_000.0 - age), ..one.clone() }).collect();
     let continuum = continuum();
-    read(Metric::UserLatency, &latency(), &continuum, at(), &Answer { rows }, &[Answer { rows: witnesses }])
+    let ages = [Answer { rows: witnesses }];
+    read(Metric::UserLatency, &latency(), &continuum, at(), &Answer { rows }, aged(&ages))
 }
 
 fn of<'a>(readings: &'a Readings, site: &str) -> &'a Result<Reading, String> {
@@ -75,7 +80,7 @@ fn old_samples_are_missing() {
     refused(&read_rows(rows.clone(), 30.001), "a", "max_age");
     let continuum = continuum();
     let silent = [Answer::default()];
-    let readings = read(Metric::UserLatency, &latency(), &continuum, at(), &Answer { rows }, &silent);
+    let readings = read(Metric::UserLatency, &latency(), &continuum, at(), &Answer { rows }, aged(&silent));
     refused(&readings, "a", "older than `max_age`");
 }
 
@@ -99,7 +104,8 @@ fn labels_that_lead_nowhere_are_named() {
         ],
         1.0,
     );
-    insta::assert_snapshot!(readings.ignored.join("\n"), @r"
+    let said: Vec<String> = readings.ignored.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(said.join("\n"), @r"
     2 series without the label `site`
     1 series without the label `users`
     1 series for site `egde`, which the inventory does not have
@@ -107,6 +113,50 @@ fn labels_that_lead_nowhere_are_named() {
     ");
     refused(&readings, "a", "check the labels");
     refused(&read_rows(Vec::new(), 1.0), "a", "no series at all");
+}
+
+#[test]
+fn the_nearest_name_is_said_to_whom_it_concerns() {
+    let readings = read_rows(
+        vec![row(&[("site", "clowd"), ("users", "north")], 0.01), row(&[("site", "x")], 0.01)],
+        1.0,
+    );
+    refused(
+        &readings,
+        "cloud",
+        "1 series for site `clowd`, which the inventory does not have (nearest: `cloud`)",
+    );
+    let reason = of(&readings, "cloud").as_ref().unwrap_err();
+    assert!(!reason.contains("`x`"), "{reason}");
+    refused(&readings, "a", "site `x`");
+}
+
+#[test]
+fn a_wrong_unit_is_told_where_the_range_catches_it() {
+    // 12.5 ms and 31.5 W, said in the wrong units.
+    let readings = read_rows(vec![row(&[("site", "a"), ("users", "north")], 12.5)], 1.0);
+    refused(&readings, "a", "in `ms` it would be: check `unit`");
+    let watts = query("w", SourceUnit::Watts);
+    let answer = Answer { rows: vec![row(&[("site", "a")], 3_150_000.0)] };
+    let readings = read(Metric::Power, &watts, &continuum(), at(), &answer, Beside::default());
+    let reason = readings.by_subject[&Subject { site: "a".into(), users: None }].as_ref().unwrap_err();
+    assert!(reason.contains("in `uW` it would be"), "{reason}");
+    // Nothing helps here.
+    let reason = read_rows(vec![row(&[("site", "a"), ("users", "north")], -1.0)], 1.0);
+    assert!(!of(&reason, "a").as_ref().unwrap_err().contains("check `unit`"));
+}
+
+#[test]
+fn rates_over_two_samples_are_warming_up() {
+    let rows = vec![row(&[("site", "a"), ("users", "north")], 0.01)];
+    let ages = [Answer { rows: vec![row(&[("site", "a")], 999.0)] }];
+    let seen = |samples: f64| {
+        let counts = [Answer { rows: vec![row(&[("site", "a")], samples)] }];
+        let beside = Beside { ages: &ages, counts: &counts };
+        read(Metric::UserLatency, &latency(), &continuum(), at(), &Answer { rows: rows.clone() }, beside)
+    };
+    refused(&seen(2.0), "a", "warming up");
+    assert!(of(&seen(3.0), "a").is_ok());
 }
 
 #[test]
@@ -125,10 +175,10 @@ proptest! {
             (prop::sample::select(vec!["a", "b", "cloud", "x", ""]), any::<f64>(), -50.0f64..80.0), 0..12),
     ) {
         let continuum = continuum();
-        let source = source("w", SourceUnit::Microwatts);
+        let source = query("w", SourceUnit::Microwatts);
         let values = rows.iter().map(|(site, value, _)| row(&[("site", site)], *value)).collect();
         let ages = rows.iter().map(|(site, _, age)| row(&[("site", site)], 1_000.0 - age)).collect();
-        let readings = read(Metric::Power, &source, &continuum, at(), &Answer { rows: values }, &[Answer { rows: ages }]);
+        let readings = read(Metric::Power, &source, &continuum, at(), &Answer { rows: values }, aged(&[Answer { rows: ages }]));
         prop_assert_eq!(readings.by_subject.len(), 3);
         for (subject, reading) in &readings.by_subject {
             let theirs: Vec<_> = rows.iter().filter(|(site, ..)| *site == subject.site.as_str()).collect();

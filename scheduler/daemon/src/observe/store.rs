@@ -94,6 +94,12 @@ pub enum StoreError {
     /// The answer came with warnings, so it may be partial.
     #[error("the store answered with warnings, so its numbers may be partial: {0}")]
     Partial(String),
+    /// More than any query for sites and user groups should give.
+    #[error("the answer has more than {most}; aggregate in the query, such as `max by (site) (…)`")]
+    TooMuch {
+        /// What was read at most.
+        most: String,
+    },
     /// The expression does not give an instant vector.
     #[error(
         "the query gives a {0} and not an instant vector; select by labels or aggregate so that each site has one value"

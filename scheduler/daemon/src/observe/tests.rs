@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sterna_core::continuum::SiteName;
 use sterna_policies::policy::{Mode, SourceUnit};
 
-use super::store::{Answer, Row};
+use super::store::{Answer, Row, StoreError};
 use super::*;
 use crate::fixture;
 
@@ -85,8 +85,9 @@ async fn a_known_load_gives_a_modelled_power() {
         .map(|(metric, unit)| {
             // No power is plausible, so that it is missing where the load is known.
             let plausible = if *metric == Metric::Power { (5.0, 9.0) } else { (0.0, 1.0) };
-            let source = fixture::source("x", *unit);
-            (*metric, MetricSource { on_missing: OnMissing::Modelled, plausible, ..source })
+            let mut source = fixture::source("x", *unit);
+            source.first.plausible = plausible;
+            (*metric, MetricSource { on_missing: OnMissing::Modelled, ..source })
         })
         .collect();
     let store = Sparse { dead: false };
@@ -110,4 +111,38 @@ async fn a_dead_store_is_said_once_per_metric() {
     assert_eq!(observed.notes.iter().filter(|note| note.contains("http://p")).count(), ALL.len());
     // Latencies to both edges are not in the inventory.
     assert_eq!(observed.observation.unknown.len(), 2);
+}
+
+/// Notes the instants at which it is asked; has nothing.
+#[derive(Default)]
+struct Instants(std::sync::Mutex<Vec<Timestamp>>);
+
+impl MetricStore for Instants {
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        Ok(Timestamp::from_second(100).unwrap())
+    }
+    async fn instant(&self, _: &str, at: Timestamp, _: Millis) -> Result<Answer, StoreError> {
+        self.0.lock().unwrap().push(at);
+        Ok(Answer::default())
+    }
+}
+
+#[tokio::test]
+async fn all_queries_of_one_look_share_one_instant() {
+    let store = Instants::default();
+    let mut policy = fixture::policy(Mode::Auto);
+    policy.metrics = ALL
+        .iter()
+        .map(|(metric, unit)| {
+            let mut source = fixture::source("sum by (site) (rate(x[5m]))", *unit);
+            source.fallback = vec![fixture::query("y", *unit)];
+            (*metric, source)
+        })
+        .collect();
+    let now = Timestamp::from_second(7_000).unwrap();
+    let observed = observe(&store, &fixture::continuum(), fixture::view(), &policy, now).await;
+    let instants = store.0.into_inner().unwrap();
+    // Of each metric two queries, the ages of both and the samples of the rate.
+    assert_eq!(instants.len(), 5 * ALL.len());
+    assert!(instants.iter().all(|at| *at == observed.observation.at), "{instants:?}");
 }

@@ -1,0 +1,169 @@
+//! `sterna doctor`: are the metrics there, do the agents answer, and what is to be done where not.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use comfy_table::Table;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use sterna_core::observation::Source;
+use sterna_daemon::control::world::{Clock, SystemClock, World};
+use sterna_daemon::doctor::{self, CLOCKS_AGREE, Checkup, MetricCheck, SourceCheck, ValueCheck};
+use sterna_policies::quantity::Millis;
+
+use crate::exit;
+use crate::run::{Opened, say};
+use crate::wiring::{Output, runtime};
+
+/// Arguments of `sterna doctor`.
+///
+/// Exit codes: 0 all is well, 1 an agent does not answer, 3 a file is invalid, 4 metrics do not suffice.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The settings file.
+    #[arg(long, short, env = "STERNA_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+    /// How to print what was found.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    runtime()?.block_on(look(args))
+}
+
+async fn look(args: Args) -> anyhow::Result<ExitCode> {
+    let opened = Opened::read(&args.config)?;
+    let store = opened.store()?;
+    let (policy, continuum) = (opened.policy(), opened.continuum());
+    let view = match opened.world() {
+        Ok(world) => world.look(continuum).await.map(|(view, _)| view).map_err(|error| error.to_string()),
+        Err(error) => Err(format!("{error:#}")),
+    };
+    let checkup = doctor::examine(&store, view, continuum, policy, SystemClock.now()).await;
+    match args.output {
+        Output::Table => say(text(&checkup).trim_end()),
+        Output::Json => say(&serde_json::to_string_pretty(&checkup)?),
+    }
+    Ok(match (checkup.metrics_suffice(), checkup.agents_answer()) {
+        (false, _) => ExitCode::from(exit::METRICS),
+        (true, false) => ExitCode::FAILURE,
+        (true, true) => ExitCode::SUCCESS,
+    })
+}
+
+fn text(checkup: &Checkup) -> String {
+    let mut lines = Vec::new();
+    if let Some(problem) = &checkup.store.problem {
+        lines.push(format!("Prometheus: {problem}"));
+    }
+    let apart = checkup.store.clock_ahead_ms.map(|ahead| Millis::from_f64(ahead as f64).unwrap_or_default());
+    if let Some(ahead) = apart.filter(|ahead| ahead.as_f64().abs() > CLOCKS_AGREE.as_f64()) {
+        let side = if ahead < Millis::ZERO { "behind" } else { "ahead of" };
+        lines.push(format!(
+            "the clock of Prometheus is {:.1}s {side} this machine's; ages are told by the clock of Prometheus",
+            ahead.as_f64().abs() / 1e3
+        ));
+    }
+    if checkup.metrics.is_empty() {
+        lines.push("the policy asks nothing of Prometheus; its numbers are the inventory's".to_owned());
+    } else {
+        lines.push(values(&checkup.metrics).to_string());
+    }
+    for metric in &checkup.metrics {
+        for source in &metric.sources {
+            lines.extend(of_source(metric, source));
+        }
+    }
+    let mut agents = Table::new();
+    agents.load_style(UTF8_HORIZONTAL_ONLY);
+    agents.set_header(["node", "site", "agent"]);
+    for agent in &checkup.agents {
+        let answer = agent.problem.as_deref().unwrap_or("answers");
+        agents.add_row([agent.node.as_str(), agent.site.as_str(), answer]);
+    }
+    lines.push(agents.to_string());
+    lines.push(verdict(checkup));
+    lines.join("\n")
+}
+
+fn values(metrics: &[MetricCheck]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.set_header(["metric", "site", "users", "value", "age", "source", ""]);
+    for metric in metrics {
+        for value in &metric.values {
+            table.add_row(row(metric, value));
+        }
+    }
+    table
+}
+
+fn row(metric: &MetricCheck, value: &ValueCheck) -> [String; 7] {
+    let number = value.value.map_or_else(|| "-".to_owned(), |number| format!("{number:.3} {}", value.unit));
+    [
+        metric.metric.name().to_owned(),
+        value.site.to_string(),
+        value.users.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
+        number,
+        value.age.map_or_else(|| "-".to_owned(), |age| format!("{:.1}s", age.as_f64() / 1e3)),
+        of(metric, value.source),
+        value.reason.clone().unwrap_or_default(),
+    ]
+}
+
+fn of(metric: &MetricCheck, source: Option<Source>) -> String {
+    let name = |number: u32| {
+        let found = metric.sources.iter().find(|source| source.number == number);
+        found.and_then(|source| source.builtin.as_deref()).unwrap_or("own query")
+    };
+    match source {
+        Some(Source::Measured) => format!("measured ({})", name(0)),
+        Some(Source::Fallback(number)) => format!("fallback {number} ({})", name(number)),
+        Some(Source::Modelled) => "modelled".to_owned(),
+        None => "MISSING".to_owned(),
+    }
+}
+
+/// What is wrong with a source, and the remedies.
+fn of_source(metric: &MetricCheck, source: &SourceCheck) -> Vec<String> {
+    if source.found == source.of && source.ignored.is_empty() && source.problem.is_none() {
+        return Vec::new();
+    }
+    let which = match source.number {
+        0 => "first source".to_owned(),
+        number => format!("fallback {number}"),
+    };
+    let name = source.builtin.as_deref().unwrap_or("own query");
+    let mut lines = vec![format!(
+        "{}, {which} ({name}): usable for {} of {}",
+        metric.metric.name(),
+        source.found,
+        source.of
+    )];
+    lines.extend(source.problem.iter().map(|problem| format!("  {problem}")));
+    lines.extend(source.ignored.iter().map(|ignored| format!("  ignored: {ignored}")));
+    for advice in &source.advice {
+        lines.push(format!("  {}", advice.finding));
+        lines.extend(advice.remedy.lines().map(|line| format!("    {line}")));
+    }
+    if source.found < source.of {
+        lines.push(format!("  try: {}", source.query.split_whitespace().collect::<Vec<_>>().join(" ")));
+    }
+    lines.push(String::new());
+    lines
+}
+
+fn verdict(checkup: &Checkup) -> String {
+    let missing =
+        checkup.metrics.iter().flat_map(|one| &one.values).filter(|value| value.source.is_none()).count();
+    let silent = checkup.agents.iter().filter(|agent| agent.problem.is_some()).count();
+    let values = |n: usize| if n == 1 { "1 value is".to_owned() } else { format!("{n} values are") };
+    let agents = |n: usize| if n == 1 { "1 agent does".to_owned() } else { format!("{n} agents do") };
+    match (checkup.metrics_suffice(), silent) {
+        (true, 0) => "all is well".to_owned(),
+        (true, n) => format!("{} not answer", agents(n)),
+        (false, 0) => format!("{} missing", values(missing)),
+        (false, n) => format!("{} missing, {} not answer", values(missing), agents(n)),
+    }
+}
