@@ -339,12 +339,12 @@ mod tests {
         let (_, policy) = loaded(&Found { exporters, ..nothing() });
         let asked: Vec<Metric> = policy.metrics.keys().copied().collect();
         assert_eq!(asked, [Metric::UserLatency, Metric::CostRate, Metric::Power, Metric::CpuUse]);
-        assert!(policy.metrics[&Metric::UserLatency].query.contains("smokeping"));
-        assert!(policy.metrics[&Metric::Power].query.contains("scaph"));
+        assert!(policy.metrics[&Metric::UserLatency].first.query.contains("smokeping"));
+        assert!(policy.metrics[&Metric::Power].first.query.contains("scaph"));
         let kepler = Ok(BTreeMap::from([(Exporter::Kepler, ""), (Exporter::Blackbox, "")]));
         let (_, policy) = loaded(&Found { exporters: kepler, ..nothing() });
-        assert!(policy.metrics[&Metric::Power].query.contains("kepler"));
-        assert!(policy.metrics[&Metric::UserLatency].query.contains("probe_success"));
+        assert!(policy.metrics[&Metric::Power].first.query.contains("kepler"));
+        assert!(policy.metrics[&Metric::UserLatency].first.query.contains("probe_success"));
     }
 
     /// From far to near: there is something to recommend at once.
