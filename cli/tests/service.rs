@@ -1,5 +1,7 @@
 //! The commands that speak with a scheduler, as they are run: with none, and with an API on loopback.
 
+#![allow(clippy::unwrap_used, reason = "all of it is test code")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;

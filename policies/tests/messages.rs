@@ -192,7 +192,7 @@ sites = []
 #[test]
 fn nothing_against_moving_to_and_fro() {
     insta::assert_snapshot!(rendered(&format!(
-        "{HEAD}mode = \"auto\"\n{TERM}[hysteresis]\nmin_gain = \"0%\"\nmin_residency = \"0s\"\ncooldown = \"0s\"\n"
+        "{HEAD}mode = \"auto\"\n{TERM}[hysteresis]\nmin_gain = \"0%\"\nmin_residency = \"0s\"\ncooldown = \"0s\"\nno_return_within = \"0s\"\n"
     )));
 }
 

@@ -9,6 +9,9 @@ use super::{At, Written};
 use crate::policy::{Memory, Method, Metric, Mode, OnMissing, Per, SourceUnit, WindowKind};
 use crate::quantity::{Bytes, GramsPerHour, MibPerSecond, Millis, Percent, UsdPerHour, Watts};
 
+/// Labels, each with its values.
+pub(crate) type LabelsFile = BTreeMap<At<String>, At<Vec<At<String>>>>;
+
 /// A policy of Sterna: what is wanted, and what is allowed.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -54,13 +57,13 @@ pub(crate) struct SelectFile {
     /// Patterns of services. Left out: all.
     pub services: Option<At<Vec<At<String>>>>,
     /// Labels that services have, each with one of its values, such as `{ tier = ["edge", "web"] }`. Left out: all.
-    pub service_labels: Option<BTreeMap<At<String>, At<Vec<At<String>>>>>,
+    pub service_labels: Option<LabelsFile>,
     /// Patterns of services that never move under this policy.
     pub exclude_services: Option<At<Vec<At<String>>>>,
     /// Patterns of sites that may be moved to. Left out: all.
     pub sites: Option<At<Vec<At<String>>>>,
     /// Labels that sites have which may be moved to, each with one of its values. Left out: all.
-    pub site_labels: Option<BTreeMap<At<String>, At<Vec<At<String>>>>>,
+    pub site_labels: Option<LabelsFile>,
     /// Patterns of sites that are never moved to.
     pub exclude_sites: Option<At<Vec<At<String>>>>,
 }

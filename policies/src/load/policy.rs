@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::file::{ApprovalFile, ConstraintsFile, MigrationFile, PolicyFile, SelectFile, SpreadFile};
+use super::file::{
+    ApprovalFile, ConstraintsFile, LabelsFile, MigrationFile, PolicyFile, SelectFile, SpreadFile,
+};
 use super::{
     At, Findings, Invalid, Loaded, Written, budget, name, objective, schema_version, source, timing,
     toml_document, window,
@@ -76,11 +78,7 @@ fn select(file: Option<&SelectFile>, findings: &mut Findings) -> Select {
     Select { services, service_labels, exclude_services, sites, site_labels, exclude_sites }
 }
 
-fn labels(
-    file: Option<&BTreeMap<At<String>, At<Vec<At<String>>>>>,
-    what: &str,
-    findings: &mut Findings,
-) -> BTreeMap<String, Vec<String>> {
+fn labels(file: Option<&LabelsFile>, what: &str, findings: &mut Findings) -> BTreeMap<String, Vec<String>> {
     let mut labels = BTreeMap::new();
     for (label, values) in file.into_iter().flatten() {
         not_empty(values, what, findings);

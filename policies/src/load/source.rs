@@ -233,7 +233,8 @@ fn own_unit(metric: Metric, unit: &At<SourceUnit>, findings: &mut Findings) {
 
 fn users(metric: Metric, file: &At<SourceFile>, builtin: bool, findings: &mut Findings) {
     match (&file.users_label, metric == Metric::UserLatency) {
-        (None, true) if !builtin => {
+        // Where it is not even clear what is asked for, that has been said.
+        (None, true) if !builtin && file.builtin.is_none() && file.query.is_some() => {
             findings
                 .error("P0012", file.span(), "`user_latency` needs a `users_label`")
                 .label("expected `users_label = …`")

@@ -311,7 +311,13 @@ impl Round<'_> {
         if !returns.is_empty() {
             let gains = self.gains(target);
             let mending = gate::mending(self.evaluator, &self.rules, &self.room, target, &gains);
-            returns.retain(|service, _| !mending.contains(service));
+            // Who rests goes nowhere at all.
+            let rests = |service: usize| {
+                let (name, on) = (self.evaluator.services[service].0, self.evaluator.now[service]);
+                let on = self.evaluator.nodes[on].0;
+                !gate::resting(self.history, self.policy, name, on, self.now).is_empty()
+            };
+            returns.retain(|service, _| !mending.contains(service) && !rests(*service));
         }
         returns
     }

@@ -197,7 +197,7 @@ fn no_more_bytes_over_a_link_a_day() {
     other.migrations.get_mut(&"web".into()).unwrap()[0].from = "c1".into();
     assert_eq!(moves(&decide_after(&observation(), &wanted, &other)), ["redis a1>b1"]);
     let mut back = past;
-    std::mem::swap(&mut back.migrations.get_mut(&"web".into()).unwrap()[0].from, &mut "b1".into());
+    back.migrations.get_mut(&"web".into()).unwrap()[0].from = "b1".into();
     back.migrations.get_mut(&"web".into()).unwrap()[0].to = "a1".into();
     assert_eq!(
         held(&decide_after(&observation(), &wanted, &back)),

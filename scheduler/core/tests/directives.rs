@@ -30,7 +30,7 @@ fn a_pause_holds_what_would_move_and_nothing_else() {
     let mut seen = with(&[Ask::Pause]);
     let decision = decide(&seen, &policy());
     let paused = Hold::Paused { by: "eve".into(), at: noon(), reason: Some("a test".into()) };
-    assert_eq!(held(&decision), [paused.clone()]);
+    assert_eq!(held(&decision), std::slice::from_ref(&paused));
     assert_eq!(
         paused.to_string(),
         format!("paused by eve at {}: a test", noon().strftime("%Y-%m-%d %H:%M UTC"))

@@ -22,6 +22,8 @@ const SITES: [&str; 2] = ["edge-a", "edge-b"];
 
 /// USD/h of both sites at each look.
 type Prices = Vec<[f64; 2]>;
+/// The prices at a look, by where the service is.
+type Trace = Box<dyn FnMut(usize, usize) -> [f64; 2]>;
 
 fn policy_with(regret: &str, no_return_within: &str) -> Policy {
     let mut wanted = policy();
@@ -116,7 +118,7 @@ fn prices_that_swing_cost_at_most_twice_what_the_best_way_costs() {
     let wanted = policy_with("100%", "2m");
     let mut noise = fastrand::Rng::with_seed(11);
     let mut walk = 0.5f64;
-    let mut traces: Vec<(&str, Box<dyn FnMut(usize, usize) -> [f64; 2]>)> = vec![
+    let mut traces: Vec<(&str, Trace)> = vec![
         ("sine", Box::new(|look, _| against(1.0, 0.05, 0.5 + 0.5 * (look as f64 / 19.0).sin()))),
         ("fast sine", Box::new(|look, _| against(1.0, 0.05, 0.5 + 0.5 * (look as f64 / 2.0).sin()))),
         ("step", Box::new(|look, _| against(1.0, 0.05, if look < LOOKS / 2 { 1.0 } else { 0.0 }))),

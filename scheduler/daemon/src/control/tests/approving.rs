@@ -54,7 +54,7 @@ async fn a_plan_is_refused_once_its_state_has_changed_and_it_is_said_what() {
     assert_eq!(bench.steps(1).await, [Step::Approved, Step::Refused]);
     let proposal = bench.scheduler.history.proposal(1).await.unwrap().unwrap();
     let note = proposal.steps[1].note.as_deref().unwrap();
-    assert!(note.ends_with("has changed: node `c1` does not answer any more"), "{note}");
+    assert!(note.ends_with("has changed: `c1` answered and does not any more"), "{note}");
     // What is so now is put up instead.
     assert_eq!(bench.scheduler.history.open_proposal().await.unwrap().unwrap().id, 2);
 }
