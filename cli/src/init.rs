@@ -104,7 +104,8 @@ fn write(folder: &Path, files: &[File], force: bool) -> anyhow::Result<()> {
 
 /// What to do next.
 fn next(folder: &Path, found: &Found) -> String {
-    let path = |name: &str| folder.join(name).display().to_string();
+    let here = folder == Path::new(".");
+    let path = |name: &str| if here { name.to_owned() } else { folder.join(name).display().to_string() };
     let mut lines = vec!["next: look through the files, then".to_owned()];
     if found.engine.is_err() {
         lines.push("  start a Docker engine, for local nodes".to_owned());

@@ -151,7 +151,8 @@ impl<'a> Walk<'a> {
                 (least, u64::MAX) => format!("at least {least}"),
                 (least, most) => format!("{least} to {most}"),
             };
-            let message = format!("`{path}` has {length} entries");
+            let entries = if length == 1 { "entry" } else { "entries" };
+            let message = format!("`{path}` has {length} {entries}");
             self.findings.error("F0007", span.clone(), message).label(format!("expected {wanted}"));
         }
         let first = schema.get("prefixItems").and_then(Value::as_array);

@@ -44,24 +44,41 @@ pub fn load(file: &str, text: &str, read: &dyn Fn(&Path) -> io::Result<String>) 
     let at = time(written.at.as_ref(), &mut findings).unwrap_or(SOME_DAY);
     names(&written, &mut findings);
 
+    let mut unread = false;
     let mut open = |path: &At<String>, what: &str| {
         let full = Path::new(file).parent().unwrap_or(Path::new("")).join(path.as_str());
         let text = read(&full).unwrap_or_else(|error| {
             findings
                 .error("C0001", path.span(), format!("can't read {what} {}: {error}", full.display()))
                 .label("relative to the file of cases");
+            unread = true;
             String::new()
         });
         (full.display().to_string(), text)
     };
     let (inventory_name, inventory_text) = open(&written.inventory, "the inventory");
     let policy_file = written.policy.as_ref().map(|path| open(path, "the policy"));
-    let mut findings = findings.refuse_errors()?;
-    let Loaded { value: continuum, warnings } = inventory::load(&inventory_name, &inventory_text)?;
+    if unread {
+        findings = findings.refuse_errors()?;
+    }
+    let continuum = match inventory::load(&inventory_name, &inventory_text) {
+        Ok(continuum) => continuum,
+        Err(invalid) => {
+            findings.refuse_errors()?;
+            return Err(invalid);
+        }
+    };
+    let Loaded { value: continuum, warnings } = continuum;
     let mut all_warnings = vec![warnings];
     let policy = match policy_file {
         Some((name, text)) => {
-            let Loaded { value, warnings } = policy(&name, &text)?;
+            let Loaded { value, warnings } = match policy(&name, &text) {
+                Ok(policy) => policy,
+                Err(invalid) => {
+                    findings.refuse_errors()?;
+                    return Err(invalid);
+                }
+            };
             all_warnings.push(warnings);
             Some(value)
         }

@@ -174,6 +174,11 @@ fn place(recorded: &Recorded, option: &NodeOption) -> Option<Place> {
 }
 
 impl Explained {
+    /// Whether places were compared: not where something held the whole decision before that.
+    fn compared(&self) -> bool {
+        self.best != self.on || !matches!(self.verdict, Verdict::Held { .. })
+    }
+
     fn remark(&self, place: &Place) -> String {
         let rules: Vec<String> = place.excluded_by.iter().map(Exclusion::to_string).collect();
         let (here, best) = (self.on.as_ref() == Some(&place.node), self.best.as_ref() == Some(&place.node));
@@ -187,7 +192,8 @@ impl Explained {
                 format!("better, but held: {}", holds.join("; "))
             }
             (false, true, false) if place.effect.is_none() => "not known".to_owned(),
-            (false, true, false) => "allowed, not better".to_owned(),
+            (false, true, false) if self.compared() => "allowed, not better".to_owned(),
+            (false, true, false) => "allowed".to_owned(),
         }
     }
 
@@ -224,7 +230,8 @@ impl fmt::Display for Explained {
         let Self { service, policy, on, best, .. } = self;
         match (on, best) {
             (Some(on), Some(best)) if on != best => writeln!(f, "{service} on {on}, better on {best}")?,
-            (Some(on), _) => writeln!(f, "{service} on {on}, no better place")?,
+            (Some(on), _) if self.compared() => writeln!(f, "{service} on {on}, no better place")?,
+            (Some(on), _) => writeln!(f, "{service} on {on}")?,
             (None, _) => writeln!(f, "{service} not found")?,
         }
         writeln!(f, "policy {policy}: {}", verdict(&self.verdict))?;
