@@ -71,7 +71,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn explain(args: Args) -> anyhow::Result<ExitCode> {
     let opened = Opened::read(&args.config)?;
-    let history = opened.history()?;
+    let history = opened.history_to_read()?;
     let (decision, recorded, notes) = match args.decision {
         Some(which) => {
             let (number, recorded) = recall(&history, which).await?;

@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(long, default_value = "home")]
     name: String,
     /// Address of Prometheus [default: http://127.0.0.1:9090].
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = address)]
     prometheus: Option<String>,
     /// Image of a first service, as this host's engine knows it.
     #[arg(long)]
@@ -48,6 +48,19 @@ pub struct Args {
     /// Only print what would be written.
     #[arg(long)]
     dry_run: bool,
+}
+
+/// An address as settings want it, which is written into a file as it is.
+fn address(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '\\' | '@');
+    match rest {
+        Some(rest) if !rest.is_empty() && !text.contains(odd) => Ok(text.to_owned()),
+        Some(rest) if rest.contains('@') => {
+            Err("it has a password in it, which would stand in the file for all to read".to_owned())
+        }
+        _ => Err("it begins with http:// or https://, such as http://127.0.0.1:9090".to_owned()),
+    }
 }
 
 /// Runs the command.
@@ -136,5 +149,16 @@ mod tests {
         assert_eq!(std::fs::read_to_string(folder.path().join("b")).unwrap(), "mine");
         write(folder.path(), &files, true).unwrap();
         assert_eq!(std::fs::read_to_string(folder.path().join("b")).unwrap(), "new b");
+    }
+
+    #[test]
+    fn an_address_is_one_that_settings_take() {
+        for good in ["http://127.0.0.1:9090", "https://prom.example/prefix"] {
+            assert_eq!(address(good).unwrap(), good);
+        }
+        for bad in ["prom:9090", "http://", "http://a b", "http://a\"", "ftp://a"] {
+            assert!(address(bad).unwrap_err().contains("http://"), "{bad}");
+        }
+        assert!(address("http://me:secret@prom").unwrap_err().contains("password"));
     }
 }

@@ -48,7 +48,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn plan(args: Args) -> anyhow::Result<ExitCode> {
     let opened = Opened::read(&args.config)?;
-    let (history, world, store) = (opened.history()?, opened.world()?, opened.store()?);
+    let (history, world, store) = (opened.history_to_read()?, opened.world()?, opened.store()?);
     let (policy, continuum) = (opened.policy(), opened.continuum());
     let (view, _) = world.look(continuum).await?;
     let engine = Engine::new(opened.settings.seed);

@@ -105,6 +105,12 @@ impl Opened {
         Ok(Prometheus::new(&prometheus.url, prometheus.timeout)?)
     }
 
+    /// The history of the continuum as it is, for who changes nothing; an empty one where there is none.
+    pub fn history_to_read(&self) -> anyhow::Result<HistoryStore> {
+        let folder = self.settings.state_of(&self.continuum().name);
+        Ok(HistoryStore::read(&folder)?.map_or_else(HistoryStore::nothing, Ok)?)
+    }
+
     /// The history of the continuum.
     pub fn history(&self) -> anyhow::Result<HistoryStore> {
         Ok(HistoryStore::open(&self.settings.state_of(&self.continuum().name))?)
@@ -156,6 +162,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         feed: feed.clone(),
         token: Some(Token::new(&secret(&settings, &state)?)),
         clock: Arc::new(SystemClock),
+        looking_back: Arc::new(tokio::sync::Semaphore::new(1)),
     };
     let routes = telemetry::routes(Arc::clone(&telemetry)).merge(api::routes(api));
     let server = tokio::spawn(telemetry::serve(listener, routes));
@@ -216,8 +223,11 @@ fn secret(settings: &Settings, state: &Path) -> anyhow::Result<String> {
     })
 }
 
-/// Looks at files and the world at once at each SIGHUP.
+/// Looks at files and the world at once at each SIGHUP. In a terminal that signal says that it was closed, which ends the program.
 async fn look_on_hangup(desk: Arc<Desk>) {
+    if std::io::stdin().is_terminal() {
+        return;
+    }
     use tokio::signal::unix::{SignalKind, signal};
     let mut hangup = match signal(SignalKind::hangup()) {
         Ok(hangup) => hangup,

@@ -164,6 +164,7 @@ fn what_is_said_is_heard_with_the_token_of_the_state_folder() {
         feed: Feed::default(),
         token: Some(Token::new(&token::of_state(&state).unwrap())),
         clock: Arc::new(SystemClock),
+        looking_back: Arc::new(tokio::sync::Semaphore::new(1)),
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let port = runtime.block_on(async {

@@ -48,9 +48,6 @@ pub struct Policy {
     pub name: String,
     /// How far Sterna may go.
     pub mode: Mode,
-    /// Of several policies that select a service the one with the highest has it.
-    #[serde(default)]
-    pub priority: i32,
     /// Which services and nodes it is about.
     pub select: Select,
     /// What is better.

@@ -193,7 +193,7 @@ fn policy() -> impl Strategy<Value = Policy> {
     let name = "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?";
     let parts = (
         name,
-        (mode, any::<i32>()),
+        mode,
         select(),
         objective(),
         constraints(),
@@ -205,7 +205,7 @@ fn policy() -> impl Strategy<Value = Policy> {
     parts.prop_map(
         |(
             name,
-            (mode, priority),
+            mode,
             select,
             objective,
             constraints,
@@ -216,7 +216,6 @@ fn policy() -> impl Strategy<Value = Policy> {
         )| Policy {
             name,
             mode,
-            priority,
             select,
             objective,
             constraints,
@@ -298,7 +297,6 @@ fn written(policy: &Policy) -> Result<String, std::fmt::Error> {
     let Select { services, service_labels, exclude_services, sites, site_labels, exclude_sites } =
         &policy.select;
     writeln!(out, "schema_version = 1\nname = {:?}\nmode = {}", policy.name, word(policy.mode))?;
-    writeln!(out, "priority = {}", policy.priority)?;
     writeln!(out, "[select]\nexclude_services = {exclude_services:?}\nexclude_sites = {exclude_sites:?}")?;
     for (key, list) in [("services", services), ("sites", sites)] {
         if !list.is_empty() {

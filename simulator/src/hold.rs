@@ -1,7 +1,6 @@
 //! Rules that held moves back, gathered over many looks.
 
 use std::collections::BTreeMap;
-use std::mem::discriminant;
 
 use sterna_core::continuum::ServiceName;
 use sterna_core::report::{Hold, Report, Verdict};
@@ -31,7 +30,7 @@ impl Holds {
                     .services
                     .iter()
                     .flat_map(|service| &service.held_by)
-                    .any(|other| same_rule(hold, other))
+                    .any(|other| hold.is_same_rule(other))
             };
             for hold in by.iter().filter(|hold| !named(hold)) {
                 self.add(now, None, hold);
@@ -41,7 +40,7 @@ impl Holds {
 
     fn add(&mut self, now: SimTime, service: Option<&ServiceName>, hold: &Hold) {
         let records = self.by_service.entry(service.cloned()).or_default();
-        match records.iter_mut().find(|record| same_rule(&record.hold, hold)) {
+        match records.iter_mut().find(|record| record.hold.is_same_rule(hold)) {
             Some(record) => {
                 record.looks += 1;
                 record.last = now;
@@ -65,31 +64,5 @@ impl Holds {
     /// All of them: the whole decision's first, then by service.
     pub fn into_records(self) -> Vec<HoldRecord> {
         self.by_service.into_values().flatten().collect()
-    }
-}
-
-/// Whether two holds are the same rule, whatever their numbers.
-fn same_rule(a: &Hold, b: &Hold) -> bool {
-    let metric = |hold: &Hold| match hold {
-        Hold::MetricsMissing { metric }
-        | Hold::GainTooSmall { metric, .. }
-        | Hold::PaysBackTooLate { metric, .. }
-        | Hold::RegretTooSmall { metric, .. } => Some(*metric),
-        _ => None,
-    };
-    let budget = |hold: &Hold| match hold {
-        Hold::BudgetSpent { budget, .. } => Some(*budget),
-        _ => None,
-    };
-    discriminant(a) == discriminant(b) && metric(a) == metric(b) && budget(a) == budget(b)
-}
-
-/// Whether two verdicts say the same, whatever their numbers.
-pub fn alike(a: &Verdict, b: &Verdict) -> bool {
-    match (a, b) {
-        (Verdict::Held { by: a }, Verdict::Held { by: b }) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_rule(a, b))
-        }
-        _ => discriminant(a) == discriminant(b),
     }
 }

@@ -195,7 +195,7 @@ impl<'a> Run<'a> {
         self.holds.note(now, &decision.report);
         let verdict = decision.report.verdict.clone();
         let news = match &self.last_verdict {
-            Some(last) => !crate::hold::alike(last, &verdict),
+            Some(last) => !last.is_alike(&verdict),
             None => true,
         };
         if news {

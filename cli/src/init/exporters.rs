@@ -9,6 +9,8 @@ pub enum Exporter {
     Blackbox,
     Smokeping,
     Kepler,
+    /// Before 0.10: its metrics have other names.
+    OldKepler,
     Scaphandre,
     Rapl,
     OpenCost,
@@ -23,7 +25,7 @@ const KNOWN: [(Exporter, &str, &str); 12] = [
     (Exporter::Blackbox, "probe_success", "blackbox_exporter: latency to sites"),
     (Exporter::Smokeping, "smokeping_requests_total", "smokeping_prober: latency to sites"),
     (Exporter::Kepler, "kepler_node_cpu_joules_total", "Kepler: power"),
-    (Exporter::Kepler, "kepler_node_package_joules_total", "Kepler, before 0.10: power"),
+    (Exporter::OldKepler, "kepler_node_package_joules_total", "Kepler, before 0.10: power"),
     (Exporter::Scaphandre, "scaph_host_power_microwatts", "Scaphandre: power"),
     (Exporter::Rapl, "node_rapl_package_joules_total", "node_exporter's RAPL: power"),
     (Exporter::Rapl, "node_rapl_joules_total", "node_exporter's RAPL: power"),

@@ -194,61 +194,35 @@ fn policy(found: &Found) -> String {
          min_residency = \"10m\"\n\
          cooldown = \"5m\"\n"
             .to_owned();
-    let mut source = |comment: &str, metric: &str, query: &str, rest: &str| {
-        _ = write!(text, "\n# {comment}\n[metrics.{metric}]\nquery = '{query}'\n{rest}");
-    };
     const MODELLED: &str = "# Where it is missing the inventory's own number is taken, and marked. \"hold\" moves nothing then.\n\
                             on_missing = \"modelled\"\n";
-    let latency = format!("users_label = \"users\"\nunit = \"s\"\nmax_age = \"1m\"\n{MODELLED}");
+    let mut source = |comment: &str, metric: &str, builtin: &str| {
+        _ = write!(text, "\n# {comment}\n[metrics.{metric}]\nbuiltin = \"{builtin}\"\n{MODELLED}");
+    };
     let labels = "The series need the labels `site` and `users`, with the names of the inventory.";
     if found.has(Exporter::Smokeping) && !found.has(Exporter::Blackbox) {
-        source(
-            &format!("How long users wait, by smokeping_prober. {labels}"),
-            "user_latency",
-            "sum by (users, site) (rate(smokeping_response_duration_seconds_sum[1m])) / sum by (users, site) (rate(smokeping_response_duration_seconds_count[1m]))",
-            &latency,
-        );
+        source(&format!("How long users wait, by smokeping_prober. {labels}"), "user_latency", "smokeping");
     } else {
         let there = if found.has(Exporter::Blackbox) { "" } else { ", which was not found" };
-        source(
-            &format!("How long users wait, by blackbox_exporter{there}. {labels}"),
-            "user_latency",
-            "avg by (users, site) (probe_duration_seconds and on (instance, users, site) probe_success == 1)",
-            &latency,
-        );
+        let comment = format!("How long users wait, by blackbox_exporter{there}. {labels}");
+        source(&comment, "user_latency", "blackbox");
     }
     if found.has(Exporter::Node) {
-        source(
-            "How busy sites are, by node_exporter. The series need the label `site`.",
-            "cpu_use",
-            "1 - avg by (site) (rate(node_cpu_seconds_total{mode=\"idle\"}[2m]))",
-            &format!("unit = \"ratio\"\n{MODELLED}"),
-        );
+        let comment = "How busy sites are, by node_exporter. The series need the label `site`.";
+        source(comment, "cpu_use", "node-exporter-cpu");
     }
     let power = [
-        (Exporter::Scaphandre, "Scaphandre", "avg by (site) (scaph_host_power_microwatts)", "uW"),
-        (
-            Exporter::Kepler,
-            "Kepler",
-            "avg by (site) (sum by (site, instance) (rate(kepler_node_cpu_joules_total[2m])))",
-            "W",
-        ),
+        (Exporter::Scaphandre, "Scaphandre", "scaphandre"),
+        (Exporter::Kepler, "Kepler", "kepler"),
+        (Exporter::OldKepler, "Kepler, before 0.10", "kepler-0.9"),
+        (Exporter::Rapl, "node_exporter's RAPL", "node-exporter-rapl"),
     ];
-    if let Some((_, name, query, unit)) = power.into_iter().find(|(exporter, ..)| found.has(*exporter)) {
-        source(
-            &format!("What a node draws, by {name}. The series need the label `site`."),
-            "power",
-            query,
-            &format!("unit = \"{unit}\"\n{MODELLED}"),
-        );
+    if let Some((_, name, builtin)) = power.into_iter().find(|(exporter, ..)| found.has(*exporter)) {
+        let comment = format!("What a node draws, by {name}. The series need the label `site`.");
+        source(&comment, "power", builtin);
     }
     if found.has(Exporter::OpenCost) {
-        source(
-            "What a node costs, by OpenCost. The series need the label `site`.",
-            "cost_rate",
-            "avg by (site) (node_total_hourly_cost)",
-            &format!("unit = \"USD/h\"\nmax_age = \"10m\"\n{MODELLED}"),
-        );
+        source("What a node costs, by OpenCost. The series need the label `site`.", "cost_rate", "opencost");
     }
     text
 }

@@ -67,7 +67,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
         let (number, [old, new], notes) = match args.decision {
             Some(which) => {
-                let (number, recorded) = recall(&opened.history()?, which).await?;
+                let (number, recorded) = recall(&opened.history_to_read()?, which).await?;
                 let notes = unasked(&recorded.policy, [&old, &new]);
                 (Some(number), [old, new].map(|policy| again(&recorded, policy)), notes)
             }
@@ -103,7 +103,7 @@ fn unasked(then: &Policy, policies: [&Policy; 2]) -> Vec<String> {
 
 /// What both decide now: the agents are asked once, the metrics store by each policy's own queries.
 async fn now(opened: &Opened, policies: [Policy; 2]) -> anyhow::Result<([Recorded; 2], Vec<String>)> {
-    let (history, world, store) = (opened.history()?, opened.world()?, opened.store()?);
+    let (history, world, store) = (opened.history_to_read()?, opened.world()?, opened.store()?);
     let (view, _) = world.look(opened.continuum()).await?;
     let engine = Engine::new(opened.settings.seed);
     let at = SystemClock.now();

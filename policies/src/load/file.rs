@@ -23,8 +23,6 @@ pub(crate) struct PolicyFile {
     pub name: At<String>,
     /// How far Sterna may go on its own. Left out: `observe`, which can't move anything.
     pub mode: Option<Mode>,
-    /// Of several policies that select a service the one with the highest priority has it. Left out: 0.
-    pub priority: Option<i32>,
     /// Which services and sites the policy is about. Left out: all.
     pub select: Option<SelectFile>,
     /// What is better.

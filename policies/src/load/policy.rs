@@ -45,7 +45,6 @@ fn read(file: &PolicyFile, findings: &mut Findings) -> Policy {
     Policy {
         name: file.name.value.clone(),
         mode: file.mode.unwrap_or_default(),
-        priority: file.priority.unwrap_or_default(),
         select: select(file.select.as_ref(), findings),
         objective,
         constraints,

@@ -314,15 +314,22 @@ fn unit_names(metric: Metric) -> Vec<&'static str> {
 pub(super) fn unused_and_missing(file: &PolicyFile, constraints: &Constraints, findings: &mut Findings) {
     let has = |metric: Metric| file.metrics.iter().flat_map(declared).any(|(declared, _)| declared == metric);
     let term = |metric: Metric| file.objective.term.iter().find(|term| term.metric.value == metric);
-    if let Some(term) = term(Metric::UserLatency)
+    let conditions =
+        || file.trigger.iter().filter_map(|trigger| trigger.any.as_ref()).flat_map(|any| &any.value);
+    let condition = |metric: Metric| conditions().find(|condition| condition.metric.value == metric);
+    let latency = term(Metric::UserLatency).map(|term| &term.metric);
+    let latency = latency.or_else(|| condition(Metric::UserLatency).map(|condition| &condition.metric));
+    if let Some(metric) = latency
         && !has(Metric::UserLatency)
     {
         findings
-            .warning("W0001", term.metric.span(), "nothing measures `user_latency`")
+            .warning("W0001", metric.span(), "nothing measures `user_latency`")
             .label("no move will be made for it")
             .help("add a table [metrics.user_latency] with a `builtin` or a `query`");
     }
-    let asked = |metric: Metric| term(metric).is_some() || constraints.max.contains_key(&metric);
+    let asked = |metric: Metric| {
+        term(metric).is_some() || constraints.max.contains_key(&metric) || condition(metric).is_some()
+    };
     for (metric, source) in file.metrics.iter().flat_map(declared) {
         let used = match metric {
             // Carbon is power times intensity.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::mem::discriminant;
 
 use serde::{Deserialize, Serialize};
 
@@ -77,8 +76,10 @@ impl Side {
 
     /// Whether it comes to the same, whatever the numbers in what holds it.
     fn alike(&self, other: &Self) -> bool {
-        let rules = |side: &Self| side.held_by.iter().map(discriminant).collect::<Vec<_>>();
-        self.selected == other.selected && self.goes == other.goes && rules(self) == rules(other)
+        let held = (&self.held_by, &other.held_by);
+        let same_rules =
+            held.0.len() == held.1.len() && held.0.iter().zip(held.1).all(|(a, b)| a.is_same_rule(b));
+        self.selected == other.selected && self.goes == other.goes && same_rules
     }
 }
 
@@ -114,9 +115,7 @@ impl Comparison {
     pub fn differs(&self) -> bool {
         match &self.decisions {
             None => !self.fields.is_empty(),
-            Some(decisions) => {
-                !decisions.services.is_empty() || discriminant(&decisions.old) != discriminant(&decisions.new)
-            }
+            Some(decisions) => !decisions.services.is_empty() || !decisions.old.is_alike(&decisions.new),
         }
     }
 }

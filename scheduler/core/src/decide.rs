@@ -183,10 +183,12 @@ impl Round<'_> {
         };
         let evaluator = self.evaluator;
         let abreast = Abreast::new(self.observation, evaluator, &self.policy.budget);
-        let mut barred = BTreeSet::new();
+        // Places without a way to them, and those that services left too recently.
+        let (mut barred, mut too_soon) = (BTreeSet::new(), BTreeSet::new());
         let mut given_up = 0;
         loop {
-            let model = model::model(evaluator, &self.rules, &self.room, self.policy, &free, &barred);
+            let out = &barred | &too_soon;
+            let model = model::model(evaluator, &self.rules, &self.room, self.policy, &free, &out);
             let failed =
                 |error: &dyn std::error::Error| Outcome::Held(Hold::Solver { message: error.to_string() });
             let problem = match Problem::new(&model) {
@@ -203,18 +205,18 @@ impl Round<'_> {
                 self.ideal.clone_from(&target);
             }
             self.solver = Some(found(engine, &model, &staged, self.solver.as_ref()));
+            if !self.standing.is_empty() {
+                self.note_better(&target);
+            }
             if let Some(hold) = self.all_held() {
                 for service in self.moved(&target).collect::<Vec<_>>() {
                     self.held.entry(service).or_default().push(hold.clone());
                 }
                 return Outcome::Waves(evaluator.now.clone(), Vec::new());
             }
-            if !self.standing.is_empty() {
-                self.note_better(&target);
-            }
             let returns = self.returns_too_soon(&target);
             if !returns.is_empty() {
-                barred.extend(returns.keys().map(|service| (*service, target[*service])));
+                too_soon.extend(returns.keys().map(|service| (*service, target[*service])));
                 self.returning.extend(returns);
                 continue;
             }
@@ -242,13 +244,23 @@ impl Round<'_> {
                 }
                 holds = unreachable.iter().map(|(service, _)| (*service, vec![Hold::NoRoom])).collect();
                 if holds.is_empty() {
+                    // Also a place on the way may be one that nothing can begin to move to now.
+                    let full = |step: &Step| {
+                        let limit = abreast.full(step.from as usize, step.to as usize)?;
+                        Some((step.item as usize, vec![Hold::Concurrent { limit }]))
+                    };
+                    holds = waves.iter().flatten().filter_map(full).collect();
+                }
+                if holds.is_empty() {
                     holds = self.parked_beyond(&waves);
                 }
                 if holds.is_empty() {
                     return Outcome::Waves(target, waves);
                 }
             }
-            // At least one service less is free in the next turn.
+            // At least one service less is free in the next turn, and others may be needed to mend.
+            too_soon.clear();
+            self.returning.clear();
             for (service, holds) in holds {
                 free.remove(&service);
                 self.held.entry(service).or_default().extend(holds);

@@ -18,7 +18,7 @@ use crate::history::{History, left};
 use crate::observation::Observation;
 use crate::placement::evaluate::Evaluator;
 use crate::placement::exclude::Rules;
-use crate::placement::room::Room;
+use crate::placement::room::{Load, Room};
 use crate::report::{Gain, Hold};
 
 mod settle;
@@ -104,9 +104,11 @@ pub fn too_weak(
     weak.filter(|(service, holds)| !holds.is_empty() && !mending.contains(service)).collect()
 }
 
-/// The services whose moves mend a rule that is broken, or without which more of their node would be used than should be.
+/// The services whose moves mend a rule that is broken, or without which more of their node would be used than should be, and
+/// those that make room for them.
 ///
-/// Of those that leave a node which is beyond its limits only so many are needed as bring it within: those that gain most.
+/// Of those that leave a node which is beyond its limits, or a place where too many of their group are, only so many are needed
+/// as bring it within: those that gain most.
 pub fn mending(
     evaluator: &Evaluator<'_>,
     rules: &Rules<'_>,
@@ -125,26 +127,33 @@ pub fn mending(
         }
         !mends
     });
-    let breaches = rules.spreads.breaches(target);
-    let mut back = target.to_vec();
-    moved.retain(|service| {
-        back[*service] = now[*service];
-        let mends = rules.spreads.breaches(&back) > breaches;
-        back[*service] = target[*service];
-        if mends {
-            mending.insert(*service);
-        }
-        !mends && room.is_beyond(now[*service])
-    });
     // Whoever can stay beside those that have stayed before needs no help to go.
     moved.sort_by_key(|service| (gains.get(service).map(|gain| gain.share), *service));
     let mut placed = target.to_vec();
+    let mut crowds = rules.spreads.after(evaluator, target);
+    let mut stay = Vec::new();
     for service in moved {
-        if room.would_hold(evaluator, &placed, service, now[service]) {
-            placed[service] = now[service];
+        let (there, here) = (target[service], now[service]);
+        if room.would_hold(evaluator, &placed, service, here)
+            && !rules.spreads.would_crowd(&crowds, service, there, here)
+        {
+            placed[service] = here;
+            rules.spreads.go(&mut crowds, service, there, here);
+            stay.push(service);
         } else {
             mending.insert(service);
         }
+    }
+    // Nor may they be in the way of those that mend: whoever has to make room goes with them.
+    let mut used = room.used_by(evaluator, &placed);
+    while let Some(at) =
+        stay.iter().rposition(|service| !used[now[*service]].within(room.limit[now[*service]]))
+    {
+        let service = stay.remove(at);
+        let load = Load::of(evaluator.services[service].1);
+        used[now[service]] = used[now[service]] - load;
+        used[target[service]] = used[target[service]] + load;
+        mending.insert(service);
     }
     mending
 }

@@ -1,5 +1,7 @@
 //! The report that comes with every decision: what was looked at, what was left, and which rule held it, as values.
 
+use std::mem::discriminant;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sterna_policies::policy::{Level, Metric, Per};
@@ -199,6 +201,38 @@ pub enum Hold {
         /// What it found.
         finding: String,
     },
+}
+
+impl Hold {
+    /// Whether another hold is the same rule, whatever its numbers.
+    pub fn is_same_rule(&self, other: &Self) -> bool {
+        let metric = |hold: &Self| match hold {
+            Self::MetricsMissing { metric }
+            | Self::GainTooSmall { metric, .. }
+            | Self::PaysBackTooLate { metric, .. }
+            | Self::RegretTooSmall { metric, .. } => Some(*metric),
+            _ => None,
+        };
+        let budget = |hold: &Self| match hold {
+            Self::BudgetSpent { budget, .. } => Some(*budget),
+            _ => None,
+        };
+        discriminant(self) == discriminant(other)
+            && metric(self) == metric(other)
+            && budget(self) == budget(other)
+    }
+}
+
+impl Verdict {
+    /// Whether another verdict says the same, whatever its numbers.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Held { by: a }, Self::Held { by: b }) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.is_same_rule(b))
+            }
+            _ => discriminant(self) == discriminant(other),
+        }
+    }
 }
 
 impl From<Closed> for Hold {

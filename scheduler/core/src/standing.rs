@@ -37,6 +37,8 @@ pub struct Standing {
 pub struct Lasting {
     /// Where it runs.
     pub on: NodeName,
+    /// When all was last known that this is about.
+    pub seen: Timestamp,
     /// The conditions of the policy's trigger that hold for it.
     pub above: Vec<Above>,
     /// Where it would be better.
@@ -63,6 +65,8 @@ pub struct Better {
     pub since: Option<Timestamp>,
     /// What it would gain in.
     pub metric: Metric,
+    /// Whether the numbers are the money of a priced objective, whatever the metric.
+    pub money: bool,
     /// By so much, in millionths of the metric's unit, or of the money of a priced objective; less than nothing where it is better
     /// to stay.
     pub rate: i64,
@@ -86,18 +90,35 @@ impl Standing {
             return Self::default();
         }
         let services = evaluator.services.iter().enumerate();
-        let services = services.map(|(service, (name, _))| {
+        let ours = services.filter(|(_, (name, about))| {
+            policy.select.has_service(name.as_str(), &about.labels) && !about.pinned
+        });
+        let services = ours.map(|(service, (name, _))| {
             let on = evaluator.nodes[evaluator.now[service]].0;
             let last = before.last(name, on, policy, now);
+            let mut seen = now;
             let above = policy.trigger.any.iter().flatten().filter_map(|condition| {
-                let value = evaluator.value(service, evaluator.now[service], condition.metric)?;
-                (value > condition.above.as_micros()).then(|| Above {
-                    metric: condition.metric,
-                    above: condition.above,
-                    since: last.and_then(|last| last.since(condition)).unwrap_or(now),
-                })
+                let since = last.and_then(|last| last.since(condition));
+                let (metric, above) = (condition.metric, condition.above);
+                let known = evaluator.value(service, evaluator.now[service], metric);
+                let known =
+                    known.filter(|_| !evaluator.missing(service, evaluator.now[service]).contains(&metric));
+                match (known, last) {
+                    (Some(value), _) => (value > above.as_micros()).then(|| Above {
+                        metric,
+                        above,
+                        since: since.unwrap_or(now),
+                    }),
+                    // Not to know it for a moment ends nothing, and begins nothing.
+                    (None, Some(last)) => {
+                        seen = last.seen;
+                        since.map(|since| Above { metric, above, since })
+                    }
+                    (None, None) => None,
+                }
             });
-            ((*name).clone(), Lasting { on: on.clone(), above: above.collect(), better: None })
+            let above = above.collect();
+            ((*name).clone(), Lasting { on: on.clone(), seen, above, better: None })
         });
         Self { at: Some(now), services: services.collect() }
     }
@@ -105,9 +126,10 @@ impl Standing {
     /// What lasted for a service, if it still runs there and not too much time has passed.
     fn last(&self, name: &ServiceName, on: &NodeName, policy: &Policy, now: Timestamp) -> Option<&Lasting> {
         let looks = Millis::from_micros(policy.trigger.interval.as_micros().saturating_mul(LOOKS));
-        let at = self.at.filter(|at| *at <= now)?;
-        left(at, looks.max(FORGOTTEN), now)?;
-        self.services.get(name).filter(|last| last.on == *on)
+        self.at.filter(|at| *at <= now)?;
+        let last = self.services.get(name).filter(|last| last.on == *on)?;
+        left(last.seen, looks.max(FORGOTTEN), now)?;
+        Some(last)
     }
 
     /// Notes the services that would be better elsewhere, by what they would gain.
@@ -120,6 +142,7 @@ impl Standing {
         gains: &BTreeMap<usize, Gain>,
     ) {
         let Some(now) = self.at else { return };
+        let money = matches!(policy.objective, Objective::Priced { .. });
         for (service, gain) in gains {
             let rate = gain.now.as_micros().saturating_sub(gain.then.as_micros());
             let (name, here) = (evaluator.services[*service].0, evaluator.nodes[evaluator.now[*service]].0);
@@ -128,26 +151,35 @@ impl Standing {
             else {
                 continue;
             };
-            let same = last.filter(|last| last.metric == gain.metric);
+            let same = last.filter(|last| last.money == money && (money || last.metric == gain.metric));
             lasting.better = Some(Better {
                 to: evaluator.nodes[target[*service]].0.clone(),
                 since: Some(last.and_then(|last| last.since).unwrap_or(now)),
                 metric: gain.metric,
+                money,
                 rate,
                 regret: same.map_or(0, |last| before.grown(last, now)),
             });
         }
     }
 
-    /// Carries on what staying has cost those that were not noted: it melts while it is better to stay.
-    pub fn settle(&mut self, before: &Self, evaluator: &Evaluator<'_>, policy: &Policy) {
+    /// Carries on what staying has cost those that were not noted: it melts while it is better to stay. Where nothing could be
+    /// placed at all, nobody knows, so it stays as it was.
+    pub fn settle(&mut self, before: &Self, evaluator: &Evaluator<'_>, policy: &Policy, placed: bool) {
         let Some(now) = self.at else { return };
+        let money = matches!(policy.objective, Objective::Priced { .. });
         for (service, (name, _)) in evaluator.services.iter().enumerate() {
             let here = evaluator.nodes[evaluator.now[service]].0;
-            let last = before.last(name, here, policy, now).and_then(|last| last.better.as_ref());
+            let last = before.last(name, here, policy, now);
             let (Some(last), Some(lasting)) = (last, self.services.get_mut(*name)) else { continue };
+            if !placed {
+                lasting.seen = last.seen;
+                lasting.better.clone_from(&last.better);
+                continue;
+            }
+            let Some(last) = &last.better else { continue };
             let regret = before.grown(last, now);
-            if lasting.better.is_none() && regret > 0 {
+            if lasting.better.is_none() && regret > 0 && last.money == money {
                 let rate = difference(evaluator, policy, service, last);
                 lasting.better = Some(Better { since: None, rate, regret, ..last.clone() });
             }

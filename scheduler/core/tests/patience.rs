@@ -199,3 +199,65 @@ fn going_back_takes_twice_the_regret() {
     assert_eq!(after_one_second(came_from("c1")), 1);
     assert_eq!(after_one_second(came_from("b1")), 0);
 }
+
+/// A window that opens finds what has lasted meanwhile.
+#[test]
+fn time_passes_also_while_a_window_is_closed() {
+    let mut wanted = policy();
+    wanted.hysteresis.gain_lasts = q("10m");
+    wanted.windows = vec![Window {
+        kind: WindowKind::Deny,
+        schedule: "0 12 * * *".into(),
+        duration: q("1h"),
+        timezone: "UTC".into(),
+        allow_mending: false,
+    }];
+    let mut looks = Looks::new(wanted);
+    for _ in 0..17 {
+        assert!(matches!(held(&looks.after(200, &observation()))[..], [Hold::WindowClosed { .. }]));
+    }
+    // The window ends at 13:00, after 3600 s.
+    assert_eq!(moves(&looks.after(200, &observation())), GO);
+}
+
+/// A look at which a number is missing begins nothing and ends nothing.
+#[test]
+fn not_to_know_for_a_moment_ends_nothing() {
+    let mut blind = observation();
+    blind.latency.clear();
+    let missing = [Hold::MetricsMissing { metric: Metric::UserLatency }];
+    let mut wanted = policy();
+    wanted.hysteresis.gain_lasts = q("30s");
+    let mut triggered = policy();
+    triggered.trigger.any = above(Metric::UserLatency, Level::UserLatency(q("50ms")), "30s");
+    for wanted in [wanted, triggered] {
+        let mut looks = Looks::new(wanted);
+        looks.after(0, &observation());
+        assert_eq!(held(&looks.after(10, &blind)), missing);
+        assert_eq!(moves(&looks.after(20, &observation())), GO);
+        // For too long: nobody knows what was in between.
+        looks.after(1, &observation());
+        looks.after(200, &blind);
+        looks.after(101, &blind);
+        assert_eq!(moves(&looks.after(1, &observation())), Vec::<String>::new());
+    }
+}
+
+/// What a service of a drained node needs room for goes as well, whatever it gains.
+#[test]
+fn who_is_in_the_way_of_what_mends_goes_with_it() {
+    let mut seen = observation();
+    seen.continuum.users.clear();
+    for (name, cpu, on, pinned) in [("small", "2", "b1", false), ("fixed", "1500m", "c1", true)] {
+        let mut about = service(cpu, "1GiB");
+        about.pinned = pinned;
+        seen.continuum.services.insert(name.into(), about);
+        seen.placement.insert(name.into(), on.into());
+    }
+    seen.continuum.services.get_mut(&"redis".into()).unwrap().cpu = q("3");
+    seen.continuum.nodes.get_mut(&"a1".into()).unwrap().drain = true;
+    let mut wanted = policy();
+    wanted.trigger.any = Some(Vec::new());
+    wanted.hysteresis.min_gain = q("50%");
+    assert_eq!(moves(&decide(&seen, &wanted)), ["small b1>c1", "redis a1>b1"]);
+}

@@ -67,6 +67,18 @@ fn what_is_too_close_is_mended_without_a_gain() {
     assert_eq!(moves(&decide(&seen, &wanted)), Vec::<String>::new());
 }
 
+/// Both would gain elsewhere; only one has to go.
+#[test]
+fn of_those_that_are_too_close_only_as_many_go_without_a_gain_as_must() {
+    let mut wanted = spread(Per::Site, 1);
+    wanted.select.exclude_services = vec!["other".into()];
+    assert_eq!(decide(&seen(), &wanted).plan.moves.len(), 2);
+    wanted.trigger.any = Some(Vec::new());
+    let decision = decide(&seen(), &wanted);
+    assert_eq!(decision.plan.moves.len(), 1);
+    assert_eq!(decision.report.verdict, sterna_core::report::Verdict::Move);
+}
+
 /// All regions are one, so nothing can be mended; it is said, and nothing gets worse.
 #[test]
 fn what_can_not_be_mended_is_told() {

@@ -20,6 +20,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use tokio::sync::Semaphore;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
@@ -61,6 +62,8 @@ pub struct Api {
     pub token: Option<Token>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Who looks far back does so alone, so that many who ask keep nobody waiting.
+    pub looking_back: Arc<Semaphore>,
 }
 
 #[derive(OpenApi)]

@@ -177,6 +177,8 @@ pub async fn consider<S: MetricStore>(
     Ok(Considered { observed, recorded })
 }
 
+/// Least time between two looks.
+const LEAST: Duration = Duration::from_millis(100);
 /// Longest time that a cycle spends on carrying one certificate.
 const CARRY: Duration = Duration::from_secs(5);
 
@@ -201,7 +203,8 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
                 tokio::select! {
                     () = stop.at_least(Urgency::WhenDone) => {}
                     () = tokio::time::sleep_until(began + interval) => {}
-                    () = self.desk.rung() => {}
+                    // Whoever rings and rings does not make it a busy loop.
+                    () = self.desk.rung() => tokio::time::sleep(LEAST).await,
                 }
             }
         }
@@ -210,11 +213,12 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
 
     fn interval(&self) -> Duration {
         // Never a busy loop, whatever a policy says.
-        self.files.policy.value().trigger.interval.to_duration().max(Duration::from_millis(100))
+        self.files.policy.value().trigger.interval.to_duration().max(LEAST)
     }
 
     /// One cycle; `last` is the headline of the cycle before.
     async fn cycle(&mut self, stop: &Stop, last: &mut Option<String>) -> Result<(), CycleError> {
+        self.telemetry.goes_on();
         self.reload();
         let began = Instant::now();
         let look = self.look();

@@ -88,7 +88,6 @@ pub fn policy(mode: Mode) -> Policy {
     Policy {
         name: "latency-first".to_owned(),
         mode,
-        priority: 0,
         select: Default::default(),
         objective: Objective::Lexicographic {
             terms: vec![Term {

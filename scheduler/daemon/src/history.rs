@@ -153,6 +153,18 @@ impl HistoryStore {
         Ok(Some(Self { connection: Arc::new(Mutex::new(connection)), path, version }))
     }
 
+    /// One without anything in it, on no disk.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn nothing() -> Result<Self, HistoryError> {
+        let path = PathBuf::from(":memory:");
+        let connection = Connection::open_in_memory().map_err(|error| explain(&path, error))?;
+        schema::prepare(&connection, &path)?;
+        let version = schema::version(&connection, &path)?;
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), path, version })
+    }
+
     /// Whether the tables of what people say are there.
     const fn knows_people(&self) -> bool {
         self.version >= 2

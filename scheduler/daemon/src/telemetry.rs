@@ -52,6 +52,8 @@ pub struct Telemetry {
     reload_ok: Family<ByOne, Gauge>,
     reload_time: Family<ByOne, Gauge>,
     readiness: Mutex<Readiness>,
+    /// When the loop was last seen to go on.
+    alive: Mutex<std::time::Instant>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -125,6 +127,7 @@ impl Telemetry {
             reload_ok: Family::default(),
             reload_time: Family::default(),
             readiness: Mutex::default(),
+            alive: Mutex::new(std::time::Instant::now()),
         };
         let t = &telemetry;
         registry.register("decisions", "Decisions by verdict", t.decisions.clone());
@@ -261,7 +264,13 @@ impl Telemetry {
             self.last_cycle.set(now.as_second());
         }
         let mut readiness = self.readiness.lock().unwrap_or_else(PoisonError::into_inner);
+        self.goes_on();
         *readiness = Readiness { last: Some((std::time::Instant::now(), result)), interval };
+    }
+
+    /// The loop goes on: it looks, or follows a migration.
+    pub fn goes_on(&self) {
+        *self.alive.lock().unwrap_or_else(PoisonError::into_inner) = std::time::Instant::now();
     }
 
     /// A migration ended.
@@ -307,19 +316,22 @@ impl Telemetry {
     pub fn ready(&self) -> Result<(), String> {
         let Readiness { last, interval } =
             self.readiness.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some((when, result)) = last else { return Err("no cycle has ended yet".to_owned()) };
+        let Some((_, result)) = last else { return Err("no cycle has ended yet".to_owned()) };
         result?;
-        match too_long(when, interval) {
-            Some(silent) => Err(format!("the last cycle ended {} ago", Millis::from_duration(silent))),
+        match too_long(self.alive(), interval) {
+            Some(silent) => Err(format!("the loop was last seen {} ago", Millis::from_duration(silent))),
             None => Ok(()),
         }
     }
 
-    /// How long no cycle has ended, where that is longer than it can take; whatever came of the last.
+    /// How long the loop was not seen to go on, where that is longer than it can take; whatever came of the last cycle.
     pub fn silent(&self) -> Option<Duration> {
-        let Readiness { last, interval } =
-            self.readiness.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        last.and_then(|(when, _)| too_long(when, interval))
+        let interval = self.readiness.lock().unwrap_or_else(PoisonError::into_inner).interval;
+        too_long(self.alive(), interval)
+    }
+
+    fn alive(&self) -> std::time::Instant {
+        *self.alive.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// In the text form that Prometheus scrapes.
@@ -330,7 +342,7 @@ impl Telemetry {
     }
 }
 
-/// A cycle in which services are moved takes as long as their migrations.
+/// A look takes its time, and so does a phase of a migration of which nothing is heard.
 fn too_long(last: std::time::Instant, interval: Duration) -> Option<Duration> {
     let silent = last.elapsed();
     (silent > interval * 3 + Duration::from_secs(600)).then_some(silent)

@@ -81,7 +81,8 @@ impl Round<'_> {
             (true, false) => Verdict::Held { by },
         };
         let mut standing = std::mem::take(&mut self.standing);
-        standing.settle(&self.history.standing, evaluator, self.policy);
+        let placed = self.solver.is_some();
+        standing.settle(&self.history.standing, evaluator, self.policy, placed);
         let mut unknown = self.observation.unknown.clone();
         unknown.extend(evaluator.unknown.iter().cloned());
         Decision {
@@ -100,6 +101,7 @@ impl Round<'_> {
 
     /// Notes the services that stay although they break a rule where they are.
     fn note_infeasible(&mut self, target: &[usize]) {
+        let crowds = self.rules.spreads.after(self.evaluator, target);
         for (service, (name, about)) in self.evaluator.services.iter().enumerate() {
             let on = self.evaluator.now[service];
             let ours = self.policy.select.has_service(name.as_str(), &about.labels) && !about.pinned;
@@ -108,7 +110,7 @@ impl Round<'_> {
                 && !self.held.contains_key(&service)
                 && (self.rules.broken(service, on) > 0
                     || !self.room.would_hold(self.evaluator, target, service, on)
-                    || !self.rules.spreads.crowded(target, service).is_empty())
+                    || !self.rules.spreads.crowded(&crowds, service, on).is_empty())
             {
                 self.held.insert(service, vec![Hold::Infeasible]);
             }

@@ -147,7 +147,7 @@ fn place(recorded: &Recorded, option: &NodeOption) -> Option<Place> {
     let site = observation.continuum.nodes.get(&option.node)?.site.clone();
     let measures = |metric| recorded.policy.metrics.contains_key(&metric);
     let modelled = |metric: Metric| option.modelled.contains(&metric);
-    let priced = observation.price.get(&site).is_some_and(|price| price.source == Source::Measured);
+    let priced = observation.price.get(&site).is_some_and(|price| price.source != Source::Modelled);
     let mut origins = BTreeMap::new();
     if let Some(effect) = &option.effect {
         let origin = |computed: bool, measured: bool| match (computed, measured) {

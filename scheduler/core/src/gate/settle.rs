@@ -46,7 +46,7 @@ pub fn disturbed(
 }
 
 /// The services that would leave or reach a [disturbed] site, of those that an assignment moves. What can be told without the
-/// numbers is mended all the same: drained nodes, wrong tiers and regions, and nodes beyond their limits.
+/// numbers is mended all the same: drained nodes, wrong tiers and regions, nodes beyond their limits, and places where too many of a group are.
 pub fn settling(
     evaluator: &Evaluator<'_>,
     (rules, room): (&Rules<'_>, &Room),
@@ -59,7 +59,9 @@ pub fn settling(
     let mends = |service: usize| {
         let here = evaluator.now[service];
         mending.contains(&service)
-            && (room.is_beyond(here) || rules.exclusions(service, here).iter().any(unmeasured))
+            && (room.is_beyond(here)
+                || rules.exclusions(service, here).iter().any(unmeasured)
+                || !rules.spreads.crowded(rules.spreads.now(), service, here).is_empty())
     };
     let hold = |service: usize| {
         let ends = [evaluator.now[service], target[service]];

@@ -138,8 +138,8 @@ impl<'a> Rules<'a> {
             found.push(Exclusion::Capacity);
         }
         found.extend(match self.evaluator.now[service] == node {
-            true => self.spreads.crowded(&self.evaluator.now, service),
-            false => self.spreads.exclusions(&self.evaluator.now, service, node),
+            true => self.spreads.crowded(self.spreads.now(), service, node),
+            false => self.spreads.exclusions(self.evaluator.now[service], service, node),
         });
         found
     }

@@ -19,13 +19,14 @@ pub(crate) fn narrow(wide: i128) -> i64 {
     wide.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
 }
 
-/// The metrics that a policy's objective and limits use.
+/// The metrics that a policy's objective, limits and trigger use.
 pub fn needed(policy: &Policy) -> BTreeSet<Metric> {
     let mut needed: BTreeSet<Metric> = match &policy.objective {
         Objective::Lexicographic { terms } => terms.iter().map(|term| term.metric).collect(),
         Objective::Priced { terms } => terms.iter().map(|term| term.metric).collect(),
     };
     needed.extend(policy.constraints.max.keys());
+    needed.extend(policy.trigger.any.iter().flatten().map(|condition| condition.metric));
     needed
 }
 

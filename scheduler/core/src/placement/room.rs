@@ -86,6 +86,16 @@ impl Room {
         Self { limit, used, wanted }
     }
 
+    /// What an assignment uses of every node, with what is about to arrive.
+    pub fn used_by(&self, evaluator: &Evaluator<'_>, assignment: &[usize]) -> Vec<Load> {
+        let mut used = vec![Load::default(); self.used.len()];
+        let placed = assignment.iter().copied().enumerate().chain(evaluator.arriving.iter().copied());
+        for (service, node) in placed {
+            used[node] = used[node] + Load::of(evaluator.services[service].1);
+        }
+        used
+    }
+
     /// Whether more is used than should be.
     pub fn is_beyond(&self, node: usize) -> bool {
         !self.used[node].within(self.wanted[node])

@@ -13,7 +13,11 @@ use crate::report::Exclusion;
 #[derive(Debug)]
 pub struct Spreads {
     groups: Vec<Spread>,
-    /// Services on their way count where they are and where they arrive.
+    /// The groups that each service is in.
+    of: BTreeMap<usize, Vec<usize>>,
+    /// As services are now.
+    now: Crowds,
+    /// Services on their way to another place count in both.
     arriving: Vec<(usize, usize)>,
 }
 
@@ -29,35 +33,25 @@ struct Spread {
     part: Vec<u32>,
 }
 
+/// How many members of each group are in each of its places.
+#[derive(Debug, Clone, Default)]
+pub struct Crowds(Vec<Vec<i64>>);
+
 impl Spread {
-    /// How many members are in each place.
-    fn count(&self, at: &[usize], arriving: &[(usize, usize)]) -> Vec<i64> {
-        let mut count = vec![0; self.part.iter().max().map_or(0, |last| *last as usize + 1)];
-        let here = self.members.iter().map(|service| at[*service]);
-        let arrives = arriving.iter().filter(|(service, _)| self.has(*service)).map(|(_, to)| *to);
-        for node in here.chain(arrives) {
-            count[self.part[node] as usize] += 1;
-        }
-        count
-    }
-
-    fn breaches(&self, at: &[usize], arriving: &[(usize, usize)]) -> i64 {
-        self.count(at, arriving).into_iter().map(|count| (count - i64::from(self.most)).max(0)).sum()
-    }
-
-    fn has(&self, service: usize) -> bool {
-        self.members.binary_search(&service).is_ok()
-    }
-
     fn exclusion(&self) -> Exclusion {
         Exclusion::Spread { label: self.label.clone(), value: self.value.clone(), per: self.per }
+    }
+
+    /// How many are too many where so many are.
+    fn excess(&self, count: i64) -> i64 {
+        (count - i64::from(self.most)).max(0)
     }
 }
 
 impl Spreads {
     /// Of an observation.
     pub fn new(observation: &Observation, evaluator: &Evaluator<'_>, policy: &Policy) -> Self {
-        let mut groups = Vec::new();
+        let mut groups: Vec<Spread> = Vec::new();
         for rule in &policy.constraints.spread {
             let part = parts(observation, evaluator, rule.per);
             let mut members: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -76,46 +70,128 @@ impl Spreads {
             };
             groups.extend(members.into_iter().map(group));
         }
-        Self { groups, arriving: evaluator.arriving.clone() }
+        let mut of: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (number, group) in groups.iter().enumerate() {
+            for service in &group.members {
+                of.entry(*service).or_default().push(number);
+            }
+        }
+        let mut spreads = Self { groups, of, now: Crowds::default(), arriving: evaluator.arriving.clone() };
+        let mut now = spreads.crowds(&evaluator.now);
+        for (service, to) in &spreads.arriving {
+            for group in spreads.groups_of(*service) {
+                let part = &spreads.groups[group].part;
+                if part[*to] != part[evaluator.now[*service]] {
+                    now.0[group][part[*to] as usize] += 1;
+                }
+            }
+        }
+        spreads.now = now;
+        spreads
     }
 
-    /// How many services are too many where they are, in all.
-    pub fn breaches(&self, at: &[usize]) -> i64 {
-        self.groups.iter().map(|group| group.breaches(at, &self.arriving)).sum()
+    fn groups_of(&self, service: usize) -> impl Iterator<Item = usize> + '_ {
+        self.of.get(&service).into_iter().flatten().copied()
+    }
+
+    /// How many are where, without those that are about to arrive.
+    fn crowds(&self, at: &[usize]) -> Crowds {
+        let count = |group: &Spread| {
+            let mut count = vec![0; group.part.iter().max().map_or(0, |last| *last as usize + 1)];
+            for service in &group.members {
+                count[group.part[at[*service]] as usize] += 1;
+            }
+            count
+        };
+        Crowds(self.groups.iter().map(count).collect())
+    }
+
+    /// As it is now, those that are about to arrive among them, but for the services that an assignment moves.
+    pub fn after(&self, evaluator: &Evaluator<'_>, target: &[usize]) -> Crowds {
+        let mut crowds = self.now.clone();
+        for service in (0..target.len()).filter(|service| target[*service] != evaluator.now[*service]) {
+            self.go(&mut crowds, service, evaluator.now[service], target[service]);
+        }
+        crowds
+    }
+
+    /// Takes a service from one node to another.
+    pub fn go(&self, crowds: &mut Crowds, service: usize, from: usize, to: usize) {
+        for group in self.groups_of(service) {
+            let part = &self.groups[group].part;
+            crowds.0[group][part[from] as usize] -= 1;
+            crowds.0[group][part[to] as usize] += 1;
+        }
+    }
+
+    /// The groups of which more would be too many if a service went from one node to another.
+    fn worse(
+        &self,
+        crowds: &Crowds,
+        service: usize,
+        from: usize,
+        to: usize,
+    ) -> impl Iterator<Item = &Spread> {
+        self.groups_of(service).filter_map(move |number| {
+            let (group, count) = (&self.groups[number], &crowds.0[number]);
+            let (from, to) = (group.part[from] as usize, group.part[to] as usize);
+            let more = group.excess(count[to] + 1) - group.excess(count[to]);
+            let less = group.excess(count[from]) - group.excess(count[from] - 1);
+            (from != to && more > less).then_some(group)
+        })
+    }
+
+    /// Whether more would be too many if a service went from one node to another.
+    pub fn would_crowd(&self, crowds: &Crowds, service: usize, from: usize, to: usize) -> bool {
+        self.worse(crowds, service, from, to).next().is_some()
     }
 
     /// The rules that a service helps to break where it is: too many of its group are there.
-    pub fn crowded(&self, at: &[usize], service: usize) -> Vec<Exclusion> {
-        let crowded = |group: &&Spread| {
-            let count = group.count(at, &self.arriving);
-            count[group.part[at[service]] as usize] > i64::from(group.most)
+    pub fn crowded(&self, crowds: &Crowds, service: usize, node: usize) -> Vec<Exclusion> {
+        let crowded = |number: &usize| {
+            let group = &self.groups[*number];
+            group.excess(crowds.0[*number][group.part[node] as usize]) > 0
         };
-        self.groups.iter().filter(|group| group.has(service)).filter(crowded).map(Spread::exclusion).collect()
+        let groups = self.groups_of(service).filter(crowded);
+        groups.map(|number| self.groups[number].exclusion()).collect()
+    }
+
+    /// As services are now.
+    pub const fn now(&self) -> &Crowds {
+        &self.now
     }
 
     /// The rules that keep a service from a node, all else as it is now.
-    pub fn exclusions(&self, now: &[usize], service: usize, node: usize) -> Vec<Exclusion> {
-        let mut there = now.to_vec();
-        there[service] = node;
-        let worse =
-            |group: &&Spread| group.breaches(&there, &self.arriving) > group.breaches(now, &self.arriving);
-        self.groups.iter().filter(|group| group.has(service)).filter(worse).map(Spread::exclusion).collect()
+    pub fn exclusions(&self, now: usize, service: usize, node: usize) -> Vec<Exclusion> {
+        self.worse(&self.now, service, now, node).map(Spread::exclusion).collect()
     }
 
     /// The rule of this number in the model.
     pub fn rule(&self, number: usize) -> Option<Exclusion> {
-        self.groups.get(number).map(Spread::exclusion)
+        self.in_the_model().nth(number).map(Spread::exclusion)
+    }
+
+    /// Those that can be broken at all: more services than may be in one place.
+    fn in_the_model(&self) -> impl Iterator<Item = &Spread> {
+        let arrive = |group: &Spread| {
+            self.arriving.iter().filter(|(service, _)| group.members.binary_search(service).is_ok()).count()
+        };
+        self.groups.iter().filter(move |group| group.members.len() + arrive(group) > group.most as usize)
     }
 
     /// Adds the rules to a model: none may become worse, and what is broken is mended first of all.
     pub fn extend(&self, evaluator: &Evaluator<'_>, model: &mut Model) {
-        for group in &self.groups {
+        for group in self.in_the_model() {
             let level = match group.per {
                 Per::Node => Level::Bin,
                 per => Level::Scope(scope(model, per, &group.part)),
             };
             let running = group.members.iter().map(|service| *service as u32);
-            let arriving = (0u32..).zip(&self.arriving).filter(|(_, (service, _))| group.has(*service));
+            let arrives = |(_, (service, to)): &(u32, &(usize, usize))| {
+                group.members.binary_search(service).is_ok()
+                    && group.part[*to] != group.part[evaluator.now[*service]]
+            };
+            let arriving = (0u32..).zip(&self.arriving).filter(arrives);
             let arriving = arriving.map(|(at, _)| evaluator.services.len() as u32 + at);
             let rule = Rule::Conflict { group: model.groups.len() as u32, level, most: group.most };
             model.groups.push(Group {

@@ -57,8 +57,10 @@ impl<'a> Abreast<'a> {
         let site = |node| observation.continuum.nodes.get(node).map(|node| &node.site);
         let mut under_way = Counts::default();
         for moving in &observation.under_way {
-            if let Some((from, to)) = site(&moving.from).zip(site(&moving.to)) {
-                under_way.add(from, to);
+            match (site(&moving.from), site(&moving.to)) {
+                (Some(from), Some(to)) => under_way.add(from, to),
+                (Some(end), None) | (None, Some(end)) => *under_way.of_site.entry(end).or_default() += 1,
+                (None, None) => {}
             }
         }
         let concurrent = usize::try_from(budget.concurrent).unwrap_or(usize::MAX);
@@ -99,9 +101,9 @@ impl<'a> Abreast<'a> {
                 };
                 let (mut wave, mut rest): (Vec<Step>, Vec<Step>) =
                     waiting.into_iter().partition(|step| fits(step));
-                // One that nothing but what is under way keeps back is not planned at all.
+                // One that nothing but what is under way keeps back is found out afterwards.
                 if wave.is_empty() {
-                    wave.append(&mut rest);
+                    wave.push(rest.remove(0));
                 }
                 split.push(wave);
                 waiting = rest;

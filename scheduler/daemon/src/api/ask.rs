@@ -1,5 +1,7 @@
 //! Questions.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -15,6 +17,7 @@ use super::view::{DecisionView, Health, MigrationView, Status, Waiting};
 use crate::history::approval::Proposal;
 use crate::history::list::{DecisionLine, MigrationLine};
 use crate::history::summary::Summary;
+use crate::history::{HistoryError, HistoryStore};
 
 type Answer<T> = Result<Json<T>, ApiError>;
 
@@ -136,7 +139,18 @@ pub(super) async fn report(
 ) -> Answer<Summary> {
     let Query(which) = which?;
     let since = read_since(Some(which.since.as_deref().unwrap_or("7d")), &api)?.unwrap_or(Timestamp::MIN);
-    Ok(Json(api.history.summary(since, api.clock.now()).await?))
+    let alone = Arc::clone(&api.looking_back).try_acquire_owned().map_err(|_| ApiError::busy())?;
+    // With a connection of its own, so that words to pause or approve don't wait for it.
+    let folder = api.history.path().parent().map(ToOwned::to_owned).unwrap_or_default();
+    let history = HistoryStore::read(&folder)?.unwrap_or(api.history);
+    let now = api.clock.now();
+    let look = async move {
+        let summary = history.summary(since, now).await;
+        drop(alone);
+        summary
+    };
+    // It goes on to its end where nobody waits for it any more, and only then may the next one begin.
+    Ok(Json(tokio::spawn(look).await.map_err(|_| HistoryError::Ending)??))
 }
 
 /// Plans that were put up for approval, newest first.

@@ -88,6 +88,12 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "slow", message, "ask for less, or later")
     }
 
+    /// Somebody else looks far back.
+    pub fn busy() -> Self {
+        let message = "another report is being made";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message, "ask again in a moment")
+    }
+
     /// As many listen as may.
     pub fn crowded() -> Self {
         let message = "as many listen to events as may";

@@ -47,6 +47,7 @@ async fn serve(token: Option<&str>) -> Served {
         feed: Feed::default(),
         token: token.map(Token::new),
         clock: Arc::new(Noon),
+        looking_back: Arc::new(tokio::sync::Semaphore::new(1)),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/api/v1", listener.local_addr().unwrap());

@@ -88,8 +88,12 @@ pub fn of_state(folder: &Path) -> Result<String, TokenError> {
     SystemRandom::new().fill(&mut bytes).map_err(|_| TokenError::Random)?;
     let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let failed = |source| TokenError::File { path: path.clone(), source };
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+    // Whole or not at all: a full disk leaves no file that is too short.
+    let unfinished = folder.join(format!("{FILE}.new"));
+    let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
+    let mut file = open.map_err(failed)?;
     writeln!(file, "{text}").and_then(|()| file.sync_all()).map_err(failed)?;
+    std::fs::rename(&unfinished, &path).map_err(failed)?;
     Ok(text)
 }
 

@@ -56,13 +56,35 @@ pub(super) fn still_holds(then: &Recorded, now: &Recorded) -> Result<(), Refusal
     if let Some(hold) = gate::shut(&now.observation, &now.policy, &now.history, now.now) {
         return Err(Refusal::Held(hold));
     }
+    // A window that lets those through that mend keeps others back; which these are, this look's own decision says.
+    let services = &now.decision.report.services;
+    let of = |one: &Move| services.iter().find(|service| service.service == one.service);
+    let held = plan.moves.iter().filter_map(of).flat_map(|service| &service.held_by);
+    if let Some(hold) = held.clone().find(|hold| !is_of_gain(hold)) {
+        return Err(Refusal::Held(hold.clone()));
+    }
     checker::rules(&now.observation, &now.policy, &plan.moves).map_err(Refusal::Rule)
+}
+
+/// Whether it is only that a move gains too little now: who approved it knew what it was to gain.
+const fn is_of_gain(hold: &Hold) -> bool {
+    matches!(
+        hold,
+        Hold::GainTooSmall { .. }
+            | Hold::PaysBackTooLate { .. }
+            | Hold::Untriggered { .. }
+            | Hold::GainTooNew { .. }
+            | Hold::RegretTooSmall { .. }
+    )
 }
 
 /// What is no longer as it was at another look.
 fn changes(then: &Recorded, now: &Recorded) -> Result<Vec<Change>, serde_json::Error> {
     state::changes((&then.observation, &then.policy), (&now.observation, &now.policy))
 }
+
+/// How long after its expiry a plan is still carried out that was approved before.
+const LATE: SignedDuration = SignedDuration::from_mins(5);
 
 /// What the approvals of one look work with.
 pub(super) struct Approvals<'a> {
@@ -83,12 +105,25 @@ impl Approvals<'_> {
             return Ok(None);
         }
         if let Some(waits) = waits {
-            let then = self.history.decision(waits.id).await?;
-            let Some(then) = then else {
-                self.step(&waits, Step::Superseded, "its decision is gone".to_owned(), now.now).await?;
-                return Ok(None);
+            let then = match self.history.decision(waits.id).await {
+                Ok(then) => then.ok_or_else(|| "its decision is gone".to_owned()),
+                // Of another version of this program, perhaps; it must not keep others from being put up.
+                Err(error @ HistoryError::Row { .. }) => Err(error.to_string()),
+                Err(error) => return Err(error),
             };
-            if waits.last() == Some(Step::Approved) {
+            let then = match then {
+                Ok(then) => then,
+                Err(note) => {
+                    self.step(&waits, Step::Superseded, note, now.now).await?;
+                    return Ok(None);
+                }
+            };
+            // Approved, and nobody was there to carry it out: what was known then is known no longer.
+            let late = waits.expires.checked_add(LATE).unwrap_or(Timestamp::MAX) < now.now;
+            if waits.last() == Some(Step::Approved) && late {
+                let note = "it was approved, and not carried out in time".to_owned();
+                self.step(&waits, Step::Expired, note, now.now).await?;
+            } else if waits.last() == Some(Step::Approved) {
                 match still_holds(&then, now) {
                     Ok(()) => {
                         // Recorded before the first order: after a crash it is not begun again.

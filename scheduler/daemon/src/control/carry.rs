@@ -124,7 +124,10 @@ impl<M: Mover, C: Clock> Carrier<'_, M, C> {
         self.history.intend(intent, self.clock.now()).await?;
         (self.tell)(&Notice::Moving(order.id, planned));
         tracing::info!(migration = %order.id, service = %order.service, from = %order.from, to = %order.to, "ordered");
-        let mut on_event = |event: &_| (self.tell)(&Notice::Event(&planned.service, event));
+        let mut on_event = |event: &_| {
+            self.telemetry.goes_on();
+            (self.tell)(&Notice::Event(&planned.service, event));
+        };
         match self.mover.migrate(&order, &mut on_event).await {
             Ok(report) => {
                 self.telemetry.migrated(MigrationEnd::Reported(&report));

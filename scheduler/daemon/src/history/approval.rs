@@ -1,7 +1,7 @@
 //! Plans that are put up for approval, and what became of them.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use serde::Serialize;
 use std::path::Path;
 
@@ -124,7 +124,9 @@ impl HistoryStore {
     pub async fn approve(&self, id: i64, by: String, now: Timestamp) -> Result<Answer, HistoryError> {
         self.work(move |connection, path| {
             let failed = |error| explain(path, error);
-            let transaction = connection.transaction().map_err(failed)?;
+            // Reads before it writes, so it has to wait for its turn at once.
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
             let Some(proposal) = read(&transaction, id, path)? else { return Ok(Answer::Unknown) };
             if let Some(step) = proposal.last() {
                 return Ok(Answer::Over(step));

@@ -38,7 +38,8 @@ impl HistoryStore {
         self.work(move |connection, path| read(connection, id, path)).await
     }
 
-    /// What the newest decision wants the next one to remember.
+    /// What the newest decision wants the next one to remember: the newest by its time, for a plan that is applied was decided
+    /// before.
     ///
     /// # Errors
     /// When the file can't be read or the row makes no sense.
@@ -46,7 +47,7 @@ impl HistoryStore {
         self.work(|connection, path| {
             let text: Option<Option<String>> = connection
                 .query_row(
-                    "SELECT decision ->> '$.standing' FROM decision ORDER BY id DESC LIMIT 1",
+                    "SELECT decision ->> '$.standing' FROM decision ORDER BY at DESC, id DESC LIMIT 1",
                     [],
                     |row| row.get(0),
                 )

@@ -1,6 +1,6 @@
 //! What people have said: pause, cordon, drain, opt-out. Given and taken back, each with who, when and why.
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{OptionalExtension as _, TransactionBehavior, params};
 use sterna_core::directive::{Ask, Directive, Directives};
 
 use super::decision::{instant, json, odd, parse};
@@ -16,7 +16,9 @@ impl HistoryStore {
             let failed = |error| explain(path, error);
             let Directive { ask, by, at, reason } = directive;
             let ask = json(&ask, path)?;
-            let transaction = connection.transaction().map_err(failed)?;
+            // Reads before it writes, so it has to wait for its turn at once.
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
             let now: Option<bool> = transaction
                 .query_row(
                     "SELECT given FROM directive WHERE ask = ?1 ORDER BY id DESC LIMIT 1",

@@ -1,5 +1,6 @@
 //! Old decisions go; what came of them stays.
 
+use rusqlite::TransactionBehavior;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -50,7 +51,9 @@ impl HistoryStore {
     async fn prune_some(&self, before: Timestamp, now: Timestamp) -> Result<usize, HistoryError> {
         self.work(move |connection, path| {
             let failed = |error| explain(path, error);
-            let transaction = connection.transaction().map_err(failed)?;
+            // Reads before it writes, so it has to wait for its turn at once.
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
             let before = instant(before);
             let old: Vec<i64> = {
                 let mut statement = transaction

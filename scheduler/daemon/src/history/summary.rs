@@ -302,9 +302,10 @@ impl Walk {
                 }
             }
         }
-        if only_watches(last) && last.decision.report.verdict == Verdict::Move {
+        let span = until.duration_since(last.at);
+        if span.is_positive() && only_watches(last) && last.decision.report.verdict == Verdict::Move {
             let plan = &last.decision.plan;
-            self.sums.add(&plan.before, &plan.after, until.duration_since(last.at));
+            self.sums.add(&plan.before, &plan.after, span);
         }
     }
 
