@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`found`] | what there is: engines, clusters, metrics, nodes |
 //! | [`exporters`] | exporters, by the names of their metrics |
-//! | [`files`] | the files that are written |
+//! | [`mod@files`] | the files that are written |
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
