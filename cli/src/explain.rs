@@ -8,8 +8,7 @@ use serde::Serialize;
 use sterna_core::continuum::ServiceName;
 use sterna_core::explain::service::{Explained, service};
 use sterna_core::record::Recorded;
-use sterna_daemon::control::world::{Clock, SystemClock, World};
-use sterna_daemon::control::{Considered, Engine, consider};
+use sterna_daemon::control::Considered;
 use sterna_daemon::history::HistoryStore;
 
 use crate::run::{Opened, say};
@@ -71,15 +70,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn explain(args: Args) -> anyhow::Result<ExitCode> {
     let opened = Opened::read(&args.config)?;
-    let history = opened.history_to_read()?;
     let (decision, recorded, notes) = match args.decision {
         Some(which) => {
-            let (number, recorded) = recall(&history, which).await?;
+            let (number, recorded) = recall(&opened.history_to_read()?, which).await?;
             (Some(number), recorded, Vec::new())
         }
         None => {
-            let (recorded, notes) = now(&opened, &history).await?;
-            (None, recorded, notes)
+            let Considered { observed, recorded } = opened.look().await?.consider(opened.policy()).await?;
+            (None, recorded, observed.notes)
         }
     };
     let explained = service(&recorded, &ServiceName(args.service))?;
@@ -114,15 +112,4 @@ pub async fn recall(history: &HistoryStore, which: Which) -> anyhow::Result<(i64
             newest.unwrap_or_default()
         ),
     }
-}
-
-/// A decision that is made now, and not recorded; with what was noticed on the way.
-pub async fn now(opened: &Opened, history: &HistoryStore) -> anyhow::Result<(Recorded, Vec<String>)> {
-    let (world, store) = (opened.world()?, opened.store()?);
-    let (view, _) = world.look(opened.continuum()).await?;
-    let engine = Engine::new(opened.settings.seed);
-    let Considered { observed, recorded } =
-        consider(&store, view, opened.continuum(), opened.policy(), history, &engine, SystemClock.now())
-            .await?;
-    Ok((recorded, observed.notes))
 }

@@ -8,8 +8,7 @@ use sterna_core::continuum::{NodeName, ServiceName};
 use sterna_core::report::{Decision, Hold, Verdict};
 use sterna_core::saved::SavedPlan;
 use sterna_core::{explain, why};
-use sterna_daemon::control::world::{Clock, SystemClock, World};
-use sterna_daemon::control::{Considered, Engine, consider};
+use sterna_daemon::control::Considered;
 
 use crate::exit;
 use crate::run::{Opened, say};
@@ -48,12 +47,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn plan(args: Args) -> anyhow::Result<ExitCode> {
     let opened = Opened::read(&args.config)?;
-    let (history, world, store) = (opened.history_to_read()?, opened.world()?, opened.store()?);
-    let (policy, continuum) = (opened.policy(), opened.continuum());
-    let (view, _) = world.look(continuum).await?;
-    let engine = Engine::new(opened.settings.seed);
-    let Considered { observed, recorded } =
-        consider(&store, view, continuum, policy, &history, &engine, SystemClock.now()).await?;
+    let Considered { observed, recorded } = opened.look().await?.consider(opened.policy()).await?;
     let answers = args
         .why
         .iter()

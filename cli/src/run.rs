@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use jiff::Timestamp;
 use sterna_core::continuum::{Continuum, inventory};
 use sterna_core::explain;
 use sterna_daemon::api::events::Feed;
@@ -17,8 +18,8 @@ use sterna_daemon::control::desk::Desk;
 use sterna_daemon::control::notice::{Decided, Notice};
 use sterna_daemon::control::recall::Recall;
 use sterna_daemon::control::stop::{Urgency, stop};
-use sterna_daemon::control::world::{Clock, RealWorld, SystemClock};
-use sterna_daemon::control::{Engine, Files, Scheduler};
+use sterna_daemon::control::world::{Clock, RealWorld, SystemClock, World};
+use sterna_daemon::control::{Considered, Engine, Files, Scheduler, consider};
 use sterna_daemon::history::HistoryStore;
 use sterna_daemon::history::lock::StateLock;
 use sterna_daemon::history::retention;
@@ -26,6 +27,7 @@ use sterna_daemon::observe::prometheus::Prometheus;
 use sterna_daemon::reload::{FileError, Watched};
 use sterna_daemon::settings::{Settings, SettingsError};
 use sterna_daemon::telemetry::{self, ConfigFile, Telemetry};
+use sterna_executor::fleet::FleetView;
 use sterna_executor::identity::Authority;
 use sterna_executor::migration::report::Event;
 use sterna_policies::diagnose;
@@ -66,12 +68,7 @@ pub struct Opened {
 impl Opened {
     /// Reads everything, and prints warnings.
     pub fn read(config: &Path) -> anyhow::Result<Self> {
-        let settings = Settings::load(config).map_err(|error| match error {
-            SettingsError::Invalid(invalid) => Invalid(invalid.into()).into(),
-            // Also the environment is input that can be invalid.
-            SettingsError::Layers { .. } => Invalid(miette::Report::msg(error.to_string())).into(),
-            SettingsError::File { .. } => anyhow::Error::new(error),
-        })?;
+        let settings = Settings::load(config).map_err(unusable_settings)?;
         let (policy, warnings) =
             Watched::open(&settings.policy, sterna_policies::load::policy).map_err(file_error)?;
         warn(&warnings);
@@ -105,6 +102,14 @@ impl Opened {
         Ok(Prometheus::new(&prometheus.url, prometheus.timeout)?)
     }
 
+    /// Asks the agents what runs where, to decide without changing anything.
+    pub async fn look(&self) -> anyhow::Result<Looked<'_>> {
+        let (history, world, store) = (self.history_to_read()?, self.world()?, self.store()?);
+        let (view, _) = world.look(self.continuum()).await?;
+        let engine = Engine::new(self.settings.seed);
+        Ok(Looked { opened: self, history, store, view, engine, at: SystemClock.now() })
+    }
+
     /// The history of the continuum as it is, for who changes nothing; an empty one where there is none.
     pub fn history_to_read(&self) -> anyhow::Result<HistoryStore> {
         let folder = self.settings.state_of(&self.continuum().name);
@@ -114,6 +119,35 @@ impl Opened {
     /// The history of the continuum.
     pub fn history(&self) -> anyhow::Result<HistoryStore> {
         Ok(HistoryStore::open(&self.settings.state_of(&self.continuum().name))?)
+    }
+}
+
+/// What runs where, and all that a decision about it needs.
+pub struct Looked<'o> {
+    opened: &'o Opened,
+    history: HistoryStore,
+    store: Prometheus,
+    view: FleetView,
+    engine: Engine,
+    at: Timestamp,
+}
+
+impl Looked<'_> {
+    /// Decides by a policy, and records nothing.
+    pub async fn consider(&self, policy: &Policy) -> anyhow::Result<Considered> {
+        let Self { opened, history, store, view, engine, at } = self;
+        let considered = consider(store, view.clone(), opened.continuum(), policy, history, engine, *at);
+        Ok(considered.await?)
+    }
+}
+
+/// Settings that can't be used, as an error of a file.
+pub fn unusable_settings(error: SettingsError) -> anyhow::Error {
+    match error {
+        SettingsError::Invalid(invalid) => Invalid(invalid.into()).into(),
+        // Also the environment is input that can be invalid.
+        SettingsError::Layers { .. } => Invalid(miette::Report::msg(error.to_string())).into(),
+        SettingsError::File { .. } => anyhow::Error::new(error),
     }
 }
 

@@ -11,9 +11,9 @@ use sterna_core::continuum::Continuum;
 use sterna_daemon::api::token;
 use sterna_daemon::control::desk::{Seen, Standing};
 use sterna_daemon::history::HistoryStore;
-use sterna_daemon::settings::{Settings, SettingsError};
+use sterna_daemon::settings::Settings;
 
-use crate::exit::Invalid;
+use crate::run::unusable_settings;
 use crate::wiring::{self, Output};
 
 /// What commands about a scheduler are asked with.
@@ -66,7 +66,7 @@ pub struct Service {
 impl Service {
     /// Reads the settings and the inventory, not the policy: a command that stops a scheduler must not depend on that.
     pub fn open(config: &Path) -> anyhow::Result<Self> {
-        let settings = Settings::load(config).map_err(unusable)?;
+        let settings = Settings::load(config).map_err(unusable_settings)?;
         let continuum = wiring::inventory(&settings.inventory)?;
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
         Ok(Self { settings, continuum, http })
@@ -158,15 +158,6 @@ async fn answer(response: reqwest::Response) -> anyhow::Result<Value> {
     }
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or("?");
     bail!("{}; {}", text("message"), text("next"))
-}
-
-fn unusable(error: SettingsError) -> anyhow::Error {
-    match error {
-        SettingsError::Invalid(invalid) => Invalid(invalid.into()).into(),
-        // Also the environment is input that can be invalid.
-        SettingsError::Layers { .. } => Invalid(miette::Report::msg(error.to_string())).into(),
-        SettingsError::File { .. } => anyhow::Error::new(error),
-    }
 }
 
 /// An instant for people.

@@ -7,8 +7,7 @@ use serde::Serialize;
 use sterna_core::compare::{Comparison, compare};
 use sterna_core::difference;
 use sterna_core::record::Recorded;
-use sterna_daemon::control::world::{Clock, SystemClock, World};
-use sterna_daemon::control::{Considered, Engine, consider};
+use sterna_daemon::control::Considered;
 use sterna_policies::policy::Policy;
 
 use crate::explain::{Which, recall};
@@ -103,15 +102,11 @@ fn unasked(then: &Policy, policies: [&Policy; 2]) -> Vec<String> {
 
 /// What both decide now: the agents are asked once, the metrics store by each policy's own queries.
 async fn now(opened: &Opened, policies: [Policy; 2]) -> anyhow::Result<([Recorded; 2], Vec<String>)> {
-    let (history, world, store) = (opened.history_to_read()?, opened.world()?, opened.store()?);
-    let (view, _) = world.look(opened.continuum()).await?;
-    let engine = Engine::new(opened.settings.seed);
-    let at = SystemClock.now();
+    let looked = opened.look().await?;
     let [old, new] = &policies;
     let mut notes = Vec::new();
     let mut decide = async |policy: &Policy| -> anyhow::Result<Recorded> {
-        let Considered { observed, recorded } =
-            consider(&store, view.clone(), opened.continuum(), policy, &history, &engine, at).await?;
+        let Considered { observed, recorded } = looked.consider(policy).await?;
         notes.extend(observed.notes.iter().map(|note| format!("{}: {note}", policy.name)));
         Ok(recorded)
     };

@@ -10,7 +10,7 @@ use sterna_policies::policy::{Mode, Per, Policy};
 use thiserror::Error;
 
 use self::crowds::Crowds;
-use crate::continuum::{NodeName, Placement, ServiceName};
+use crate::continuum::{NodeName, ServiceName};
 use crate::directive::{Ask, Place};
 use crate::observation::Observation;
 use crate::plan::{Effect, Move, Plan};
@@ -144,7 +144,17 @@ pub fn rules(observation: &Observation, policy: &Policy, moves: &[Move]) -> Resu
 /// # Errors
 /// The first thing that is wrong with it.
 pub fn check(observation: &Observation, policy: &Policy, plan: &Plan) -> Result<(), Finding> {
-    let placement = feasible(observation, policy, plan)?;
+    if plan.state != state::hash(observation) {
+        return Err(Finding::State);
+    }
+    rules(observation, policy, &plan.moves)?;
+    let mut placement = observation.placement.clone();
+    for one in &plan.moves {
+        placement.insert(one.service.clone(), one.to.clone());
+    }
+    if placement != plan.placement {
+        return Err(Finding::Placement);
+    }
     let judge = Judge { observation, policy };
     for (when, claimed, placement) in
         [("before", plan.before, &observation.placement), ("after", plan.after, &placement)]
@@ -155,26 +165,6 @@ pub fn check(observation: &Observation, policy: &Policy, plan: &Plan) -> Result<
         }
     }
     Ok(())
-}
-
-/// Judges the moves of a plan and leaves aside what it claims to be worth: for one that was made a while ago, when the numbers
-/// were others. Gives the placement after the last move.
-///
-/// # Errors
-/// The first thing that is wrong with it.
-pub fn feasible(observation: &Observation, policy: &Policy, plan: &Plan) -> Result<Placement, Finding> {
-    if plan.state != state::hash(observation) {
-        return Err(Finding::State);
-    }
-    Judge { observation, policy }.replay(&plan.moves)?;
-    let mut placement = observation.placement.clone();
-    for one in &plan.moves {
-        placement.insert(one.service.clone(), one.to.clone());
-    }
-    if placement != plan.placement {
-        return Err(Finding::Placement);
-    }
-    Ok(placement)
 }
 
 /// Processor in millionths of a core and memory in bytes, used on a node.

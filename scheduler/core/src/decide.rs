@@ -205,22 +205,22 @@ impl Round<'_> {
                 self.ideal.clone_from(&target);
             }
             self.solver = Some(found(engine, &model, &staged, self.solver.as_ref()));
-            if !self.standing.is_empty() {
-                self.note_better(&target);
-            }
+            let gains = self.gains(&target);
+            self.note_better(&target, &gains);
             if let Some(hold) = self.all_held() {
                 for service in self.moved(&target).collect::<Vec<_>>() {
                     self.held.entry(service).or_default().push(hold.clone());
                 }
                 return Outcome::Waves(evaluator.now.clone(), Vec::new());
             }
-            let returns = self.returns_too_soon(&target);
+            let mending = gate::mending(evaluator, &self.rules, &self.room, &target, &gains);
+            let returns = self.returns_too_soon(&target, &mending);
             if !returns.is_empty() {
                 too_soon.extend(returns.keys().map(|service| (*service, target[*service])));
                 self.returning.extend(returns);
                 continue;
             }
-            let mut holds = self.holds(&target);
+            let mut holds = self.holds(&target, &gains, &mending);
             if holds.is_empty() {
                 let full = |service: usize| {
                     let limit = abreast.full(evaluator.now[service], target[service])?;
@@ -274,43 +274,48 @@ impl Round<'_> {
     }
 
     /// The rules of time and gain that hold services that a placement moves.
-    fn holds(&self, target: &[usize]) -> BTreeMap<usize, Vec<Hold>> {
+    fn holds(
+        &self,
+        target: &[usize],
+        gains: &BTreeMap<usize, Gain>,
+        mending: &BTreeSet<usize>,
+    ) -> BTreeMap<usize, Vec<Hold>> {
         let evaluator = self.evaluator;
         let mut holds: BTreeMap<usize, Vec<Hold>> = BTreeMap::new();
         for service in self.moved(target) {
-            let (name, on) = (evaluator.services[service].0, evaluator.nodes[evaluator.now[service]].0);
-            let mut resting = gate::resting(self.history, self.policy, name, on, self.now);
-            resting.extend(gate::opted_out(self.observation, name));
+            let mut resting = self.resting(service);
+            resting.extend(gate::opted_out(self.observation, evaluator.services[service].0));
             if !resting.is_empty() {
                 holds.insert(service, resting);
             }
         }
-        let gains = self.gains(target);
-        let mending = gate::mending(evaluator, &self.rules, &self.room, target, &gains);
-        let closed = gate::outside_windows(evaluator, self.policy, target, &mending, self.now);
+        let closed = gate::outside_windows(evaluator, self.policy, target, mending, self.now);
         for (service, hold) in closed {
             holds.entry(service).or_default().extend(hold);
         }
         let disturbed = gate::disturbed(self.observation, self.policy, self.history, self.now);
-        let settling = gate::settling(evaluator, (&self.rules, &self.room), &disturbed, target, &mending);
+        let settling = gate::settling(evaluator, (&self.rules, &self.room), &disturbed, target, mending);
         for (service, hold) in settling {
             holds.entry(service).or_default().push(hold);
         }
         if holds.is_empty() {
-            holds = gate::too_weak(self.policy, &gains, &mending);
+            holds = gate::too_weak(self.policy, gains, mending);
         }
         if holds.is_empty() {
-            holds = self.too_soon(target, &gains, &mending);
+            holds = self.too_soon(target, gains, mending);
         }
         if holds.is_empty() {
-            holds = self.beyond_budgets(target, &gains, &mending);
+            holds = self.beyond_budgets(target, gains, mending);
         }
         holds
     }
 
     /// Notes which services would be better elsewhere, by enough to move.
-    fn note_better(&mut self, target: &[usize]) {
-        let mut gains = self.gains(target);
+    fn note_better(&mut self, target: &[usize], gains: &BTreeMap<usize, Gain>) {
+        if self.standing.is_empty() {
+            return;
+        }
+        let mut gains = gains.clone();
         for service in gate::too_weak(self.policy, &gains, &BTreeSet::new()).keys() {
             gains.remove(service);
         }
@@ -318,20 +323,17 @@ impl Round<'_> {
     }
 
     /// The services that a placement takes back to the node that they left too recently.
-    fn returns_too_soon(&self, target: &[usize]) -> BTreeMap<usize, Hold> {
+    fn returns_too_soon(&self, target: &[usize], mending: &BTreeSet<usize>) -> BTreeMap<usize, Hold> {
         let mut returns = gate::returns_too_soon(self.evaluator, self.policy, self.history, target, self.now);
-        if !returns.is_empty() {
-            let gains = self.gains(target);
-            let mending = gate::mending(self.evaluator, &self.rules, &self.room, target, &gains);
-            // Who rests goes nowhere at all.
-            let rests = |service: usize| {
-                let (name, on) = (self.evaluator.services[service].0, self.evaluator.now[service]);
-                let on = self.evaluator.nodes[on].0;
-                !gate::resting(self.history, self.policy, name, on, self.now).is_empty()
-            };
-            returns.retain(|service, _| !mending.contains(service) && !rests(*service));
-        }
+        // Who rests goes nowhere at all.
+        returns.retain(|service, _| !mending.contains(service) && self.resting(*service).is_empty());
         returns
+    }
+
+    /// The rules by which a service has to rest where it is.
+    fn resting(&self, service: usize) -> Vec<Hold> {
+        let (name, on) = (self.evaluator.services[service].0, self.evaluator.now[service]);
+        gate::resting(self.history, self.policy, name, self.evaluator.nodes[on].0, self.now)
     }
 
     /// The services that have no trigger, or not for long enough, of those that a placement moves and that mend nothing.
