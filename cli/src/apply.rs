@@ -70,8 +70,8 @@ async fn apply(args: Args, plan: SavedPlan) -> anyhow::Result<ExitCode> {
         }
     });
     let table = args.output == Output::Table;
-    let printer = Printer::new(false, Arc::new(AtomicBool::new(false)));
-    let desk = Arc::new(Desk::new(opened.continuum(), opened.policy()));
+    let printer = Printer::new(false, false, Arc::new(AtomicBool::new(false)));
+    let desk = Arc::new(Desk::new(opened.continuum(), &opened.policies(None)?));
     let mut scheduler = Scheduler {
         store,
         world,
@@ -105,6 +105,9 @@ async fn apply(args: Args, plan: SavedPlan) -> anyhow::Result<ExitCode> {
 fn text(applied: &Applied) -> String {
     match applied {
         Applied::Nothing => "the plan has nothing to be done".to_owned(),
+        Applied::NotInForce { policy } => {
+            format!("the plan was made by the policy `{policy}`, which is not in force; nothing was moved")
+        }
         Applied::Stale { changes } => {
             let lines: Vec<String> = changes.iter().map(|change| format!("  - {change}")).collect();
             format!(
@@ -124,6 +127,9 @@ fn code(applied: &Applied) -> ExitCode {
         Applied::Nothing => ExitCode::SUCCESS,
         Applied::CarriedOut { moved, of, .. } if moved == of => ExitCode::SUCCESS,
         Applied::Refused { unknown: true, .. } => ExitCode::from(exit::METRICS),
-        Applied::Stale { .. } | Applied::Refused { .. } | Applied::CarriedOut { .. } => ExitCode::FAILURE,
+        Applied::Stale { .. }
+        | Applied::NotInForce { .. }
+        | Applied::Refused { .. }
+        | Applied::CarriedOut { .. } => ExitCode::FAILURE,
     }
 }

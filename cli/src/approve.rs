@@ -6,6 +6,9 @@ use std::time::Duration;
 use anyhow::bail;
 use serde_json::Value;
 use sterna_core::explain;
+use sterna_core::report::Decision;
+use sterna_daemon::api::view::Waiting;
+use sterna_daemon::history::approval::Proposal;
 
 use crate::exit;
 use crate::run::say;
@@ -15,7 +18,7 @@ use crate::wiring::{Output, runtime};
 /// Arguments of `sterna approve`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Without a number it shows the plan that waits, and ends with 2 where there is one. With a number it has that very plan carried \
+Without a number it shows the plans that wait, and ends with 2 where there is one. With a number it has that very plan carried \
 out, if the services and nodes are still as they were when it was made, and says what changed where they are not.")]
 pub struct Args {
     /// The number of the plan, as it was shown.
@@ -43,34 +46,37 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn show(service: &Service, output: Output) -> anyhow::Result<ExitCode> {
     let history = service.history()?;
-    let waits = history.open_proposal().await?;
-    let Some(waits) = waits.filter(|one| one.expires > jiff::Timestamp::now()) else {
-        say(if output == Output::Json { "null" } else { "no plan waits for approval" });
-        return Ok(ExitCode::SUCCESS);
-    };
-    let Some(recorded) = history.decision(waits.id).await? else {
-        bail!("decision {} is not in the history", waits.id);
-    };
-    match output {
-        Output::Json => {
-            let waiting = sterna_daemon::api::view::Waiting::new(waits, &recorded.decision, Vec::new());
-            say(&serde_json::to_string_pretty(&waiting)?);
-        }
-        Output::Table => {
-            say(explain::text(&recorded.decision).trim_end());
-            let (at, until) = (time(waits.at), time(waits.expires));
-            match waits.steps.first().and_then(|step| step.by.as_ref()) {
-                Some(by) => {
-                    say(&format!("\nplan {} was approved by {by} and begins with the next look", waits.id))
-                }
-                None => say(&format!(
-                    "\nplan {} was made at {at} UTC and waits until {until}; approve it with `sterna approve {}`",
-                    waits.id, waits.id
-                )),
-            }
+    let mut plans = history.open_proposals().await?;
+    plans.retain(|one| one.expires > jiff::Timestamp::now());
+    let mut waiting = Vec::new();
+    for plan in plans {
+        let Some(recorded) = history.decision(plan.id).await? else {
+            bail!("decision {} is not in the history", plan.id);
+        };
+        waiting.push((plan, recorded.decision));
+    }
+    let code = if waiting.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(exit::CHANGES) };
+    if output == Output::Json {
+        let view = |(plan, decision): (Proposal, Decision)| Waiting::new(plan, &decision, Vec::new());
+        say(&serde_json::to_string_pretty(&waiting.into_iter().map(view).collect::<Vec<_>>())?);
+        return Ok(code);
+    }
+    if waiting.is_empty() {
+        say("no plan waits for approval");
+    }
+    for (plan, decision) in waiting {
+        say(explain::text(&decision).trim_end());
+        let (at, until) = (time(plan.at), time(plan.expires));
+        let Proposal { id, policy, .. } = &plan;
+        match plan.steps.first().and_then(|step| step.by.as_ref()) {
+            Some(by) => say(&format!("\nplan {id} was approved by {by} and begins with the next look")),
+            None => say(&format!(
+                "\nplan {id} of the policy {policy} was made at {at} UTC and waits until {until}; approve it with \
+                 `sterna approve {id}`"
+            )),
         }
     }
-    Ok(ExitCode::from(exit::CHANGES))
+    Ok(code)
 }
 
 async fn approve(service: &Service, id: i64, args: &Args) -> anyhow::Result<ExitCode> {

@@ -1,5 +1,6 @@
 //! `sterna doctor`: are the metrics there, do the agents answer, and what is to be done where not.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -35,17 +36,31 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn look(args: Args) -> anyhow::Result<ExitCode> {
     let opened = Opened::read(&args.config)?;
     let store = opened.store()?;
-    let (policy, continuum) = (opened.policy(), opened.continuum());
+    let (policies, continuum) = (opened.policies(None)?, opened.continuum());
     let view = match opened.world() {
         Ok(world) => world.look(continuum).await.map(|(view, _)| view).map_err(|error| error.to_string()),
         Err(error) => Err(format!("{error:#}")),
     };
-    let checkup = doctor::examine(&store, view, continuum, policy, SystemClock.now()).await;
-    match args.output {
-        Output::Table => say(text(&checkup).trim_end()),
-        Output::Json => say(&serde_json::to_string_pretty(&checkup)?),
+    let mut checkups = BTreeMap::new();
+    for policy in &policies {
+        let checkup = doctor::examine(&store, view.clone(), continuum, policy, SystemClock.now()).await;
+        if args.output == Output::Table {
+            if policies.len() > 1 {
+                say(&format!("{}:", policy.name));
+            }
+            say(text(&checkup).trim_end());
+        }
+        checkups.insert(policy.name.as_str(), checkup);
     }
-    Ok(match (checkup.metrics_suffice(), checkup.agents_answer()) {
+    let mut all = checkups.values();
+    if args.output == Output::Json {
+        say(&match (checkups.len(), all.clone().next()) {
+            (1, Some(checkup)) => serde_json::to_string_pretty(checkup)?,
+            _ => serde_json::to_string_pretty(&checkups)?,
+        });
+    }
+    let suffice = all.clone().all(Checkup::metrics_suffice);
+    Ok(match (suffice, all.all(Checkup::agents_answer)) {
         (false, _) => ExitCode::from(exit::METRICS),
         (true, false) => ExitCode::FAILURE,
         (true, true) => ExitCode::SUCCESS,

@@ -76,7 +76,8 @@ async fn explain(args: Args) -> anyhow::Result<ExitCode> {
             (Some(number), recorded, Vec::new())
         }
         None => {
-            let Considered { observed, recorded } = opened.look().await?.consider(opened.policy()).await?;
+            let Considered { observed, recorded } =
+                opened.look().await?.consider(&opened.policy_of(&args.service)?).await?;
             (None, recorded, observed.notes)
         }
     };

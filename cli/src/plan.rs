@@ -1,9 +1,10 @@
 //! `sterna plan`: decide once, print, change nothing.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use sterna_core::continuum::{NodeName, ServiceName};
 use sterna_core::report::{Decision, Hold, Verdict};
 use sterna_core::saved::SavedPlan;
@@ -15,6 +16,8 @@ use crate::run::{Opened, say};
 use crate::wiring::{Output, runtime};
 
 /// Arguments of `sterna plan`.
+///
+/// Of several policies each decides for the services that it has.
 ///
 /// Exit codes: 0 nothing to do, 2 there are moves, 3 a file is invalid, 4 metrics do not suffice.
 #[derive(Debug, clap::Args)]
@@ -28,6 +31,9 @@ pub struct Args {
     /// Say only why a service is not on a node, as often as you like.
     #[arg(long, value_name = "SERVICE=NODE", value_parser = question)]
     why: Vec<(ServiceName, NodeName)>,
+    /// Of several policies only this one.
+    #[arg(long, value_name = "NAME")]
+    policy: Option<String>,
     /// Write the plan to this file, as JSON, with all that it was made from; `sterna apply` carries it out.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -47,47 +53,81 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn plan(args: Args) -> anyhow::Result<ExitCode> {
     let opened = Opened::read(&args.config)?;
-    let Considered { observed, recorded } = opened.look().await?.consider(opened.policy()).await?;
-    let answers = args
-        .why
-        .iter()
-        .map(|(service, node)| {
-            why::not(&recorded.observation, &recorded.policy, &recorded.decision, service, node)
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let decision = recorded.decision.clone();
-    if let Some(path) = &args.out {
-        let text = SavedPlan::of(recorded).text()?;
+    let policies = opened.policies(args.policy.as_deref())?;
+    if args.out.is_some() && policies.len() > 1 {
+        let names: Vec<&str> = policies.iter().map(|policy| policy.name.as_str()).collect();
+        bail!("a file keeps the plan of one policy; say which with --policy: {}", names.join(", "));
+    }
+    let looked = opened.look().await?;
+    let mut all = Vec::new();
+    for policy in &policies {
+        all.push(looked.consider(policy).await?);
+    }
+    if !args.why.is_empty() {
+        return why_not(&args, &opened, &all);
+    }
+    if let (Some(path), [one]) = (&args.out, all.as_slice()) {
+        let text = SavedPlan::of(one.recorded.clone()).text()?;
         std::fs::write(path, text).with_context(|| format!("can't write {}", path.display()))?;
     }
     match args.output {
-        Output::Table if !answers.is_empty() => {
-            let answers: Vec<String> = answers.iter().map(ToString::to_string).collect();
-            say(answers.join("\n").trim_end());
-        }
-        Output::Json if !answers.is_empty() => say(&serde_json::to_string_pretty(&answers)?),
-        Output::Table => {
-            say(explain::text(&decision).trim_end());
-            for note in &observed.notes {
-                say(&format!("note: {note}"));
-            }
-        }
+        Output::Table => all.iter().for_each(|one| say(&text(one, all.len() > 1))),
         Output::Json => {
-            say(&serde_json::to_string_pretty(&decision)?);
-            for note in &observed.notes {
+            for note in all.iter().flat_map(|one| &one.observed.notes) {
                 tracing::info!("{note}");
             }
+            let decisions: Vec<&Decision> = all.iter().map(|one| &one.recorded.decision).collect();
+            let of = |one: &Considered| (one.recorded.policy.name.clone(), one.recorded.decision.clone());
+            say(&match decisions.as_slice() {
+                [one] => serde_json::to_string_pretty(one)?,
+                _ => serde_json::to_string_pretty(&all.iter().map(of).collect::<BTreeMap<_, _>>())?,
+            });
         }
     }
-    Ok(code(&decision))
+    Ok(code(all.iter().map(|one| &one.recorded.decision)))
 }
 
-fn code(decision: &Decision) -> ExitCode {
-    match &decision.report.verdict {
-        Verdict::Move => ExitCode::from(exit::CHANGES),
-        Verdict::Held { by } if by.iter().any(|hold| matches!(hold, Hold::MetricsMissing { .. })) => {
-            ExitCode::from(exit::METRICS)
-        }
-        Verdict::Stay | Verdict::Held { .. } => ExitCode::SUCCESS,
+/// A decision and its notes, under the policy's name where there are several.
+fn text(one: &Considered, several: bool) -> String {
+    let Considered { observed, recorded } = one;
+    let mut lines = Vec::new();
+    if several {
+        lines.push(format!("{}:", recorded.policy.name));
     }
+    lines.push(explain::text(&recorded.decision).trim_end().to_owned());
+    lines.extend(observed.notes.iter().map(|note| format!("note: {note}")));
+    lines.join("\n")
+}
+
+fn why_not(args: &Args, opened: &Opened, all: &[Considered]) -> anyhow::Result<ExitCode> {
+    let mut answers = Vec::new();
+    for (service, node) in &args.why {
+        let has = opened.policy_of(service.as_str())?;
+        let considered = all.iter().find(|one| one.recorded.policy.name == has.name);
+        let Considered { recorded, .. } = considered
+            .with_context(|| format!("`{service}` is the policy `{}`'s, which was not asked", has.name))?;
+        answers.push(why::not(&recorded.observation, &recorded.policy, &recorded.decision, service, node)?);
+    }
+    match args.output {
+        Output::Table => {
+            let lines: Vec<String> = answers.iter().map(ToString::to_string).collect();
+            say(lines.join("\n").trim_end());
+        }
+        Output::Json => say(&serde_json::to_string_pretty(&answers)?),
+    }
+    Ok(code(all.iter().map(|one| &one.recorded.decision)))
+}
+
+/// What is most worth knowing of all decisions: that there are moves, else that metrics don't suffice.
+fn code<'d>(decisions: impl Iterator<Item = &'d Decision>) -> ExitCode {
+    let code = |decision: &Decision| match &decision.report.verdict {
+        Verdict::Move => exit::CHANGES,
+        Verdict::Held { by } if by.iter().any(|hold| matches!(hold, Hold::MetricsMissing { .. })) => {
+            exit::METRICS
+        }
+        Verdict::Stay | Verdict::Held { .. } => 0,
+    };
+    let codes: Vec<u8> = decisions.map(code).collect();
+    let first = [exit::CHANGES, exit::METRICS].into_iter().find(|code| codes.contains(code));
+    ExitCode::from(first.unwrap_or(0))
 }

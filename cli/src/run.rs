@@ -1,5 +1,6 @@
 //! `sterna run`: the scheduler as a service.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ use sterna_daemon::control::recall::Recall;
 use sterna_daemon::control::stop::{Urgency, stop};
 use sterna_daemon::control::world::{Clock, RealWorld, SystemClock, World};
 use sterna_daemon::control::{Considered, Engine, Files, Scheduler, consider};
+use sterna_daemon::governing::Governing;
 use sterna_daemon::history::HistoryStore;
 use sterna_daemon::history::lock::StateLock;
 use sterna_daemon::history::retention;
@@ -69,18 +71,31 @@ impl Opened {
     /// Reads everything, and prints warnings.
     pub fn read(config: &Path) -> anyhow::Result<Self> {
         let settings = Settings::load(config).map_err(unusable_settings)?;
-        let (policy, warnings) =
-            Watched::open(&settings.policy, sterna_policies::load::policy).map_err(file_error)?;
-        warn(&warnings);
         let (inventory, warnings) =
             Watched::open(&settings.inventory, inventory::load).map_err(file_error)?;
         warn(&warnings);
-        Ok(Self { settings, files: Files { policy, inventory } })
+        let load = sterna_policies::load::policy;
+        let (policies, warnings) =
+            Governing::open(&settings.policies, inventory.value(), load).map_err(file_error)?;
+        warnings.iter().for_each(warn);
+        Ok(Self { settings, files: Files { policies, inventory } })
     }
 
-    /// The policy in force.
-    pub fn policy(&self) -> &Policy {
-        self.files.policy.value()
+    /// The policies in force, the highest priority first; with a name only that one.
+    pub fn policies(&self, named: Option<&str>) -> anyhow::Result<Vec<Policy>> {
+        let mut policies = self.files.in_force();
+        if let Some(name) = named {
+            let names =
+                policies.iter().map(|policy| format!("`{}`", policy.name)).collect::<Vec<_>>().join(", ");
+            policies.retain(|policy| policy.name == name);
+            anyhow::ensure!(!policies.is_empty(), "there is no policy `{name}`; there are {names}");
+        }
+        Ok(policies)
+    }
+
+    /// The policy that has a service.
+    pub fn policy_of(&self, service: &str) -> anyhow::Result<Policy> {
+        self.files.policies.of_service(self.continuum(), service).context("no policy is in force")
     }
 
     /// The continuum as the inventory has it.
@@ -185,8 +200,8 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         .await
         .with_context(|| format!("can't listen on {}; set `listen` to a free address", settings.listen))?;
     let address = listener.local_addr()?;
-    say(&banner(&opened, &state, &address.to_string()));
-    let desk = Arc::new(Desk::new(opened.continuum(), opened.policy()));
+    say(&banner(&opened, &state, &address.to_string())?);
+    let desk = Arc::new(Desk::new(opened.continuum(), &opened.policies(None)?));
     let feed = Feed::default();
     let api = Api {
         // With a connection of its own: whoever looks far back does not keep the loop waiting.
@@ -222,7 +237,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         }
     });
     let failed = Arc::new(AtomicBool::new(false));
-    let printer = Printer::new(args.verbose, Arc::clone(&failed));
+    let printer = Printer::new(args.verbose, settings.policies.len() > 1, Arc::clone(&failed));
     let mut scheduler = Scheduler {
         store,
         world,
@@ -275,13 +290,19 @@ async fn look_on_hangup(desk: Arc<Desk>) {
     }
 }
 
-fn banner(opened: &Opened, state: &Path, listen: &str) -> String {
-    let (policy, continuum) = (opened.policy(), opened.continuum());
-    let asked: Vec<_> = policy.metrics.keys().map(|metric| metric.name()).collect();
-    let asked = if asked.is_empty() { "nothing".to_owned() } else { asked.join(", ") };
-    format!(
+fn banner(opened: &Opened, state: &Path, listen: &str) -> anyhow::Result<String> {
+    let continuum = opened.continuum();
+    let policies = opened.policies(None)?;
+    let asked: BTreeSet<_> =
+        policies.iter().flat_map(|policy| policy.metrics.keys()).map(|metric| metric.name()).collect();
+    let asked = if asked.is_empty() { "nothing".to_owned() } else { Vec::from_iter(asked).join(", ") };
+    let line = |policy: &Policy| {
+        let (name, mode, every) = (&policy.name, policy.mode.name(), span(policy.trigger.interval));
+        format!("policy     {name}: mode {mode}, a look every {every}\n")
+    };
+    Ok(format!(
         "continuum  {} from {}: {} sites, {} nodes, {} services\n\
-         policy     {} from {}: mode {}, a look every {}\n\
+         {}\
          metrics    {asked} from {}\n\
          state      {}\n\
          serving    http://{listen}/metrics, /healthz, /readyz, /api/v1",
@@ -290,13 +311,10 @@ fn banner(opened: &Opened, state: &Path, listen: &str) -> String {
         continuum.sites.len(),
         continuum.nodes.len(),
         continuum.services.len(),
-        policy.name,
-        opened.settings.policy.display(),
-        policy.mode.name(),
-        span(policy.trigger.interval),
+        policies.iter().map(line).collect::<String>(),
         opened.settings.prometheus.url,
         state.display(),
-    )
+    ))
 }
 
 /// Seconds where milliseconds would be hard to read.
@@ -310,6 +328,8 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 /// Prints what the scheduler tells.
 pub struct Printer {
     verbose: bool,
+    /// Whether it has to be said whose decision one is.
+    several: bool,
     failed: Arc<AtomicBool>,
     /// When progress was last printed.
     progress: Mutex<Option<Instant>>,
@@ -317,8 +337,8 @@ pub struct Printer {
 
 impl Printer {
     /// Notes in `failed` when a cycle could not be completed.
-    pub fn new(verbose: bool, failed: Arc<AtomicBool>) -> Self {
-        Self { verbose, failed, progress: Mutex::default() }
+    pub fn new(verbose: bool, several: bool, failed: Arc<AtomicBool>) -> Self {
+        Self { verbose, several, failed, progress: Mutex::default() }
     }
 
     /// Prints one thing.
@@ -368,7 +388,8 @@ impl Printer {
         if !(decided.news || self.verbose) {
             return;
         }
-        let at = SystemClock.now().strftime("%H:%M:%S UTC").to_string();
+        let whose = if self.several { format!("  {}:", decided.policy) } else { String::new() };
+        let at = format!("{}{whose}", SystemClock.now().strftime("%H:%M:%S UTC"));
         // Mode `observe` records and shows nothing to be done.
         if decided.mode == Mode::Observe && !self.verbose {
             let verdict = explain::verdict(&decided.decision.report.verdict);

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 use sterna_core::continuum::Continuum;
 use sterna_daemon::api::token;
-use sterna_daemon::control::desk::{Seen, Standing};
+use sterna_daemon::control::desk::{Governs, Seen, Standing};
 use sterna_daemon::history::HistoryStore;
 use sterna_daemon::settings::Settings;
 
@@ -138,13 +138,18 @@ impl Service {
 
     /// What was in force and seen at the newest decision; `None` where none was made.
     pub async fn standing(&self, history: &HistoryStore) -> anyhow::Result<Option<Standing>> {
-        let Some(number) = history.newest_decision().await? else { return Ok(None) };
-        let Some(recorded) = history.decision(number).await? else { return Ok(None) };
-        let (policy, mode) = (recorded.policy.name, recorded.policy.mode);
-        let (at, observation, decision) = (recorded.now, recorded.observation, recorded.decision);
-        let seen = Seen { number, at, observation, decision, notes: Vec::new() };
+        let mut policies = Vec::new();
+        for number in history.newest_of_each_policy().await? {
+            let Some(recorded) = history.decision(number).await? else { continue };
+            let (policy, mode) = (recorded.policy.name, recorded.policy.mode);
+            let (at, observation, decision) = (recorded.now, recorded.observation, recorded.decision);
+            let seen = Some(Arc::new(Seen { number, at, observation, decision, notes: Vec::new() }));
+            policies.push((recorded.policy.priority, Governs { policy, mode, seen }));
+        }
+        policies.sort_by(|(a, one), (b, other)| b.cmp(a).then_with(|| one.policy.cmp(&other.policy)));
+        let policies: Vec<Governs> = policies.into_iter().map(|(_, governs)| governs).collect();
         let continuum = Arc::new(self.continuum.clone());
-        Ok(Some(Standing { continuum, policy, mode, seen: Some(Arc::new(seen)) }))
+        Ok((!policies.is_empty()).then_some(Standing { continuum, policies }))
     }
 }
 

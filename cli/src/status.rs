@@ -38,7 +38,6 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 fn text(status: &Status) -> String {
     let mut lines = vec![format!("continuum  {}", status.continuum)];
-    lines.push(format!("policy     {}: mode {}", status.policy, status.mode));
     lines.push(match &status.health {
         None => "scheduler  does not run; what follows is what it saw last".to_owned(),
         Some(health) if health.ready => "scheduler  runs".to_owned(),
@@ -46,16 +45,17 @@ fn text(status: &Status) -> String {
             format!("scheduler  runs, but: {}", health.reason.as_deref().unwrap_or("it is not ready"))
         }
     });
-    if let Some(decision) = &status.decision {
-        lines.push(format!("decision   {} at {}: {}", decision.id, time(decision.at), decision.verdict));
-        lines.extend(decision.notes.iter().map(|note| format!("           note: {note}")));
+    for one in &status.policies {
+        lines.push(format!("policy     {}: mode {}", one.policy, one.mode));
+        if let Some(decision) = &one.decision {
+            lines.push(format!("decision   {} at {}: {}", decision.id, time(decision.at), decision.verdict));
+            lines.extend(decision.notes.iter().map(|note| format!("           note: {note}")));
+        }
     }
     for one in &status.directives {
         lines.push(format!("in force   {}", directive(one)));
     }
-    if let Some(waiting) =
-        status.approval.as_ref().filter(|one| one.proposal.expires > jiff::Timestamp::now())
-    {
+    for waiting in status.approvals.iter().filter(|one| one.proposal.expires > jiff::Timestamp::now()) {
         let id = waiting.proposal.id;
         let expires = time(waiting.proposal.expires);
         lines.push(format!("waits      plan {id} until {expires}: `sterna approve` shows it"));

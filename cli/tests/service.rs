@@ -159,7 +159,7 @@ fn what_is_said_is_heard_with_the_token_of_the_state_folder() {
     let decision = recorded();
     let api = Api {
         history: history.clone(),
-        desk: Arc::new(Desk::new(&decision.observation.continuum, &decision.policy)),
+        desk: Arc::new(Desk::new(&decision.observation.continuum, std::slice::from_ref(&decision.policy))),
         telemetry: Arc::new(Telemetry::new()),
         feed: Feed::default(),
         token: Some(Token::new(&token::of_state(&state).unwrap())),

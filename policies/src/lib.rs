@@ -8,6 +8,7 @@
 //! | [`policy`] | the values of one policy |
 //! | [`builtin`] | queries for the exporters that people have |
 //! | [`select`] | name patterns |
+//! | [`precedence`] | which of several policies has a service |
 //! | [`window`] | when moves may be made |
 //! | [`load`] | files into values: TOML with the place of every value, all mistakes at once |
 //! | [`schema`] | the JSON Schema of policy files, for editors |
@@ -18,6 +19,7 @@ pub mod builtin;
 pub mod diagnose;
 pub mod load;
 pub mod policy;
+pub mod precedence;
 pub mod presets;
 pub mod quantity;
 pub mod schema;

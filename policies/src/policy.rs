@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::window::{Window, WindowKind};
+pub use crate::window::{Overrun, Window, WindowKind};
 
 use crate::quantity::{Bytes, GramsPerHour, MibPerSecond, Millis, Percent, UsdPerHour, Watts};
 
@@ -48,6 +48,9 @@ pub struct Policy {
     pub name: String,
     /// How far Sterna may go.
     pub mode: Mode,
+    /// Of several policies that select a service the one with the highest has it.
+    #[serde(default, skip_serializing_if = "is_ordinary")]
+    pub priority: i32,
     /// Which services and nodes it is about.
     pub select: Select,
     /// What is better.
@@ -75,6 +78,11 @@ pub struct Policy {
     pub approval: Approval,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_ordinary(priority: &i32) -> bool {
+    *priority == 0
+}
+
 /// Which services and sites a policy is about. Patterns are names with `*` for any run of characters.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Select {
@@ -85,6 +93,9 @@ pub struct Select {
     pub service_labels: BTreeMap<String, Vec<String>>,
     /// Services that never move under this policy.
     pub exclude_services: Vec<String>,
+    /// Services that another policy in force has, each with that policy's name; [`crate::precedence`] fills it in.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub others: BTreeMap<String, String>,
     /// Sites that may be moved to; empty for all.
     pub sites: Vec<String>,
     /// Labels that sites have which may be moved to, each with one of its values; empty for all.

@@ -35,11 +35,12 @@ fn has_labels(asked: &BTreeMap<String, Vec<String>>, labels: &BTreeMap<String, S
 }
 
 impl Select {
-    /// Whether the policy may move the service of this name and these labels.
+    /// Whether the policy may move the service of this name and these labels, and no other one has it.
     pub fn has_service(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
         (self.services.is_empty() || any(&self.services, name))
             && has_labels(&self.service_labels, labels)
             && !any(&self.exclude_services, name)
+            && !self.others.contains_key(name)
     }
 
     /// Whether the policy may move services to the site of this name and these labels.

@@ -21,6 +21,17 @@ pub enum WindowKind {
     Deny,
 }
 
+/// What becomes of a migration under way once moves are kept back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overrun {
+    /// It goes on to its end.
+    #[default]
+    Finish,
+    /// It is undone, where it has not come to its commit; and none is begun that is predicted to take longer.
+    Abort,
+}
+
 /// A time in which moves are made, or not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
@@ -33,6 +44,18 @@ pub struct Window {
     /// The time zone of the schedule, by its IANA name.
     pub timezone: String,
     /// Whether moves that mend what is broken are made all the same while it keeps others back.
+    pub allow_mending: bool,
+    /// What becomes of a migration that is under way when it begins to keep moves back.
+    #[serde(default)]
+    pub overrun: Overrun,
+}
+
+/// Until when migrations may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Until {
+    /// The time.
+    pub at: Timestamp,
+    /// Whether migrations that mend go on all the same.
     pub allow_mending: bool,
 }
 
@@ -103,6 +126,19 @@ pub fn closed(windows: &[Window], now: Timestamp) -> Option<Closed> {
     })
 }
 
+/// Until when migrations may go on that are not over by then; nothing where nothing aborts them.
+pub fn until(windows: &[Window], now: Timestamp) -> Option<Until> {
+    let of = |kind: WindowKind| windows.iter().filter(move |window| window.kind == kind);
+    let end = |window: &Window, at: Timestamp| {
+        (window.overrun == Overrun::Abort).then_some(Until { at, allow_mending: window.allow_mending })
+    };
+    let denied = of(WindowKind::Deny).filter_map(|window| end(window, window.begins(now)?));
+    // Where several are open that allow moves, the last to close decides.
+    let allowed = of(WindowKind::Allow).filter_map(|window| Some((window.ends(now)?, window)));
+    let allowed = allowed.max_by_key(|(ends, _)| *ends).and_then(|(ends, window)| end(window, ends));
+    denied.chain(allowed).min_by_key(|until| (until.at, until.allow_mending))
+}
+
 /// What keeps all moves back, also those that mend; nothing where at least those may be made.
 pub fn shut(windows: &[Window], now: Timestamp) -> Option<Closed> {
     closed(windows, now).filter(|closed| !closed.allow_mending)
@@ -119,6 +155,7 @@ mod tests {
             duration: duration.parse().unwrap(),
             timezone: timezone.to_owned(),
             allow_mending: false,
+            overrun: Overrun::Finish,
         }
     }
 
@@ -175,6 +212,24 @@ mod tests {
         );
         let evening = window(WindowKind::Allow, "0 19 * * *", "2h", "UTC");
         assert_eq!(closed(&[day, evening], late), None);
+    }
+
+    #[test]
+    fn migrations_go_on_until_the_first_window_that_aborts_them() {
+        let now = at("2026-11-26T12:00:00Z");
+        let mut evening = window(WindowKind::Deny, "0 18 * * *", "2h", "UTC");
+        assert_eq!(until(std::slice::from_ref(&evening), now), None);
+        evening.overrun = Overrun::Abort;
+        let ends =
+            |hour: &str| Some(Until { at: at(&format!("2026-11-26T{hour}:00:00Z")), allow_mending: false });
+        assert_eq!(until(std::slice::from_ref(&evening), now), ends("18"));
+        let mut day = window(WindowKind::Allow, "0 6 * * *", "8h", "UTC");
+        day.overrun = Overrun::Abort;
+        assert_eq!(until(&[evening.clone(), day.clone()], now), ends("14"));
+        // One that is open for longer lets them go on.
+        let long = window(WindowKind::Allow, "0 9 * * *", "10h", "UTC");
+        assert_eq!(until(&[day.clone(), long.clone()], now), None);
+        assert_eq!(until(&[evening, day, long], now), ends("18"));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use sterna_policies::load;
 use sterna_policies::policy::{
     Approval, Breaker, Budget, Condition, Constraints, Hysteresis, Level, Memory, Method, Metric,
-    MetricQuery, MetricSource, Migration, Mode, Objective, OnMissing, Per, Policy, PricedTerm, Select,
-    SourceUnit, Spread, Term, Tolerance, Trigger, Window, WindowKind,
+    MetricQuery, MetricSource, Migration, Mode, Objective, OnMissing, Overrun, Per, Policy, PricedTerm,
+    Select, SourceUnit, Spread, Term, Tolerance, Trigger, Window, WindowKind,
 };
 use sterna_policies::presets;
 use sterna_policies::quantity::{Bytes, GramsPerHour, MibPerSecond, Millis, Percent, UsdPerHour, Watts};
@@ -116,6 +116,7 @@ fn select() -> impl Strategy<Value = Select> {
             services,
             service_labels,
             exclude_services,
+            others: std::collections::BTreeMap::new(),
             sites,
             site_labels,
             exclude_sites,
@@ -193,7 +194,7 @@ fn policy() -> impl Strategy<Value = Policy> {
     let name = "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?";
     let parts = (
         name,
-        mode,
+        (mode, any::<i32>()),
         select(),
         objective(),
         constraints(),
@@ -205,7 +206,7 @@ fn policy() -> impl Strategy<Value = Policy> {
     parts.prop_map(
         |(
             name,
-            mode,
+            (mode, priority),
             select,
             objective,
             constraints,
@@ -223,6 +224,7 @@ fn policy() -> impl Strategy<Value = Policy> {
             hysteresis,
             budget,
             breaker,
+            priority,
             approval: Approval { expires: Millis::from_micros(expires) },
             windows,
             metrics,
@@ -236,8 +238,10 @@ fn windows() -> impl Strategy<Value = Vec<Window>> {
     let schedule =
         (0..60u8, 0..24u8, 0..7u8).prop_map(|(minute, hour, day)| format!("{minute} {hour} * * {day}"));
     let timezone = prop_oneof![Just("UTC"), Just("Europe/Paris"), Just("Asia/Kolkata")];
-    let window = (kind, schedule, 1..86_400i64, timezone, any::<bool>()).prop_map(
-        |(kind, schedule, seconds, timezone, allow_mending)| Window {
+    let overrun = prop_oneof![Just(Overrun::Finish), Just(Overrun::Abort)];
+    let window = (kind, schedule, 1..86_400i64, timezone, any::<bool>(), overrun).prop_map(
+        |(kind, schedule, seconds, timezone, allow_mending, overrun)| Window {
+            overrun,
             kind,
             schedule,
             duration: Millis::from_micros(seconds * 1_000_000_000),
@@ -294,9 +298,10 @@ fn level_text(level: Level) -> String {
 /// A policy as a file.
 fn written(policy: &Policy) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
-    let Select { services, service_labels, exclude_services, sites, site_labels, exclude_sites } =
+    let Select { services, service_labels, exclude_services, others: _, sites, site_labels, exclude_sites } =
         &policy.select;
     writeln!(out, "schema_version = 1\nname = {:?}\nmode = {}", policy.name, word(policy.mode))?;
+    writeln!(out, "priority = {}", policy.priority)?;
     writeln!(out, "[select]\nexclude_services = {exclude_services:?}\nexclude_sites = {exclude_sites:?}")?;
     for (key, list) in [("services", services), ("sites", sites)] {
         if !list.is_empty() {
@@ -405,12 +410,13 @@ fn written(policy: &Policy) -> Result<String, std::fmt::Error> {
     if let Some(time) = downtime_per_day {
         writeln!(out, "downtime_per_day = \"{time}\"")?;
     }
-    for Window { kind, schedule, duration, timezone, allow_mending } in &policy.windows {
+    for Window { kind, schedule, duration, timezone, allow_mending, overrun } in &policy.windows {
         writeln!(out, "[[window]]\nkind = {}\nschedule = \"{schedule}\"", word(kind))?;
         writeln!(
             out,
             "duration = \"{duration}\"\ntimezone = \"{timezone}\"\nallow_mending = {allow_mending}"
         )?;
+        writeln!(out, "overrun = {}", word(overrun))?;
     }
     let Breaker { failures, within, pause } = &policy.breaker;
     writeln!(out, "[approval]\nexpires = \"{}\"", policy.approval.expires)?;

@@ -41,6 +41,8 @@ pub struct Case {
     pub situation: Situation,
     /// What was before.
     pub history: History,
+    /// For how long the situation has been so.
+    pub lasting: Millis,
     /// What must come of it.
     pub expected: Expected,
 }
@@ -83,7 +85,33 @@ pub struct Expected {
     pub excluded: BTreeMap<(ServiceName, NodeName), BTreeSet<String>>,
 }
 
+/// At least so often somebody looks: where nobody does for five minutes, a decision forgets what lasts.
+const SELDOM: Millis = Millis::from_micros(150_000_000_000);
+/// Over a long time so many looks are enough.
+const LOOKS: u64 = 200;
+
 impl Case {
+    /// The looks at which a scheduler under this policy has seen the situation before, oldest first.
+    pub fn earlier(&self, policy: &Policy) -> Vec<Timestamp> {
+        let interval = policy.trigger.interval;
+        let step = self.lasting.scaled(1, LOOKS).min(SELDOM).max(interval).to_duration();
+        let ends = self.history.migrations.values().flatten().map(|past| past.ended);
+        let begins = self.at.checked_sub(self.lasting.to_duration()).unwrap_or(Timestamp::MIN);
+        let begins = ends.fold(begins, Timestamp::max);
+        let mut looks = Vec::new();
+        let mut at = self.at;
+        // An instant in which nothing passes has no looks before it.
+        while let Ok(before) = at.checked_sub(step)
+            && before >= begins
+            && before < at
+        {
+            looks.push(before);
+            at = before;
+        }
+        looks.reverse();
+        looks
+    }
+
     /// What a scheduler under this policy sees: as in production, a number is there only where the policy names a source for it.
     pub fn observe(&self, policy: &Policy) -> Observation {
         let Situation { continuum, placement, latency, price, power, cpu_use, carbon, memory, .. } =

@@ -149,3 +149,40 @@ expect = {{ moves = {{}} }}
     assert!(less.latency.is_empty() && less.placement.is_empty());
     assert_eq!(less.reachable.len(), 2);
 }
+
+/// What has to last is tried with `lasting`; what has migrated meanwhile begins it anew.
+#[test]
+fn what_lasts_is_counted_at_every_look() {
+    let folder = folder().join("cases");
+    let written = |given: &str, held: &str| {
+        format!(
+            "schema_version = 1\ninventory = \"../scenarios/commuters.inventory.toml\"\npolicy = \"p.toml\"\n\
+             at = \"2026-03-02T12:00:00Z\"\n[given]\nplacement = {{ sessions = \"north-1\", catalog = \"north-1\" }}\n\
+             latency.commuters = {{ edge-north = \"45ms\", edge-south = \"4ms\", cloud = \"60ms\" }}\n\
+             latency.residents = {{ edge-north = \"5ms\", edge-south = \"20ms\", cloud = \"55ms\" }}\n{given}\n\
+             [[case]]\nname = \"it\"\nexpect = {{ {held} }}\n"
+        )
+    };
+    let preset = Preset::find("latency-first").unwrap().text;
+    let preset = preset.replacen("min_gain = \"20%\"", "min_gain = \"20%\"\ngain_lasts = \"10m\"", 1);
+    let came = |given: &str, expect: &str| {
+        let text = written(given, expect);
+        let read = load::load(folder.join("it.toml").to_str().unwrap(), &text, &|path: &Path| match path
+            .ends_with("p.toml")
+        {
+            true => Ok(preset.clone()),
+            false => std::fs::read_to_string(path),
+        });
+        let suite = read.unwrap().suite;
+        tried(&suite, suite.policy.as_ref().unwrap()).remove(0).failures
+    };
+    let moves = "moves = { sessions = \"south-1\" }";
+    let held = "moves = {}, held = { sessions = [\"gain-too-new\"] }";
+    assert_eq!(came("", held), Vec::<String>::new());
+    assert_eq!(came("lasting = \"9m\"", held), Vec::<String>::new());
+    assert_eq!(came("lasting = \"11m\"", moves), Vec::<String>::new());
+    assert_eq!(came("lasting = \"20h\"", moves), Vec::<String>::new());
+    let migrated =
+        "migrated = [{ service = \"sessions\", from = \"cloud-1\", to = \"north-1\", ago = \"6m\" }]";
+    assert_eq!(came(&format!("lasting = \"1h\"\n{migrated}"), held), Vec::<String>::new());
+}

@@ -103,14 +103,18 @@ fn unasked(then: &Policy, policies: [&Policy; 2]) -> Vec<String> {
 /// What both decide now: the agents are asked once, the metrics store by each policy's own queries.
 async fn now(opened: &Opened, policies: [Policy; 2]) -> anyhow::Result<([Recorded; 2], Vec<String>)> {
     let looked = opened.look().await?;
-    let [old, new] = &policies;
+    let names = policies.each_ref().map(|policy| policy.name.clone());
+    let without = names.each_ref().map(String::as_str);
+    // With what the other policies of the settings have left to it.
+    let beside = |policy: &Policy| opened.files.policies.beside(policy, &without, opened.continuum());
+    let [old, new] = [beside(&policies[0])?, beside(&policies[1])?];
     let mut notes = Vec::new();
     let mut decide = async |policy: &Policy| -> anyhow::Result<Recorded> {
         let Considered { observed, recorded } = looked.consider(policy).await?;
         notes.extend(observed.notes.iter().map(|note| format!("{}: {note}", policy.name)));
         Ok(recorded)
     };
-    let both = [decide(old).await?, decide(new).await?];
+    let both = [decide(&old).await?, decide(&new).await?];
     Ok((both, notes))
 }
 

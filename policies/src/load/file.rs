@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{At, Written};
-use crate::policy::{Memory, Method, Metric, Mode, OnMissing, Per, SourceUnit, WindowKind};
+use crate::policy::{Memory, Method, Metric, Mode, OnMissing, Overrun, Per, SourceUnit, WindowKind};
 use crate::quantity::{Bytes, GramsPerHour, MibPerSecond, Millis, Percent, UsdPerHour, Watts};
 
 /// Labels, each with its values.
@@ -23,6 +23,8 @@ pub(crate) struct PolicyFile {
     pub name: At<String>,
     /// How far Sterna may go on its own. Left out: `observe`, which can't move anything.
     pub mode: Option<Mode>,
+    /// Of several policies that select a service the one with the highest priority has it. Left out: 0.
+    pub priority: Option<i32>,
     /// Which services and sites the policy is about. Left out: all.
     pub select: Option<SelectFile>,
     /// What is better.
@@ -253,6 +255,9 @@ pub(crate) struct WindowFile {
     /// Whether moves that mend what is broken (a node that is drained or beyond its limits, a constraint) are made all the same.
     /// Left out: `false`.
     pub allow_mending: Option<bool>,
+    /// What becomes of a migration that is under way when moves are kept back: `finish`, it goes on to its end; `abort`, it is
+    /// undone where it has not come to its commit, and none is begun that is predicted to take longer. Left out: `finish`.
+    pub overrun: Option<Overrun>,
 }
 
 /// Where the numbers come from, by metric.

@@ -45,6 +45,7 @@ fn read(file: &PolicyFile, findings: &mut Findings) -> Policy {
     Policy {
         name: file.name.value.clone(),
         mode: file.mode.unwrap_or_default(),
+        priority: file.priority.unwrap_or_default(),
         select: select(file.select.as_ref(), findings),
         objective,
         constraints,
@@ -74,7 +75,15 @@ fn select(file: Option<&SelectFile>, findings: &mut Findings) -> Select {
     excluded(file.sites.as_ref(), file.exclude_sites.as_ref(), findings);
     let service_labels = labels(file.service_labels.as_ref(), "services", findings);
     let site_labels = labels(file.site_labels.as_ref(), "sites", findings);
-    Select { services, service_labels, exclude_services, sites, site_labels, exclude_sites }
+    Select {
+        services,
+        service_labels,
+        exclude_services,
+        others: BTreeMap::new(),
+        sites,
+        site_labels,
+        exclude_sites,
+    }
 }
 
 fn labels(file: Option<&LabelsFile>, what: &str, findings: &mut Findings) -> BTreeMap<String, Vec<String>> {

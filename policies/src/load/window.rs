@@ -21,6 +21,7 @@ fn window(file: &WindowFile, findings: &mut Findings) -> Window {
         duration: file.duration.read_positive(findings).unwrap_or(Millis::ZERO),
         timezone: file.timezone.as_ref().map_or_else(|| "UTC".to_owned(), |written| written.value.clone()),
         allow_mending: file.allow_mending.unwrap_or_default(),
+        overrun: file.overrun.unwrap_or_default(),
     };
     let known = file.timezone.as_ref().is_none_or(|written| known_timezone(written, findings));
     if let Err(error) = cron(&window.schedule) {

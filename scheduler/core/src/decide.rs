@@ -293,6 +293,12 @@ impl Round<'_> {
         for (service, hold) in closed {
             holds.entry(service).or_default().extend(hold);
         }
+        let takes =
+            |service: usize| self.cost_between(service, (evaluator.now[service], target[service])).duration;
+        let overrunning = gate::overrunning(evaluator, self.policy, target, mending, takes, self.now);
+        for (service, hold) in overrunning {
+            holds.entry(service).or_default().push(hold);
+        }
         let disturbed = gate::disturbed(self.observation, self.policy, self.history, self.now);
         let settling = gate::settling(evaluator, (&self.rules, &self.room), &disturbed, target, mending);
         for (service, hold) in settling {

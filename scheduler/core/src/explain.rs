@@ -345,6 +345,9 @@ impl fmt::Display for Hold {
                 }
                 until.map_or(Ok(()), |until| write!(f, " until {until}"))
             }
+            Self::WindowTooShort { duration, left } => {
+                write!(f, "takes {}, and is aborted by a window in {}", of_time(*duration), of_time(*left))
+            }
             Self::Paused { by, at, reason } => {
                 write!(f, "paused by {by} at {}", minute(*at))?;
                 reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))

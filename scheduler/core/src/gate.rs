@@ -18,6 +18,7 @@ use crate::history::{History, left};
 use crate::observation::Observation;
 use crate::placement::evaluate::Evaluator;
 use crate::placement::exclude::Rules;
+use crate::placement::numbers::narrow;
 use crate::placement::room::{Load, Room};
 use crate::report::{Gain, Hold};
 
@@ -81,6 +82,27 @@ pub fn outside_windows(
     moved
         .filter(|service| !(allow_mending && mending.contains(service)))
         .map(|service| (service, vec![hold.clone()]))
+        .collect()
+}
+
+/// The services whose move would not be over when a window aborts it, of those that an assignment moves, each taking as long as
+/// `takes` says.
+pub fn overrunning(
+    evaluator: &Evaluator<'_>,
+    policy: &Policy,
+    target: &[usize],
+    mending: &BTreeSet<usize>,
+    takes: impl Fn(usize) -> Millis,
+    now: Timestamp,
+) -> BTreeMap<usize, Hold> {
+    let Some(until) = window::until(&policy.windows, now) else { return BTreeMap::new() };
+    let left = Millis::from_micros(narrow(until.at.duration_since(now).as_nanos()));
+    let moved = (0..target.len()).filter(|service| target[*service] != evaluator.now[*service]);
+    moved
+        .filter(|service| !(until.allow_mending && mending.contains(service)))
+        .map(|service| (service, takes(service)))
+        .filter(|(_, duration)| *duration > left)
+        .map(|(service, duration)| (service, Hold::WindowTooShort { duration, left }))
         .collect()
 }
 

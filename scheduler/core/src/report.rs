@@ -165,6 +165,13 @@ pub enum Hold {
         /// When that ends.
         until: Option<Timestamp>,
     },
+    /// A window would keep moves back before the migration is over, and abort it.
+    WindowTooShort {
+        /// How long the migration is predicted to take.
+        duration: Millis,
+        /// How long it could.
+        left: Millis,
+    },
     /// Everything is paused.
     Paused {
         /// Who said so.

@@ -93,6 +93,7 @@ fn every_rule_can_be_stored_and_said() {
         Hold::CircuitOpen { failures: 3, within: q("1h"), left: q("5h") },
         Hold::WindowClosed { window: Some("0 8 * * 1-5".into()), until: Some(noon()) },
         Hold::WindowClosed { window: None, until: None },
+        Hold::WindowTooShort { duration: q("20s"), left: q("5s") },
         Hold::UnderWay,
         Hold::NotRunning,
         Hold::Infeasible,

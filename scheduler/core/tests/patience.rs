@@ -211,6 +211,7 @@ fn time_passes_also_while_a_window_is_closed() {
         duration: q("1h"),
         timezone: "UTC".into(),
         allow_mending: false,
+        overrun: Default::default(),
     }];
     let mut looks = Looks::new(wanted);
     for _ in 0..17 {

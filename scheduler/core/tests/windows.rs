@@ -16,6 +16,7 @@ fn with(kind: WindowKind, schedule: &str, duration: &str) -> Policy {
         duration: q(duration),
         timezone: "UTC".into(),
         allow_mending: false,
+        overrun: Default::default(),
     };
     Policy { windows: vec![window], ..policy() }
 }
@@ -43,6 +44,28 @@ fn where_windows_allow_moves_there_are_none_outside() {
         [Hold::WindowClosed { window: None, until: Some(until) }]
     );
     assert_eq!(moves(&decide(&observation(), &with(WindowKind::Allow, "0 11 * * *", "2h"))), ["redis a1>b1"]);
+}
+
+#[test]
+fn what_a_window_would_abort_is_not_begun() {
+    // It would take more than a second, and half of one is left.
+    let mut wanted = with(WindowKind::Deny, "0 13 * * *", "10h");
+    let mut seen = observation();
+    let late = noon() + jiff::SignedDuration::from_millis(3_599_500);
+    seen.at = late;
+    let decided = |seen: &_, wanted: &_| sterna_core::decide(seen, wanted, &Default::default(), late, 0);
+    assert_eq!(moves(&decided(&seen, &wanted)), ["redis a1>b1"]);
+    wanted.windows[0].overrun = Overrun::Abort;
+    let held = held(&decided(&seen, &wanted));
+    assert!(
+        matches!(held[..], [Hold::WindowTooShort { duration, left }] if left == q("500ms") && duration > left),
+        "{held:?}"
+    );
+    assert_eq!(moves(&decide(&observation(), &wanted)), ["redis a1>b1"]);
+    seen.continuum.nodes.get_mut(&"a1".into()).unwrap().drain = true;
+    assert_eq!(moves(&decided(&seen, &wanted)), Vec::<String>::new());
+    wanted.windows[0].allow_mending = true;
+    assert_eq!(moves(&decided(&seen, &wanted)), ["redis a1>b1"]);
 }
 
 #[test]

@@ -26,8 +26,10 @@ use self::carry::Carrier;
 use self::desk::{Desk, Seen};
 use self::notice::{Decided, Notice, headline};
 use self::recall::Recall;
+use self::rounds::Rounds;
 use self::stop::{Stop, Urgency};
 use self::world::{Clock, Mover as _, World};
+use crate::governing::Governing;
 use crate::history::{HistoryError, HistoryStore};
 use crate::observe::store::MetricStore;
 use crate::observe::{Observed, observe};
@@ -40,6 +42,7 @@ mod carry;
 pub mod desk;
 pub mod notice;
 pub mod recall;
+mod rounds;
 pub mod stop;
 pub mod world;
 
@@ -64,10 +67,17 @@ impl Engine {
 
 /// The files that say what is and what is wanted.
 pub struct Files {
-    /// The policy.
-    pub policy: Watched<Policy>,
+    /// The policies.
+    pub policies: Governing,
     /// The inventory.
     pub inventory: Watched<Continuum>,
+}
+
+impl Files {
+    /// The policies in force, the highest priority first.
+    pub fn in_force(&self) -> Vec<Policy> {
+        self.policies.in_force(self.inventory.value())
+    }
 }
 
 /// The loop and all that it works with.
@@ -165,7 +175,7 @@ pub async fn consider<S: MetricStore>(
     let observed = see(store, view, continuum, policy, history, now).await?;
     let (observation, policy) = (observed.observation.clone(), policy.clone());
     let since = now.checked_sub(remembered(&policy)).unwrap_or(Timestamp::MIN);
-    let standing = history.standing().await?;
+    let standing = history.standing(&policy.name).await?;
     let history = History { standing, ..history.for_decision(since).await? };
     let Engine { decide, seed } = engine.clone();
     let recorded = tokio::task::spawn_blocking(move || {
@@ -185,43 +195,67 @@ const CARRY: Duration = Duration::from_secs(5);
 impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
     /// Runs until `stop` is asked for or `cycles` have passed. Gives the number of cycles.
     ///
-    /// A cycle that fails is told and counted, and the loop goes on.
+    /// In each cycle the policies look whose interval has passed, the highest priority first. A cycle that fails is told and
+    /// counted, and the loop goes on.
     pub async fn run(&mut self, stop: &Stop, cycles: Option<u64>) -> u64 {
         let mut done = 0;
-        let mut last = None;
+        let mut rounds = Rounds::default();
         while stop.urgency() == Urgency::No && cycles.is_none_or(|cycles| done < cycles) {
-            let began = Instant::now();
             done += 1;
             let span = tracing::info_span!("cycle", n = done);
-            let result = self.cycle(stop, &mut last).instrument(span).await;
+            let result = self.cycle(stop, &mut rounds).instrument(span).await;
             if let Err(error) = &result {
                 (self.tell)(&Notice::Failed(&error.to_string()));
             }
-            let interval = self.interval();
-            self.telemetry.cycle_ended(result.map_err(|error| error.to_string()), interval, self.clock.now());
+            let longest = self.files.policies.longest_interval().to_duration().max(LEAST);
+            self.telemetry.cycle_ended(result.map_err(|error| error.to_string()), longest, self.clock.now());
             if cycles.is_none_or(|cycles| done < cycles) {
                 tokio::select! {
                     () = stop.at_least(Urgency::WhenDone) => {}
-                    () = tokio::time::sleep_until(began + interval) => {}
-                    // Whoever rings and rings does not make it a busy loop.
-                    () = self.desk.rung() => tokio::time::sleep(LEAST).await,
+                    () = tokio::time::sleep_until(rounds.next()) => {}
+                    () = self.desk.rung() => {
+                        rounds.all_look();
+                        // Whoever rings and rings does not make it a busy loop.
+                        tokio::time::sleep(LEAST).await;
+                    }
                 }
             }
         }
         done
     }
 
-    fn interval(&self) -> Duration {
-        // Never a busy loop, whatever a policy says.
-        self.files.policy.value().trigger.interval.to_duration().max(LEAST)
-    }
-
-    /// One cycle; `last` is the headline of the cycle before.
-    async fn cycle(&mut self, stop: &Stop, last: &mut Option<String>) -> Result<(), CycleError> {
+    /// One cycle: the looks of all policies that are due.
+    async fn cycle(&mut self, stop: &Stop, rounds: &mut Rounds) -> Result<(), CycleError> {
         self.telemetry.goes_on();
         self.reload();
+        let in_force = self.files.in_force();
+        self.desk.in_force(&in_force);
+        rounds.begin(&in_force);
+        Approvals { history: &self.history, tell: &*self.tell }
+            .of_others(&in_force, self.clock.now())
+            .await?;
+        let mut result = Ok(());
+        for policy in in_force {
+            if stop.urgency() != Urgency::No || !rounds.is_due(&policy) {
+                continue;
+            }
+            let span = tracing::info_span!("look", policy = policy.name);
+            // The others look all the same.
+            let looked = self.look_for(&policy, stop, rounds.last_of(&policy)).instrument(span).await;
+            result = result.and(looked);
+        }
+        result
+    }
+
+    /// The look of one policy; `last` is the headline of the one before.
+    async fn look_for(
+        &mut self,
+        policy: &Policy,
+        stop: &Stop,
+        last: &mut Option<String>,
+    ) -> Result<(), CycleError> {
         let began = Instant::now();
-        let look = self.look();
+        let look = self.look(policy);
         let (considered, mover) = tokio::select! {
             biased;
             () = stop.at_least(Urgency::WhenDone) => return Ok(()),
@@ -233,7 +267,6 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
         self.telemetry.observed(&observed);
         self.telemetry.decided(&decision, began.elapsed());
 
-        let policy = self.files.policy.value();
         let wanted = decision.report.verdict == Verdict::Move && !decision.plan.moves.is_empty();
         let act = wanted && policy.mode == Mode::Auto && stop.urgency() == Urgency::No;
         let now_says = headline(&decision, &observed.notes);
@@ -242,6 +275,7 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
         tracing::debug!(number, verdict = ?decision.report.verdict, moves = decision.plan.moves.len(), "decided");
         (self.tell)(&Notice::Decided(Decided {
             number,
+            policy: &policy.name,
             decision: &decision,
             mode: policy.mode,
             news,
@@ -295,9 +329,9 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
         Ok((view, mover))
     }
 
-    async fn look(&mut self) -> Result<(Considered, W::Mover), CycleError> {
+    async fn look(&mut self, policy: &Policy) -> Result<(Considered, W::Mover), CycleError> {
         let (view, mover) = self.settled().await?;
-        let (policy, continuum) = (self.files.policy.value(), self.files.inventory.value());
+        let continuum = self.files.inventory.value();
         let considered =
             consider(&self.store, view, continuum, policy, &self.history, &self.engine, self.clock.now())
                 .await?;
@@ -328,27 +362,31 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
     }
 
     fn reload(&mut self) {
-        let look = self.files.policy.look(|_, _| Ok(()));
-        self.tell_reload(ConfigFile::Policy, look);
+        let Files { policies, inventory } = &mut self.files;
+        for look in policies.look(inventory.value()) {
+            self.tell_reload(ConfigFile::Policy, look);
+        }
         // State and certificates belong to the continuum's name.
-        let look = self.files.inventory.look(|old, new| {
-            let same = old.name == new.name;
-            let refusal = || {
-                format!(
+        let Files { policies, inventory } = &mut self.files;
+        let look = inventory.look(|old, new| {
+            if old.name != new.name {
+                return Err(format!(
                     "the continuum is now called `{}` and not `{}`; restart to change to another continuum",
                     new.name, old.name
-                )
-            };
-            same.then_some(()).ok_or_else(refusal)
+                ));
+            }
+            policies.fits(new).map_err(|unclear| unclear.to_string())
         });
         self.tell_reload(ConfigFile::Inventory, look);
     }
 
     fn tell_reload(&self, file: ConfigFile, look: Look) {
+        // One good file does not make another one good.
+        let good = file == ConfigFile::Inventory || self.files.policies.are_as_written();
         match look {
             Look::Same => {}
             Look::Changed(warnings) => {
-                self.telemetry.reloaded(file, true, self.clock.now());
+                self.telemetry.reloaded(file, good, self.clock.now());
                 (self.tell)(&Notice::Reloaded(file, &warnings));
             }
             Look::Refused(error) => {

@@ -133,6 +133,7 @@ pub fn policy(mode: Mode) -> Policy {
             bandwidth: None,
             freeze_lease: "20s".parse().unwrap(),
         },
+        priority: 0,
         approval: Default::default(),
     }
 }
@@ -145,5 +146,6 @@ pub fn closed(schedule: &str) -> sterna_policies::policy::Window {
         duration: "1h".parse().unwrap(),
         timezone: "UTC".to_owned(),
         allow_mending: false,
+        overrun: Default::default(),
     }
 }

@@ -8,6 +8,7 @@
 //! | [`observe`] | one observation from the fleet and the metrics store; Prometheus, ages, borders of units |
 //! | [`doctor`] | whether the policy's metrics are there, and what to do where they are not |
 //! | [`control`] | the loop: observe, decide, approve, record, move; stopping |
+//! | [`governing`] | the policies in force, and which of them has which service |
 //! | [`history`] | decisions, orders and migrations in SQLite; one scheduler per state |
 //! | [`reload`] | policy and inventory read again when they change |
 //! | [`api`] | what others may ask and say over HTTP |
@@ -16,6 +17,7 @@
 pub mod api;
 pub mod control;
 pub mod doctor;
+pub mod governing;
 pub mod history;
 pub mod observe;
 pub mod reload;

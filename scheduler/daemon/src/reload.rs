@@ -14,6 +14,8 @@ pub struct Watched<T> {
     parse: Box<Parse<T>>,
     /// What was last looked at, good or bad: the same content is not reported twice.
     seen: Result<String, String>,
+    /// Whether that is what is in force.
+    as_written: bool,
     value: T,
 }
 
@@ -63,12 +65,20 @@ impl<T> Watched<T> {
     ) -> Result<(Self, Report), FileError> {
         let text = read(path).map_err(|reason| FileError::Unreadable { path: path.to_owned(), reason })?;
         let Loaded { value, warnings } = parse(&path.to_string_lossy(), &text)?;
-        Ok((Self { path: path.to_owned(), parse: Box::new(parse), seen: Ok(text), value }, warnings))
+        Ok((
+            Self { path: path.to_owned(), parse: Box::new(parse), seen: Ok(text), as_written: true, value },
+            warnings,
+        ))
     }
 
     /// What is in force.
     pub fn value(&self) -> &T {
         &self.value
+    }
+
+    /// Whether what was last looked at is in force.
+    pub fn is_as_written(&self) -> bool {
+        self.as_written
     }
 
     /// The file.
@@ -86,6 +96,7 @@ impl<T> Watched<T> {
             return Look::Same;
         }
         self.seen = text;
+        self.as_written = false;
         let path = self.path.clone();
         let text = match &self.seen {
             Ok(text) => text,
@@ -97,6 +108,7 @@ impl<T> Watched<T> {
                 Err(reason) => Look::Refused(FileError::Unfit { path, reason }),
                 Ok(()) => {
                     self.value = value;
+                    self.as_written = true;
                     Look::Changed(warnings)
                 }
             },

@@ -24,8 +24,8 @@ const SEPARATOR: &str = "__";
 pub struct Settings {
     /// The inventory file.
     pub inventory: PathBuf,
-    /// The policy file.
-    pub policy: PathBuf,
+    /// The policy files, at least one.
+    pub policies: Vec<PathBuf>,
     /// The metrics store.
     pub prometheus: PrometheusSettings,
     /// Folder of the state; each continuum has a folder of its own in it.
@@ -88,8 +88,9 @@ struct SettingsFile {
     #[expect(dead_code, reason = "checked for its type only; the value is taken from all layers together")]
     inventory: Option<String>,
     /// The policy file.
-    #[expect(dead_code, reason = "as above")]
-    policy: Option<String>,
+    policy: Option<At<String>>,
+    /// Several policy files, in place of one. Of those that select a service the one with the highest `priority` has it.
+    policies: Option<At<Vec<String>>>,
     /// The metrics store.
     prometheus: Option<PrometheusFile>,
     /// Folder of the state. Left out: `$XDG_STATE_HOME/sterna` or `~/.local/state/sterna`.
@@ -152,6 +153,19 @@ fn check(path: &Path, text: &str) -> Result<(), Invalid> {
             .label("expected address and port")
             .help("write it like \"127.0.0.1:7400\", or \"0.0.0.0:7400\" for all interfaces");
     }
+    if let Some(policies) = &file.policies {
+        if policies.value.is_empty() {
+            findings
+                .error("S0004", policies.span(), "no policy is nothing to go by")
+                .label("expected at least one");
+        }
+        if let Some(policy) = &file.policy {
+            findings
+                .error("S0005", policy.span(), "there are `policy` and `policies`")
+                .label("this one or the others?")
+                .help("put it into `policies` with the others");
+        }
+    }
     if let Some(cycles) = &file.cycles
         && cycles.value == 0
     {
@@ -191,7 +205,8 @@ fn is_http(url: &str) -> bool {
 #[serde(deny_unknown_fields)]
 struct Layers {
     inventory: PathBuf,
-    policy: PathBuf,
+    policy: Option<PathBuf>,
+    policies: Option<Vec<PathBuf>>,
     prometheus: PrometheusSettings,
     state: Option<PathBuf>,
     listen: SocketAddr,
@@ -297,6 +312,14 @@ impl Settings {
         if layers.cycles.as_ref().is_some_and(|cycles| cycles.0 == 0) {
             return Err(invalid("`cycles` must be at least 1; leave it out to run until stopped"));
         }
+        let policies = match (layers.policy, layers.policies) {
+            (None, None) => return Err(invalid("`policy` is missing: the file that says what is wanted")),
+            (Some(_), Some(_)) => {
+                return Err(invalid("there are `policy` and `policies`; name all in one of them"));
+            }
+            (Some(one), None) => vec![one],
+            (None, Some(several)) => several,
+        };
         let state = match (layers.state, default_state) {
             (Some(state), _) => state,
             (None, Some(state)) => state,
@@ -305,7 +328,7 @@ impl Settings {
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Ok(Self {
             inventory: folder.join(layers.inventory),
-            policy: folder.join(layers.policy),
+            policies: policies.into_iter().map(|policy| folder.join(policy)).collect(),
             prometheus: layers.prometheus,
             state: folder.join(state),
             listen: layers.listen,
@@ -351,7 +374,8 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         Settings::load_with(&path, environment).map(|mut settings| {
-            for path in [&mut settings.inventory, &mut settings.policy, &mut settings.state] {
+            let paths = [&mut settings.inventory, &mut settings.state];
+            for path in paths.into_iter().chain(&mut settings.policies) {
                 if let Ok(rest) = path.strip_prefix(folder.path()) {
                     *path = Path::new("/here").join(rest);
                 }
@@ -367,7 +391,7 @@ mod tests {
     fn defaults_lie_below_the_file_and_the_environment_above() {
         let settings = load(LEAST, &[HOME]).unwrap();
         assert_eq!(settings.inventory, Path::new("/here/inventory.toml"));
-        assert_eq!(settings.policy, Path::new("/here/p/latency.toml"));
+        assert_eq!(settings.policies, [Path::new("/here/p/latency.toml")]);
         assert_eq!(settings.state, Path::new("/home/op/.local/state/sterna"));
         assert_eq!(settings.authority_of("demo"), Path::new("/home/op/.local/state/sterna/demo/authority"));
         assert_eq!(settings.listen.to_string(), "127.0.0.1:7400");
@@ -389,9 +413,20 @@ mod tests {
     }
 
     #[test]
+    fn there_may_be_several_policies() {
+        let several = "inventory = \"i\"\npolicies = [\"a.toml\", \"p/b.toml\"]\n";
+        let settings = load(several, &[HOME]).unwrap();
+        assert_eq!(settings.policies, [Path::new("/here/a.toml"), Path::new("/here/p/b.toml")]);
+        let error = load(several, &[HOME, ("STERNA__POLICY", "c.toml")]).unwrap_err().to_string();
+        assert!(error.contains("`policy` and `policies`"), "{error}");
+    }
+
+    #[test]
     fn a_mistake_in_the_file_is_shown_with_its_line() {
         let reports = [
             "polcy = \"x\"",
+            "policies = [\"x\"]",
+            "policies = []",
             "seed = \"5\"",
             "seed = 5.7",
             "seed = -1",

@@ -370,6 +370,7 @@ pub const fn hold_name(hold: &Hold) -> &'static str {
         Hold::BudgetSpent { .. } => "budget-spent",
         Hold::CircuitOpen { .. } => "circuit-open",
         Hold::WindowClosed { .. } => "window-closed",
+        Hold::WindowTooShort { .. } => "window-too-short",
         Hold::Paused { .. } => "paused",
         Hold::OptedOut { .. } => "opted-out",
         Hold::UnderWay => "under-way",

@@ -78,6 +78,9 @@ pub struct GivenFile {
     /// Memory that services hold.
     #[serde(default)]
     pub memory: BTreeMap<At<String>, Written<Bytes>>,
+    /// For how long all of this has been so, at every look of the scheduler, but not from before what has migrated last. Left
+    /// out: it has just become so.
+    pub lasting: Option<Written<Millis>>,
     /// Numbers that hold in every other case, and are not known in this one.
     #[serde(default)]
     pub missing: Vec<MissingFile>,

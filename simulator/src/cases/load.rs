@@ -131,6 +131,8 @@ struct Given {
     situation: Situation,
     /// Migrations before, with how long ago they ended.
     before: Vec<(Millis, ServiceName, PastMigration)>,
+    /// How long it has been so.
+    lasting: Millis,
 }
 
 impl Given {
@@ -151,7 +153,7 @@ impl Given {
             memory: BTreeMap::new(),
             under_way: Vec::new(),
         };
-        Self { situation, before: Vec::new() }
+        Self { situation, before: Vec::new(), lasting: Millis::ZERO }
     }
 
     fn history(&self, at: Timestamp) -> History {
@@ -183,6 +185,7 @@ impl Reader<'_> {
             name: one.name.value.clone(),
             at,
             history: given.history(at),
+            lasting: given.lasting,
             situation: given.situation,
             expected,
         }
@@ -190,7 +193,10 @@ impl Reader<'_> {
 
     /// Enters what is written over what is there.
     fn enter(&mut self, written: &GivenFile, given: &mut Given) {
-        let Given { situation, before } = given;
+        let Given { situation, before, lasting } = given;
+        if let Some(written) = &written.lasting {
+            *lasting = written.read_unsigned(self.findings).unwrap_or(Millis::ZERO);
+        }
         for missing in &written.missing {
             self.forget(missing.metric, missing.site.as_ref(), situation);
         }

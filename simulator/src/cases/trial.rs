@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use sterna_core::continuum::{NodeName, ServiceName};
+use sterna_core::observation::Observation;
 use sterna_core::report::{Decision, Exclusion, Hold, Verdict};
 use sterna_policies::policy::Policy;
 
 use super::{Case, Expected, Outlook};
+use crate::replay;
 
 /// What came of one case.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -22,7 +24,13 @@ pub struct Trial {
 
 /// Decides a case.
 pub fn try_case(case: &Case, policy: &Policy, seed: u64) -> Trial {
-    let decision = sterna_core::decide(&case.observe(policy), policy, &case.history, case.at, seed);
+    let observation = case.observe(policy);
+    let mut history = case.history.clone();
+    for at in case.earlier(policy) {
+        let earlier = Observation { at, ..observation.clone() };
+        history.standing = replay::step(&earlier, policy, &history, at, seed).standing;
+    }
+    let decision = replay::step(&observation, policy, &history, case.at, seed);
     Trial { name: case.name.clone(), failures: failures(&case.expected, &decision), decision }
 }
 

@@ -14,6 +14,8 @@ use crate::process::{Daemon, bound};
 const TO_START: Duration = Duration::from_secs(60);
 /// A free port may be taken before the program gets it; then another one is tried.
 const TRIES: u32 = 3;
+/// What Prometheus is told to scrape.
+const CONFIG: &str = "prometheus.json";
 
 /// The node exporter of one site.
 #[derive(Debug)]
@@ -61,8 +63,11 @@ pub struct Probe {
 /// The running programs. Dropped, they end.
 #[derive(Debug)]
 pub struct Monitoring {
+    /// `None` while it is away.
+    prometheus: Option<Daemon>,
     /// Held for as long as they are to run.
-    _running: (Daemon, Daemon, Vec<Exporter>),
+    _exporters: (Daemon, Vec<Exporter>),
+    folder: PathBuf,
     address: SocketAddr,
     client: reqwest::Client,
 }
@@ -91,19 +96,36 @@ impl Monitoring {
                     .arg(format!("--config.file={}", modules.display()));
             })
             .await?;
-        let config = folder.join("prometheus.json");
-        write(&config, &prometheus_config(&exporters, probes, blackbox_address))?;
-        let data = folder.join("prometheus-data");
+        write(&folder.join(CONFIG), &prometheus_config(&exporters, probes, blackbox_address))?;
         let (prometheus, address) =
             start("prometheus", &folder.join("prometheus.log"), |command, address| {
-                command
-                    .arg(format!("--web.listen-address={address}"))
-                    .arg(format!("--config.file={}", config.display()))
-                    .arg(format!("--storage.tsdb.path={}", data.display()))
-                    .arg("--storage.tsdb.retention.time=2h");
+                prometheus_arguments(command, folder, address);
             })
             .await?;
-        Ok(Self { _running: (prometheus, blackbox, exporters), address, client: client()? })
+        Ok(Self {
+            prometheus: Some(prometheus),
+            _exporters: (blackbox, exporters),
+            folder: folder.to_owned(),
+            address,
+            client: client()?,
+        })
+    }
+
+    /// Ends Prometheus; the exporters go on.
+    pub fn prometheus_goes(&mut self) {
+        self.prometheus = None;
+    }
+
+    /// Starts Prometheus again, at the same address, with what it had stored.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn prometheus_returns(&mut self) -> anyhow::Result<()> {
+        let log = self.folder.join("prometheus-again.log");
+        let mut command = bound(Path::new("prometheus"));
+        prometheus_arguments(&mut command, &self.folder, self.address);
+        self.prometheus = Some(come_up("prometheus", command, &log, self.address, &self.client).await?);
+        Ok(())
     }
 
     /// Address of Prometheus.
@@ -160,21 +182,36 @@ async fn start(
         let address = free_address().await?;
         let mut command = bound(Path::new(program));
         arguments(&mut command, address);
-        let mut daemon = Daemon::start(program, command, PathBuf::from(log))?;
-        // All three answer here once they are up; Prometheus has a page of its own for that.
-        let page = if program == "prometheus" { "-/ready" } else { "metrics" };
-        let url = format!("http://{address}/{page}");
-        let up = daemon
-            .until(TO_START, || async {
-                client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success())
-            })
-            .await;
-        match up {
-            Ok(()) => return Ok((daemon, address)),
+        match come_up(program, command, log, address, &client).await {
+            Ok(daemon) => return Ok((daemon, address)),
             Err(error) if attempt >= TRIES => return Err(error),
             Err(_) => attempt += 1,
         }
     }
+}
+
+async fn come_up(
+    program: &str,
+    command: tokio::process::Command,
+    log: &Path,
+    address: SocketAddr,
+    client: &reqwest::Client,
+) -> anyhow::Result<Daemon> {
+    let mut daemon = Daemon::start(program, command, PathBuf::from(log))?;
+    // All three answer here once they are up; Prometheus has a page of its own for that.
+    let page = if program == "prometheus" { "-/ready" } else { "metrics" };
+    let url = format!("http://{address}/{page}");
+    let up = || async { client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) };
+    daemon.until(TO_START, up).await?;
+    Ok(daemon)
+}
+
+fn prometheus_arguments(command: &mut tokio::process::Command, folder: &Path, address: SocketAddr) {
+    command
+        .arg(format!("--web.listen-address={address}"))
+        .arg(format!("--config.file={}", folder.join(CONFIG).display()))
+        .arg(format!("--storage.tsdb.path={}", folder.join("prometheus-data").display()))
+        .arg("--storage.tsdb.retention.time=2h");
 }
 
 async fn free_address() -> std::io::Result<SocketAddr> {

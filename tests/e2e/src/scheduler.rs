@@ -12,6 +12,9 @@ use tokio::time::timeout;
 use crate::process::Running;
 use crate::sterna::Sterna;
 
+/// The policy's file beside the settings.
+const POLICY: &str = "policy.toml";
+
 /// What the scheduler is to work with.
 #[derive(Debug, Clone)]
 pub struct Work {
@@ -23,6 +26,31 @@ pub struct Work {
     pub prometheus: Option<String>,
     /// The policy, as text.
     pub policy: String,
+}
+
+impl Work {
+    /// Writes settings and policy to `folder`; gives the path of the settings.
+    ///
+    /// # Errors
+    /// When they can't be written.
+    pub fn write(&self, folder: &Path) -> anyhow::Result<PathBuf> {
+        std::fs::write(folder.join(POLICY), &self.policy)?;
+        // A port that is free, whatever else runs here; commands find it in the settings.
+        let listen = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let mut settings = toml::Table::from_iter([
+            ("inventory".to_owned(), self.inventory.display().to_string().into()),
+            ("policy".to_owned(), POLICY.into()),
+            ("state".to_owned(), self.state.display().to_string().into()),
+            ("listen".to_owned(), listen.to_string().into()),
+        ]);
+        if let Some(url) = &self.prometheus {
+            let prometheus = toml::Table::from_iter([("url".to_owned(), url.clone().into())]);
+            settings.insert("prometheus".to_owned(), prometheus.into());
+        }
+        let config = folder.join("sterna.toml");
+        std::fs::write(&config, toml::to_string(&settings)?)?;
+        Ok(config)
+    }
 }
 
 /// The scheduler, running. Dropped, it is asked to end.
@@ -44,21 +72,7 @@ impl Scheduler {
         folder: &Path,
         show: impl Fn(&str) + Send + Sync + Clone + 'static,
     ) -> anyhow::Result<Self> {
-        let policy = folder.join("policy.toml");
-        std::fs::write(&policy, &work.policy)?;
-        let mut settings = toml::Table::from_iter([
-            ("inventory".to_owned(), work.inventory.display().to_string().into()),
-            ("policy".to_owned(), "policy.toml".into()),
-            ("state".to_owned(), work.state.display().to_string().into()),
-            // A port that is free, whatever else runs here.
-            ("listen".to_owned(), "127.0.0.1:0".into()),
-        ]);
-        if let Some(url) = &work.prometheus {
-            let prometheus = toml::Table::from_iter([("url".to_owned(), url.clone().into())]);
-            settings.insert("prometheus".to_owned(), prometheus.into());
-        }
-        let config = folder.join("sterna.toml");
-        std::fs::write(&config, toml::to_string(&settings)?)?;
+        let config = work.write(folder)?;
         let mut command = sterna.command();
         // What it logs for operators is said on standard output for people as well; colours are of no use in a log.
         command.env("STERNA_LOG", "warn").env("NO_COLOR", "1");
@@ -68,7 +82,7 @@ impl Scheduler {
         let (out, err) = (running.child().stdout.take(), running.child().stderr.take());
         tokio::spawn(listen(out, keep.clone(), show.clone()));
         tokio::spawn(listen(err, keep, show));
-        Ok(Self { running, policy, printed })
+        Ok(Self { running, policy: folder.join(POLICY), printed })
     }
 
     /// Writes another policy over the one it was started with.
@@ -85,6 +99,24 @@ impl Scheduler {
     /// All that it has printed so far, on standard output and standard error.
     pub fn printed(&self) -> String {
         self.printed.borrow().clone()
+    }
+
+    /// Where it serves `/metrics` and the rest, once it has said so.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub async fn url(&mut self) -> anyhow::Result<String> {
+        let found = |printed: &str| {
+            let (_, after) = printed.split_once("serving ")?;
+            Some(after.trim_start().split_once("/metrics")?.0.to_owned())
+        };
+        let printed = self.until(Duration::from_secs(30), |printed| found(printed).is_some()).await?;
+        found(&printed).context("the address is gone")
+    }
+
+    /// Its process.
+    pub fn id(&self) -> Option<u32> {
+        self.running.id()
     }
 
     /// Waits until what it has printed is what is waited for.

@@ -134,6 +134,11 @@ impl Stage {
         &self.monitoring
     }
 
+    /// The monitoring, to have it fail.
+    pub fn monitoring_mut(&mut self) -> &mut Monitoring {
+        &mut self.monitoring
+    }
+
     /// Has the users be somewhere else from now on.
     ///
     /// # Errors
@@ -192,13 +197,17 @@ impl Stage {
         policy: String,
         show: impl Fn(&str) + Send + Sync + Clone + 'static,
     ) -> anyhow::Result<Scheduler> {
-        let work = Work {
+        Scheduler::start(sterna, &self.work(policy), self.continuum.folder(), show)
+    }
+
+    /// What a scheduler over all this works with.
+    pub fn work(&self, policy: String) -> Work {
+        Work {
             inventory: self.continuum.file().to_owned(),
             state: self.continuum.state(),
             prometheus: Some(self.monitoring.url()),
             policy,
-        };
-        Scheduler::start(sterna, &work, self.continuum.folder(), show)
+        }
     }
 
     /// The node that runs Redis.

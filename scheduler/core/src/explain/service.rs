@@ -31,6 +31,16 @@ pub enum NotExplained {
     /// The policy is off.
     #[error("the policy `{0}` is off, so nothing was looked at")]
     Off(String),
+    /// Another policy has it.
+    #[error("the policy `{policy}` leaves `{service}` to the policy `{by}`")]
+    Other {
+        /// The service.
+        service: ServiceName,
+        /// The policy.
+        policy: String,
+        /// The one that has it.
+        by: String,
+    },
     /// The policy is not about it.
     #[error("the policy `{policy}` is not about `{service}`: its [select] leaves it out")]
     NotSelected {
@@ -125,7 +135,11 @@ pub fn service(recorded: &Recorded, service: &ServiceName) -> Result<Explained, 
     }
     let report = decision.report.services.iter().find(|report| report.service == *service);
     let Some(ServiceReport { on, best, gain, held_by, options, .. }) = report else {
-        return Err(NotExplained::NotSelected { service: service.clone(), policy: policy.name.clone() });
+        let (service, name) = (service.clone(), policy.name.clone());
+        return Err(match policy.select.others.get(service.as_str()) {
+            Some(by) => NotExplained::Other { service, policy: name, by: by.clone() },
+            None => NotExplained::NotSelected { service, policy: name },
+        });
     };
     Ok(Explained {
         service: service.clone(),

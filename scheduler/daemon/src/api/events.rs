@@ -38,6 +38,8 @@ pub enum Happened {
     Decided {
         /// Its number.
         id: i64,
+        /// The policy that made it.
+        policy: String,
         /// The verdict in words.
         verdict: String,
         /// Whether it says something else than the one before.
@@ -160,6 +162,7 @@ impl Happened {
         Some(match notice {
             Notice::Decided(decided) => Self::Decided {
                 id: decided.number,
+                policy: decided.policy.to_owned(),
                 verdict: explain::verdict(&decided.decision.report.verdict),
                 news: decided.news,
                 acted_on: decided.acted_on,

@@ -3,8 +3,8 @@
 use sterna_core::directive::Directives;
 use sterna_core::explain;
 
-use super::view::{Decided, Health, MoveView, NodeView, ServiceView, Status, Waiting, directed};
-use crate::control::desk::{Seen, Standing};
+use super::view::{Decided, Health, MoveView, NodeView, PolicyView, ServiceView, Status, Waiting, directed};
+use crate::control::desk::{Governs, Seen, Standing};
 use crate::history::{HistoryError, HistoryStore};
 
 /// More orders than this are never open.
@@ -21,7 +21,7 @@ pub async fn status(
 ) -> Result<Status, HistoryError> {
     let directives = history.directives().await?;
     let continuum = &*standing.continuum;
-    let seen = standing.seen.as_deref();
+    let seen = standing.newest();
     let open: Vec<String> = history.open_intents().await?.iter().map(|open| open.id.to_string()).collect();
     let under_way = if open.is_empty() {
         Vec::new()
@@ -43,20 +43,23 @@ pub async fn status(
     });
     Ok(Status {
         continuum: continuum.name.clone(),
-        policy: standing.policy.clone(),
-        mode: standing.mode.name().to_owned(),
+        policies: standing.policies.iter().map(governs).collect(),
         health,
-        decision: seen.map(decided),
         nodes: nodes.collect(),
         services: services.collect(),
         under_way,
         directives: directed(&directives),
-        approval: waiting(history).await?,
+        approvals: waiting(history).await?,
     })
 }
 
 fn is_out(directives: &Directives, service: &sterna_core::continuum::ServiceName) -> bool {
     directives.opt_out(service).is_some()
+}
+
+fn governs(one: &Governs) -> PolicyView {
+    let decision = one.seen.as_deref().map(decided);
+    PolicyView { policy: one.policy.clone(), mode: one.mode.name().to_owned(), decision }
 }
 
 fn decided(seen: &Seen) -> Decided {
@@ -69,9 +72,13 @@ fn decided(seen: &Seen) -> Decided {
     }
 }
 
-/// The plan that waits for approval.
-async fn waiting(history: &HistoryStore) -> Result<Option<Waiting>, HistoryError> {
-    let Some(proposal) = history.open_proposal().await? else { return Ok(None) };
-    let Some(recorded) = history.decision(proposal.id).await? else { return Ok(None) };
-    Ok(Some(Waiting::new(proposal, &recorded.decision, Vec::new())))
+/// The plans that wait for approval.
+async fn waiting(history: &HistoryStore) -> Result<Vec<Waiting>, HistoryError> {
+    let mut waiting = Vec::new();
+    for proposal in history.open_proposals().await? {
+        if let Some(recorded) = history.decision(proposal.id).await? {
+            waiting.push(Waiting::new(proposal, &recorded.decision, Vec::new()));
+        }
+    }
+    Ok(waiting)
 }

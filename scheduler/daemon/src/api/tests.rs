@@ -42,7 +42,7 @@ async fn serve(token: Option<&str>) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let api = Api {
         history: HistoryStore::open(folder.path()).unwrap(),
-        desk: Arc::new(Desk::new(&fixture::continuum(), &fixture::policy(Mode::Approve))),
+        desk: Arc::new(Desk::new(&fixture::continuum(), &[fixture::policy(Mode::Approve)])),
         telemetry: Arc::new(Telemetry::new()),
         feed: Feed::default(),
         token: token.map(Token::new),
@@ -247,8 +247,8 @@ async fn a_plan_is_shown_and_approved_once() {
     let served = serve(Some(TOKEN)).await;
     let id = served.put_up().await;
     let status = served.get("/status").await;
-    assert_eq!(status["approval"]["id"], id);
-    assert_eq!(status["approval"]["moves"][0]["to"], "b1");
+    assert_eq!(status["approvals"][0]["id"], id);
+    assert_eq!(status["approvals"][0]["moves"][0]["to"], "b1");
     assert_eq!(served.get("/approvals").await[0]["steps"], json!([]));
     let path = format!("/approvals/{id}");
     let (code, waiting) = served.say(&path, json!({ "by": "eve" })).await;

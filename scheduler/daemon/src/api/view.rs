@@ -15,14 +15,10 @@ use crate::history::list::{Cost, MigrationLine};
 pub struct Status {
     /// The continuum's name.
     pub continuum: String,
-    /// The policy's name.
-    pub policy: String,
-    /// Its mode: `off`, `observe`, `recommend`, `approve` or `auto`.
-    pub mode: String,
+    /// The policies, the highest priority first.
+    pub policies: Vec<PolicyView>,
     /// Whether the loop works, or why not; `None` where no scheduler runs.
     pub health: Option<Health>,
-    /// The newest decision.
-    pub decision: Option<Decided>,
     /// Every node.
     pub nodes: Vec<NodeView>,
     /// Every service, and where it was found.
@@ -31,8 +27,19 @@ pub struct Status {
     pub under_way: Vec<MigrationLine>,
     /// What people have said, in force.
     pub directives: Vec<Directed>,
-    /// The plan that waits for approval.
-    pub approval: Option<Waiting>,
+    /// The plans that wait for approval.
+    pub approvals: Vec<Waiting>,
+}
+
+/// A policy, and its newest decision.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct PolicyView {
+    /// Its name.
+    pub policy: String,
+    /// Its mode: `off`, `observe`, `recommend`, `approve` or `auto`.
+    pub mode: String,
+    /// Its newest decision.
+    pub decision: Option<Decided>,
 }
 
 /// Whether the loop works.

@@ -26,6 +26,11 @@ use crate::observe::store::MetricStore;
 pub enum Applied {
     /// There is nothing in it to be done.
     Nothing,
+    /// The policy by which it was made is not in force any more; nothing was touched.
+    NotInForce {
+        /// Its name.
+        policy: String,
+    },
     /// Something that it depends on has changed; nothing was touched.
     Stale {
         /// What.
@@ -67,7 +72,11 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
             return Ok(Applied::Nothing);
         }
         let (view, mover) = self.settled().await?;
-        let (policy, continuum) = (self.files.policy.value(), self.files.inventory.value());
+        let continuum = self.files.inventory.value();
+        let in_force = self.files.in_force();
+        let Some(policy) = in_force.iter().find(|policy| policy.name == recorded.policy.name) else {
+            return Ok(Applied::NotInForce { policy: recorded.policy.name.clone() });
+        };
         let now = self.clock.now();
         let observed = see(&self.store, view, continuum, policy, &self.history, now).await?;
         let changes = changes((&recorded.observation, &recorded.policy), (&observed.observation, policy))?;

@@ -13,7 +13,7 @@ use sterna_core::plan::{Move, Plan};
 use sterna_core::record::Recorded;
 use sterna_core::report::{Hold, Verdict};
 use sterna_core::state::{self, Change};
-use sterna_policies::policy::Mode;
+use sterna_policies::policy::{Mode, Policy};
 
 use super::notice::Notice;
 use crate::history::approval::{Proposal, Step, Stepped};
@@ -93,10 +93,23 @@ pub(super) struct Approvals<'a> {
 }
 
 impl Approvals<'_> {
-    /// Deals with the plan that waits, and puts up the one of this look's decision where it is another. Gives the plan to be
+    /// Ends what waits of policies that are not in force any more.
+    pub async fn of_others(&self, in_force: &[Policy], now: Timestamp) -> Result<(), HistoryError> {
+        for waits in self.history.open_proposals().await? {
+            if !in_force.iter().any(|policy| policy.name == waits.policy) {
+                let note = format!("the policy `{}` is not in force any more", waits.policy);
+                self.step(&waits, Step::Superseded, note, now).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deals with the plan of this look's policy that waits, and puts up the one of this look's decision where it is another. Gives the plan to be
     /// carried out, with the number of its decision.
     pub async fn after(&self, number: i64, now: &Recorded) -> Result<Option<(i64, Plan)>, HistoryError> {
-        let waits = self.history.open_proposal().await?;
+        let mut waiting = self.history.open_proposals().await?;
+        waiting.retain(|one| one.policy == now.policy.name);
+        let waits = waiting.pop();
         if now.policy.mode != Mode::Approve {
             if let Some(waits) = waits {
                 let note = format!("the policy's mode is `{}` now", now.policy.mode.name());

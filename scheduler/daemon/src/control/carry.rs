@@ -1,6 +1,7 @@
 //! Carrying a plan out: wave by wave, each order journalled before it is given.
 
 use futures_util::stream::{self, StreamExt};
+use jiff::Timestamp;
 use sterna_core::continuum::Continuum;
 use sterna_core::history::Outcome as PastOutcome;
 use sterna_core::plan::{Move, Plan};
@@ -9,6 +10,7 @@ use sterna_executor::migration::order::{MigrationId, Order};
 use sterna_executor::migration::report::Outcome;
 use sterna_executor::node::client::ClientError;
 use sterna_policies::policy::Policy;
+use sterna_policies::quantity::Millis;
 use sterna_policies::window;
 
 use super::notice::Notice;
@@ -105,6 +107,8 @@ impl<M: Mover, C: Clock> Carrier<'_, M, C> {
                 return Ok(Went::Otherwise);
             }
         };
+        let now = self.clock.now();
+        let (deadline, freeze_lease) = limits(policy, now);
         let order = Order {
             id: MigrationId::new(),
             service: planned.service.clone(),
@@ -116,8 +120,8 @@ impl<M: Mover, C: Clock> Carrier<'_, M, C> {
             memory: policy.migration.memory,
             max_downtime: policy.migration.max_downtime,
             bandwidth: policy.migration.bandwidth,
-            deadline: policy.migration.deadline,
-            freeze_lease: policy.migration.freeze_lease,
+            deadline,
+            freeze_lease,
             predicted: Some(planned.predicted),
         };
         let intent = Intent { id: order.id, decision: Some(self.decision), order: planned.clone() };
@@ -153,5 +157,44 @@ impl<M: Mover, C: Clock> Carrier<'_, M, C> {
                 Ok(Went::Otherwise)
             }
         }
+    }
+}
+
+/// Deadline and freeze lease of a migration that begins now: what the policy says, but no longer than until a window aborts it.
+/// The agents keep to both by themselves.
+fn limits(policy: &Policy, now: Timestamp) -> (Millis, Millis) {
+    let (deadline, lease) = (policy.migration.deadline, policy.migration.freeze_lease);
+    let until = window::until(&policy.windows, now).filter(|until| !until.allow_mending);
+    let Some(until) = until else { return (deadline, lease) };
+    let left = until.at.duration_since(now).as_nanos();
+    let left = Millis::from_micros(i64::try_from(left).unwrap_or(i64::MAX)).max(LEAST);
+    (deadline.min(left), lease.min(left))
+}
+
+/// What an agent is given at least.
+const LEAST: Millis = Millis::from_micros(1_000_000);
+
+#[cfg(test)]
+mod tests {
+    use sterna_policies::policy::{Mode, Overrun};
+
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn a_window_that_aborts_shortens_the_deadline() {
+        let mut policy = fixture::policy(Mode::Auto);
+        policy.migration.deadline = "10m".parse().unwrap();
+        policy.migration.freeze_lease = "30s".parse().unwrap();
+        policy.windows.push(fixture::closed("0 3 * * *"));
+        let whole = (policy.migration.deadline, policy.migration.freeze_lease);
+        let at = |time: &str| format!("2026-11-26T{time}Z").parse::<Timestamp>().unwrap();
+        assert_eq!(limits(&policy, at("02:55:00")), whole, "what has begun goes on");
+        policy.windows[0].overrun = Overrun::Abort;
+        assert_eq!(limits(&policy, at("02:40:00")), whole);
+        assert_eq!(limits(&policy, at("02:55:00")), ("5m".parse().unwrap(), whole.1));
+        assert_eq!(limits(&policy, at("02:59:50")), ("10s".parse().unwrap(), "10s".parse().unwrap()));
+        policy.windows[0].allow_mending = true;
+        assert_eq!(limits(&policy, at("02:59:50")), whole);
     }
 }

@@ -24,17 +24,32 @@ pub struct Seen {
     pub notes: Vec<String>,
 }
 
+/// A policy in force, and what was seen last for it.
+#[derive(Debug, Clone)]
+pub struct Governs {
+    /// Its name.
+    pub policy: String,
+    /// Its mode.
+    pub mode: Mode,
+    /// `None` before its first look.
+    pub seen: Option<Arc<Seen>>,
+}
+
 /// What is in force, and what was seen last.
 #[derive(Debug, Clone)]
 pub struct Standing {
     /// The continuum as the inventory has it.
     pub continuum: Arc<Continuum>,
-    /// The policy's name.
-    pub policy: String,
-    /// The policy's mode.
-    pub mode: Mode,
-    /// `None` before the first look.
-    pub seen: Option<Arc<Seen>>,
+    /// The policies, the highest priority first.
+    pub policies: Vec<Governs>,
+}
+
+impl Standing {
+    /// What was seen last, for whichever policy.
+    pub fn newest(&self) -> Option<&Seen> {
+        let seen = self.policies.iter().filter_map(|one| one.seen.as_deref());
+        seen.max_by_key(|seen| (seen.at, seen.number))
+    }
 }
 
 /// Where the loop lays down what it saw, and hears that it should look at once.
@@ -46,14 +61,11 @@ pub struct Desk {
 
 impl Desk {
     /// Before the first look.
-    pub fn new(continuum: &Continuum, policy: &Policy) -> Self {
-        let standing = Standing {
-            continuum: Arc::new(continuum.clone()),
-            policy: policy.name.clone(),
-            mode: policy.mode,
-            seen: None,
-        };
-        Self { bell: Notify::new(), standing: Mutex::new(standing) }
+    pub fn new(continuum: &Continuum, policies: &[Policy]) -> Self {
+        let standing = Standing { continuum: Arc::new(continuum.clone()), policies: Vec::new() };
+        let desk = Self { bell: Notify::new(), standing: Mutex::new(standing) };
+        desk.in_force(policies);
+        desk
     }
 
     /// Has the loop look at once, or again once the look under way has ended.
@@ -71,13 +83,26 @@ impl Desk {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// These policies are in force from now on; what was seen for them before stays.
+    pub(super) fn in_force(&self, policies: &[Policy]) {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::take(&mut standing.policies);
+        let seen = |name: &str| before.iter().find(|one| one.policy == name)?.seen.clone();
+        let governs = |policy: &Policy| Governs {
+            policy: policy.name.clone(),
+            mode: policy.mode,
+            seen: seen(&policy.name),
+        };
+        standing.policies = policies.iter().map(governs).collect();
+    }
+
     pub(super) fn lay_down(&self, policy: &Policy, seen: Seen) {
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         if *standing.continuum != seen.observation.continuum {
             standing.continuum = Arc::new(seen.observation.continuum.clone());
         }
-        standing.policy.clone_from(&policy.name);
-        standing.mode = policy.mode;
-        standing.seen = Some(Arc::new(seen));
+        if let Some(governs) = standing.policies.iter_mut().find(|one| one.policy == policy.name) {
+            governs.seen = Some(Arc::new(seen));
+        }
     }
 }

@@ -46,6 +46,8 @@ pub enum Notice<'a> {
 pub struct Decided<'a> {
     /// Its number in the history.
     pub number: i64,
+    /// The policy's name.
+    pub policy: &'a str,
     /// The decision.
     pub decision: &'a Decision,
     /// The policy's mode.

@@ -19,6 +19,7 @@ use sterna_policies::quantity::{Bytes, Millis};
 mod applying;
 mod approving;
 mod carrying;
+mod several;
 
 use super::stop::{Stopper, stop};
 use super::world::Mover;
@@ -188,7 +189,7 @@ fn bench(mode: Mode, fate: Fate, engine: Engine) -> Bench {
     let inventory_file = folder.path().join("inventory");
     std::fs::write(&policy_file, "good").unwrap();
     std::fs::write(&inventory_file, "good").unwrap();
-    let policy = Watched::open(&policy_file, move |name, text| {
+    let policies = Governing::open(&[policy_file], &fixture::continuum(), move |name, text| {
         let mut findings = Findings::new(name, text);
         if text == "bad" {
             findings.error("P0000", 0..1, "bad");
@@ -217,11 +218,11 @@ fn bench(mode: Mode, fate: Fate, engine: Engine) -> Bench {
         world: FakeWorld(Arc::clone(&place)),
         clock: RuntimeClock(Instant::now()),
         engine,
-        files: Files { policy: policy.unwrap().0, inventory: inventory.unwrap().0 },
+        files: Files { policies: policies.unwrap().0, inventory: inventory.unwrap().0 },
         history: HistoryStore::open(&folder.path().join("state")).unwrap(),
         telemetry: Arc::new(Telemetry::new()),
         recall: Recall::default(),
-        desk: Arc::new(Desk::new(&fixture::continuum(), &fixture::policy(mode))),
+        desk: Arc::new(Desk::new(&fixture::continuum(), &[fixture::policy(mode)])),
         tell: Box::new(move |notice| ears.lock().unwrap().push(line(notice))),
     };
     Bench { scheduler, place, store, stopper, stop, told, folder }

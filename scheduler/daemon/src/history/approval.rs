@@ -58,6 +58,8 @@ pub struct Stepped {
 pub struct Proposal {
     /// The number of its decision, which is its id.
     pub id: i64,
+    /// The policy whose plan it is.
+    pub policy: String,
     /// When it was put up.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
@@ -90,6 +92,9 @@ pub enum Answer {
     /// It does not wait for approval any more.
     Over(Step),
 }
+
+/// What waits is among so many plans that were put up last: every other plan of its policy has ended what waited before.
+const RECENT: u32 = 200;
 
 impl HistoryStore {
     /// Records that the plan of a decision is put up for approval.
@@ -142,12 +147,15 @@ impl HistoryStore {
         .await
     }
 
-    /// The plan that waits, for a person or for the next look; only the newest can.
+    /// The plans that wait, for a person or for the next look, oldest first; of each policy only the newest can.
     ///
     /// # Errors
     /// When the file can't be read.
-    pub async fn open_proposal(&self) -> Result<Option<Proposal>, HistoryError> {
-        Ok(self.proposals(1).await?.pop().filter(Proposal::is_open))
+    pub async fn open_proposals(&self) -> Result<Vec<Proposal>, HistoryError> {
+        let mut open = self.proposals(RECENT).await?;
+        open.retain(Proposal::is_open);
+        open.reverse();
+        Ok(open)
     }
 
     /// The newest plans that were put up, newest first.
@@ -199,12 +207,17 @@ fn read(connection: &Connection, id: i64, path: &Path) -> Result<Option<Proposal
     let name = format!("approval {id}");
     let time = |text: String| text.parse::<Timestamp>().map_err(|error| odd(path, &name, &error));
     let put_up = connection
-        .query_row("SELECT at, expires FROM approval WHERE decision = ?1", [id], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-        })
+        .query_row(
+            "SELECT approval.at, expires, body ->> '$.name' FROM approval
+             JOIN decision ON id = approval.decision
+             JOIN document ON hash = policy
+             WHERE approval.decision = ?1",
+            [id],
+            |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?)),
+        )
         .optional()
         .map_err(failed)?;
-    let Some((at, expires)) = put_up else { return Ok(None) };
+    let Some((at, expires, policy)) = put_up else { return Ok(None) };
     let mut statement = connection
         .prepare_cached("SELECT at, step, by, note FROM approval_step WHERE decision = ?1 ORDER BY id")
         .map_err(failed)?;
@@ -220,5 +233,5 @@ fn read(connection: &Connection, id: i64, path: &Path) -> Result<Option<Proposal
             note: row.get(3).map_err(failed)?,
         });
     }
-    Ok(Some(Proposal { id, at: time(at)?, expires: time(expires)?, steps }))
+    Ok(Some(Proposal { id, policy, at: time(at)?, expires: time(expires)?, steps }))
 }

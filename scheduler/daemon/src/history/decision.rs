@@ -38,17 +38,21 @@ impl HistoryStore {
         self.work(move |connection, path| read(connection, id, path)).await
     }
 
-    /// What the newest decision wants the next one to remember: the newest by its time, for a plan that is applied was decided
-    /// before.
+    /// What the newest decision of a policy wants its next one to remember: the newest by its time, for a plan that is applied was
+    /// decided before. Nothing where that is long ago.
     ///
     /// # Errors
     /// When the file can't be read or the row makes no sense.
-    pub async fn standing(&self) -> Result<Standing, HistoryError> {
-        self.work(|connection, path| {
+    pub async fn standing(&self, policy: &str) -> Result<Standing, HistoryError> {
+        let policy = policy.to_owned();
+        self.work(move |connection, path| {
             let text: Option<Option<String>> = connection
                 .query_row(
-                    "SELECT decision ->> '$.standing' FROM decision ORDER BY at DESC, id DESC LIMIT 1",
-                    [],
+                    "SELECT decision ->> '$.standing'
+                     FROM (SELECT * FROM decision ORDER BY at DESC, id DESC LIMIT ?2) newest
+                     JOIN document ON hash = newest.policy
+                     WHERE body ->> '$.name' = ?1 ORDER BY at DESC, id DESC LIMIT 1",
+                    params![policy, NEWEST],
                     |row| row.get(0),
                 )
                 .optional()
@@ -57,6 +61,25 @@ impl HistoryStore {
                 Some(text) => parse(&text, "newest decision", path),
                 None => Ok(Standing::default()),
             }
+        })
+        .await
+    }
+
+    /// Number of the newest decision of each policy of which there is one among the newest of all.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn newest_of_each_policy(&self) -> Result<Vec<i64>, HistoryError> {
+        self.work(|connection, path| {
+            let failed = |error| explain(path, error);
+            let mut statement = connection
+                .prepare_cached(
+                    "SELECT max(id) FROM (SELECT id, policy FROM decision ORDER BY id DESC LIMIT ?1) newest
+                     JOIN document ON hash = newest.policy GROUP BY body ->> '$.name' ORDER BY 1",
+                )
+                .map_err(failed)?;
+            let ids = statement.query_map([NEWEST], |row| row.get(0)).map_err(failed)?;
+            ids.collect::<Result<_, _>>().map_err(failed)
         })
         .await
     }
@@ -75,6 +98,8 @@ impl HistoryStore {
     }
 }
 
+/// Among so many decisions the newest of a policy is looked for: what is older has nothing to say to the next.
+const NEWEST: u32 = 1000;
 /// The observation without its continuum, which is kept apart.
 const CONTINUUM: &str = "continuum";
 /// What lasted, which changes with every decision, stands with the observation and not with the earlier migrations.

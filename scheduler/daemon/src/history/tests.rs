@@ -258,7 +258,7 @@ async fn a_file_of_the_first_version_is_read_as_it_is_and_taken_over() {
     drop(only);
     let store = HistoryStore::open(folder.path()).unwrap();
     assert_eq!(store.decision(1).await.unwrap(), Some(recorded(1)));
-    assert_eq!(store.open_proposal().await.unwrap(), None);
+    assert_eq!(store.open_proposals().await.unwrap(), []);
     store.put_up(1, at(2), at(3)).await.unwrap();
     let connection = Connection::open(store.path()).unwrap();
     for change in ["UPDATE approval SET expires = '1'", "DELETE FROM decision", "DELETE FROM document"] {

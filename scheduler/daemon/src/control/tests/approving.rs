@@ -56,7 +56,7 @@ async fn a_plan_is_refused_once_its_state_has_changed_and_it_is_said_what() {
     let note = proposal.steps[1].note.as_deref().unwrap();
     assert!(note.ends_with("has changed: `c1` answered and does not any more"), "{note}");
     // What is so now is put up instead.
-    assert_eq!(bench.scheduler.history.open_proposal().await.unwrap().unwrap().id, 2);
+    assert_eq!(bench.scheduler.history.open_proposals().await.unwrap()[0].id, 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,10 +73,10 @@ async fn another_plan_supersedes_and_an_old_one_expires() {
     bench.run(1).await;
     assert_eq!(bench.steps(2).await, [Step::Expired]);
     // Its plan is still wanted, and so it is put up anew.
-    assert_eq!(bench.scheduler.history.open_proposal().await.unwrap().unwrap().id, 3);
+    assert_eq!(bench.scheduler.history.open_proposals().await.unwrap()[0].id, 3);
     bench.place.view.lock().unwrap().placement.insert("shop".into(), "b1".into());
     bench.run(1).await;
-    assert_eq!(bench.scheduler.history.open_proposal().await.unwrap(), None);
+    assert_eq!(bench.scheduler.history.open_proposals().await.unwrap(), []);
     assert_eq!(bench.orders(), 0);
 }
 
@@ -150,7 +150,7 @@ async fn a_bell_ends_the_wait() {
     };
     let (cycles, ()) = tokio::join!(bench.scheduler.run(&bench.stop, Some(2)), rings);
     assert_eq!((cycles, began.elapsed().as_secs()), (2, 4));
-    assert_eq!(desk.standing().seen.unwrap().number, 2);
+    assert_eq!(desk.standing().newest().unwrap().number, 2);
 }
 
 #[tokio::test(start_paused = true)]
