@@ -72,7 +72,8 @@ async fn explain(args: Args) -> anyhow::Result<ExitCode> {
     let opened = Opened::read(&args.config)?;
     let (decision, recorded, notes) = match args.decision {
         Some(which) => {
-            let (number, recorded) = recall(&opened.history_to_read()?, which).await?;
+            let has = opened.policy_of(&args.service)?.name;
+            let (number, recorded) = recall(&opened.history_to_read()?, which, Some(&has)).await?;
             (Some(number), recorded, Vec::new())
         }
         None => {
@@ -97,8 +98,19 @@ async fn explain(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A decision of the history, with its number.
-pub async fn recall(history: &HistoryStore, which: Which) -> anyhow::Result<(i64, Recorded)> {
+/// A decision of the history, with its number; the newest is that of a policy, where one is named and has decided lately.
+pub async fn recall(
+    history: &HistoryStore,
+    which: Which,
+    policy: Option<&str>,
+) -> anyhow::Result<(i64, Recorded)> {
+    if let (Which::Last, Some(policy)) = (which, policy) {
+        for number in history.newest_of_each_policy().await? {
+            if let Some(recorded) = history.decision(number).await?.filter(|one| one.policy.name == policy) {
+                return Ok((number, recorded));
+            }
+        }
+    }
     let newest = history.newest_decision().await?;
     let number = match (which, newest) {
         (_, None) => bail!("the history {} has no decision yet", history.path().display()),

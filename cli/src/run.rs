@@ -20,7 +20,7 @@ use sterna_daemon::control::notice::{Decided, Notice};
 use sterna_daemon::control::recall::Recall;
 use sterna_daemon::control::stop::{Urgency, stop};
 use sterna_daemon::control::world::{Clock, RealWorld, SystemClock, World};
-use sterna_daemon::control::{Considered, Engine, Files, Scheduler, consider};
+use sterna_daemon::control::{Considered, Engine, Files, Question, Scheduler, consider};
 use sterna_daemon::governing::Governing;
 use sterna_daemon::history::HistoryStore;
 use sterna_daemon::history::lock::StateLock;
@@ -151,8 +151,8 @@ impl Looked<'_> {
     /// Decides by a policy, and records nothing.
     pub async fn consider(&self, policy: &Policy) -> anyhow::Result<Considered> {
         let Self { opened, history, store, view, engine, at } = self;
-        let considered = consider(store, view.clone(), opened.continuum(), policy, history, engine, *at);
-        Ok(considered.await?)
+        let question = Question { continuum: opened.continuum(), policy, standing: None, now: *at };
+        Ok(consider(store, view.clone(), question, history, engine).await?)
     }
 }
 

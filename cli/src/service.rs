@@ -138,9 +138,19 @@ impl Service {
 
     /// What was in force and seen at the newest decision; `None` where none was made.
     pub async fn standing(&self, history: &HistoryStore) -> anyhow::Result<Option<Standing>> {
-        let mut policies = Vec::new();
+        let mut all = Vec::new();
         for number in history.newest_of_each_policy().await? {
-            let Some(recorded) = history.decision(number).await? else { continue };
+            all.extend(history.decision(number).await?.map(|recorded| (number, recorded)));
+        }
+        let newest = all.iter().map(|(_, recorded)| recorded.now).max();
+        // One that has not looked for long beside the others was not in force any more.
+        all.retain(|(_, recorded)| {
+            let interval = recorded.policy.trigger.interval.to_duration();
+            let next = recorded.now.checked_add(interval * 3 + Duration::from_secs(600));
+            newest.is_none_or(|newest| next.is_ok_and(|next| next >= newest))
+        });
+        let mut policies = Vec::new();
+        for (number, recorded) in all {
             let (policy, mode) = (recorded.policy.name, recorded.policy.mode);
             let (at, observation, decision) = (recorded.now, recorded.observation, recorded.decision);
             let seen = Some(Arc::new(Seen { number, at, observation, decision, notes: Vec::new() }));

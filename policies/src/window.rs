@@ -32,6 +32,12 @@ pub enum Overrun {
     Abort,
 }
 
+impl Overrun {
+    fn is_ordinary(&self) -> bool {
+        *self == Self::Finish
+    }
+}
+
 /// A time in which moves are made, or not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
@@ -46,17 +52,8 @@ pub struct Window {
     /// Whether moves that mend what is broken are made all the same while it keeps others back.
     pub allow_mending: bool,
     /// What becomes of a migration that is under way when it begins to keep moves back.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Overrun::is_ordinary")]
     pub overrun: Overrun,
-}
-
-/// Until when migrations may go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Until {
-    /// The time.
-    pub at: Timestamp,
-    /// Whether migrations that mend go on all the same.
-    pub allow_mending: bool,
 }
 
 /// When moves are made again.
@@ -126,17 +123,30 @@ pub fn closed(windows: &[Window], now: Timestamp) -> Option<Closed> {
     })
 }
 
-/// Until when migrations may go on that are not over by then; nothing where nothing aborts them.
-pub fn until(windows: &[Window], now: Timestamp) -> Option<Until> {
+/// Over so many windows that open as others close it is looked for the end.
+const SEAMS: usize = 32;
+
+/// When migrations are aborted that are not over by then; nothing where none are, or not in the time that can be seen.
+pub fn aborts(windows: &[Window], now: Timestamp) -> Option<Timestamp> {
     let of = |kind: WindowKind| windows.iter().filter(move |window| window.kind == kind);
-    let end = |window: &Window, at: Timestamp| {
-        (window.overrun == Overrun::Abort).then_some(Until { at, allow_mending: window.allow_mending })
-    };
-    let denied = of(WindowKind::Deny).filter_map(|window| end(window, window.begins(now)?));
-    // Where several are open that allow moves, the last to close decides.
-    let allowed = of(WindowKind::Allow).filter_map(|window| Some((window.ends(now)?, window)));
-    let allowed = allowed.max_by_key(|(ends, _)| *ends).and_then(|(ends, window)| end(window, ends));
-    denied.chain(allowed).min_by_key(|until| (until.at, until.allow_mending))
+    let aborting = |window: &&Window| window.overrun == Overrun::Abort;
+    let denied = of(WindowKind::Deny).filter(aborting).filter_map(|window| window.begins(now)).min();
+    let mut at = now;
+    let mut allowed = None;
+    for _ in 0..SEAMS {
+        // Of several that are open the last to close decides, of equal ones the one that aborts.
+        let open = of(WindowKind::Allow).filter_map(|window| Some((window.ends(at)?, window.overrun)));
+        let Some((ends, overrun)) = open.max_by_key(|(ends, overrun)| (*ends, *overrun == Overrun::Abort))
+        else {
+            break;
+        };
+        if of(WindowKind::Allow).all(|window| window.ends(ends).is_none()) {
+            allowed = (overrun == Overrun::Abort).then_some(ends);
+            break;
+        }
+        at = ends;
+    }
+    [denied, allowed].into_iter().flatten().min()
 }
 
 /// What keeps all moves back, also those that mend; nothing where at least those may be made.
@@ -218,18 +228,23 @@ mod tests {
     fn migrations_go_on_until_the_first_window_that_aborts_them() {
         let now = at("2026-11-26T12:00:00Z");
         let mut evening = window(WindowKind::Deny, "0 18 * * *", "2h", "UTC");
-        assert_eq!(until(std::slice::from_ref(&evening), now), None);
+        assert_eq!(aborts(std::slice::from_ref(&evening), now), None);
         evening.overrun = Overrun::Abort;
-        let ends =
-            |hour: &str| Some(Until { at: at(&format!("2026-11-26T{hour}:00:00Z")), allow_mending: false });
-        assert_eq!(until(std::slice::from_ref(&evening), now), ends("18"));
+        let hour = |hour: &str| Some(at(&format!("2026-11-26T{hour}:00:00Z")));
+        assert_eq!(aborts(std::slice::from_ref(&evening), now), hour("18"));
         let mut day = window(WindowKind::Allow, "0 6 * * *", "8h", "UTC");
         day.overrun = Overrun::Abort;
-        assert_eq!(until(&[evening.clone(), day.clone()], now), ends("14"));
-        // One that is open for longer lets them go on.
+        assert_eq!(aborts(&[evening.clone(), day.clone()], now), hour("14"));
+        // One that is open for longer lets them go on, and so does one that opens as it closes.
         let long = window(WindowKind::Allow, "0 9 * * *", "10h", "UTC");
-        assert_eq!(until(&[day.clone(), long.clone()], now), None);
-        assert_eq!(until(&[evening, day, long], now), ends("18"));
+        assert_eq!(aborts(&[day.clone(), long.clone()], now), None);
+        assert_eq!(aborts(&[evening, day.clone(), long], now), hour("18"));
+        let mut late = window(WindowKind::Allow, "0 14 * * *", "8h", "UTC");
+        late.overrun = Overrun::Abort;
+        assert_eq!(aborts(&[day.clone(), late], now), hour("22"));
+        let mut always = window(WindowKind::Allow, "0 0 * * *", "24h", "UTC");
+        always.overrun = Overrun::Abort;
+        assert_eq!(aborts(&[day, always], now), None);
     }
 
     #[test]

@@ -241,7 +241,8 @@ fn windows() -> impl Strategy<Value = Vec<Window>> {
     let overrun = prop_oneof![Just(Overrun::Finish), Just(Overrun::Abort)];
     let window = (kind, schedule, 1..86_400i64, timezone, any::<bool>(), overrun).prop_map(
         |(kind, schedule, seconds, timezone, allow_mending, overrun)| Window {
-            overrun,
+            // What mends goes on.
+            overrun: if allow_mending { Overrun::Finish } else { overrun },
             kind,
             schedule,
             duration: Millis::from_micros(seconds * 1_000_000_000),

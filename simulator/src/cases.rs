@@ -87,8 +87,10 @@ pub struct Expected {
 
 /// At least so often somebody looks: where nobody does for five minutes, a decision forgets what lasts.
 const SELDOM: Millis = Millis::from_micros(150_000_000_000);
-/// Over a long time so many looks are enough.
+/// Over a long time so many looks are enough, as far as those are not too seldom.
 const LOOKS: u64 = 200;
+/// Longer than this no situation is said to last.
+pub const LONGEST: Millis = Millis::from_micros(259_200_000_000_000);
 
 impl Case {
     /// The looks at which a scheduler under this policy has seen the situation before, oldest first.
@@ -107,6 +109,10 @@ impl Case {
         {
             looks.push(before);
             at = before;
+        }
+        // The first of them is when it became so.
+        if begins < at && at.checked_sub(step).is_ok_and(|before| before < begins) {
+            looks.push(begins);
         }
         looks.reverse();
         looks

@@ -96,6 +96,7 @@ expect = {{}}
 [[case]]
 name = "one"
 at = "later"
+given.lasting = "4d"
 given.migrated = [{{ service = "sessions", from = "north-1", to = "south-1", ago = "-1m" }}]
 expect = {{ moves = {{ sessions = "nowhere" }}, held = {{ nobody = ["residency"] }}, excluded = {{ catalog = {{ x = [] }} }} }}
 "#

@@ -30,6 +30,9 @@ pub struct Args {
     /// The settings file.
     #[arg(long, short, env = "STERNA_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Of several policies in the settings, the one in whose place both are tried. Left out: the one of their own name.
+    #[arg(long, value_name = "NAME", requires = "config")]
+    in_place_of: Option<String>,
     /// Decide on what was seen at this decision of the history; the numbers count from 1, `last` is the newest.
     #[arg(long, value_name = "N", requires = "config")]
     decision: Option<Which>,
@@ -66,12 +69,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
         let (number, [old, new], notes) = match args.decision {
             Some(which) => {
-                let (number, recorded) = recall(&opened.history_to_read()?, which).await?;
+                let (number, recorded) = recall(&opened.history_to_read()?, which, None).await?;
                 let notes = unasked(&recorded.policy, [&old, &new]);
                 (Some(number), [old, new].map(|policy| again(&recorded, policy)), notes)
             }
             None => {
-                let (both, notes) = now(&opened, [old, new]).await?;
+                let (both, notes) = now(&opened, [old, new], args.in_place_of.as_deref()).await?;
                 (None, both, notes)
             }
         };
@@ -80,7 +83,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// What is decided on recorded inputs.
-fn again(recorded: &Recorded, policy: Policy) -> Recorded {
+fn again(recorded: &Recorded, mut policy: Policy) -> Recorded {
+    // What others had then is not theirs.
+    policy.select.others.clone_from(&recorded.policy.select.others);
     let Recorded { observation, history, now, seed, .. } = recorded.clone();
     Recorded::make(observation, policy, history, now, seed)
 }
@@ -101,11 +106,20 @@ fn unasked(then: &Policy, policies: [&Policy; 2]) -> Vec<String> {
 }
 
 /// What both decide now: the agents are asked once, the metrics store by each policy's own queries.
-async fn now(opened: &Opened, policies: [Policy; 2]) -> anyhow::Result<([Recorded; 2], Vec<String>)> {
+async fn now(
+    opened: &Opened,
+    policies: [Policy; 2],
+    replaced: Option<&str>,
+) -> anyhow::Result<([Recorded; 2], Vec<String>)> {
     let looked = opened.look().await?;
-    let names = policies.each_ref().map(|policy| policy.name.clone());
-    let without = names.each_ref().map(String::as_str);
-    // With what the other policies of the settings have left to it.
+    let mut without: Vec<String> = policies.iter().map(|policy| policy.name.clone()).collect();
+    // The only one that there is makes place, and of several the one that is named.
+    match (opened.policies(None)?.as_slice(), replaced) {
+        ([only], None) => without.push(only.name.clone()),
+        (_, Some(name)) => without.push(opened.policies(Some(name))?.remove(0).name),
+        _ => {}
+    }
+    // With what the others have left to it.
     let beside = |policy: &Policy| opened.files.policies.beside(policy, &without, opened.continuum());
     let [old, new] = [beside(&policies[0])?, beside(&policies[1])?];
     let mut notes = Vec::new();

@@ -257,7 +257,7 @@ pub(crate) struct WindowFile {
     pub allow_mending: Option<bool>,
     /// What becomes of a migration that is under way when moves are kept back: `finish`, it goes on to its end; `abort`, it is
     /// undone where it has not come to its commit, and none is begun that is predicted to take longer. Left out: `finish`.
-    pub overrun: Option<Overrun>,
+    pub overrun: Option<At<Overrun>>,
 }
 
 /// Where the numbers come from, by metric.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::file::WindowFile;
 use super::{At, Findings};
 use crate::diagnose::closest;
-use crate::policy::Window;
+use crate::policy::{Overrun, Window};
 use crate::quantity::Millis;
 use crate::window::{cron, timezone, timezones};
 
@@ -21,8 +21,16 @@ fn window(file: &WindowFile, findings: &mut Findings) -> Window {
         duration: file.duration.read_positive(findings).unwrap_or(Millis::ZERO),
         timezone: file.timezone.as_ref().map_or_else(|| "UTC".to_owned(), |written| written.value.clone()),
         allow_mending: file.allow_mending.unwrap_or_default(),
-        overrun: file.overrun.unwrap_or_default(),
+        overrun: file.overrun.as_ref().map_or(Overrun::Finish, |written| written.value),
     };
+    if let Some(overrun) = file.overrun.as_ref().filter(|overrun| overrun.value == Overrun::Abort)
+        && window.allow_mending
+    {
+        findings
+            .error("P0031", overrun.span(), "what goes on in a window can't be aborted by it")
+            .label("but `allow_mending` lets migrations go on that mend something")
+            .help("leave one of them out");
+    }
     let known = file.timezone.as_ref().is_none_or(|written| known_timezone(written, findings));
     if let Err(error) = cron(&window.schedule) {
         findings

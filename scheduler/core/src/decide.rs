@@ -295,7 +295,7 @@ impl Round<'_> {
         }
         let takes =
             |service: usize| self.cost_between(service, (evaluator.now[service], target[service])).duration;
-        let overrunning = gate::overrunning(evaluator, self.policy, target, mending, takes, self.now);
+        let overrunning = gate::overrunning(evaluator, self.policy, target, takes, self.now);
         for (service, hold) in overrunning {
             holds.entry(service).or_default().push(hold);
         }

@@ -91,15 +91,13 @@ pub fn overrunning(
     evaluator: &Evaluator<'_>,
     policy: &Policy,
     target: &[usize],
-    mending: &BTreeSet<usize>,
     takes: impl Fn(usize) -> Millis,
     now: Timestamp,
 ) -> BTreeMap<usize, Hold> {
-    let Some(until) = window::until(&policy.windows, now) else { return BTreeMap::new() };
-    let left = Millis::from_micros(narrow(until.at.duration_since(now).as_nanos()));
+    let Some(aborts) = window::aborts(&policy.windows, now) else { return BTreeMap::new() };
+    let left = Millis::from_micros(narrow(aborts.duration_since(now).as_nanos()));
     let moved = (0..target.len()).filter(|service| target[*service] != evaluator.now[*service]);
     moved
-        .filter(|service| !(until.allow_mending && mending.contains(service)))
         .map(|service| (service, takes(service)))
         .filter(|(_, duration)| *duration > left)
         .map(|(service, duration)| (service, Hold::WindowTooShort { duration, left }))

@@ -14,6 +14,7 @@ use sterna_core::history::{History, Outcome};
 use sterna_core::observation::{Observation, UnderWay};
 use sterna_core::record::Recorded;
 use sterna_core::report::{Decision, Verdict};
+use sterna_core::standing::Standing;
 use sterna_executor::fleet::{FleetError, FleetView};
 use sterna_executor::migration::order::MigrationId;
 use sterna_policies::policy::{Mode, Policy};
@@ -26,7 +27,7 @@ use self::carry::Carrier;
 use self::desk::{Desk, Seen};
 use self::notice::{Decided, Notice, headline};
 use self::recall::Recall;
-use self::rounds::Rounds;
+use self::rounds::{Round, Rounds};
 use self::stop::{Stop, Urgency};
 use self::world::{Clock, Mover as _, World};
 use crate::governing::Governing;
@@ -159,6 +160,18 @@ pub async fn see<S: MetricStore>(
     Ok(observed)
 }
 
+/// What is to be decided.
+pub struct Question<'q> {
+    /// The continuum as the inventory has it.
+    pub continuum: &'q Continuum,
+    /// The policy to decide by.
+    pub policy: &'q Policy,
+    /// What its decision before wants this one to remember; the history is asked where it is not given.
+    pub standing: Option<Standing>,
+    /// When it is.
+    pub now: Timestamp,
+}
+
 /// Looks and decides, once, and changes nothing.
 ///
 /// # Errors
@@ -166,16 +179,18 @@ pub async fn see<S: MetricStore>(
 pub async fn consider<S: MetricStore>(
     store: &S,
     view: FleetView,
-    continuum: &Continuum,
-    policy: &Policy,
+    question: Question<'_>,
     history: &HistoryStore,
     engine: &Engine,
-    now: Timestamp,
 ) -> Result<Considered, CycleError> {
+    let Question { continuum, policy, standing, now } = question;
     let observed = see(store, view, continuum, policy, history, now).await?;
     let (observation, policy) = (observed.observation.clone(), policy.clone());
     let since = now.checked_sub(remembered(&policy)).unwrap_or(Timestamp::MIN);
-    let standing = history.standing(&policy.name).await?;
+    let standing = match standing {
+        Some(standing) => standing,
+        None => history.standing(&policy.name).await?,
+    };
     let history = History { standing, ..history.for_decision(since).await? };
     let Engine { decide, seed } = engine.clone();
     let recorded = tokio::task::spawn_blocking(move || {
@@ -195,20 +210,16 @@ const CARRY: Duration = Duration::from_secs(5);
 impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
     /// Runs until `stop` is asked for or `cycles` have passed. Gives the number of cycles.
     ///
-    /// In each cycle the policies look whose interval has passed, the highest priority first. A cycle that fails is told and
-    /// counted, and the loop goes on.
+    /// In each cycle the policies look whose interval has passed, the highest priority first. A look that fails is told and
+    /// counted, and the loop goes on; it works as long as the last look of each policy did.
     pub async fn run(&mut self, stop: &Stop, cycles: Option<u64>) -> u64 {
         let mut done = 0;
         let mut rounds = Rounds::default();
         while stop.urgency() == Urgency::No && cycles.is_none_or(|cycles| done < cycles) {
             done += 1;
             let span = tracing::info_span!("cycle", n = done);
-            let result = self.cycle(stop, &mut rounds).instrument(span).await;
-            if let Err(error) = &result {
-                (self.tell)(&Notice::Failed(&error.to_string()));
-            }
-            let longest = self.files.policies.longest_interval().to_duration().max(LEAST);
-            self.telemetry.cycle_ended(result.map_err(|error| error.to_string()), longest, self.clock.now());
+            self.cycle(stop, &mut rounds).instrument(span).await;
+            self.telemetry.cycle_ended(rounds.works(), rounds.shortest(), self.clock.now());
             if cycles.is_none_or(|cycles| done < cycles) {
                 tokio::select! {
                     () = stop.at_least(Urgency::WhenDone) => {}
@@ -225,37 +236,38 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
     }
 
     /// One cycle: the looks of all policies that are due.
-    async fn cycle(&mut self, stop: &Stop, rounds: &mut Rounds) -> Result<(), CycleError> {
+    async fn cycle(&mut self, stop: &Stop, rounds: &mut Rounds) {
         self.telemetry.goes_on();
         self.reload();
         let in_force = self.files.in_force();
-        self.desk.in_force(&in_force);
         rounds.begin(&in_force);
-        Approvals { history: &self.history, tell: &*self.tell }
-            .of_others(&in_force, self.clock.now())
-            .await?;
-        let mut result = Ok(());
-        for policy in in_force {
-            if stop.urgency() != Urgency::No || !rounds.is_due(&policy) {
-                continue;
-            }
-            let span = tracing::info_span!("look", policy = policy.name);
-            // The others look all the same.
-            let looked = self.look_for(&policy, stop, rounds.last_of(&policy)).instrument(span).await;
-            result = result.and(looked);
+        let approvals = Approvals { history: &self.history, tell: &*self.tell };
+        if let Err(error) = approvals.of_others(&in_force, self.clock.now()).await {
+            (self.tell)(&Notice::Failed(&error.to_string()));
         }
-        result
+        self.telemetry.in_force(in_force.iter().map(|policy| policy.name.as_str()));
+        let names: Vec<String> = in_force.into_iter().map(|policy| policy.name).collect();
+        for name in names {
+            // What one policy has carried out may have taken long, and the files say something else by now.
+            self.reload();
+            let in_force = self.files.in_force();
+            self.desk.in_force(&in_force);
+            let Some(policy) = in_force.into_iter().find(|policy| policy.name == name) else { continue };
+            let Some(round) = rounds.due(&policy).filter(|_| stop.urgency() == Urgency::No) else { continue };
+            let span = tracing::info_span!("look", policy = policy.name);
+            let looked = self.look_for(&policy, stop, round).instrument(span).await;
+            // The others look all the same.
+            round.failed = looked.err().map(|error| error.to_string());
+            if let Some(error) = &round.failed {
+                (self.tell)(&Notice::Failed(error));
+            }
+        }
     }
 
-    /// The look of one policy; `last` is the headline of the one before.
-    async fn look_for(
-        &mut self,
-        policy: &Policy,
-        stop: &Stop,
-        last: &mut Option<String>,
-    ) -> Result<(), CycleError> {
+    /// The look of one policy.
+    async fn look_for(&mut self, policy: &Policy, stop: &Stop, round: &mut Round) -> Result<(), CycleError> {
         let began = Instant::now();
-        let look = self.look(policy);
+        let look = self.look(policy, round.standing.take());
         let (considered, mover) = tokio::select! {
             biased;
             () = stop.at_least(Urgency::WhenDone) => return Ok(()),
@@ -264,14 +276,15 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
         let Considered { observed, recorded } = considered;
         let decision = recorded.decision.clone();
         let number = self.history.record_decision(recorded.clone()).await?;
-        self.telemetry.observed(&observed);
+        round.standing = Some(decision.standing.clone());
+        self.telemetry.observed(&policy.name, &observed);
         self.telemetry.decided(&decision, began.elapsed());
 
         let wanted = decision.report.verdict == Verdict::Move && !decision.plan.moves.is_empty();
         let act = wanted && policy.mode == Mode::Auto && stop.urgency() == Urgency::No;
         let now_says = headline(&decision, &observed.notes);
-        let news = last.as_ref() != Some(&now_says);
-        *last = Some(now_says);
+        let news = round.said.as_ref() != Some(&now_says);
+        round.said = Some(now_says);
         tracing::debug!(number, verdict = ?decision.report.verdict, moves = decision.plan.moves.len(), "decided");
         (self.tell)(&Notice::Decided(Decided {
             number,
@@ -329,12 +342,16 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
         Ok((view, mover))
     }
 
-    async fn look(&mut self, policy: &Policy) -> Result<(Considered, W::Mover), CycleError> {
+    async fn look(
+        &mut self,
+        policy: &Policy,
+        standing: Option<Standing>,
+    ) -> Result<(Considered, W::Mover), CycleError> {
         let (view, mover) = self.settled().await?;
         let continuum = self.files.inventory.value();
-        let considered =
-            consider(&self.store, view, continuum, policy, &self.history, &self.engine, self.clock.now())
-                .await?;
+        let now = self.clock.now();
+        let question = Question { continuum, policy, standing, now };
+        let considered = consider(&self.store, view, question, &self.history, &self.engine).await?;
         Ok((considered, mover))
     }
 
@@ -363,35 +380,19 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
 
     fn reload(&mut self) {
         let Files { policies, inventory } = &mut self.files;
-        for look in policies.look(inventory.value()) {
-            self.tell_reload(ConfigFile::Policy, look);
-        }
-        // State and certificates belong to the continuum's name.
-        let Files { policies, inventory } = &mut self.files;
-        let look = inventory.look(|old, new| {
-            if old.name != new.name {
-                return Err(format!(
-                    "the continuum is now called `{}` and not `{}`; restart to change to another continuum",
-                    new.name, old.name
-                ));
-            }
-            policies.fits(new).map_err(|unclear| unclear.to_string())
-        });
-        self.tell_reload(ConfigFile::Inventory, look);
-    }
-
-    fn tell_reload(&self, file: ConfigFile, look: Look) {
+        let looks = policies.look(inventory);
         // One good file does not make another one good.
-        let good = file == ConfigFile::Inventory || self.files.policies.are_as_written();
-        match look {
-            Look::Same => {}
-            Look::Changed(warnings) => {
-                self.telemetry.reloaded(file, good, self.clock.now());
-                (self.tell)(&Notice::Reloaded(file, &warnings));
-            }
-            Look::Refused(error) => {
-                self.telemetry.reloaded(file, false, self.clock.now());
-                (self.tell)(&Notice::ReloadRefused(file, &error));
+        let good = policies.are_as_written();
+        for (file, look) in looks {
+            match look {
+                Look::Changed(warnings) => {
+                    self.telemetry.reloaded(file, file == ConfigFile::Inventory || good, self.clock.now());
+                    (self.tell)(&Notice::Reloaded(file, &warnings));
+                }
+                Look::Refused(error) => {
+                    self.telemetry.reloaded(file, false, self.clock.now());
+                    (self.tell)(&Notice::ReloadRefused(file, &error));
+                }
             }
         }
     }

@@ -16,6 +16,8 @@ pub struct Watched<T> {
     seen: Result<String, String>,
     /// Whether that is what is in force.
     as_written: bool,
+    /// Good by itself, and not in force.
+    candidate: Option<Loaded<T>>,
     value: T,
 }
 
@@ -46,12 +48,21 @@ pub enum FileError {
 /// What a look at a file came to.
 #[derive(Debug, Clone)]
 pub enum Look {
-    /// Nothing new.
-    Same,
     /// A new content is in force; its warnings.
     Changed(Report),
     /// The new content can't be used; the old one stays in force.
     Refused(FileError),
+}
+
+/// What was found in a file.
+#[derive(Debug)]
+pub enum Found {
+    /// Nothing new.
+    Same,
+    /// A content that is good by itself: the [candidate](Watched::candidate), until it is [taken over](Watched::take_over).
+    Candidate,
+    /// A content that can't be used.
+    Bad(FileError),
 }
 
 impl<T> Watched<T> {
@@ -66,7 +77,14 @@ impl<T> Watched<T> {
         let text = read(path).map_err(|reason| FileError::Unreadable { path: path.to_owned(), reason })?;
         let Loaded { value, warnings } = parse(&path.to_string_lossy(), &text)?;
         Ok((
-            Self { path: path.to_owned(), parse: Box::new(parse), seen: Ok(text), as_written: true, value },
+            Self {
+                path: path.to_owned(),
+                parse: Box::new(parse),
+                seen: Ok(text),
+                as_written: true,
+                candidate: None,
+                value,
+            },
             warnings,
         ))
     }
@@ -86,33 +104,53 @@ impl<T> Watched<T> {
         &self.path
     }
 
-    /// Looks at the file again. `accept` may refuse a valid content that does not fit what runs.
+    /// Looks at the file again.
     ///
     /// The content is compared, not the time of the file: times are too coarse for two quick edits, and a mounted folder
     /// that is swapped as a whole may bring an older time.
-    pub fn look(&mut self, accept: impl FnOnce(&T, &T) -> Result<(), String>) -> Look {
+    pub fn read_again(&mut self) -> Found {
         let text = read(&self.path);
         if text == self.seen {
-            return Look::Same;
+            return Found::Same;
         }
         self.seen = text;
         self.as_written = false;
+        self.candidate = None;
         let path = self.path.clone();
         let text = match &self.seen {
             Ok(text) => text,
-            Err(reason) => return Look::Refused(FileError::Unreadable { path, reason: reason.clone() }),
+            Err(reason) => return Found::Bad(FileError::Unreadable { path, reason: reason.clone() }),
         };
         match (self.parse)(&path.to_string_lossy(), text) {
-            Err(invalid) => Look::Refused(FileError::Invalid(invalid)),
-            Ok(Loaded { value, warnings }) => match accept(&self.value, &value) {
-                Err(reason) => Look::Refused(FileError::Unfit { path, reason }),
-                Ok(()) => {
-                    self.value = value;
-                    self.as_written = true;
-                    Look::Changed(warnings)
-                }
-            },
+            Err(invalid) => Found::Bad(FileError::Invalid(invalid)),
+            Ok(candidate) => {
+                self.candidate = Some(candidate);
+                Found::Candidate
+            }
         }
+    }
+
+    /// A content that is good by itself and waits to be taken over: it may not fit what else there is.
+    pub fn candidate(&self) -> Option<&T> {
+        self.candidate.as_ref().map(|candidate| &candidate.value)
+    }
+
+    /// The candidate, or what is in force where there is none.
+    pub fn newest(&self) -> &T {
+        self.candidate().unwrap_or(&self.value)
+    }
+
+    /// Puts the candidate in force; gives its warnings. `None` where there is none.
+    pub fn take_over(&mut self) -> Option<Report> {
+        let Loaded { value, warnings } = self.candidate.take()?;
+        self.value = value;
+        self.as_written = true;
+        Some(warnings)
+    }
+
+    /// That the candidate does not fit what runs.
+    pub fn unfit(&self, reason: String) -> FileError {
+        FileError::Unfit { path: self.path.clone(), reason }
     }
 }
 
@@ -146,29 +184,36 @@ mod tests {
         let (mut file, warnings) = Watched::open(&path, number).unwrap();
         assert_eq!(*file.value(), 1);
         assert!(warnings.is_empty());
-        let any = |_: &u32, _: &u32| Ok(());
-        assert!(matches!(file.look(any), Look::Same));
+        assert!(matches!(file.read_again(), Found::Same));
 
         std::fs::write(&path, "x").unwrap();
-        assert!(matches!(file.look(any), Look::Refused(FileError::Invalid { .. })));
-        assert!(matches!(file.look(any), Look::Same));
-        assert_eq!(*file.value(), 1);
+        assert!(matches!(file.read_again(), Found::Bad(FileError::Invalid { .. })));
+        assert!(matches!(file.read_again(), Found::Same));
+        assert_eq!((*file.value(), file.candidate(), file.is_as_written()), (1, None, false));
 
         std::fs::write(&path, "200").unwrap();
-        assert!(matches!(file.look(any), Look::Changed(warnings) if warnings.lines().contains("large")));
-        assert_eq!(*file.value(), 200);
+        assert!(matches!(file.read_again(), Found::Candidate));
+        assert_eq!((*file.value(), *file.newest()), (1, 200));
+        assert!(file.take_over().unwrap().lines().contains("large"));
+        assert_eq!((*file.value(), file.is_as_written()), (200, true));
 
         std::fs::remove_file(&path).unwrap();
-        assert!(matches!(file.look(any), Look::Refused(FileError::Unreadable { .. })));
-        assert!(matches!(file.look(any), Look::Same));
+        assert!(matches!(file.read_again(), Found::Bad(FileError::Unreadable { .. })));
+        assert!(matches!(file.read_again(), Found::Same));
         assert_eq!(*file.value(), 200);
         // The good content again counts as a change: it ends the state of error.
         std::fs::write(&path, "200").unwrap();
-        assert!(matches!(file.look(any), Look::Changed(_)));
+        assert!(matches!(file.read_again(), Found::Candidate));
+        assert!(file.take_over().is_some());
 
         std::fs::write(&path, "3").unwrap();
-        assert!(matches!(file.look(|_, _| Err("no".to_owned())), Look::Refused(FileError::Unfit { .. })));
-        assert_eq!(*file.value(), 200);
+        assert!(matches!(file.read_again(), Found::Candidate));
+        assert!(matches!(file.read_again(), Found::Same));
+        // It waits, until something better is written.
+        assert_eq!((*file.value(), file.candidate()), (200, Some(&3)));
+        std::fs::write(&path, "x").unwrap();
+        assert!(matches!(file.read_again(), Found::Bad(_)));
+        assert!(file.take_over().is_none());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! `/healthz` says that the process serves; it depends on nothing else. `/readyz` says whether the loop works: the last
 //! cycle was complete, and not long ago.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub struct Telemetry {
     refusals: Family<ByOne, Counter>,
     reload_ok: Family<ByOne, Gauge>,
     reload_time: Family<ByOne, Gauge>,
+    /// How many values of each metric were not known at the last look of each policy.
+    missing: Mutex<BTreeMap<String, BTreeMap<Metric, usize>>>,
     readiness: Mutex<Readiness>,
     /// When the loop was last seen to go on.
     alive: Mutex<std::time::Instant>,
@@ -126,6 +129,7 @@ impl Telemetry {
             refusals: Family::default(),
             reload_ok: Family::default(),
             reload_time: Family::default(),
+            missing: Mutex::default(),
             readiness: Mutex::default(),
             alive: Mutex::new(std::time::Instant::now()),
         };
@@ -218,19 +222,33 @@ impl Telemetry {
         }
     }
 
-    /// Something was observed.
-    pub fn observed(&self, observed: &Observed) {
+    /// These policies are in force; what others did not know counts no more.
+    pub fn in_force<'p>(&self, policies: impl Iterator<Item = &'p str>) {
+        let policies: Vec<&str> = policies.collect();
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        missing.retain(|name, _| policies.contains(&name.as_str()));
+    }
+
+    /// Something was observed for a policy.
+    pub fn observed(&self, policy: &str, observed: &Observed) {
         let seen = &observed.observation;
         self.nodes.set(count(seen.continuum.nodes.len()));
         self.nodes_reachable.set(count(seen.reachable.len()));
         if let Some(up) = observed.store_up {
             self.store_up.set(i64::from(up));
         }
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_policy = missing.entry(policy.to_owned()).or_default();
+        of_policy.clear();
+        for one in &seen.unknown {
+            *of_policy.entry(one.metric).or_default() += 1;
+        }
         for metric in
             [Metric::UserLatency, Metric::CostRate, Metric::Power, Metric::CarbonRate, Metric::CpuUse]
         {
-            let unknown = seen.unknown.iter().filter(|one| one.metric == metric).count();
-            self.unknown.get_or_create(&[("metric", metric.name())]).set(count(unknown));
+            // Of several policies the one that knows least.
+            let most = missing.values().filter_map(|of_policy| of_policy.get(&metric)).max();
+            self.unknown.get_or_create(&[("metric", metric.name())]).set(count(most.copied().unwrap_or(0)));
         }
     }
 

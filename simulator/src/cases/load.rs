@@ -14,7 +14,7 @@ use sterna_policies::policy::Metric;
 use sterna_policies::quantity::{Bytes, Millis, Percent, Quantity};
 
 use super::file::{CaseFile, CasesFile, ExpectFile, GivenFile, MigratedFile};
-use super::{Case, Expected, Situation, Suite};
+use super::{Case, Expected, LONGEST, Situation, Suite};
 use crate::scenario::load::known_name;
 
 /// The format that this version reads.
@@ -196,6 +196,12 @@ impl Reader<'_> {
         let Given { situation, before, lasting } = given;
         if let Some(written) = &written.lasting {
             *lasting = written.read_unsigned(self.findings).unwrap_or(Millis::ZERO);
+            if *lasting > LONGEST {
+                self.findings
+                    .error("C0006", written.span(), "nothing is tried over more than three days")
+                    .label("expected at most \"3d\"")
+                    .help("`sterna simulate` tries longer times");
+            }
         }
         for missing in &written.missing {
             self.forget(missing.metric, missing.site.as_ref(), situation);

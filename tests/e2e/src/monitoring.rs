@@ -122,10 +122,20 @@ impl Monitoring {
     /// When it does not come up.
     pub async fn prometheus_returns(&mut self) -> anyhow::Result<()> {
         let log = self.folder.join("prometheus-again.log");
-        let mut command = bound(Path::new("prometheus"));
-        prometheus_arguments(&mut command, &self.folder, self.address);
-        self.prometheus = Some(come_up("prometheus", command, &log, self.address, &self.client).await?);
-        Ok(())
+        let mut attempt = 1;
+        loop {
+            let mut command = bound(Path::new("prometheus"));
+            prometheus_arguments(&mut command, &self.folder, self.address);
+            match come_up("prometheus", command, &log, self.address, &self.client).await {
+                Ok(prometheus) => {
+                    self.prometheus = Some(prometheus);
+                    return Ok(());
+                }
+                // Its port may be taken for a moment.
+                Err(error) if attempt >= TRIES => return Err(error),
+                Err(_) => attempt += 1,
+            }
+        }
     }
 
     /// Address of Prometheus.

@@ -14,13 +14,13 @@ use sterna_e2e::sterna::Sterna;
 use tokio::time::{Instant, sleep};
 
 /// Looks, where nothing else is said.
-const CYCLES: u64 = 500;
+const CYCLES: u64 = 600;
 /// Looks in which caches fill, and which are not compared.
 const WARM: u64 = 100;
 /// How much more memory than when it was warm may be in use at the end: what caches and the allocator go up and down by.
 const GROWTH_KIB: u64 = 12 * 1024;
 /// Looks in one round through all stages, at least.
-const ROUND: u64 = 300;
+const ROUND: u64 = 200;
 
 /// Acts, looks often, and does not wait for long: what waiting does is tested elsewhere.
 const HASTY: [(&str, &str); 6] = [
@@ -155,7 +155,7 @@ async fn without_metrics(stage: &mut Stage, watch: &Watch) -> anyhow::Result<()>
     watch.until("sterna_metric_store_up", |up| up == 0.0).await?;
     let held = watch.metric("sterna_holds_total{rule=\"metrics-missing\"}").await?;
     watch.looks(10).await?;
-    ensure!(watch.metric("sterna_holds_total{rule=\"metrics-missing\"}").await? >= held + 10.0);
+    ensure!(watch.metric("sterna_holds_total{rule=\"metrics-missing\"}").await? >= held + 9.0);
     ensure!(watch.metric("sterna_unknown_values{metric=\"user_latency\"}").await? >= 3.0);
     ensure!(watch.metric("sterna_migrations_total{outcome=\"moved\"}").await? == moved);
     stage.monitoring_mut().prometheus_returns().await?;
@@ -194,7 +194,8 @@ async fn paused_and_not(
     watch.until("sterna_holds_total{rule=\"paused\"}", |count| count >= paused + 20.0).await?;
     ensure!(watch.metric("sterna_migrations_total{outcome=\"moved\"}").await? == moved);
     ask(sterna, stage, &["resume", "--by", "eve"], 0).await?;
-    watch.until("sterna_migrations_total{outcome=\"moved\"}", |count| count == moved + 1.0).await?;
+    let now = watch.until("sterna_migrations_total{outcome=\"moved\"}", |count| count > moved).await?;
+    ensure!(now == moved + 1.0, "{} moves where one was due", now - moved);
     home_is(stage, to.1).await?;
     stage.more_writes(50).await?;
     Ok(())

@@ -57,10 +57,6 @@ impl<M: Mover, C: Clock> Carrier<'_, M, C> {
             if self.stop.urgency() > Urgency::No {
                 return Ok(());
             }
-            // A plan may take long; the next decision says what keeps back what is left of it.
-            if wave > 0 && window::shut(&policy.windows, self.clock.now()).is_some() {
-                return Ok(());
-            }
             let moves = plan.moves.iter().filter(|one| one.wave == wave);
             let running = stream::iter(moves.map(|one| self.order(one, policy))).buffer_unordered(at_once);
             let done = running.collect::<Vec<_>>();
@@ -107,8 +103,11 @@ impl<M: Mover, C: Clock> Carrier<'_, M, C> {
                 return Ok(Went::Otherwise);
             }
         };
-        let now = self.clock.now();
-        let (deadline, freeze_lease) = limits(policy, now);
+        // A plan may take long; the next decision says what keeps back what is left of it.
+        let Some((deadline, freeze_lease)) = limits(policy, planned.predicted.duration, self.clock.now())
+        else {
+            return Ok(Went::Otherwise);
+        };
         let order = Order {
             id: MigrationId::new(),
             service: planned.service.clone(),
@@ -161,14 +160,16 @@ impl<M: Mover, C: Clock> Carrier<'_, M, C> {
 }
 
 /// Deadline and freeze lease of a migration that begins now: what the policy says, but no longer than until a window aborts it.
-/// The agents keep to both by themselves.
-fn limits(policy: &Policy, now: Timestamp) -> (Millis, Millis) {
+/// The agents keep to both by themselves. `None` where it is not to begin at all: moves are kept back, or it would be aborted.
+fn limits(policy: &Policy, predicted: Millis, now: Timestamp) -> Option<(Millis, Millis)> {
+    if window::shut(&policy.windows, now).is_some() {
+        return None;
+    }
     let (deadline, lease) = (policy.migration.deadline, policy.migration.freeze_lease);
-    let until = window::until(&policy.windows, now).filter(|until| !until.allow_mending);
-    let Some(until) = until else { return (deadline, lease) };
-    let left = until.at.duration_since(now).as_nanos();
+    let Some(aborts) = window::aborts(&policy.windows, now) else { return Some((deadline, lease)) };
+    let left = aborts.duration_since(now).as_nanos();
     let left = Millis::from_micros(i64::try_from(left).unwrap_or(i64::MAX)).max(LEAST);
-    (deadline.min(left), lease.min(left))
+    (predicted <= left).then(|| (deadline.min(left), lease.min(left)))
 }
 
 /// What an agent is given at least.
@@ -187,14 +188,17 @@ mod tests {
         policy.migration.deadline = "10m".parse().unwrap();
         policy.migration.freeze_lease = "30s".parse().unwrap();
         policy.windows.push(fixture::closed("0 3 * * *"));
-        let whole = (policy.migration.deadline, policy.migration.freeze_lease);
+        let second = "1s".parse().unwrap();
+        let whole = Some((policy.migration.deadline, policy.migration.freeze_lease));
         let at = |time: &str| format!("2026-11-26T{time}Z").parse::<Timestamp>().unwrap();
-        assert_eq!(limits(&policy, at("02:55:00")), whole, "what has begun goes on");
+        let limits = |policy: &Policy, time: &str| limits(policy, second, at(time));
+        assert_eq!(limits(&policy, "02:55:00"), whole, "what has begun goes on");
         policy.windows[0].overrun = Overrun::Abort;
-        assert_eq!(limits(&policy, at("02:40:00")), whole);
-        assert_eq!(limits(&policy, at("02:55:00")), ("5m".parse().unwrap(), whole.1));
-        assert_eq!(limits(&policy, at("02:59:50")), ("10s".parse().unwrap(), "10s".parse().unwrap()));
-        policy.windows[0].allow_mending = true;
-        assert_eq!(limits(&policy, at("02:59:50")), whole);
+        assert_eq!(limits(&policy, "02:40:00"), whole);
+        let of = |deadline: &str, lease: &str| Some((deadline.parse().unwrap(), lease.parse().unwrap()));
+        assert_eq!(limits(&policy, "02:55:00"), of("5m", "30s"));
+        assert_eq!(limits(&policy, "02:59:50"), of("10s", "10s"));
+        assert_eq!(super::limits(&policy, "11s".parse().unwrap(), at("02:59:50")), None);
+        assert_eq!(limits(&policy, "03:00:00"), None, "the window is there");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use sterna_core::standing::Standing;
 use sterna_policies::policy::Policy;
 use tokio::time::Instant;
 
@@ -14,39 +15,48 @@ pub(super) struct Rounds {
     policies: BTreeMap<String, Round>,
 }
 
+/// What is kept of a policy from look to look.
 #[derive(Debug)]
-struct Round {
+pub(super) struct Round {
     due: Instant,
+    /// The policy as it was when it was due last.
+    policy: Policy,
     /// The headline of its last look.
-    last: Option<String>,
+    pub said: Option<String>,
+    /// What its last decision wants the next one to remember; `None` where only the history knows.
+    pub standing: Option<Standing>,
+    /// Why its last look failed; `None` where it did not.
+    pub failed: Option<String>,
+}
+
+impl Round {
+    fn new(policy: &Policy) -> Self {
+        Self { due: Instant::now(), policy: policy.clone(), said: None, standing: None, failed: None }
+    }
 }
 
 impl Rounds {
-    /// A cycle begins with these policies; new ones are due at once.
+    /// A cycle begins with these policies; new ones and those that were changed are due at once.
     pub fn begin(&mut self, in_force: &[Policy]) {
         self.policies.retain(|name, _| in_force.iter().any(|policy| policy.name == *name));
         for policy in in_force {
-            let new = || Round { due: Instant::now(), last: None };
-            self.policies.entry(policy.name.clone()).or_insert_with(new);
+            let round = self.policies.entry(policy.name.clone()).or_insert_with(|| Round::new(policy));
+            if round.policy != *policy {
+                round.policy = policy.clone();
+                round.due = Instant::now();
+            }
         }
     }
 
-    /// Whether a policy is to look in this cycle; then it is due again an interval later.
-    pub fn is_due(&mut self, policy: &Policy) -> bool {
-        let Some(round) = self.policies.get_mut(&policy.name) else { return false };
+    /// What is kept of a policy that is to look in this cycle; then it is due again an interval later.
+    pub fn due(&mut self, policy: &Policy) -> Option<&mut Round> {
+        let round = self.policies.get_mut(&policy.name)?;
         let now = Instant::now();
-        let due = round.due <= now;
-        if due {
-            // Never a busy loop, whatever a policy says.
-            round.due = now + policy.trigger.interval.to_duration().max(LEAST);
+        if round.due > now {
+            return None;
         }
-        due
-    }
-
-    /// What a policy said last.
-    pub fn last_of(&mut self, policy: &Policy) -> &mut Option<String> {
-        let new = || Round { due: Instant::now(), last: None };
-        &mut self.policies.entry(policy.name.clone()).or_insert_with(new).last
+        round.due = now + interval(policy);
+        Some(round)
     }
 
     /// Everybody is due now.
@@ -60,6 +70,26 @@ impl Rounds {
         let due = self.policies.values().map(|round| round.due).min();
         due.unwrap_or_else(|| Instant::now() + Duration::from_secs(10))
     }
+
+    /// The shortest time between two looks.
+    pub fn shortest(&self) -> Duration {
+        let all = self.policies.values().map(|round| interval(&round.policy));
+        all.min().unwrap_or(Duration::from_secs(10))
+    }
+
+    /// Whether the last look of each policy was complete, or why not.
+    pub fn works(&self) -> Result<(), String> {
+        let failed = |(name, round): (&String, &Round)| {
+            let reason = round.failed.as_ref()?;
+            Some(if self.policies.len() > 1 { format!("policy {name}: {reason}") } else { reason.clone() })
+        };
+        self.policies.iter().find_map(failed).map_or(Ok(()), Err)
+    }
+}
+
+/// Never a busy loop, whatever a policy says.
+fn interval(policy: &Policy) -> Duration {
+    policy.trigger.interval.to_duration().max(LEAST)
 }
 
 #[cfg(test)]
@@ -85,7 +115,7 @@ mod tests {
         while began.elapsed() < Duration::from_secs(60) {
             rounds.begin(&[often.clone(), seldom.clone()]);
             for one in [&often, &seldom] {
-                if rounds.is_due(one) {
+                if rounds.due(one).is_some() {
                     looks.push((began.elapsed().as_secs(), one.name.as_str()));
                 }
             }
@@ -110,15 +140,40 @@ mod tests {
         let (a, b) = (policy("a", "1m"), policy("b", "1h"));
         let mut rounds = Rounds::default();
         rounds.begin(&[a.clone(), b.clone()]);
-        assert!(rounds.is_due(&a) && rounds.is_due(&b));
-        assert!(!rounds.is_due(&a) && !rounds.is_due(&b));
+        assert!(rounds.due(&a).is_some() && rounds.due(&b).is_some());
+        assert!(rounds.due(&a).is_none() && rounds.due(&b).is_none());
         rounds.all_look();
-        assert!(rounds.is_due(&a) && rounds.is_due(&b));
-        *rounds.last_of(&b) = Some("stay".to_owned());
+        assert!(rounds.due(&a).is_some());
+        rounds.due(&b).unwrap().said = Some("stay".to_owned());
         rounds.begin(std::slice::from_ref(&a));
-        assert!(!rounds.is_due(&b));
+        assert!(rounds.due(&b).is_none());
         rounds.begin(&[a, b.clone()]);
-        assert!(rounds.is_due(&b));
-        assert_eq!(*rounds.last_of(&b), None);
+        assert_eq!(rounds.due(&b).unwrap().said, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_policy_that_was_changed_looks_at_once_and_goes_on_from_what_it_knew() {
+        let (slow, fast) = (policy("a", "1h"), policy("a", "10s"));
+        let mut rounds = Rounds::default();
+        rounds.begin(std::slice::from_ref(&slow));
+        rounds.due(&slow).unwrap().said = Some("stay".to_owned());
+        rounds.begin(std::slice::from_ref(&slow));
+        assert!(rounds.due(&slow).is_none());
+        rounds.begin(std::slice::from_ref(&fast));
+        assert_eq!(rounds.due(&fast).unwrap().said.as_deref(), Some("stay"));
+        assert_eq!(rounds.next() - Instant::now(), Duration::from_secs(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_stays_until_that_very_policy_looks_well() {
+        let (often, seldom) = (policy("often", "10s"), policy("seldom", "1h"));
+        let mut rounds = Rounds::default();
+        rounds.begin(&[often.clone(), seldom.clone()]);
+        assert_eq!(rounds.shortest(), Duration::from_secs(10));
+        rounds.due(&seldom).unwrap().failed = Some("the disk is full".to_owned());
+        rounds.due(&often).unwrap().failed = None;
+        assert_eq!(rounds.works(), Err("policy seldom: the disk is full".to_owned()));
+        rounds.begin(std::slice::from_ref(&often));
+        assert_eq!(rounds.works(), Ok(()));
     }
 }

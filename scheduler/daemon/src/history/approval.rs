@@ -93,9 +93,6 @@ pub enum Answer {
     Over(Step),
 }
 
-/// What waits is among so many plans that were put up last: every other plan of its policy has ended what waited before.
-const RECENT: u32 = 200;
-
 impl HistoryStore {
     /// Records that the plan of a decision is put up for approval.
     ///
@@ -152,10 +149,23 @@ impl HistoryStore {
     /// # Errors
     /// When the file can't be read.
     pub async fn open_proposals(&self) -> Result<Vec<Proposal>, HistoryError> {
-        let mut open = self.proposals(RECENT).await?;
-        open.retain(Proposal::is_open);
-        open.reverse();
-        Ok(open)
+        if !self.knows_people() {
+            return Ok(Vec::new());
+        }
+        self.work(move |connection, path| {
+            let failed = |error| explain(path, error);
+            let mut statement = connection
+                .prepare_cached(
+                    "SELECT decision FROM approval WHERE NOT EXISTS (
+                         SELECT 1 FROM approval_step WHERE decision = approval.decision AND step <> 'approved')
+                     ORDER BY decision",
+                )
+                .map_err(failed)?;
+            let ids = statement.query_map([], |row| row.get::<_, i64>(0)).map_err(failed)?;
+            let ids = ids.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+            ids.into_iter().filter_map(|id| read(connection, id, path).transpose()).collect()
+        })
+        .await
     }
 
     /// The newest plans that were put up, newest first.

@@ -48,10 +48,10 @@ impl HistoryStore {
         self.work(move |connection, path| {
             let text: Option<Option<String>> = connection
                 .query_row(
-                    "SELECT decision ->> '$.standing'
-                     FROM (SELECT * FROM decision ORDER BY at DESC, id DESC LIMIT ?2) newest
-                     JOIN document ON hash = newest.policy
-                     WHERE body ->> '$.name' = ?1 ORDER BY at DESC, id DESC LIMIT 1",
+                    "SELECT decision ->> '$.standing' FROM decision WHERE id = (
+                         SELECT id FROM (SELECT id, at, policy FROM decision ORDER BY at DESC, id DESC LIMIT ?2) newest
+                         JOIN document ON hash = newest.policy
+                         WHERE body ->> '$.name' = ?1 ORDER BY newest.at DESC, id DESC LIMIT 1)",
                     params![policy, NEWEST],
                     |row| row.get(0),
                 )
@@ -65,7 +65,7 @@ impl HistoryStore {
         .await
     }
 
-    /// Number of the newest decision of each policy of which there is one among the newest of all.
+    /// Number of the newest decision, by its time, of each policy of which there is one among the newest of all.
     ///
     /// # Errors
     /// When the file can't be read.
@@ -74,8 +74,11 @@ impl HistoryStore {
             let failed = |error| explain(path, error);
             let mut statement = connection
                 .prepare_cached(
-                    "SELECT max(id) FROM (SELECT id, policy FROM decision ORDER BY id DESC LIMIT ?1) newest
-                     JOIN document ON hash = newest.policy GROUP BY body ->> '$.name' ORDER BY 1",
+                    "SELECT id FROM (
+                         SELECT id, row_number() OVER (PARTITION BY body ->> '$.name' ORDER BY newest.at DESC, id DESC) AS rank
+                         FROM (SELECT id, at, policy FROM decision ORDER BY at DESC, id DESC LIMIT ?1) newest
+                         JOIN document ON hash = newest.policy)
+                     WHERE rank = 1 ORDER BY id",
                 )
                 .map_err(failed)?;
             let ids = statement.query_map([NEWEST], |row| row.get(0)).map_err(failed)?;
@@ -99,7 +102,7 @@ impl HistoryStore {
 }
 
 /// Among so many decisions the newest of a policy is looked for: what is older has nothing to say to the next.
-const NEWEST: u32 = 1000;
+const NEWEST: u32 = 10_000;
 /// The observation without its continuum, which is kept apart.
 const CONTINUUM: &str = "continuum";
 /// What lasted, which changes with every decision, stands with the observation and not with the earlier migrations.

@@ -9,7 +9,7 @@ use super::*;
 impl Bench {
     /// The plan that is made now, through the text of its file.
     async fn plan(&mut self) -> SavedPlan {
-        let (considered, _) = self.scheduler.look(&self.scheduler.files.in_force()[0]).await.unwrap();
+        let (considered, _) = self.scheduler.look(&self.scheduler.files.in_force()[0], None).await.unwrap();
         let text = SavedPlan::of(considered.recorded).text().unwrap();
         SavedPlan::read(&text).unwrap()
     }
