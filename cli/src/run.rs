@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use jiff::Timestamp;
 use sterna_core::continuum::{Continuum, inventory};
+use sterna_core::cost::{Costs, calibration};
 use sterna_core::explain;
 use sterna_daemon::api::events::Feed;
 use sterna_daemon::api::token::{self, Token};
@@ -63,6 +64,8 @@ pub struct Opened {
     pub settings: Settings,
     /// Policy and inventory.
     pub files: Files,
+    /// What the parts of a move take.
+    costs: Costs,
 }
 
 impl Opened {
@@ -75,7 +78,16 @@ impl Opened {
         let (inventory, warnings) =
             Watched::open(&settings.inventory, inventory::load).map_err(file_error)?;
         warn(&warnings);
-        Ok(Self { settings, files: Files { policy, inventory } })
+        let costs = match &settings.calibration {
+            Some(path) => *Watched::open(path, calibration::load).map_err(file_error)?.0.value(),
+            None => Costs::default(),
+        };
+        Ok(Self { settings, files: Files { policy, inventory }, costs })
+    }
+
+    /// How to decide.
+    pub fn engine(&self) -> Engine {
+        Engine::new(self.settings.seed, self.costs)
     }
 
     /// The policy in force.
@@ -106,8 +118,7 @@ impl Opened {
     pub async fn look(&self) -> anyhow::Result<Looked<'_>> {
         let (history, world, store) = (self.history_to_read()?, self.world()?, self.store()?);
         let (view, _) = world.look(self.continuum()).await?;
-        let engine = Engine::new(self.settings.seed);
-        Ok(Looked { opened: self, history, store, view, engine, at: SystemClock.now() })
+        Ok(Looked { opened: self, history, store, view, engine: self.engine(), at: SystemClock.now() })
     }
 
     /// The history of the continuum as it is, for who changes nothing; an empty one where there is none.
@@ -227,7 +238,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         store,
         world,
         clock: SystemClock,
-        engine: Engine::new(settings.seed),
+        engine: opened.engine(),
         files: opened.files,
         history,
         telemetry,
@@ -279,9 +290,14 @@ fn banner(opened: &Opened, state: &Path, listen: &str) -> String {
     let (policy, continuum) = (opened.policy(), opened.continuum());
     let asked: Vec<_> = policy.metrics.keys().map(|metric| metric.name()).collect();
     let asked = if asked.is_empty() { "nothing".to_owned() } else { asked.join(", ") };
+    let costs = match &opened.settings.calibration {
+        Some(file) => format!("of moves as measured here, from {}", file.display()),
+        None => "of moves as measured elsewhere; `sterna calibrate` learns what they are here".to_owned(),
+    };
     format!(
         "continuum  {} from {}: {} sites, {} nodes, {} services\n\
          policy     {} from {}: mode {}, a look every {}\n\
+         costs      {costs}\n\
          metrics    {asked} from {}\n\
          state      {}\n\
          serving    http://{listen}/metrics, /healthz, /readyz, /api/v1",

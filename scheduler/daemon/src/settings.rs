@@ -26,6 +26,8 @@ pub struct Settings {
     pub inventory: PathBuf,
     /// The policy file.
     pub policy: PathBuf,
+    /// The calibration file: what the parts of a move take on these nodes. `None`: as measured elsewhere.
+    pub calibration: Option<PathBuf>,
     /// The metrics store.
     pub prometheus: PrometheusSettings,
     /// Folder of the state; each continuum has a folder of its own in it.
@@ -90,6 +92,10 @@ struct SettingsFile {
     /// The policy file.
     #[expect(dead_code, reason = "as above")]
     policy: Option<String>,
+    /// The calibration file that `sterna calibrate` wrote: what the parts of a move take on these nodes. Left out: moves are
+    /// predicted by what was measured elsewhere.
+    #[expect(dead_code, reason = "as above")]
+    calibration: Option<String>,
     /// The metrics store.
     prometheus: Option<PrometheusFile>,
     /// Folder of the state. Left out: `$XDG_STATE_HOME/sterna` or `~/.local/state/sterna`.
@@ -192,6 +198,7 @@ fn is_http(url: &str) -> bool {
 struct Layers {
     inventory: PathBuf,
     policy: PathBuf,
+    calibration: Option<PathBuf>,
     prometheus: PrometheusSettings,
     state: Option<PathBuf>,
     listen: SocketAddr,
@@ -306,6 +313,7 @@ impl Settings {
         Ok(Self {
             inventory: folder.join(layers.inventory),
             policy: folder.join(layers.policy),
+            calibration: layers.calibration.map(|file| folder.join(file)),
             prometheus: layers.prometheus,
             state: folder.join(state),
             listen: layers.listen,
@@ -373,11 +381,13 @@ mod tests {
         assert_eq!(settings.listen.to_string(), "127.0.0.1:7400");
         assert_eq!((settings.seed, settings.cycles), (0, None));
         assert_eq!((settings.token_file, settings.keep), (None, "90d".parse().unwrap()));
+        assert_eq!(settings.calibration, None);
 
         let text =
-            format!("{LEAST}seed = 7\nstate = \"s\"\n[prometheus]\nurl = \"http://a:1\"\ntimeout = \"3s\"\n");
+            format!("{LEAST}calibration = \"c.toml\"\nseed = 7\nstate = \"s\"\n[prometheus]\nurl = \"http://a:1\"\ntimeout = \"3s\"\n");
         let settings = load(&text, &[HOME, ("XDG_STATE_HOME", "/x")]).unwrap();
         assert_eq!((settings.seed, settings.state.as_path()), (7, Path::new("/here/s")));
+        assert!(settings.calibration.unwrap().ends_with("c.toml"));
         assert_eq!(settings.prometheus.url, "http://a:1");
 
         let over =
