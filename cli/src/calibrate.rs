@@ -85,7 +85,8 @@ fn of_report(report: &Report) -> Result<Measured, String> {
         return Err("the service was started anew, and not moved live".to_owned());
     }
     let load = report.load.ok_or("it is not known how large the service was")?;
-    let downtime = report.downtime.ok_or("its downtime was not measured: an agent was restarted meanwhile")?;
+    let downtime =
+        report.downtime.ok_or("its downtime was not measured: an agent was restarted meanwhile")?;
     if load.image > Bytes::ZERO {
         return Err("it brought the image with it".to_owned());
     }
@@ -108,9 +109,9 @@ fn text(calibration: &Calibration, from: &str, out: Option<&Path>) -> String {
     let mut parts = vec![format!("{migrations} migrations of {} sizes, from {from}", sizes.len())];
 
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header([
-        "phase", "over", "constant", "95 %", "each MiB", "95 %", "spread", "left out",
-    ]);
+    table
+        .load_style(UTF8_HORIZONTAL_ONLY)
+        .set_header(["phase", "over", "constant", "95 %", "each MiB", "95 %", "spread", "left out"]);
     for phase in phases {
         let fit = &phase.fit;
         let between = |[low, high]: [f64; 2]| format!("{} to {}", time(low), time(high));
@@ -130,7 +131,13 @@ fn text(calibration: &Calibration, from: &str, out: Option<&Path>) -> String {
 
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY).set_header([
-        "size", "migrations", "took", "told", "95 % of them", "left out", "downtime, left out",
+        "size",
+        "migrations",
+        "took",
+        "told",
+        "95 % of them",
+        "left out",
+        "downtime, left out",
     ]);
     for size in sizes {
         let [low, high] = size.interval;
@@ -171,7 +178,9 @@ fn text(calibration: &Calibration, from: &str, out: Option<&Path>) -> String {
         left.share,
     ));
     parts.push(match out {
-        Some(out) => format!("written to {}: name it as `calibration` in settings or a scenario", out.display()),
+        Some(out) => {
+            format!("written to {}: name it as `calibration` in settings or a scenario", out.display())
+        }
         None => "nothing was written; `--out FILE` does".to_owned(),
     });
     parts.join("\n\n")

@@ -143,7 +143,8 @@ fn a_history_is_learnt_from() {
     assert_eq!(code, Some(0));
     let learnt: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(learnt["migrations"], 6);
-    let dumped = learnt["phases"].as_array().unwrap().iter().find(|phase| phase["phase"] == "dumped").unwrap();
+    let dumped =
+        learnt["phases"].as_array().unwrap().iter().find(|phase| phase["phase"] == "dumped").unwrap();
     assert!((dumped["constant_ms"].as_f64().unwrap() - 120.0).abs() < 1e-6, "{dumped}");
 
     // The scheduler takes it: a plan without one that can be read is refused.
@@ -175,7 +176,10 @@ fn bad_measurements_are_refused_by_file_and_entry() {
         {"memory_mib": 64, "phases": [{"phase": "dumped", "seconds": 1}]},
         {"memory_mib": 64, "phases": [{"phase": "dumpd", "seconds": 1}]}]}"#);
     assert_eq!(code, Some(3));
-    assert!(err.contains("m.json: migrations[1]: there is no phase `dumpd`; did you mean `dumped`?"), "{err}");
+    assert!(
+        err.contains("m.json: migrations[1]: there is no phase `dumpd`; did you mean `dumped`?"),
+        "{err}"
+    );
     let (code, err) = of(r#"{"schema_version": 1, "migrations": [
         {"memory_mib": 64, "phases": [{"phase": "dumped", "seconds": 1}]}]}"#);
     assert_eq!(code, Some(1));

@@ -34,7 +34,9 @@ pub const LEAST_SIZES: usize = 3;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CalibrateError {
     /// There is none.
-    #[error("there is no migration to learn from: none of a service that was moved live, with the times of its phases")]
+    #[error(
+        "there is no migration to learn from: none of a service that was moved live, with the times of its phases"
+    )]
     Nothing,
     /// They are too much alike.
     #[error(

@@ -39,8 +39,12 @@ fn writes(rate: &str, working_set: &str) -> String {
 fn the_more_it_writes_the_longer_it_stands_still() {
     let policy = policy();
     let of = |rate, working_set| moved(&writes(rate, working_set), &policy);
-    let (nothing, little, much, most) =
-        (of("0MiB/s", "256MiB"), of("0.5MiB/s", "256MiB"), of("900MiB/s", "100MiB"), of("900MiB/s", "256MiB"));
+    let (nothing, little, much, most) = (
+        of("0MiB/s", "256MiB"),
+        of("0.5MiB/s", "256MiB"),
+        of("900MiB/s", "100MiB"),
+        of("900MiB/s", "256MiB"),
+    );
     let ends = [&nothing, &little, &much, &most];
     assert!(ends.iter().all(|end| end.outcome == Outcome::Moved), "{ends:?}");
     assert!(ends.windows(2).all(|pair| pair[0].downtime < pair[1].downtime), "{ends:?}");
@@ -75,11 +79,13 @@ fn where_nothing_crosses_ahead_it_goes_as_predicted() {
 fn who_writes_is_said_once_and_is_a_service() {
     let twice = writes("1MiB/s", "1MiB") + &writes("2MiB/s", "1MiB");
     let report = |text: &str| read(text).unwrap_err().report().lines();
-    insta::assert_snapshot!([
-        report(&twice),
-        report(&writes("1MiB", "1MiB")),
-        report(&writes("1MiB/s", "0MiB")),
-        report(&writes("1MiB/s", "1MiB").replace("sessions", "session")),
-    ]
-    .join("\n"));
+    insta::assert_snapshot!(
+        [
+            report(&twice),
+            report(&writes("1MiB", "1MiB")),
+            report(&writes("1MiB/s", "0MiB")),
+            report(&writes("1MiB/s", "1MiB").replace("sessions", "session")),
+        ]
+        .join("\n")
+    );
 }

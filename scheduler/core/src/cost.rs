@@ -118,13 +118,7 @@ impl Costs {
     }
 
     /// What a move of a service with so much memory is predicted to cost, over a link that carries so much with this round trip.
-    pub fn of_move(
-        &self,
-        memory: Bytes,
-        crosses: Memory,
-        bandwidth: MibPerSecond,
-        rtt: Millis,
-    ) -> MoveCost {
+    pub fn of_move(&self, memory: Bytes, crosses: Memory, bandwidth: MibPerSecond, rtt: Millis) -> MoveCost {
         let (left, ahead) = match crosses {
             Memory::Ahead => (self.left.of(memory), memory),
             Memory::WhileFrozen => (memory, Bytes::ZERO),

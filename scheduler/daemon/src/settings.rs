@@ -383,8 +383,9 @@ mod tests {
         assert_eq!((settings.token_file, settings.keep), (None, "90d".parse().unwrap()));
         assert_eq!(settings.calibration, None);
 
-        let text =
-            format!("{LEAST}calibration = \"c.toml\"\nseed = 7\nstate = \"s\"\n[prometheus]\nurl = \"http://a:1\"\ntimeout = \"3s\"\n");
+        let text = format!(
+            "{LEAST}calibration = \"c.toml\"\nseed = 7\nstate = \"s\"\n[prometheus]\nurl = \"http://a:1\"\ntimeout = \"3s\"\n"
+        );
         let settings = load(&text, &[HOME, ("XDG_STATE_HOME", "/x")]).unwrap();
         assert_eq!((settings.seed, settings.state.as_path()), (7, Path::new("/here/s")));
         assert!(settings.calibration.unwrap().ends_with("c.toml"));

@@ -38,9 +38,16 @@ pub fn text(calibration: &Calibration, of: &str) -> String {
 
 fn put(calibration: &Calibration, of: &str, text: &mut String) -> fmt::Result {
     let Calibration { migrations, sizes, duration_error, downtime_error, phases, costs, .. } = calibration;
-    writeln!(text, "# What the parts of a move take, as `sterna calibrate` learnt it from {}.", of.replace('\n', " "))?;
+    writeln!(
+        text,
+        "# What the parts of a move take, as `sterna calibrate` learnt it from {}.",
+        of.replace('\n', " ")
+    )?;
     writeln!(text, "schema_version = {SCHEMA_VERSION}\n")?;
-    writeln!(text, "# What predictions use: times over the memory of the service. What is left out is as without this file.")?;
+    writeln!(
+        text,
+        "# What predictions use: times over the memory of the service. What is left out is as without this file."
+    )?;
     writeln!(text, "[costs]")?;
     let measured = |part: Part| phases.iter().any(|phase| Part::of(&phase.phase) == Some(part));
     for (part, key, line) in [

@@ -33,7 +33,7 @@ pub struct Fit {
     /// Where the slope lies with 95 % confidence.
     #[serde(rename = "per_mib_interval_ms")]
     pub per_mib_interval: [f64; 2],
-    /// How far one time is from the line, as a share of it: the standard deviation.
+    /// How far one time is from the line, as a share of it: the standard deviation, to which those far off add less.
     pub spread: f64,
     #[serde(skip)]
     certainty: Certainty,
@@ -140,10 +140,12 @@ impl Fit {
         let (sums, free) = (Sums::of(points, &weights), Sums::of(points, &near_weights).free());
         let parameters = if sums.determinant().is_some() { 2.0 } else { 1.0 };
         let freedom = (count - parameters).max(1.0);
-        let spread = (off.iter().map(|off| off * off).sum::<f64>() / freedom).sqrt();
         let variance = variance(&off, &near, parameters, freedom);
+        let spread = variance.max(0.0).sqrt();
         let covariance = match sums.determinant() {
-            Some(determinant) => [sums.at_at, -sums.at, sums.weight].map(|part| variance * part / determinant),
+            Some(determinant) => {
+                [sums.at_at, -sums.at, sums.weight].map(|part| variance * part / determinant)
+            }
             None => [variance / sums.weight, 0.0, 0.0],
         };
         let student = StudentsT::new(0.0, 1.0, freedom).ok()?;
@@ -233,7 +235,12 @@ mod tests {
     fn small_times_count_as_much_as_large_ones() {
         // The large ones scatter by what the small ones take; the line goes through the small ones nevertheless.
         let fit = Fit::of(&points(&[
-            (1.0, 10.1), (1.0, 9.9), (2.0, 20.3), (2.0, 19.9), (1000.0, 9000.0), (1000.0, 11_000.0),
+            (1.0, 10.1),
+            (1.0, 9.9),
+            (2.0, 20.3),
+            (2.0, 19.9),
+            (1000.0, 9000.0),
+            (1000.0, 11_000.0),
         ]))
         .unwrap();
         assert!((fit.at(1.0) / 10.0 - 1.0).abs() < 0.05, "{fit:?}");

@@ -206,7 +206,8 @@ mod tests {
     #[test]
     fn a_size_is_predicted_from_the_others_alone() {
         // On a line but for the last, which the others know nothing of.
-        let all = [measured(100.0, 200.0), measured(200.0, 300.0), measured(300.0, 400.0), measured(400.0, 1000.0)];
+        let all =
+            [measured(100.0, 200.0), measured(200.0, 300.0), measured(300.0, 400.0), measured(400.0, 1000.0)];
         let groups = groups(&all);
         let tried = tried(&groups, &lines(all.iter()));
         assert!((tried.sizes[3].left_out_error - 0.5).abs() < 1e-6, "{}", tried.sizes[3].left_out_error);

@@ -155,7 +155,7 @@ pub fn read(file: &str, text: &str) -> Result<Vec<Measured>, MeasuredError> {
             else {
                 return Err(MeasuredError::Else { file: file() });
             };
-            if version != Value::from(1) {
+            if version != 1 {
                 return Err(MeasuredError::Version { file: file(), found: version.to_string() });
             }
             if let Some(key) = object.keys().next() {
@@ -192,7 +192,11 @@ impl Entry {
     fn measured(self) -> Result<Measured, String> {
         let phase = |one: EntryPhase| {
             let sent = bytes(one.sent_mib, &format!("`sent_mib` of the phase `{}`", one.phase))?;
-            Ok(Took { took: millis(one.seconds * 1e3, &format!("the phase `{}`", one.phase))?, phase: one.phase, sent })
+            Ok(Took {
+                took: millis(one.seconds * 1e3, &format!("the phase `{}`", one.phase))?,
+                phase: one.phase,
+                sent,
+            })
         };
         let memory = bytes(self.memory_mib, "`memory_mib`")?;
         let mut phases = self.phases.into_iter().map(phase).collect::<Result<Vec<_>, String>>()?;
@@ -205,7 +209,8 @@ impl Entry {
             }
             phases.push(Took { phase: OTHER.to_owned(), took: other.max(0.0), sent: Bytes::ZERO });
         }
-        let downtime = self.downtime_seconds.map(|time| millis(time * 1e3, "`downtime_seconds`")).transpose()?;
+        let downtime =
+            self.downtime_seconds.map(|time| millis(time * 1e3, "`downtime_seconds`")).transpose()?;
         checked(memory, phases, downtime)
     }
 }
@@ -225,7 +230,7 @@ fn millis(value: f64, what: &str) -> Result<f64, String> {
     match value {
         value if !value.is_finite() => Err(format!("{what} takes {value}, which is no time")),
         value if value < 0.0 => Err(format!("{what} takes {} s: less than nothing", value / 1e3)),
-        value if value > LONGEST => Err(format!("{what} takes {} s: is its unit right?", value / 1e3)),
+        value if value > LONGEST => Err(format!("{what} takes more than thirty days: is its unit right?")),
         value => Ok(value),
     }
 }
@@ -319,7 +324,9 @@ mod tests {
             first(&phases(r#"{"phase": "dumped", "milliseconds": 1}"#)),
             first(&phases(r#"{"phase": "transferred", "seconds": 1}"#)),
             first(&phases(r#"{"phase": "transferred", "seconds": 1, "sent_mib": -1}"#)),
-            first(&entry(r#""memory_mib": 64, "duration_seconds": 1, "phases": [{"phase": "dumped", "seconds": 2}]"#)),
+            first(&entry(
+                r#""memory_mib": 64, "duration_seconds": 1, "phases": [{"phase": "dumped", "seconds": 2}]"#,
+            )),
             first(&entry(r#""memory_mib": 1e12, "phases": [{"phase": "dumped", "seconds": 2}]"#)),
         ];
         insta::assert_snapshot!(all.join("\n"));

@@ -181,7 +181,8 @@ impl Reader<'_> {
         let (mut writes, mut seen) = (BTreeMap::new(), BTreeMap::new());
         for one in &written.writes {
             let rate = one.rate.read_unsigned(&mut self.findings).unwrap_or_default();
-            let working_set = one.working_set.as_ref().and_then(|size| size.read_positive(&mut self.findings));
+            let working_set =
+                one.working_set.as_ref().and_then(|size| size.read_positive(&mut self.findings));
             let Some(service) = self.service(&one.service) else { continue };
             if let Some(first) = seen.insert(service.clone(), one.service.span()) {
                 self.findings

@@ -59,7 +59,10 @@ mod tests {
         };
         let passage = there.passage();
         sound(&passage);
-        assert_eq!((passage.downtime(), passage.duration()), ("3s".parse().unwrap(), "3.2s".parse().unwrap()));
+        assert_eq!(
+            (passage.downtime(), passage.duration()),
+            ("3s".parse().unwrap(), "3.2s".parse().unwrap())
+        );
         let both = passage.doubled().unwrap();
         assert_eq!((both.from, both.to), (Millis::ZERO, "1.2s".parse().unwrap()));
         let lacking = Cold { image: Bytes::from_mib(30), ..there }.passage();

@@ -139,7 +139,8 @@ mod tests {
     }
 
     fn fault(phase: &str, after: &str) -> Fault<'static> {
-        let phase = ["look", "ahead", "freeze", "send", "release", "clean"].into_iter().find(|one| *one == phase);
+        let phase =
+            ["look", "ahead", "freeze", "send", "release", "clean"].into_iter().find(|one| *one == phase);
         Fault {
             phase: phase.unwrap(),
             after: after.parse().unwrap(),

@@ -33,7 +33,10 @@ impl Cache {
     /// The layers of an image that are not there, each once, in the order of the image.
     pub fn missing<'i>(&self, image: &'i [Layer]) -> Vec<&'i Layer> {
         let mut seen = BTreeSet::new();
-        image.iter().filter(|layer| !self.digests.contains(&layer.digest) && seen.insert(&layer.digest)).collect()
+        image
+            .iter()
+            .filter(|layer| !self.digests.contains(&layer.digest) && seen.insert(&layer.digest))
+            .collect()
     }
 }
 
@@ -94,7 +97,11 @@ mod tests {
         let (base, app, other) = (layer("base", 80), layer("app", 20), layer("other", 5));
         let mut cache = Cache::default();
         let image = [base.clone(), app.clone(), app.clone()];
-        assert_eq!(size(&cache.missing(&image)), Bytes::from_mib(100), "a layer that stands in it twice counts once");
+        assert_eq!(
+            size(&cache.missing(&image)),
+            Bytes::from_mib(100),
+            "a layer that stands in it twice counts once"
+        );
         cache.keep(&[base.clone(), other]);
         assert_eq!(cache.missing(&image), [&app]);
         cache.keep(&image);
@@ -119,7 +126,8 @@ mod tests {
     #[test]
     fn more_at_a_time_is_never_slower() {
         let sizes = [3, 50, 1, 1, 70, 20, 5];
-        let layers: Vec<Layer> = sizes.iter().enumerate().map(|(n, mib)| layer(&n.to_string(), *mib)).collect();
+        let layers: Vec<Layer> =
+            sizes.iter().enumerate().map(|(n, mib)| layer(&n.to_string(), *mib)).collect();
         let all: Vec<&Layer> = layers.iter().collect();
         let path = Path { each: "40ms".parse().unwrap(), ..Path::alone("25MiB/s".parse().unwrap()) };
         let times: Vec<f64> = (1..=7).map(|abreast| takes(&all, &path, abreast).as_f64()).collect();

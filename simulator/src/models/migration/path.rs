@@ -42,7 +42,8 @@ impl Path {
 pub fn written(rate: MibPerSecond, time: Millis) -> Bytes {
     let whole = |value: i64| u128::try_from(value).unwrap_or(0);
     // rate / 1e6 * 2^20 bytes per second, time / 1e9 seconds.
-    let bytes = (whole(rate.as_micros()) * whole(time.as_micros())).saturating_mul(1 << 20) / 1_000_000_000_000_000;
+    let bytes =
+        (whole(rate.as_micros()) * whole(time.as_micros())).saturating_mul(1 << 20) / 1_000_000_000_000_000;
     Bytes(u64::try_from(bytes).unwrap_or(u64::MAX))
 }
 
@@ -63,7 +64,10 @@ mod tests {
     fn a_link_that_carries_nothing_takes_for_ever_and_does_not_panic() {
         let dead = Path::alone(MibPerSecond::ZERO);
         assert_eq!(dead.takes(Bytes(u64::MAX)), Millis::from_micros(i64::MAX));
-        assert_eq!(written("1GiB/s".parse().unwrap(), Millis::from_micros(i64::MAX)), Bytes(9_903_520_314_283_042_198));
+        assert_eq!(
+            written("1GiB/s".parse().unwrap(), Millis::from_micros(i64::MAX)),
+            Bytes(9_903_520_314_283_042_198)
+        );
     }
 
     #[test]
