@@ -76,7 +76,7 @@ async fn apply(args: Args, plan: SavedPlan) -> anyhow::Result<ExitCode> {
         store,
         world,
         clock: SystemClock,
-        engine: opened.engine(),
+        engine: opened.engine()?,
         files: opened.files,
         history,
         telemetry: Arc::new(Telemetry::new()),

@@ -64,8 +64,6 @@ pub struct Opened {
     pub settings: Settings,
     /// Policy and inventory.
     pub files: Files,
-    /// What the parts of a move take.
-    costs: Costs,
 }
 
 impl Opened {
@@ -78,16 +76,7 @@ impl Opened {
         let (inventory, warnings) =
             Watched::open(&settings.inventory, inventory::load).map_err(file_error)?;
         warn(&warnings);
-        let costs = match &settings.calibration {
-            Some(path) => *Watched::open(path, calibration::load).map_err(file_error)?.0.value(),
-            None => Costs::default(),
-        };
-        Ok(Self { settings, files: Files { policy, inventory }, costs })
-    }
-
-    /// How to decide.
-    pub fn engine(&self) -> Engine {
-        Engine::new(self.settings.seed, self.costs)
+        Ok(Self { settings, files: Files { policy, inventory } })
     }
 
     /// The policy in force.
@@ -114,11 +103,21 @@ impl Opened {
         Ok(Prometheus::new(&prometheus.url, prometheus.timeout)?)
     }
 
+    /// How to decide: with what the parts of a move take here, where a calibration is named.
+    pub fn engine(&self) -> anyhow::Result<Engine> {
+        let costs = match &self.settings.calibration {
+            Some(path) => *Watched::open(path, calibration::load).map_err(file_error)?.0.value(),
+            None => Costs::default(),
+        };
+        Ok(Engine::new(self.settings.seed, costs))
+    }
+
     /// Asks the agents what runs where, to decide without changing anything.
     pub async fn look(&self) -> anyhow::Result<Looked<'_>> {
+        let engine = self.engine()?;
         let (history, world, store) = (self.history_to_read()?, self.world()?, self.store()?);
         let (view, _) = world.look(self.continuum()).await?;
-        Ok(Looked { opened: self, history, store, view, engine: self.engine(), at: SystemClock.now() })
+        Ok(Looked { opened: self, history, store, view, engine, at: SystemClock.now() })
     }
 
     /// The history of the continuum as it is, for who changes nothing; an empty one where there is none.
@@ -184,6 +183,7 @@ pub fn say(text: &str) {
 async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let opened = Opened::read(&args.config)?;
     let settings = opened.settings.clone();
+    let engine = opened.engine()?;
     let name = opened.continuum().name.clone();
     let state = settings.state_of(&name);
     let _lock = StateLock::take(&state)?;
@@ -199,6 +199,11 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     say(&banner(&opened, &state, &address.to_string()));
     let desk = Arc::new(Desk::new(opened.continuum(), opened.policy()));
     let feed = Feed::default();
+    say(&match &settings.calibration {
+        Some(file) => format!("costs      of moves as measured here, from {}", file.display()),
+        None => "costs      of moves as measured elsewhere; `sterna calibrate` learns what they are here"
+            .to_owned(),
+    });
     let api = Api {
         // With a connection of its own: whoever looks far back does not keep the loop waiting.
         history: opened.history()?,
@@ -238,7 +243,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         store,
         world,
         clock: SystemClock,
-        engine: opened.engine(),
+        engine,
         files: opened.files,
         history,
         telemetry,
@@ -290,14 +295,9 @@ fn banner(opened: &Opened, state: &Path, listen: &str) -> String {
     let (policy, continuum) = (opened.policy(), opened.continuum());
     let asked: Vec<_> = policy.metrics.keys().map(|metric| metric.name()).collect();
     let asked = if asked.is_empty() { "nothing".to_owned() } else { asked.join(", ") };
-    let costs = match &opened.settings.calibration {
-        Some(file) => format!("of moves as measured here, from {}", file.display()),
-        None => "of moves as measured elsewhere; `sterna calibrate` learns what they are here".to_owned(),
-    };
     format!(
         "continuum  {} from {}: {} sites, {} nodes, {} services\n\
          policy     {} from {}: mode {}, a look every {}\n\
-         costs      {costs}\n\
          metrics    {asked} from {}\n\
          state      {}\n\
          serving    http://{listen}/metrics, /healthz, /readyz, /api/v1",

@@ -26,8 +26,6 @@ pub struct Settings {
     pub inventory: PathBuf,
     /// The policy file.
     pub policy: PathBuf,
-    /// The calibration file: what the parts of a move take on these nodes. `None`: as measured elsewhere.
-    pub calibration: Option<PathBuf>,
     /// The metrics store.
     pub prometheus: PrometheusSettings,
     /// Folder of the state; each continuum has a folder of its own in it.
@@ -42,6 +40,8 @@ pub struct Settings {
     pub token_file: Option<PathBuf>,
     /// Decisions of which nothing came are deleted when they are older.
     pub keep: Millis,
+    /// The calibration file: what the parts of a move take on these nodes. `None`: as measured elsewhere.
+    pub calibration: Option<PathBuf>,
 }
 
 /// The metrics store.
@@ -92,10 +92,6 @@ struct SettingsFile {
     /// The policy file.
     #[expect(dead_code, reason = "as above")]
     policy: Option<String>,
-    /// The calibration file that `sterna calibrate` wrote: what the parts of a move take on these nodes. Left out: moves are
-    /// predicted by what was measured elsewhere.
-    #[expect(dead_code, reason = "as above")]
-    calibration: Option<String>,
     /// The metrics store.
     prometheus: Option<PrometheusFile>,
     /// Folder of the state. Left out: `$XDG_STATE_HOME/sterna` or `~/.local/state/sterna`.
@@ -113,6 +109,10 @@ struct SettingsFile {
     api: Option<ApiFile>,
     /// What is kept of the past.
     history: Option<HistoryFile>,
+    /// The calibration file that `sterna calibrate` wrote: what the parts of a move take on these nodes. Left out: moves are
+    /// predicted by what was measured elsewhere.
+    #[expect(dead_code, reason = "as above")]
+    calibration: Option<String>,
 }
 
 /// The API.
@@ -198,7 +198,6 @@ fn is_http(url: &str) -> bool {
 struct Layers {
     inventory: PathBuf,
     policy: PathBuf,
-    calibration: Option<PathBuf>,
     prometheus: PrometheusSettings,
     state: Option<PathBuf>,
     listen: SocketAddr,
@@ -207,6 +206,7 @@ struct Layers {
     #[serde(default)]
     api: ApiLayers,
     history: HistoryLayers,
+    calibration: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]
@@ -313,7 +313,6 @@ impl Settings {
         Ok(Self {
             inventory: folder.join(layers.inventory),
             policy: folder.join(layers.policy),
-            calibration: layers.calibration.map(|file| folder.join(file)),
             prometheus: layers.prometheus,
             state: folder.join(state),
             listen: layers.listen,
@@ -321,6 +320,7 @@ impl Settings {
             cycles: layers.cycles.map(|cycles| cycles.0),
             token_file: layers.api.token_file.map(|file| folder.join(file)),
             keep: layers.history.keep,
+            calibration: layers.calibration.map(|file| folder.join(file)),
         })
     }
 
