@@ -95,6 +95,15 @@ mod tests {
         assert!((value / wanted - 1.0).abs() < 0.01, "{value}, and SimGrid says {wanted}");
     }
 
+    /// SimGrid 3.32 itself, run with the inputs above: a virtual machine of two cores, bound to a share of them, alone on its host.
+    #[test]
+    fn it_is_what_simgrid_does_with_one_machine() {
+        for (load, seconds) in [(0.0, 3.7233), (0.1, 3.8927), (0.45, 4.1849), (0.85, 4.3068)] {
+            let ours = of(2.0 * load, 0.2);
+            assert!((ours / seconds - 1.0).abs() < 0.001, "load {load}: {ours}, and SimGrid says {seconds}");
+        }
+    }
+
     /// SimGrid 3.32 on 4 GiB over 10 Gbit/s: 3.436 s are RAM over bandwidth, 3.723 s without writing, 4.157 s on average with an
     /// intensity of 0.2, a working set of a tenth, and services of two cores that are busy to 45 % on average. How their loads are
     /// spread is not in what is published; three ways that have this average stand in for it.
