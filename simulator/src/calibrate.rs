@@ -10,7 +10,7 @@
 //! | [`part`] | which phase belongs to which cost |
 //! | [`fit`] | a line through times, and how far one may rely on it |
 //! | [`leave`] | sizes, and how well each is predicted from the others |
-//! | [`file`] | the result as the file that scheduler and scenarios read |
+//! | [`mod@file`] | the result as the file that scheduler and scenarios read |
 
 use serde::Serialize;
 use sterna_core::cost::{Costs, Left, Line};
