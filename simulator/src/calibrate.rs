@@ -1,8 +1,8 @@
 //! What the parts of a move take, learnt from migrations that were measured.
 //!
 //! Through each phase's times a line is laid, over the memory of the service or, where the phase sends, over what it sent. The lines
-//! together are the [`Costs`](sterna_core::cost::Costs) by which moves are predicted, here and by the scheduler. How good they are is
-//! told by leaving out: each size is predicted from all others.
+//! together are the [`Costs`] by which moves are predicted, here and by the scheduler. How good they are is told by leaving out: each
+//! size is predicted from all others.
 //!
 //! | module | what lives there |
 //! |---|---|
