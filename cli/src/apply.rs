@@ -8,12 +8,12 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context;
 use sterna_core::explain;
 use sterna_core::saved::SavedPlan;
+use sterna_daemon::control::Scheduler;
 use sterna_daemon::control::apply::Applied;
 use sterna_daemon::control::desk::Desk;
 use sterna_daemon::control::recall::Recall;
 use sterna_daemon::control::stop::{Urgency, stop};
 use sterna_daemon::control::world::SystemClock;
-use sterna_daemon::control::{Engine, Scheduler};
 use sterna_daemon::history::lock::StateLock;
 use sterna_daemon::telemetry::Telemetry;
 
@@ -76,7 +76,7 @@ async fn apply(args: Args, plan: SavedPlan) -> anyhow::Result<ExitCode> {
         store,
         world,
         clock: SystemClock,
-        engine: Engine::new(opened.settings.seed),
+        engine: opened.engine()?,
         files: opened.files,
         history,
         telemetry: Arc::new(Telemetry::new()),

@@ -10,6 +10,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 mod agent;
 mod apply;
 mod approve;
+mod calibrate;
 mod cancel;
 mod completions;
 mod doctor;
@@ -96,6 +97,8 @@ enum Command {
     Front(front::Args),
     /// Try a policy on a described continuum, offline.
     Simulate(simulate::Args),
+    /// Learn what moves cost on these nodes, from those that were measured.
+    Calibrate(calibrate::Args),
     /// Check, test and compare policy files, list presets, print the schema.
     Policy(policy::Args),
     /// Make, show and remove local nodes.
@@ -147,6 +150,7 @@ fn main() -> ExitCode {
         Command::Fence(args) => fence::run(args),
         Command::Front(args) => front::run(args),
         Command::Simulate(args) => simulate::run(args),
+        Command::Calibrate(args) => calibrate::run(args),
         Command::Policy(args) => policy::run(args),
         Command::Sites(args) => sites::run(args),
         Command::Services(args) => services::run(args),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use jiff::Timestamp;
 use sterna_core::continuum::{Continuum, inventory};
+use sterna_core::cost::{Costs, calibration};
 use sterna_core::explain;
 use sterna_daemon::api::events::Feed;
 use sterna_daemon::api::token::{self, Token};
@@ -117,11 +118,20 @@ impl Opened {
         Ok(Prometheus::new(&prometheus.url, prometheus.timeout)?)
     }
 
+    /// How to decide: with what the parts of a move take here, where a calibration is named.
+    pub fn engine(&self) -> anyhow::Result<Engine> {
+        let costs = match &self.settings.calibration {
+            Some(path) => *Watched::open(path, calibration::load).map_err(file_error)?.0.value(),
+            None => Costs::default(),
+        };
+        Ok(Engine::new(self.settings.seed, costs))
+    }
+
     /// Asks the agents what runs where, to decide without changing anything.
     pub async fn look(&self) -> anyhow::Result<Looked<'_>> {
+        let engine = self.engine()?;
         let (history, world, store) = (self.history_to_read()?, self.world()?, self.store()?);
         let (view, _) = world.look(self.continuum()).await?;
-        let engine = Engine::new(self.settings.seed);
         Ok(Looked { opened: self, history, store, view, engine, at: SystemClock.now() })
     }
 
@@ -188,6 +198,7 @@ pub fn say(text: &str) {
 async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let opened = Opened::read(&args.config)?;
     let settings = opened.settings.clone();
+    let engine = opened.engine()?;
     let name = opened.continuum().name.clone();
     let state = settings.state_of(&name);
     let _lock = StateLock::take(&state)?;
@@ -203,6 +214,11 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     say(&banner(&opened, &state, &address.to_string())?);
     let desk = Arc::new(Desk::new(opened.continuum(), &opened.policies(None)?));
     let feed = Feed::default();
+    say(&match &settings.calibration {
+        Some(file) => format!("costs      of moves as measured here, from {}", file.display()),
+        None => "costs      of moves as measured elsewhere; `sterna calibrate` learns what they are here"
+            .to_owned(),
+    });
     let api = Api {
         // With a connection of its own: whoever looks far back does not keep the loop waiting.
         history: opened.history()?,
@@ -242,7 +258,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         store,
         world,
         clock: SystemClock,
-        engine: Engine::new(settings.seed),
+        engine,
         files: opened.files,
         history,
         telemetry,

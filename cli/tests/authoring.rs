@@ -114,6 +114,7 @@ fn stage() -> (tempfile::TempDir, Recorded) {
         memory: Default::default(),
         under_way: Vec::new(),
         directives: Default::default(),
+        costs: Default::default(),
         unknown: Vec::new(),
     };
     let recorded = Recorded::make(observation, policy, History::default(), at, 0);

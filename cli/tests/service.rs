@@ -103,6 +103,7 @@ fn recorded() -> Recorded {
         under_way: Vec::new(),
         unknown: Vec::new(),
         directives: Default::default(),
+        costs: Default::default(),
     };
     Recorded::make(observation, policy, Default::default(), now, 0)
 }

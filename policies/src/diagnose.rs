@@ -25,7 +25,7 @@ pub enum Severity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     /// Stable code: `F…` form of the file, `P…` policy, `I…` inventory, `S…` scenario, `C…` cases,
-    /// `W…` warnings.
+    /// `K…` calibration, `W…` warnings.
     pub code: &'static str,
     /// How bad it is.
     pub severity: Severity,

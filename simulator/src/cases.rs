@@ -145,6 +145,7 @@ impl Case {
             memory: memory.clone(),
             under_way: self.situation.under_way.clone(),
             directives: Default::default(),
+            costs: Default::default(),
             unknown: Vec::new(),
         };
         if asks(Metric::UserLatency) {

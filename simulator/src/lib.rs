@@ -9,12 +9,14 @@
 //! | [`cases`] | what a policy must decide in described situations: the file, and its trial |
 //! | [`clock`], [`events`] | time in whole nanoseconds; what happens next |
 //! | [`world`] | the continuum at one instant, what a scheduler sees of it, what adds up |
-//! | [`models`] | power, price, carbon, latency, the course of a migration |
+//! | [`models`] | power, price, carbon, latency, how migrations go |
+//! | [`calibrate`] | what the parts of a move take, learnt from migrations that were measured |
 //! | [`replay`] | one decision from its recorded inputs |
 //! | [`run`] | the loop: events, looks, moves; several policies side by side |
 //! | [`gain`], [`hold`] | why a move was made, and what held others back |
 //! | [`report`] | what a simulation found, as values |
 
+pub mod calibrate;
 pub mod cases;
 pub mod clock;
 pub mod events;

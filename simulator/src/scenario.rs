@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use sterna_core::continuum::{Continuum, Placement, ServiceName, SiteName, UsersName};
+use sterna_core::cost::Costs;
+use sterna_policies::quantity::{Bytes, MibPerSecond};
 
 use crate::clock::SimTime;
 
@@ -36,6 +38,19 @@ pub struct Scenario {
     pub placement: Placement,
     /// What changes.
     pub tracks: Tracks,
+    /// What the parts of a move take.
+    pub costs: Costs,
+    /// How services write their memory while it is sent ahead, where that is said; others leave what is predicted.
+    pub writes: BTreeMap<ServiceName, Writes>,
+}
+
+/// How a service writes its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Writes {
+    /// How fast.
+    pub rate: MibPerSecond,
+    /// The part of it that is written again and again; `None` for all of it.
+    pub working_set: Option<Bytes>,
 }
 
 /// What changes over time.

@@ -3,12 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sterna_core::continuum::{NodeName, Placement, Service, ServiceName, SiteName};
+use sterna_core::cost::Line;
 use sterna_core::history::{Outcome, PastMigration};
-use sterna_core::plan::{Effect, Move};
-use sterna_policies::policy::Migration;
+use sterna_core::plan::{Effect, Move, MoveCost};
+use sterna_core::planning;
+use sterna_policies::policy::{Memory, Migration};
+use sterna_policies::quantity::Bytes;
 
 use crate::clock::SimTime;
-use crate::models::migration::Course;
+use crate::models::migration::checkpoint::{AS_STERNA, Ahead, Checkpoint};
+use crate::models::migration::rounds::Writing;
+use crate::models::migration::{Course, Path};
 use crate::report::Totals;
 use crate::scenario::Scenario;
 use account::Account;
@@ -88,12 +93,35 @@ impl<'s> World<'s> {
         if !there || self.moving.contains_key(&order.service) {
             return Err(cannot());
         }
-        let course = Course::of(&order.predicted, limits);
+        let cost = self.cost(order, limits).unwrap_or(order.predicted);
+        let course = Course::of(&cost, limits);
         let (from, to) = (order.from.clone(), order.to.clone());
         self.moving
             .insert(order.service.clone(), Moving { from, to, began: self.now, course, frozen: false });
         self.settle();
         Ok(course)
+    }
+
+    /// What a move costs whose service is known to write its memory while it is sent ahead; `None` where it goes as predicted.
+    fn cost(&self, order: &Move, limits: &Migration) -> Option<MoveCost> {
+        let writes = self.scenario.writes.get(&order.service).filter(|_| limits.memory == Memory::Ahead)?;
+        let continuum = &self.scenario.continuum;
+        let (from, to) = (continuum.nodes.get(&order.from)?, continuum.nodes.get(&order.to)?);
+        let (link, rtt) = planning::path(continuum, &from.site, &to.site);
+        let memory = self.conditions.memory.get(&order.service).copied()?;
+        let working_set = writes.working_set.unwrap_or(memory);
+        let writing = Writing { memory, rate: writes.rate, working_set };
+        let bandwidth = limits.bandwidth.map_or(link, |most| most.min(link));
+        let model = Checkpoint {
+            memory,
+            image: Bytes::ZERO,
+            costs: self.scenario.costs,
+            path: Path { bandwidth, sharing: 1, each: rtt },
+            // Reading keeps up with sending.
+            ahead: Some(Ahead { writing, pass: Line::default(), until: AS_STERNA }),
+        };
+        let (passage, _) = model.passage();
+        Some(passage.cost())
     }
 
     /// Freezes a service that moves.

@@ -339,6 +339,7 @@ mod tests {
             memory: BTreeMap::new(),
             under_way: Vec::new(),
             directives: Default::default(),
+            costs: Default::default(),
             unknown: Vec::new(),
         };
         let history = Default::default();

@@ -8,6 +8,7 @@ use sterna_policies::policy::Metric;
 use sterna_policies::quantity::{Bytes, Millis, UsdPerHour, Watts};
 
 use crate::continuum::{Continuum, NodeName, Placement, ServiceName, SiteName, UsersName};
+use crate::cost::Costs;
 use crate::directive::Directives;
 
 /// Where a number comes from.
@@ -61,6 +62,9 @@ pub struct Observation {
     /// What people have said.
     #[serde(default, skip_serializing_if = "Directives::is_empty")]
     pub directives: Directives,
+    /// What the parts of a move take, as measured on these nodes.
+    #[serde(default, skip_serializing_if = "Costs::are_default")]
+    pub costs: Costs,
 }
 
 /// A migration that is running. Its service counts on both nodes until it ends.

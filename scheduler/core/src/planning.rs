@@ -14,8 +14,7 @@ use crate::assignment::model::Model;
 use crate::assignment::order::timetable::{self, Limits, timetable};
 use crate::assignment::order::{Allowed, Step, order};
 use crate::assignment::validity::Invalid;
-use crate::continuum::SiteName;
-use crate::cost;
+use crate::continuum::{Continuum, SiteName};
 use crate::observation::Observation;
 use crate::placement::evaluate::Evaluator;
 use crate::plan::{Move, MoveCost};
@@ -131,14 +130,15 @@ pub fn cost(
     let (name, service) = evaluator.services[service];
     let memory = observation.memory.get(name).copied().unwrap_or(service.memory);
     let (from, to) = (&evaluator.nodes[from].1.site, &evaluator.nodes[to].1.site);
-    let (link, rtt) = path(observation, from, to);
+    let (link, rtt) = path(&observation.continuum, from, to);
     let bandwidth = policy.migration.bandwidth.map_or(link, |most| most.min(link));
-    cost::of_move(memory, policy.migration.memory, bandwidth, rtt)
+    observation.costs.of_move(memory, policy.migration.memory, bandwidth, rtt)
 }
 
-fn path(observation: &Observation, from: &SiteName, to: &SiteName) -> (MibPerSecond, Millis) {
+/// What the path between two sites carries, and its round trip.
+pub fn path(continuum: &Continuum, from: &SiteName, to: &SiteName) -> (MibPerSecond, Millis) {
     if from == to {
         return (WITHIN_SITE, Millis::ZERO);
     }
-    observation.continuum.link(from, to).map_or(UNKNOWN_LINK, |link| (link.bandwidth, link.rtt))
+    continuum.link(from, to).map_or(UNKNOWN_LINK, |link| (link.bandwidth, link.rtt))
 }

@@ -166,6 +166,7 @@ fn world(dice: &mut Dice<'_>) -> Observation {
         under_way,
         unknown: Vec::new(),
         directives,
+        costs: Default::default(),
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sterna_core::budget::remembered;
 use sterna_core::continuum::Continuum;
+use sterna_core::cost::Costs;
 use sterna_core::history::{History, Outcome};
 use sterna_core::observation::{Observation, UnderWay};
 use sterna_core::record::Recorded;
@@ -57,12 +58,14 @@ pub struct Engine {
     pub decide: Arc<Decide>,
     /// Seed of every random choice.
     pub seed: u64,
+    /// What the parts of a move take.
+    pub costs: Costs,
 }
 
 impl Engine {
     /// The decision engine of the house.
-    pub fn new(seed: u64) -> Self {
-        Self { decide: Arc::new(sterna_core::decide), seed }
+    pub fn new(seed: u64, costs: Costs) -> Self {
+        Self { decide: Arc::new(sterna_core::decide), seed, costs }
     }
 }
 
@@ -184,7 +187,9 @@ pub async fn consider<S: MetricStore>(
     engine: &Engine,
 ) -> Result<Considered, CycleError> {
     let Question { continuum, policy, standing, now } = question;
-    let observed = see(store, view, continuum, policy, history, now).await?;
+    let mut observed = see(store, view, continuum, policy, history, now).await?;
+    observed.observation.costs = engine.costs;
+
     let (observation, policy) = (observed.observation.clone(), policy.clone());
     let since = now.checked_sub(remembered(&policy)).unwrap_or(Timestamp::MIN);
     let standing = match standing {
@@ -192,7 +197,7 @@ pub async fn consider<S: MetricStore>(
         None => history.standing(&policy.name).await?,
     };
     let history = History { standing, ..history.for_decision(since).await? };
-    let Engine { decide, seed } = engine.clone();
+    let Engine { decide, seed, .. } = engine.clone();
     let recorded = tokio::task::spawn_blocking(move || {
         let decision = decide(&observation, &policy, &history, now, seed);
         Recorded { observation, policy, history, now, seed, decision }

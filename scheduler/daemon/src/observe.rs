@@ -59,6 +59,7 @@ pub async fn observe<S: MetricStore>(
             under_way: view.under_way,
             unknown: Vec::new(),
             directives: Default::default(),
+            costs: Default::default(),
         },
         notes: Vec::new(),
         store_up,

@@ -40,6 +40,8 @@ pub struct Settings {
     pub token_file: Option<PathBuf>,
     /// Decisions of which nothing came are deleted when they are older.
     pub keep: Millis,
+    /// The calibration file: what the parts of a move take on these nodes. `None`: as measured elsewhere.
+    pub calibration: Option<PathBuf>,
 }
 
 /// The metrics store.
@@ -108,6 +110,10 @@ struct SettingsFile {
     api: Option<ApiFile>,
     /// What is kept of the past.
     history: Option<HistoryFile>,
+    /// The calibration file that `sterna calibrate` wrote: what the parts of a move take on these nodes. Left out: moves are
+    /// predicted by what was measured elsewhere.
+    #[expect(dead_code, reason = "as above")]
+    calibration: Option<String>,
 }
 
 /// The API.
@@ -215,6 +221,7 @@ struct Layers {
     #[serde(default)]
     api: ApiLayers,
     history: HistoryLayers,
+    calibration: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]
@@ -336,6 +343,7 @@ impl Settings {
             cycles: layers.cycles.map(|cycles| cycles.0),
             token_file: layers.api.token_file.map(|file| folder.join(file)),
             keep: layers.history.keep,
+            calibration: layers.calibration.map(|file| folder.join(file)),
         })
     }
 
@@ -397,11 +405,14 @@ mod tests {
         assert_eq!(settings.listen.to_string(), "127.0.0.1:7400");
         assert_eq!((settings.seed, settings.cycles), (0, None));
         assert_eq!((settings.token_file, settings.keep), (None, "90d".parse().unwrap()));
+        assert_eq!(settings.calibration, None);
 
-        let text =
-            format!("{LEAST}seed = 7\nstate = \"s\"\n[prometheus]\nurl = \"http://a:1\"\ntimeout = \"3s\"\n");
+        let text = format!(
+            "{LEAST}calibration = \"c.toml\"\nseed = 7\nstate = \"s\"\n[prometheus]\nurl = \"http://a:1\"\ntimeout = \"3s\"\n"
+        );
         let settings = load(&text, &[HOME, ("XDG_STATE_HOME", "/x")]).unwrap();
         assert_eq!((settings.seed, settings.state.as_path()), (7, Path::new("/here/s")));
+        assert!(settings.calibration.unwrap().ends_with("c.toml"));
         assert_eq!(settings.prometheus.url, "http://a:1");
 
         let over =

@@ -1,94 +1,32 @@
-//! How one migration goes, once its move has been predicted.
+//! How migrations go, one model per way of making them.
 //!
-//! The prediction is the decision's own ([`MoveCost`]): planning and simulation share one model. What is added here is what the
-//! executor does around it: the service runs at the source until it is frozen, and at the destination from its release on;
-//! a freeze that outlives the lease, or a migration that outlives the deadline, is undone.
+//! Each model is a function of plain values to a [`Passage`]: what follows on what, how the service stands meanwhile, what crosses
+//! the link, and from when to when which end holds the service.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`passage`] | what all of them result in |
+//! | [`path`] | the link that is crossed, and how much of it one migration has |
+//! | [`cold`] | stopped and started anew |
+//! | [`checkpoint`] | dumped, sent, restored; with its memory sent ahead or not |
+//! | [`rounds`] | memory that is sent while it is being written, and when that ends |
+//! | [`precopy`] | a virtual machine's memory in rounds, the rest while it stands still |
+//! | [`postcopy`] | started first, its memory fetched afterwards |
+//! | [`layers`] | what a node lacks of an image |
+//! | [`failure`] | a migration that fails on the way to a phase |
+//! | [`course`] | a predicted move within the limits of its policy |
 
-use sterna_core::history::Outcome;
-use sterna_core::plan::MoveCost;
-use sterna_policies::policy::Migration;
-use sterna_policies::quantity::{Bytes, Millis};
+pub mod checkpoint;
+pub mod cold;
+pub mod course;
+pub mod failure;
+pub mod layers;
+pub mod passage;
+pub mod path;
+pub mod postcopy;
+pub mod precopy;
+pub mod rounds;
 
-/// The course of one migration. Spans count from its start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Course {
-    /// When the service is frozen; not before `ends` where it is undone before that.
-    pub freezes: Millis,
-    /// When it is over: the service runs at the destination, or goes on at the source.
-    pub ends: Millis,
-    /// What comes of it.
-    pub outcome: Outcome,
-    /// What crosses the link.
-    pub bytes: Bytes,
-}
-
-impl Course {
-    /// Follows a predicted move through the policy's limits.
-    pub fn of(predicted: &MoveCost, limits: &Migration) -> Self {
-        let whole = predicted.duration.max(predicted.downtime).max(Millis::ZERO);
-        let freezes = whole.saturating_sub(predicted.downtime.max(Millis::ZERO));
-        let thaws = freezes.saturating_add(limits.freeze_lease);
-        let limit = thaws.min(limits.deadline);
-        if whole <= limit {
-            return Self { freezes, ends: whole, outcome: Outcome::Moved, bytes: predicted.bytes };
-        }
-        // The transfer is taken to be even over the migration.
-        let micros = |span: Millis| u128::from(u64::try_from(span.as_micros()).unwrap_or(0));
-        let share = u128::from(predicted.bytes.0) * micros(limit) / micros(whole).max(1);
-        let bytes = Bytes(u64::try_from(share).unwrap_or(u64::MAX));
-        Self { freezes: freezes.min(limit), ends: limit, outcome: Outcome::RolledBack, bytes }
-    }
-
-    /// How long the service stands still.
-    pub fn downtime(&self) -> Millis {
-        self.ends.saturating_sub(self.freezes)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use sterna_policies::policy::{Memory, Method};
-
-    fn ms(text: &str) -> Millis {
-        text.parse().unwrap()
-    }
-
-    fn course(downtime: &str, duration: &str, lease: &str, deadline: &str) -> Course {
-        let predicted =
-            MoveCost { downtime: ms(downtime), duration: ms(duration), bytes: Bytes::from_mib(100) };
-        let limits = Migration {
-            method: Method::Checkpoint,
-            memory: Memory::Ahead,
-            max_downtime: None,
-            bandwidth: None,
-            deadline: ms(deadline),
-            freeze_lease: ms(lease),
-        };
-        Course::of(&predicted, &limits)
-    }
-
-    #[test]
-    fn within_its_limits_a_move_goes_as_predicted() {
-        let course = course("2s", "10s", "30s", "1m");
-        assert_eq!((course.freezes, course.ends, course.outcome), (ms("8s"), ms("10s"), Outcome::Moved));
-        assert_eq!((course.downtime(), course.bytes), (ms("2s"), Bytes::from_mib(100)));
-    }
-
-    #[test]
-    fn the_lease_thaws_the_source() {
-        let course = course("20s", "40s", "5s", "1m");
-        assert_eq!((course.ends, course.downtime()), (ms("25s"), ms("5s")));
-        assert_eq!(course.outcome, Outcome::RolledBack);
-        assert_eq!(course.bytes, Bytes(Bytes::from_mib(100).0 * 25 / 40));
-    }
-
-    #[test]
-    fn the_deadline_may_come_before_the_freeze() {
-        let course = course("2s", "40s", "5s", "10s");
-        assert_eq!(
-            (course.ends, course.downtime(), course.outcome),
-            (ms("10s"), Millis::ZERO, Outcome::RolledBack)
-        );
-    }
-}
+pub use course::Course;
+pub use passage::Passage;
+pub use path::Path;

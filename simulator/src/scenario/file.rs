@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sterna_policies::load::{At, Written};
-use sterna_policies::quantity::{Bytes, GramsPerKwh, Millis, PerSecond, UsdPerHour};
+use sterna_policies::quantity::{Bytes, GramsPerKwh, MibPerSecond, Millis, PerSecond, UsdPerHour};
 
 use super::Shape;
 
@@ -26,6 +26,9 @@ pub struct ScenarioFile {
     pub duration: Written<Millis>,
     /// How often linear tracks are read; one minute where it is left out.
     pub step: Option<Written<Millis>>,
+    /// The calibration file, relative to this one: what the parts of a move take. What Sterna has measured elsewhere where it is
+    /// left out.
+    pub calibration: Option<At<String>>,
     /// Node of each service at the start; the inventory's `run.on` where it is left out.
     #[serde(default)]
     pub placement: BTreeMap<At<String>, At<String>>,
@@ -44,6 +47,22 @@ pub struct ScenarioFile {
     /// Memory that services hold.
     #[serde(default)]
     pub memory: Vec<MemoryTrack>,
+    /// How services write it.
+    #[serde(default)]
+    pub writes: Vec<WritesFile>,
+}
+
+/// How a service writes its memory: what has changed when most of it was sent ahead.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Writes")]
+pub struct WritesFile {
+    /// The service.
+    pub service: At<String>,
+    /// How fast, such as "20MiB/s".
+    pub rate: Written<MibPerSecond>,
+    /// The part of its memory that it writes again and again; all of it where it is left out.
+    pub working_set: Option<Written<Bytes>>,
 }
 
 /// Time since the start, and value.

@@ -7,11 +7,12 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use sterna_core::continuum::{Continuum, NodeName, Placement, ServiceName, SiteName, UsersName, inventory};
+use sterna_core::cost::calibration;
 use sterna_policies::load::{At, Findings, Invalid, Loaded, Written, name, schema_version, toml_document};
 use sterna_policies::quantity::{Bytes, Cores, Millis, Quantity};
 
 use super::file::{Point, ScenarioFile};
-use super::{Scenario, Shape, Track, Tracks};
+use super::{Scenario, Shape, Track, Tracks, Writes};
 use crate::clock::SimTime;
 
 /// The format that this version reads.
@@ -30,11 +31,12 @@ pub struct Read {
     pub warnings: [sterna_policies::diagnose::Report; 2],
 }
 
-/// Reads a scenario from its text. `file` is its path, as it is shown and as the inventory's path is resolved against; `read`
-/// reads the inventory.
+/// Reads a scenario from its text. `file` is its path, as it is shown and as the paths of inventory and calibration are resolved
+/// against; `read` reads these two.
 ///
 /// # Errors
-/// All that is wrong with the scenario; or with its inventory, where the scenario itself is in order so far as can be told.
+/// All that is wrong with the scenario; or with its inventory or calibration, where the scenario itself is in order so far as can be
+/// told.
 pub fn load(file: &str, text: &str, read: &dyn Fn(&Path) -> io::Result<String>) -> Result<Read, Invalid> {
     let written: ScenarioFile = toml_document(file, text)?;
     let mut findings = Findings::new(file, text);
@@ -42,26 +44,34 @@ pub fn load(file: &str, text: &str, read: &dyn Fn(&Path) -> io::Result<String>) 
     name(&written.name, "scenario", &mut findings);
     let frame = Frame::of(&written, &mut findings);
 
-    let path = Path::new(file).parent().unwrap_or(Path::new("")).join(written.inventory.as_str());
-    let inventory_text = match read(&path) {
-        Ok(text) => text,
-        Err(error) => {
+    let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+    let mut beside = |named: &At<String>| {
+        let path = folder.join(named.as_str());
+        let text = read(&path);
+        if let Err(error) = &text {
             findings
-                .error("S0001", written.inventory.span(), format!("can't read {}: {error}", path.display()))
+                .error("S0001", named.span(), format!("can't read {}: {error}", path.display()))
                 .label("relative to the scenario file");
-            findings = findings.refuse_errors()?;
-            String::new()
         }
+        (path.display().to_string(), text.unwrap_or_default())
     };
-    let inventory = match inventory::load(&path.display().to_string(), &inventory_text) {
-        Ok(inventory) => inventory,
-        Err(invalid) => {
+    let (inventory_file, inventory_text) = beside(&written.inventory);
+    let calibration = written.calibration.as_ref().map(&mut beside);
+    if inventory_text.is_empty() || calibration.as_ref().is_some_and(|(_, text)| text.is_empty()) {
+        // Without them there is nothing to compare with.
+        findings = findings.refuse_errors()?;
+    }
+    let costs = calibration.map(|(file, text)| calibration::load(&file, &text)).transpose();
+    let (inventory, costs) = match (inventory::load(&inventory_file, &inventory_text), costs) {
+        (Ok(inventory), Ok(costs)) => (inventory, costs.map(|costs| costs.value).unwrap_or_default()),
+        (Err(invalid), _) | (_, Err(invalid)) => {
             findings.refuse_errors()?;
             return Err(invalid);
         }
     };
     let mut reader = Reader { frame, continuum: &inventory.value, findings };
     let tracks = reader.tracks(&written);
+    let writes = reader.writes(&written);
     let placement = reader.placement(&written);
     reader.check_use(&written, &tracks);
     let Reader { frame, findings, .. } = reader;
@@ -73,6 +83,8 @@ pub fn load(file: &str, text: &str, read: &dyn Fn(&Path) -> io::Result<String>) 
         continuum: inventory.value,
         placement,
         tracks,
+        costs,
+        writes,
     };
     let Loaded { value: scenario, warnings } = findings.finish(scenario)?;
     Ok(Read { scenario, warnings: [inventory.warnings, warnings] })
@@ -163,6 +175,24 @@ impl Reader<'_> {
             self.put(&mut tracks.memory, &mut seen, key, track, one.service.span());
         }
         tracks
+    }
+
+    fn writes(&mut self, written: &ScenarioFile) -> BTreeMap<ServiceName, Writes> {
+        let (mut writes, mut seen) = (BTreeMap::new(), BTreeMap::new());
+        for one in &written.writes {
+            let rate = one.rate.read_unsigned(&mut self.findings).unwrap_or_default();
+            let working_set =
+                one.working_set.as_ref().and_then(|size| size.read_positive(&mut self.findings));
+            let Some(service) = self.service(&one.service) else { continue };
+            if let Some(first) = seen.insert(service.clone(), one.service.span()) {
+                self.findings
+                    .error("S0006", one.service.span(), format!("it is said twice how `{service}` writes"))
+                    .label("the second")
+                    .also(first, "the first");
+            }
+            writes.insert(service, Writes { rate, working_set });
+        }
+        writes
     }
 
     fn put<K: Ord + Clone>(

@@ -44,6 +44,7 @@ impl World<'_> {
             price: Default::default(),
             unknown: Vec::new(),
             directives: Default::default(),
+            costs: self.scenario.costs,
             continuum,
         };
         for metric in policy.metrics.keys() {

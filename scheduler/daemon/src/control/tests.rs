@@ -268,7 +268,7 @@ impl Bench {
 }
 
 fn real() -> Engine {
-    Engine::new(7)
+    Engine::new(7, Costs::default())
 }
 
 /// Always wants these moves, whatever is seen.
@@ -279,7 +279,7 @@ fn wanting(moves: Vec<Move>) -> Engine {
         decision.report.verdict = Verdict::Move;
         decision
     };
-    Engine { decide: Arc::new(decide), seed: 0 }
+    Engine { decide: Arc::new(decide), seed: 0, costs: Costs::default() }
 }
 
 fn shop_to(node: &str, wave: u32) -> Move {

@@ -11,7 +11,7 @@ use sterna_executor::migration::report::{self, Report};
 use sterna_executor::node::api::Standing;
 use sterna_policies::quantity::{Bytes, Millis};
 
-use super::decision::{instant, json, odd};
+use super::decision::{instant, json, odd, parse};
 use super::{HistoryError, HistoryStore, explain};
 
 /// Migrations per service that a decision remembers, besides its last arrival.
@@ -179,6 +179,30 @@ impl HistoryStore {
                 )
                 .map_err(|error| explain(path, error))?;
             Ok(())
+        })
+        .await
+    }
+
+    /// The agents' reports of all migrations that moved a service, oldest first.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn moved(&self) -> Result<Vec<Report>, HistoryError> {
+        self.work(|connection, path| {
+            let failed = |error| explain(path, error);
+            let mut statement = connection
+                .prepare_cached(
+                    "SELECT id, report FROM migration WHERE outcome = ?1 AND report IS NOT NULL ORDER BY ended, id",
+                )
+                .map_err(failed)?;
+            let mut rows = statement.query([outcome_name(Outcome::Moved)]).map_err(failed)?;
+            let mut reports = Vec::new();
+            while let Some(row) = rows.next().map_err(failed)? {
+                let id: String = row.get(0).map_err(failed)?;
+                let text: String = row.get(1).map_err(failed)?;
+                reports.push(parse(&text, &format!("migration {id}"), path)?);
+            }
+            Ok(reports)
         })
         .await
     }

@@ -44,6 +44,7 @@ fn recorded(second: i64) -> Recorded {
         under_way: Vec::new(),
         unknown: Vec::new(),
         directives: Default::default(),
+        costs: Default::default(),
     };
     let report = Report {
         policy: "p".into(),
