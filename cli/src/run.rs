@@ -23,10 +23,11 @@ use sterna_daemon::control::{Considered, Engine, Files, Scheduler, consider};
 use sterna_daemon::history::HistoryStore;
 use sterna_daemon::history::lock::StateLock;
 use sterna_daemon::history::retention;
+use sterna_daemon::observe::probes;
 use sterna_daemon::observe::prometheus::Prometheus;
 use sterna_daemon::reload::{FileError, Watched};
 use sterna_daemon::settings::{Settings, SettingsError};
-use sterna_daemon::telemetry::{self, ConfigFile, Telemetry};
+use sterna_daemon::telemetry::{self, ConfigFile, Telemetry, links};
 use sterna_executor::fleet::FleetView;
 use sterna_executor::identity::Authority;
 use sterna_executor::migration::report::Event;
@@ -200,11 +201,17 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     };
     let routes = telemetry::routes(Arc::clone(&telemetry)).merge(api::routes(api));
     let server = tokio::spawn(telemetry::serve(listener, routes));
-    let others = [
+    let mut others = vec![
         tokio::spawn(retention::keep(history.clone(), settings.keep, SystemClock)),
         tokio::spawn(supervisor::watchdog(Arc::clone(&telemetry))),
         tokio::spawn(look_on_hangup(Arc::clone(&desk))),
+        tokio::spawn(links::keep(history.clone(), Arc::clone(&desk), Arc::clone(&telemetry), SystemClock)),
     ];
+    // One cycle has nobody who scrapes them.
+    if let Some(every) = settings.probes.filter(|_| !args.once) {
+        let (desk, telemetry) = (Arc::clone(&desk), Arc::clone(&telemetry));
+        others.push(tokio::spawn(probes::keep(world.clone(), every, desk, telemetry, SystemClock)));
+    }
     supervisor::ready();
 
     let (stopper, stop) = stop();
@@ -278,11 +285,16 @@ async fn look_on_hangup(desk: Arc<Desk>) {
 fn banner(opened: &Opened, state: &Path, listen: &str) -> String {
     let (policy, continuum) = (opened.policy(), opened.continuum());
     let asked: Vec<_> = policy.metrics.keys().map(|metric| metric.name()).collect();
+    let probes = opened
+        .settings
+        .probes
+        .map_or_else(|| "none".to_owned(), |every| format!("agents measure every {}", span(every)));
     let asked = if asked.is_empty() { "nothing".to_owned() } else { asked.join(", ") };
     format!(
         "continuum  {} from {}: {} sites, {} nodes, {} services\n\
          policy     {} from {}: mode {}, a look every {}\n\
          metrics    {asked} from {}\n\
+         probes     {probes}\n\
          state      {}\n\
          serving    http://{listen}/metrics, /healthz, /readyz, /api/v1",
         continuum.name,

@@ -11,7 +11,7 @@ use sterna_executor::migration::report::{self, Report};
 use sterna_executor::node::api::Standing;
 use sterna_policies::quantity::{Bytes, Millis};
 
-use super::decision::{instant, json, odd};
+use super::decision::{instant, json, odd, parse};
 use super::{HistoryError, HistoryStore, explain};
 
 /// Migrations per service that a decision remembers, besides its last arrival.
@@ -179,6 +179,32 @@ impl HistoryStore {
                 )
                 .map_err(|error| explain(path, error))?;
             Ok(())
+        })
+        .await
+    }
+
+    /// Services that were moved since a time, as the agents reported it, newest first.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn moved_since(&self, since: Timestamp) -> Result<Vec<(Timestamp, Report)>, HistoryError> {
+        self.work(move |connection, path| {
+            let failed = |error| explain(path, error);
+            let mut statement = connection
+                .prepare_cached(
+                    "SELECT id, ended, report FROM migration
+                     WHERE outcome = 'moved' AND report IS NOT NULL AND ended >= ?1 ORDER BY ended DESC, id DESC",
+                )
+                .map_err(failed)?;
+            let mut rows = statement.query([instant(since)]).map_err(failed)?;
+            let mut moved = Vec::new();
+            while let Some(row) = rows.next().map_err(failed)? {
+                let text = |index: usize| row.get::<_, String>(index).map_err(failed);
+                let name = format!("migration {}", text(0)?);
+                let ended = text(1)?.parse().map_err(|error| odd(path, &name, &error))?;
+                moved.push((ended, parse(&text(2)?, &name, path)?));
+            }
+            Ok(moved)
         })
         .await
     }
