@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn what_a_move_got_of_the_link_is_told_where_it_was_enough() {
-        let rate = |report: &Report| throughput(report).map(|bytes| bytes.0 as f64 / 1048.576);
+        let rate = |report: &Report| throughput(report).map(|bytes| bytes.0 as f64 / 1e3);
         let near = |found: Option<f64>, wanted: f64| found.is_some_and(|found| (found - wanted).abs() < 1.0);
         assert!(near(rate(&whole(1.0)), LINK), "{:?}", rate(&whole(1.0)));
         assert!(near(rate(&whole(2.0)), LINK / 2.0));
