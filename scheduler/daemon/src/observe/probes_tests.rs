@@ -23,10 +23,13 @@ enum Says {
     TooLittle,
 }
 
+/// Who was asked for what, in this order.
+type Asked = Vec<(NodeName, Vec<String>)>;
+
 #[derive(Debug, Clone, Default)]
 struct Fake {
     agents: Arc<Mutex<BTreeMap<NodeName, Says>>>,
-    asked: Arc<Mutex<Vec<(NodeName, Vec<String>)>>>,
+    asked: Arc<Mutex<Asked>>,
 }
 
 impl Prober for Fake {
