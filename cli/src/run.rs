@@ -26,10 +26,11 @@ use sterna_daemon::governing::Governing;
 use sterna_daemon::history::HistoryStore;
 use sterna_daemon::history::lock::StateLock;
 use sterna_daemon::history::retention;
+use sterna_daemon::observe::probes;
 use sterna_daemon::observe::prometheus::Prometheus;
 use sterna_daemon::reload::{FileError, Watched};
 use sterna_daemon::settings::{Settings, SettingsError};
-use sterna_daemon::telemetry::{self, ConfigFile, Telemetry};
+use sterna_daemon::telemetry::{self, ConfigFile, Telemetry, links};
 use sterna_executor::fleet::FleetView;
 use sterna_executor::identity::Authority;
 use sterna_executor::migration::report::Event;
@@ -231,11 +232,17 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     };
     let routes = telemetry::routes(Arc::clone(&telemetry)).merge(api::routes(api));
     let server = tokio::spawn(telemetry::serve(listener, routes));
-    let others = [
+    let mut others = vec![
         tokio::spawn(retention::keep(history.clone(), settings.keep, SystemClock)),
         tokio::spawn(supervisor::watchdog(Arc::clone(&telemetry))),
         tokio::spawn(look_on_hangup(Arc::clone(&desk))),
+        tokio::spawn(links::keep(history.clone(), Arc::clone(&desk), Arc::clone(&telemetry), SystemClock)),
     ];
+    // One cycle has nobody who scrapes them.
+    if let Some(every) = settings.probes.filter(|_| !args.once) {
+        let (desk, telemetry) = (Arc::clone(&desk), Arc::clone(&telemetry));
+        others.push(tokio::spawn(probes::keep(world.clone(), every, desk, telemetry, SystemClock)));
+    }
     supervisor::ready();
 
     let (stopper, stop) = stop();
@@ -312,14 +319,20 @@ fn banner(opened: &Opened, state: &Path, listen: &str) -> anyhow::Result<String>
     let asked: BTreeSet<_> =
         policies.iter().flat_map(|policy| policy.metrics.keys()).map(|metric| metric.name()).collect();
     let asked = if asked.is_empty() { "nothing".to_owned() } else { Vec::from_iter(asked).join(", ") };
+    let probes = opened
+        .settings
+        .probes
+        .map_or_else(|| "none".to_owned(), |every| format!("agents measure every {}", span(every)));
     let line = |policy: &Policy| {
         let (name, mode, every) = (&policy.name, policy.mode.name(), span(policy.trigger.interval));
         format!("policy     {name}: mode {mode}, a look every {every}\n")
     };
     Ok(format!(
+
         "continuum  {} from {}: {} sites, {} nodes, {} services\n\
          {}\
          metrics    {asked} from {}\n\
+         probes     {probes}\n\
          state      {}\n\
          serving    http://{listen}/metrics, /healthz, /readyz, /api/v1",
         continuum.name,

@@ -81,9 +81,14 @@ fn a_policy_that_is_wrong_is_refused() {
 fn built_in_queries_are_listed_and_printed() {
     let folder = tempfile::tempdir().unwrap();
     let list = text(&sterna(folder.path(), &["policy", "builtins"]).stdout);
-    for part in
-        ["kepler-0.9", "node_exporter: the share", "user_latency", "uW", "scaph_host_power_microwatts"]
-    {
+    for part in [
+        "probes",
+        "kepler-0.9",
+        "node_exporter: the share",
+        "user_latency",
+        "uW",
+        "scaph_host_power_microwatts",
+    ] {
         assert!(list.contains(part), "no {part} in\n{list}");
     }
     let json = sterna(folder.path(), &["policy", "builtins", "--output", "json"]).stdout;

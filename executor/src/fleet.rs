@@ -15,7 +15,7 @@ use crate::migration::certificate::{Certificate, Grounds};
 use crate::migration::order::{MigrationId, Order};
 use crate::migration::phase::Phase;
 use crate::migration::report::{Event, Report};
-use crate::node::api::{ReleaseAnswer, ServiceFacts, Standing};
+use crate::node::api::{Probed, ReleaseAnswer, ServiceFacts, Standing};
 use crate::node::assessment::Assessment;
 use crate::node::client::{AgentClient, ClientError};
 use crate::platform::docker::local_addresses;
@@ -316,6 +316,14 @@ impl Fleet {
             }
             all.extend(page);
         }
+    }
+
+    /// How far it is from a node to other places, `host:port` each; the answers come in the same order.
+    ///
+    /// # Errors
+    /// When its agent can't be reached, or refuses.
+    pub async fn probe(&self, node: &NodeName, targets: &[String]) -> Result<Vec<Probed>, FleetError> {
+        Ok(self.agent(node)?.probe(targets).await?)
     }
 
     /// The agents of all nodes, with what is known instead of those that have no address.

@@ -19,6 +19,7 @@
 //! | [`arrival`] | the destination's side: taking in and holding, and what is owned by a certificate |
 //! | [`staging`] | memory images on their way |
 //! | [`front`] | a front that the agent runs |
+//! | [`probe`] | how far it is from this node to other places |
 //! | [`traffic`] | what fronts are told, and the moment that they get before a freeze |
 //! | [`inquiry`] | asking the sources of what is held and was not heard of |
 //! | [`client`] | how the scheduler and other agents speak to an agent |
@@ -37,6 +38,7 @@ pub mod front;
 pub mod inquiry;
 pub mod listener;
 pub mod precheck;
+pub mod probe;
 pub mod progress;
 pub mod running;
 pub mod server;

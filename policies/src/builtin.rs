@@ -52,7 +52,7 @@ const WRAPPING: Option<Window> = window(5 * MINUTE, 5 * MINUTE);
 const PROBES: Option<Window> = window(MINUTE, SECOND);
 
 /// All of them, by metric.
-pub const ALL: [Builtin; 12] = [
+pub const ALL: [Builtin; 13] = [
     // The duration of a probe that failed is its timeout, so only the successful ones count.
     Builtin {
         name: "blackbox",
@@ -98,6 +98,16 @@ pub const ALL: [Builtin; 12] = [
                    rate(smokeping_response_duration_seconds_sum[$window]))) \
                    / (sum by ($users, $site) (max by ($users, $site, instance, host, ip) (\
                    rate(smokeping_response_duration_seconds_count[$window]))) > 0)",
+    },
+    // Each is exported until the next round, so a mean over the scrapes is one over the rounds.
+    Builtin {
+        name: "probes",
+        metric: Metric::UserLatency,
+        unit: SourceUnit::Seconds,
+        exporter: "Sterna's own probes: the round trip between a site's agents and its users' place",
+        window: window(5 * MINUTE, SECOND),
+        max_age: TWO_MINUTES,
+        template: "max by ($users, $site) (avg_over_time(sterna_probe_user_round_trip_seconds[$window]))",
     },
     Builtin {
         name: "opencost",

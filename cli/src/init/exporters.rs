@@ -8,6 +8,8 @@ pub enum Exporter {
     KubeState,
     Blackbox,
     Smokeping,
+    /// Sterna's own.
+    Probes,
     Kepler,
     /// Before 0.10: its metrics have other names.
     OldKepler,
@@ -18,12 +20,13 @@ pub enum Exporter {
 }
 
 /// Each with a metric that tells that it is there, its name, and what it is good for.
-const KNOWN: [(Exporter, &str, &str); 12] = [
+const KNOWN: [(Exporter, &str, &str); 13] = [
     (Exporter::Node, "node_cpu_seconds_total", "node_exporter: how busy sites are"),
     (Exporter::Cadvisor, "container_cpu_usage_seconds_total", "cAdvisor: what containers use"),
     (Exporter::KubeState, "kube_pod_info", "kube-state-metrics: what clusters run"),
     (Exporter::Blackbox, "probe_success", "blackbox_exporter: latency to sites"),
     (Exporter::Smokeping, "smokeping_requests_total", "smokeping_prober: latency to sites"),
+    (Exporter::Probes, "sterna_probe_user_round_trip_seconds", "Sterna's own probes: latency to sites"),
     (Exporter::Kepler, "kepler_node_cpu_joules_total", "Kepler: power"),
     (Exporter::OldKepler, "kepler_node_package_joules_total", "Kepler, before 0.10: power"),
     (Exporter::Scaphandre, "scaph_host_power_microwatts", "Scaphandre: power"),

@@ -202,6 +202,8 @@ fn policy(found: &Found) -> String {
     let labels = "The series need the labels `site` and `users`, with the names of the inventory.";
     if found.has(Exporter::Smokeping) && !found.has(Exporter::Blackbox) {
         source(&format!("How long users wait, by smokeping_prober. {labels}"), "user_latency", "smokeping");
+    } else if found.has(Exporter::Probes) && !found.has(Exporter::Blackbox) {
+        source("How far users are, by Sterna's own probes.", "user_latency", "probes");
     } else {
         let there = if found.has(Exporter::Blackbox) { "" } else { ", which was not found" };
         let comment = format!("How long users wait, by blackbox_exporter{there}. {labels}");
@@ -246,7 +248,11 @@ fn settings(found: &Found) -> String {
          \n\
          [prometheus]\n\
          # {about}\n\
-         url = \"{url}\"\n"
+         url = \"{url}\"\n\
+         \n\
+         # Has agents measure how far it is to other sites and to `probe` of each [[users]]; policies: builtin = \"probes\".\n\
+         # [probes]\n\
+         # interval = \"1m\"\n"
     )
 }
 
@@ -315,6 +321,9 @@ mod tests {
         assert_eq!(asked, [Metric::UserLatency, Metric::CostRate, Metric::Power, Metric::CpuUse]);
         assert!(policy.metrics[&Metric::UserLatency].first.query.contains("smokeping"));
         assert!(policy.metrics[&Metric::Power].first.query.contains("scaph"));
+        let own = Ok(BTreeMap::from([(Exporter::Probes, "")]));
+        let (_, policy) = loaded(&Found { exporters: own, ..nothing() });
+        assert_eq!(policy.metrics[&Metric::UserLatency].first.builtin.as_deref(), Some("probes"));
         let kepler = Ok(BTreeMap::from([(Exporter::Kepler, ""), (Exporter::Blackbox, "")]));
         let (_, policy) = loaded(&Found { exporters: kepler, ..nothing() });
         assert!(policy.metrics[&Metric::Power].first.query.contains("kepler"));

@@ -60,6 +60,22 @@ fn phase(report: &Report, wanted: Phase) -> Option<(f64, Bytes)> {
     Some((record.took.as_f64(), record.bytes))
 }
 
+/// What crossed the link in a second while a service was moved, where it was enough to tell.
+pub fn throughput(report: &Report) -> Option<Bytes> {
+    let rate = rate(report).filter(|_| report.outcome == Outcome::Moved)?;
+    Some(Bytes((rate * 1e3) as u64))
+}
+
+/// What crossed in a millisecond: while it stood frozen if that was enough to tell, or else before.
+fn rate(report: &Report) -> Option<f64> {
+    let rate = |(took, bytes): (f64, Bytes)| {
+        let crossing = took - OPENING.as_f64();
+        (bytes >= TELLING && crossing > 0.0).then(|| bytes.0 as f64 / crossing)
+    };
+    let frozen = phase(report, Phase::Transferred).and_then(rate);
+    frozen.or_else(|| phase(report, Phase::Synced).and_then(rate))
+}
+
 /// A move that was measured.
 struct Past<'a> {
     report: &'a Report,
@@ -83,12 +99,7 @@ impl<'a> Past<'a> {
 
     /// What crossed the link in a millisecond, where it was enough to tell.
     fn rate(&self) -> Option<f64> {
-        let rate = |(took, bytes): (f64, Bytes)| {
-            let crossing = took - OPENING.as_f64();
-            (bytes >= TELLING && crossing > 0.0).then(|| bytes.0 as f64 / crossing)
-        };
-        let frozen = phase(self.report, Phase::Transferred).and_then(rate);
-        frozen.or_else(|| phase(self.report, Phase::Synced).and_then(rate))
+        rate(self.report)
     }
 
     /// What crossed while it stood frozen.
@@ -213,6 +224,17 @@ mod tests {
         let bigger = redis(load(1024), &[]);
         assert!(bigger.cost.downtime.as_f64() > 5000.0 && bigger.cost.duration > bigger.cost.downtime);
         assert_eq!(bigger.cost.bytes, Bytes::from_mib(1024));
+    }
+
+    #[test]
+    fn what_a_move_got_of_the_link_is_told_where_it_was_enough() {
+        let rate = |report: &Report| throughput(report).map(|bytes| bytes.0 as f64 / 1e3);
+        let near = |found: Option<f64>, wanted: f64| found.is_some_and(|found| (found - wanted).abs() < 1.0);
+        assert!(near(rate(&whole(1.0)), LINK), "{:?}", rate(&whole(1.0)));
+        assert!(near(rate(&whole(2.0)), LINK / 2.0));
+        assert_eq!(rate(&report(1.0, load(64), Bytes::from_mib(1))), None, "too little");
+        let undone = Outcome::RolledBack { after: Phase::Transferred, reason: "x".into() };
+        assert_eq!(rate(&Report { outcome: undone, ..whole(1.0) }), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sterna_core::continuum::{NodeName, Run, ServiceName};
-use sterna_policies::quantity::{Bytes, Cores};
+use sterna_policies::quantity::{Bytes, Cores, Millis};
 use uuid::Uuid;
 
 use crate::engine::processes::Tree;
@@ -279,6 +279,52 @@ pub enum ReleaseAnswer {
 pub struct Finish {
     /// Restart policy to be put back, as the engine's API writes it.
     pub restart: Option<serde_json::Value>,
+}
+
+/// Asks how far it is from the node to other places.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// The places, `host:port` each: something there must take connections. Nothing is said on them.
+    pub targets: Vec<String>,
+}
+
+/// What came of one target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Probed {
+    /// It answers after so long.
+    RoundTrip(Millis),
+    /// It does not answer.
+    Unanswered(Unanswered),
+}
+
+/// Why a target does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unanswered {
+    /// Nobody takes connections there.
+    Refused,
+    /// It says nothing in time.
+    Timeout,
+    /// There is no way to it.
+    Unreachable,
+    /// Its name has no address.
+    Unresolved,
+    /// Something else.
+    Other,
+}
+
+impl Unanswered {
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::Unresolved => "unresolved",
+            Self::Other => "other",
+        }
+    }
 }
 
 /// An error, for people.

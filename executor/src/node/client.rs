@@ -21,8 +21,8 @@ use crate::traffic::announcement::{Announcement, Held};
 use crate::transfer::manifest::Digest;
 
 use super::api::{
-    Arriving, Finish, NodeFacts, Part, Problem, ReleaseAnswer, Reservation, Restored, ServiceFacts, Standing,
-    StartService, StreamId, TOKEN_HEADER, Verdict,
+    Arriving, Finish, NodeFacts, Part, Probe, Probed, Problem, ReleaseAnswer, Reservation, Restored,
+    ServiceFacts, Standing, StartService, StreamId, TOKEN_HEADER, Verdict,
 };
 use super::assessment::Assessment;
 
@@ -110,6 +110,8 @@ fn broke(error: &(dyn Error + 'static)) -> bool {
 
 /// Time for an answer that moves no data.
 const ANSWER: Duration = Duration::from_secs(60);
+/// Time for an answer about targets, all of which may be silent.
+const PROBED: Duration = Duration::from_secs(20);
 /// Most bytes of an answer: several times what a page of migrations takes.
 const LARGEST: usize = 16 << 20;
 /// Most bytes of an event: a report with every reason that there is.
@@ -267,6 +269,15 @@ impl AgentClient {
     /// As above.
     pub async fn services(&self) -> Result<Vec<ServiceFacts>, ClientError> {
         self.answer(self.request(Method::GET, "/services").timeout(ANSWER)).await
+    }
+
+    /// How far it is from the node to other places, `host:port` each; the answers come in the same order.
+    ///
+    /// # Errors
+    /// As above, and when there are too many of them.
+    pub async fn probe(&self, targets: &[String]) -> Result<Vec<Probed>, ClientError> {
+        let probe = Probe { targets: targets.to_vec() };
+        self.answer(self.request(Method::POST, "/probes").json(&probe).timeout(PROBED)).await
     }
 
     /// Starts a service; one that is there already stays as it is.

@@ -8,6 +8,7 @@
 //! | `departures` | migrations that leave |
 //! | `arrivals` | migrations that come |
 //! | `traffic` | fronts |
+//! | `probes` | how far it is from this node to where the scheduler asks |
 //! | `refusal` | calls that are refused |
 //! | `document` | the JSON document of a call |
 //! | `streams` | the stream of a call |
@@ -38,12 +39,15 @@ use super::staging::{private_folder, staging_folder};
 use super::store::{Store, StoreError};
 use super::traffic::Traffic;
 
+use self::probes::Probing;
+
 mod arrivals;
 mod caller;
 mod connections;
 mod departures;
 mod document;
 mod limits;
+mod probes;
 mod refusal;
 pub mod routes;
 mod services;
@@ -81,6 +85,7 @@ struct Agent {
     arrivals: Arrivals,
     running: Running,
     traffic: Traffic,
+    probing: Probing,
 }
 
 /// Serves a node until `stop` is done.
@@ -131,7 +136,8 @@ pub async fn serve(
         .await
         .map_err(system(format!("{} can't be listened on", config.listen)))?;
     tracing::info!(node = %config.node, address = %listener.address(), engine = own.engine, criu = own.criu, "serving");
-    let agent = Agent { config, engine, store, arrivals, running, traffic: traffic.clone() };
+    let probing = Probing::default();
+    let agent = Agent { config, engine, store, arrivals, running, traffic: traffic.clone(), probing };
     tokio::spawn(agent.clone().keep_looking());
     let stopping = CancellationToken::new();
     let fronting = front.map(|front| tokio::spawn(front.serve(stopping.clone())));

@@ -159,12 +159,15 @@ impl Link {
 }
 
 /// Clients at a place.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Users {
     /// Requests per second, by service.
     pub rates: BTreeMap<ServiceName, PerSecond>,
     /// Latency to each site as the inventory knows it, used only where the policy allows modelled values.
     pub latency: BTreeMap<SiteName, Millis>,
+    /// Where agents may see how far it is to them, `host:port` each: places at theirs that take connections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probe: Vec<String>,
 }
 
 /// The unit of placement and migration.

@@ -46,6 +46,7 @@ fn three() -> Observation {
     let users = Users {
         rates: names.map(|name| (name.into(), q("10/s"))).into(),
         latency: sites.map(|(site, latency)| (site.into(), ms(latency).value)).into(),
+        probe: Vec::new(),
     };
     seen.continuum.users.insert("village".into(), users);
     seen.latency.insert("village".into(), sites.map(|(site, latency)| (site.into(), ms(latency))).into());

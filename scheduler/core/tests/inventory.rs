@@ -146,6 +146,20 @@ fn power_and_addresses() {
 }
 
 #[test]
+fn where_users_are_probed() {
+    let probed = |probe: &str| SMALL.replace("rates = {", &format!("probe = {probe}\nrates = {{"));
+    let right = probed(r#"["10.0.0.5:443", "gateway.town.example:8443", "[fd00::1]:443"]"#);
+    let loaded = inventory::load("inventory.toml", &right).unwrap();
+    assert!(loaded.warnings.is_empty());
+    let targets = &loaded.value.users[&UsersName::from("town")].probe;
+    assert_eq!(targets[..], ["10.0.0.5:443", "gateway.town.example:8443", "[fd00::1]:443"]);
+    insta::assert_snapshot!(rendered(&probed(r#"["10.0.0.5", "http://a:1", "a:0", "a:1", "a:1"]"#)));
+    let many: Vec<String> = (1..=9).map(|port| format!("a:{port}")).collect();
+    insta::assert_snapshot!(rendered(&probed(&format!("{many:?}"))));
+    insta::assert_snapshot!(rendered(&probed("\"10.0.0.5:443\"")));
+}
+
+#[test]
 fn missing_and_unknown_keys() {
     let text = SMALL.replace("tier = \"edge\"\n", "teir = \"edge\"\n").replace("cpu = \"2cores\"", "cpu = 2");
     insta::assert_snapshot!(rendered(&text));

@@ -99,7 +99,7 @@ fn world(dice: &mut Dice<'_>) -> Observation {
             let rates = services.keys().filter(|_| !dice.one_in(4)).map(|s| (s.clone(), q("10/s"))).collect();
             let latency =
                 site_names.iter().filter(|_| !dice.one_in(4)).map(|s| (s.clone(), q("25ms"))).collect();
-            (UsersName(format!("users-{n}")), Users { rates, latency })
+            (UsersName(format!("users-{n}")), Users { rates, latency, probe: Vec::new() })
         })
         .collect();
     let latency = users

@@ -110,7 +110,7 @@ fn latency_is_weighted_by_request_rate() {
     let mut seen = observation();
     seen.continuum.users.insert(
         "port".into(),
-        Users { rates: BTreeMap::from([("redis".into(), q("300/s"))]), latency: BTreeMap::new() },
+        Users { rates: BTreeMap::from([("redis".into(), q("300/s"))]), ..Users::default() },
     );
     seen.latency.insert(
         "port".into(),

@@ -36,7 +36,7 @@ fn crossed() -> Observation {
 /// Users of some services, with the milliseconds that they see at edge-a, at edge-b and in the cloud.
 fn far(seen: &mut Observation, services: &[&str], [edge_a, edge_b, cloud]: [f64; 3]) {
     let rates = services.iter().map(|name| ((*name).into(), q("1/s"))).collect();
-    seen.continuum.users.insert("far".into(), Users { rates, latency: BTreeMap::new() });
+    seen.continuum.users.insert("far".into(), Users { rates, ..Users::default() });
     let latency = [("edge-a", edge_a), ("edge-b", edge_b), ("cloud", cloud)];
     let latency = latency.map(|(site, value)| (site.into(), ms(value)));
     seen.latency.insert("far".into(), BTreeMap::from(latency));

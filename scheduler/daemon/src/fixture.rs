@@ -40,6 +40,7 @@ pub fn continuum() -> Continuum {
     let north = sterna_core::continuum::Users {
         rates: BTreeMap::from([("shop".into(), "50/s".parse().unwrap())]),
         latency: BTreeMap::from([("cloud".into(), "70ms".parse().unwrap())]),
+        probe: Vec::new(),
     };
     Continuum {
         name: "fixture".to_owned(),

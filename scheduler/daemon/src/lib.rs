@@ -5,7 +5,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`settings`] | layered settings of the service |
-//! | [`observe`] | one observation from the fleet and the metrics store; Prometheus, ages, borders of units |
+//! | [`observe`] | one observation from the fleet and the metrics store; Prometheus, ages, borders of units; own probes |
 //! | [`doctor`] | whether the policy's metrics are there, and what to do where they are not |
 //! | [`control`] | the loop: observe, decide, approve, record, move; stopping |
 //! | [`governing`] | the policies in force, and which of them has which service |

@@ -14,6 +14,7 @@ use self::store::MetricStore;
 
 pub mod age;
 pub mod chain;
+pub mod probes;
 pub mod prometheus;
 pub mod reading;
 pub mod store;

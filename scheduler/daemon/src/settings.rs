@@ -18,6 +18,10 @@ use thiserror::Error;
 
 const PREFIX: &str = "STERNA";
 const SEPARATOR: &str = "__";
+/// How often agents may be asked to probe.
+const OFTENEST: Millis = Millis::from_micros(10_000_000_000);
+/// How often they are where nothing else is said.
+const PROBES: Millis = Millis::from_micros(60_000_000_000);
 
 /// Settings of the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +46,8 @@ pub struct Settings {
     pub keep: Millis,
     /// The calibration file: what the parts of a move take on these nodes. `None`: as measured elsewhere.
     pub calibration: Option<PathBuf>,
+    /// How often agents are asked how far it is to other sites and to users; `None`: never.
+    pub probes: Option<Millis>,
 }
 
 /// The metrics store.
@@ -114,6 +120,8 @@ struct SettingsFile {
     /// predicted by what was measured elsewhere.
     #[expect(dead_code, reason = "as above")]
     calibration: Option<String>,
+    /// Own probes. Left out: there are none.
+    probes: Option<ProbesFile>,
 }
 
 /// The API.
@@ -133,6 +141,15 @@ struct ApiFile {
 struct HistoryFile {
     /// Older decisions are deleted, but those from which an order came or that were put up for approval. Left out: `90d`.
     keep: Option<Written<Millis>>,
+}
+
+/// Own probes: agents measure how far it is to other sites and to users.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Probes")]
+struct ProbesFile {
+    /// How often, `10s` at least. Left out: `1m`.
+    interval: Option<Written<Millis>>,
 }
 
 /// The metrics store.
@@ -183,6 +200,14 @@ fn check(path: &Path, text: &str) -> Result<(), Invalid> {
     if let Some(keep) = file.history.as_ref().and_then(|history| history.keep.as_ref()) {
         keep.read_positive(&mut findings);
     }
+    if let Some(interval) = file.probes.as_ref().and_then(|probes| probes.interval.as_ref())
+        && interval.read(&mut findings).is_some_and(|read| read < OFTENEST)
+    {
+        findings
+            .error("S0004", interval.span(), "that is too often")
+            .label("expected at least \"10s\"")
+            .help("a round of probes takes some seconds where a target is silent");
+    }
     if let Some(prometheus) = &file.prometheus {
         if let Some(timeout) = &prometheus.timeout {
             timeout.read_positive(&mut findings);
@@ -222,6 +247,13 @@ struct Layers {
     api: ApiLayers,
     history: HistoryLayers,
     calibration: Option<PathBuf>,
+    probes: Option<ProbesLayers>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProbesLayers {
+    interval: Option<Millis>,
 }
 
 #[derive(Default, Deserialize)]
@@ -313,6 +345,10 @@ impl Settings {
         if layers.history.keep <= Millis::ZERO {
             return Err(invalid("`history.keep` must be more than nothing"));
         }
+        let probes = layers.probes.map(|probes| probes.interval.unwrap_or(PROBES));
+        if probes.is_some_and(|interval| interval < OFTENEST) {
+            return Err(invalid("`probes.interval` must be at least \"10s\""));
+        }
         if !is_http(&layers.prometheus.url) {
             return Err(invalid("`prometheus.url` must begin with http:// or https://"));
         }
@@ -344,6 +380,7 @@ impl Settings {
             token_file: layers.api.token_file.map(|file| folder.join(file)),
             keep: layers.history.keep,
             calibration: layers.calibration.map(|file| folder.join(file)),
+            probes,
         })
     }
 
@@ -406,6 +443,7 @@ mod tests {
         assert_eq!((settings.seed, settings.cycles), (0, None));
         assert_eq!((settings.token_file, settings.keep), (None, "90d".parse().unwrap()));
         assert_eq!(settings.calibration, None);
+        assert_eq!(settings.probes, None);
 
         let text = format!(
             "{LEAST}calibration = \"c.toml\"\nseed = 7\nstate = \"s\"\n[prometheus]\nurl = \"http://a:1\"\ntimeout = \"3s\"\n"
@@ -433,6 +471,16 @@ mod tests {
     }
 
     #[test]
+    fn there_are_probes_where_their_table_stands() {
+        let probes = |text: &str, environment: &[(&str, &str)]| {
+            load(&format!("{LEAST}{text}"), &[environment, &[HOME]].concat()).unwrap().probes
+        };
+        assert_eq!(probes("[probes]\n", &[]), Some("1m".parse().unwrap()));
+        assert_eq!(probes("[probes]\ninterval = \"30s\"\n", &[]), Some("30s".parse().unwrap()));
+        assert_eq!(probes("", &[("STERNA__PROBES__INTERVAL", "5m")]), Some("5m".parse().unwrap()));
+    }
+
+    #[test]
     fn a_mistake_in_the_file_is_shown_with_its_line() {
         let reports = [
             "polcy = \"x\"",
@@ -446,6 +494,7 @@ mod tests {
             "prometheus = { timeout = 5 }",
             "prometheus = { timeout = \"5\", url = \"localhost:9090\" }",
             "history = { keep = \"0s\" }",
+            "probes = { interval = \"5s\" }",
             "api = { token = \"x\" }",
             "seed = ",
         ]
@@ -474,6 +523,7 @@ mod tests {
             (("STERNA__PROMETHEUS__TIMEOUT", "5"), "timeout"),
             (("STERNA__PROMETHEUS__TIMEOUT", "0s"), "timeout"),
             (("STERNA__HISTORY__KEEP", "0s"), "history.keep"),
+            (("STERNA__PROBES__INTERVAL", "1s"), "probes.interval"),
             (("STERNA__LISTEN", "x"), "x"),
             (("STERNA__PROMETHEUS__URL", "localhost"), "http://"),
         ] {

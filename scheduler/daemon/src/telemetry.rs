@@ -2,6 +2,11 @@
 //!
 //! `/healthz` says that the process serves; it depends on nothing else. `/readyz` says whether the loop works: the last
 //! cycle was complete, and not long ago.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`probes`] | what agents measured last |
+//! | [`links`] | what moves got of links |
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,11 +32,21 @@ use tokio::net::TcpListener;
 
 use crate::observe::Observed;
 
+use self::links::Links;
+use self::probes::Probes;
+
+pub mod links;
+pub mod probes;
+
 type ByOne = [(&'static str, &'static str); 1];
 
 /// The service's own metrics.
 #[derive(Debug)]
 pub struct Telemetry {
+    /// What agents measured last.
+    pub probes: Probes,
+    /// What moves got of links.
+    pub links: Links,
     registry: Registry,
     decisions: Family<ByOne, Counter>,
     holds: Family<ByOne, Counter>,
@@ -107,6 +122,8 @@ impl Telemetry {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("sterna");
         let mut telemetry = Self {
+            probes: Probes::default(),
+            links: Links::default(),
             registry: Registry::default(),
             decisions: Family::default(),
             holds: Family::default(),
@@ -209,6 +226,8 @@ impl Telemetry {
             Unit::Seconds,
             t.reload_time.clone(),
         );
+        registry.register_collector(Box::new(t.probes.clone()));
+        registry.register_collector(Box::new(t.links.clone()));
         telemetry.registry = registry;
         telemetry
     }

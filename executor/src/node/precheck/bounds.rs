@@ -10,8 +10,9 @@ use thiserror::Error;
 use crate::engine::docker::SERVICE_LABEL;
 use crate::engine::names;
 use crate::migration::order::Order;
-use crate::node::api::Reservation;
+use crate::node::api::{Probe, Reservation};
 use crate::node::canary::is_canary;
+use crate::node::probe::TARGETS;
 
 use super::description::volumes;
 
@@ -63,6 +64,18 @@ pub fn order(order: &Order) -> Result<(), OutOfBounds> {
         })?;
     }
     Ok(())
+}
+
+/// Judges what is to be probed.
+///
+/// # Errors
+/// When something is out of bounds; it is named.
+pub fn probe(probe: &Probe) -> Result<(), OutOfBounds> {
+    let count = probe.targets.len();
+    must((1..=TARGETS).contains(&count), || format!("{count} targets, not 1 to {TARGETS}"))?;
+    probe.targets.iter().try_for_each(|target| {
+        must(is_address(target), || format!("`{}` is not an address to probe", shown(target)))
+    })
 }
 
 /// What a reservation describes, if all of it is within bounds.

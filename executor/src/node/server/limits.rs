@@ -89,7 +89,9 @@ mod tests {
     use axum::routing::get;
     use tower::ServiceExt as _;
 
+    use super::super::probes::PROBES;
     use super::*;
+    use crate::node::probe::TARGETS;
 
     async fn status(router: &Router, target: &str) -> StatusCode {
         let request = Request::get(target).body(Body::empty()).unwrap();
@@ -144,6 +146,8 @@ mod tests {
             format!("| time for a head to arrive, and between calls | {} | closed |", seconds(IDLE)),
             format!("| a stream that stands still | {} | 408 |", seconds(STALLED)),
             format!("| calls at once | {CALLS} | 429 |"),
+            format!("| calls to probe at once | {PROBES} | 429 |"),
+            format!("| targets of one of them | {TARGETS} | 400 |"),
             format!("| connections of one agent | {OF_AN_AGENT} | 429 |"),
             format!("| connections of the scheduler | {OF_THE_SCHEDULER} | 429 |"),
             format!("| connections of fronts | {OF_FRONTS} | 429 |"),

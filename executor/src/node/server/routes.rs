@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::routing::{MethodFilter, on};
 
-use super::{Agent, arrivals, departures, services, traffic};
+use super::{Agent, arrivals, departures, probes, services, traffic};
 
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,4 +92,5 @@ routes! {
     POST "/v1/arrivals/{id}/finish" Agents Document arrivals::finish;
     GET "/v1/traffic" Fronts Nothing traffic::listen;
     POST "/v1/traffic/held" Fronts Document traffic::held;
+    POST "/v1/probes" Scheduler Document probes::probe;
 }

@@ -181,7 +181,9 @@ fn users(file: &UsersFile, names: &Declared, findings: &mut Findings) -> Users {
         let span = span.read_unsigned(findings).unwrap_or_default();
         latency.insert(SiteName(site.value.clone()), span);
     }
-    Users { rates, latency }
+    check::probes(&file.probe, findings);
+    let probe = file.probe.iter().map(|target| target.value.clone()).collect();
+    Users { rates, latency, probe }
 }
 
 fn service(file: &ServiceFile, names: &Declared, findings: &mut Findings) -> Service {

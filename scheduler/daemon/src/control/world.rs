@@ -76,14 +76,21 @@ impl RealWorld {
     pub fn new(authority: Authority) -> Self {
         Self { authority }
     }
+
+    /// Finds all agents anew: local nodes may have been made anew since the last time, under other addresses.
+    ///
+    /// # Errors
+    /// When the scheduler's certificate can't be made.
+    pub async fn fleet(&self, continuum: &Continuum) -> Result<Fleet, FleetError> {
+        Fleet::connect(continuum, &self.authority).await
+    }
 }
 
 impl World for RealWorld {
     type Mover = Fleet;
 
     async fn look(&self, continuum: &Continuum) -> Result<(FleetView, Fleet), FleetError> {
-        // Local nodes may have been made anew since the last look, under other addresses.
-        let fleet = Fleet::connect(continuum, &self.authority).await?;
+        let fleet = self.fleet(continuum).await?;
         let view = fleet.view().await;
         Ok((view, fleet))
     }

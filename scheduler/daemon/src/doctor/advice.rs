@@ -32,7 +32,7 @@ pub async fn advise<S: MetricStore>(
     let Ok(selectors) = witness::selectors(&query.query) else { return Vec::new() };
     let mut labels = vec![query.site_label.as_str()];
     labels.extend(query.users_label.as_deref());
-    let mut found = BTreeSet::new();
+    let mut found: BTreeSet<Advice> = if own(query) { unprobed(continuum, absent) } else { BTreeSet::new() };
     let mut silent = Vec::new();
     let mut unseen: BTreeSet<&Subject> = absent.iter().collect();
     for selector in &selectors {
@@ -48,10 +48,31 @@ pub async fn advise<S: MetricStore>(
     }
     // A query may name series of several versions of an exporter, of which there is one, so silence explains only what nothing
     // else does.
-    if found.is_empty() {
+    if found.is_empty() || own(query) {
         found.extend(silent.first().map(|selector| nothing(query, selector, absent)));
     }
     found.into_iter().collect()
+}
+
+/// Whether Sterna exports the series itself.
+fn own(query: &MetricQuery) -> bool {
+    query.builtin.as_deref() == Some("probes")
+}
+
+/// User groups of which nobody has said where they are.
+fn unprobed(continuum: &Continuum, absent: &[Subject]) -> BTreeSet<Advice> {
+    let known = |name: &UsersName| continuum.users.get(name).is_some_and(|users| !users.probe.is_empty());
+    let groups = absent.iter().filter_map(|subject| subject.users.as_ref()).filter(|name| !known(name));
+    let one = |name: &UsersName| Advice {
+        finding: format!("the inventory does not say where agents may probe the user group `{name}`"),
+        remedy: format!(
+            "name a place at theirs that takes connections:\n\
+             [[users]]\n\
+             name = \"{name}\"\n\
+             probe = [\"HOST:PORT\"]"
+        ),
+    };
+    groups.map(one).collect()
 }
 
 fn nothing(query: &MetricQuery, selector: &str, absent: &[Subject]) -> Advice {
@@ -59,10 +80,21 @@ fn nothing(query: &MetricQuery, selector: &str, absent: &[Subject]) -> Advice {
     let exporter = exporter.map_or("its exporter", |builtin| builtin.exporter);
     let site = absent.first().map_or("SITE", |subject| subject.site.as_str());
     let users = absent.first().and_then(|subject| subject.users.as_ref()).map(UsersName::as_str);
-    Advice {
-        finding: format!("there is no series `{selector}`"),
-        remedy: format!("scrape {exporter} at every site:\n{}", scrape_job(query, site, users)),
+    let mut remedy = format!("scrape {exporter} at every site:\n{}", scrape_job(query, site, users));
+    if own(query) {
+        remedy = "have the scheduler probe, by its settings:\n\
+                  [probes]\n\
+                  interval = \"1m\"\n\
+                  and scrape it; the series bring their labels with them:\n\
+                  scrape_configs:\n\
+                  - job_name: sterna\n\
+                  \x20 static_configs:\n\
+                  \x20 - targets: [HOST:7400]"
+            .to_owned();
+    } else if query.users_label.is_some() {
+        remedy += "\nor have the agents of all sites probe: builtin = \"probes\"";
     }
+    Advice { finding: format!("there is no series `{selector}`"), remedy }
 }
 
 /// Series that lack a label.
@@ -148,10 +180,17 @@ fn not_scraped(
         };
         Advice {
             finding: format!("there is no series `{selector}` of {subject}"),
-            remedy: format!(
-                "see whether its target is up: up{{{}=\"{}\"{users}}}",
-                query.site_label, subject.site
-            ),
+            remedy: if own(query) {
+                format!(
+                    "see why its agents don't get there: sterna_probe_failures_total{{site=\"{}\"}}",
+                    subject.site
+                )
+            } else {
+                format!(
+                    "see whether its target is up: up{{{}=\"{}\"{users}}}",
+                    query.site_label, subject.site
+                )
+            },
         }
     };
     let (seen, gone): (BTreeSet<&Subject>, BTreeSet<&Subject>) =

@@ -104,6 +104,29 @@ async fn a_source_without_any_series_is_told_apart() {
 }
 
 #[tokio::test]
+async fn own_probes_are_set_up_by_inventory_settings_and_a_scrape() {
+    let mut policy = fixture::policy(Mode::Observe);
+    let source = policy.metrics.get_mut(&Metric::UserLatency).unwrap();
+    source.first.builtin = Some("probes".to_owned());
+    source.first.query = "sterna_probe_user_round_trip_seconds".to_owned();
+    let mut continuum = fixture::continuum();
+    let look = async |continuum: &Continuum| {
+        advice(&examine(&Series::default(), Ok(fixture::view()), continuum, &policy, at()).await)
+    };
+    // Nobody is probed before the inventory says where.
+    let said = look(&continuum).await;
+    assert!(said.contains("`north`") && said.contains("probe = [\"HOST:PORT\"]"), "{said}");
+    continuum.users.get_mut(&"north".into()).unwrap().probe = vec!["gate:443".to_owned()];
+    insta::assert_snapshot!(look(&continuum).await);
+}
+
+#[tokio::test]
+async fn who_has_no_prober_is_told_of_the_agents() {
+    let found = checkup(&Series::default(), &fixture::policy(Mode::Observe)).await;
+    assert!(advice(&found).contains("builtin = \"probes\""), "{}", advice(&found));
+}
+
+#[tokio::test]
 async fn what_is_modelled_suffices_and_is_called_so() {
     let series = Series { watts: vec![("j", "a")], dead: false };
     let found = checkup(&series, &policy(OnMissing::Modelled, &["watts"])).await;

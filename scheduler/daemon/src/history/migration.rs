@@ -207,6 +207,32 @@ impl HistoryStore {
         .await
     }
 
+    /// Services that were moved since a time, as the agents reported it, newest first.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn moved_since(&self, since: Timestamp) -> Result<Vec<(Timestamp, Report)>, HistoryError> {
+        self.work(move |connection, path| {
+            let failed = |error| explain(path, error);
+            let mut statement = connection
+                .prepare_cached(
+                    "SELECT id, ended, report FROM migration
+                     WHERE outcome = 'moved' AND report IS NOT NULL AND ended >= ?1 ORDER BY ended DESC, id DESC",
+                )
+                .map_err(failed)?;
+            let mut rows = statement.query([instant(since)]).map_err(failed)?;
+            let mut moved = Vec::new();
+            while let Some(row) = rows.next().map_err(failed)? {
+                let text = |index: usize| row.get::<_, String>(index).map_err(failed);
+                let name = format!("migration {}", text(0)?);
+                let ended = text(1)?.parse().map_err(|error| odd(path, &name, &error))?;
+                moved.push((ended, parse(&text(2)?, &name, path)?));
+            }
+            Ok(moved)
+        })
+        .await
+    }
+
     /// Orders of which it is not known what came of them, oldest first.
     ///
     /// # Errors

@@ -45,6 +45,14 @@ fn probes(series: &mut Series) {
     }
 }
 
+/// As Sterna exports them: the labels are its own, whoever scrapes it.
+fn own_probes(series: &mut Series) {
+    for (site, seconds) in [("a", 0.006), ("b", 0.030)] {
+        let labels = format!("site=\"{site}\",users=\"north\",job=\"sterna\",instance=\"scheduler:7400\"");
+        series.twice("sterna_probe_user_round_trip_seconds", &labels, steady(seconds));
+    }
+}
+
 fn prices(series: &mut Series) {
     for (site, node, price) in [("a", "n1", 0.1), ("a", "n2", 0.3), ("b", "n3", 0.5)] {
         series.twice("node_total_hourly_cost", &format!("site=\"{site}\",node=\"{node}\""), steady(price));
@@ -160,6 +168,7 @@ async fn every_built_in_query_gives_what_its_exporter_says() {
     }
     let mut series = Series::default();
     probes(&mut series);
+    own_probes(&mut series);
     prices(&mut series);
     energy(&mut series);
     processors(&mut series);
@@ -173,6 +182,7 @@ async fn every_built_in_query_gives_what_its_exporter_says() {
         ("blackbox-http", [Some(20.0), Some(50.0), None], 1e-6),
         ("blackbox-icmp", [Some(8.0), Some(20.0), Some(8.0)], 1e-6),
         ("smokeping", [Some(18.0), Some(50.0), None], 1e-6),
+        ("probes", [Some(6.0), Some(30.0), None], 1e-6),
         ("opencost", [Some(0.2), Some(0.5), None], 1e-6),
         ("cloudcost", [Some(0.3), Some(0.6), None], 1e-6),
         ("kepler", [Some(42.0), Some(40.0), None], 1e-6),

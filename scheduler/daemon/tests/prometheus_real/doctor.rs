@@ -53,6 +53,27 @@ async fn what_is_missing_is_found_with_its_remedy() {
     assert!(said.contains("there is no series `node_cpu_seconds_total{"), "{said}");
     assert!(said.contains("labels: { site: a }"), "{said}");
 
+    // Own probes of two sites: of the third it is told where to look.
+    let mut series = Series::default();
+    for site in ["a", "b"] {
+        series.once(
+            "sterna_probe_user_round_trip_seconds",
+            &format!("site=\"{site}\",users=\"north\""),
+            steady(0.01),
+        );
+    }
+    let probing = Setup::with(&series).start();
+    let mut probed = probing.ready().await;
+    probed.continuum.users.get_mut(&"north".into()).unwrap().probe = vec!["gate:443".to_owned()];
+    let asks = policy([(Metric::UserLatency, written("user_latency", "builtin = \"probes\""))].into());
+    let found =
+        examine(&probed.store, Ok(FleetView::default()), &probed.continuum, &asks, Timestamp::now()).await;
+    let said = advice(&found);
+    assert!(
+        said.contains("sterna_probe_failures_total{site=\"c\"}") && !said.contains("site=\"a\""),
+        "{said}"
+    );
+
     // A query that the server refuses is named, and nobody looks for series then.
     let found =
         see(Metric::Power, source("watts * on (site", SourceUnit::Watts, "1m", OnMissing::Hold)).await;

@@ -12,5 +12,6 @@
 mod built_in;
 mod doctor;
 mod guards;
+mod probes;
 mod scraped;
 mod stage;

@@ -187,7 +187,8 @@ impl<'a> Generator<'a> {
         }
         // What only asks has no effect. A body that nobody reads spoils nothing, and neither does giving up what is not there.
         // Nor is anybody frozen who would wait for a front.
-        let asks = request.method == "GET" || matches!(route.path, "/v1/arrivals/check" | "/v1/traffic/held");
+        let asks = request.method == "GET"
+            || matches!(route.path, "/v1/arrivals/check" | "/v1/traffic/held" | "/v1/probes");
         // A service of which there is none, or a stream that never came.
         let gives_up = request.method == "DELETE"
             && (route.path == "/v1/arrivals/{id}" || route.path.contains("{stream}"));

@@ -11,8 +11,8 @@ use sterna_executor::migration::forecast::{Load, predict};
 use sterna_executor::migration::order::Order;
 use sterna_executor::migration::report::{Event, Report};
 use sterna_executor::node::api::{
-    Arriving, Finish, NodeFacts, Problem, ReleaseAnswer, Reservation, Restored, ServiceFacts, Standing,
-    StartService, Verdict,
+    Arriving, Finish, NodeFacts, Probe, Probed, Problem, ReleaseAnswer, Reservation, Restored, ServiceFacts,
+    Standing, StartService, Verdict,
 };
 use sterna_executor::node::assessment::Assessment;
 use sterna_executor::node::precheck;
@@ -134,6 +134,13 @@ targets! {
     assessment assessments Assessment = [examples::assessment()], |assessment| {
         told(&assessment.findings);
     };
+    /// What is to be probed.
+    probe probes Probe = [Probe { targets: vec!["10.0.0.5:443".into(), "[fd00::1]:7500".into()] }], |probe| {
+        let judged = precheck::bounds::probe(probe);
+        assert!(judged.is_err() || (1..=64).contains(&probe.targets.len()));
+    };
+    /// What came of it.
+    probed all_probed Vec<Probed> = [examples::probed()], |_| {};
     /// An error.
     problem problems Problem = [Problem { error: "it went \"wrong\"\n\u{1f426}".into() }], |_| {};
 }

@@ -18,7 +18,8 @@ use sterna_executor::migration::register::Decision;
 use sterna_executor::migration::report::{Event, Outcome, PhaseRecord, Report};
 use sterna_executor::migration::table::Undo;
 use sterna_executor::node::api::{
-    Arriving, Finish, NodeFacts, Reservation, Restored, ServiceFacts, Standing, StartService, Verdict,
+    Arriving, Finish, NodeFacts, Probed, Reservation, Restored, ServiceFacts, Standing, StartService,
+    Unanswered, Verdict,
 };
 use sterna_executor::node::assessment::{Assessment, Canary};
 use sterna_policies::policy::{Memory, Method};
@@ -251,6 +252,13 @@ pub fn assessment() -> Assessment {
         canary: Some(Canary { trouble: Some("none".into()), took: text("2s"), age: text("1h") }),
         forecast: Some(Forecast { cost: cost(), learnt_from: 3 }),
     }
+}
+
+/// What came of targets.
+pub fn probed() -> Vec<Probed> {
+    let why = [Unanswered::Refused, Unanswered::Timeout, Unanswered::Unreachable, Unanswered::Unresolved];
+    let unanswered = why.into_iter().chain([Unanswered::Other]).map(Probed::Unanswered);
+    std::iter::once(Probed::RoundTrip(text("12.5ms"))).chain(unanswered).collect()
 }
 
 /// The last words to a destination.

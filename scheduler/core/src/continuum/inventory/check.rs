@@ -11,6 +11,8 @@ use crate::continuum::{Continuum, NodeName, ServiceName};
 
 /// How many names a message lists before it says how many more there are.
 const LISTED: usize = 4;
+/// Most addresses at which a user group is probed.
+const PROBES: usize = 8;
 
 /// A tier or region: any word.
 pub(super) fn word(text: &At<String>, what: &str, findings: &mut Findings) {
@@ -170,6 +172,22 @@ pub(super) fn addresses(file: &InventoryFile, findings: &mut Findings) {
             }
         }
     }
+}
+
+/// Where a user group is, for agents to see how far that is.
+pub(super) fn probes(targets: &[At<String>], findings: &mut Findings) {
+    for target in targets.iter().filter(|target| !is_address(target)) {
+        findings
+            .error("I0016", target.span(), format!("`{}` is not an address to probe", target.value))
+            .label("expected `host:port`, such as \"gateway.town.example:443\" or \"[fd00::1]:443\"");
+    }
+    if let Some(first) = targets.get(PROBES) {
+        findings
+            .error("I0017", first.span(), format!("a user group has {} addresses to probe", targets.len()))
+            .label(format!("expected at most {PROBES}"))
+            .help("they stand for one place; users elsewhere are another group");
+    }
+    once(targets, "address", |target| target, findings);
 }
 
 fn is_address(text: &str) -> bool {

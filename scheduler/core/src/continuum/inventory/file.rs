@@ -130,6 +130,9 @@ pub(super) struct UsersFile {
     /// Latency by site as it is known without measuring, used only where a policy allows modelled values.
     #[serde(default)]
     pub latency: BTreeMap<At<String>, Written<Millis>>,
+    /// Where agents see how far it is to them, `["host:port"]`: a place at theirs that takes connections.
+    #[serde(default)]
+    pub probe: Vec<At<String>>,
 }
 
 /// The unit of placement and migration.
