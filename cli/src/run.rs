@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use jiff::Timestamp;
 use sterna_core::continuum::{Continuum, inventory};
+use sterna_core::difference::Difference;
 use sterna_core::explain;
 use sterna_daemon::api::events::Feed;
 use sterna_daemon::api::token::{self, Token};
@@ -24,7 +25,7 @@ use sterna_daemon::history::HistoryStore;
 use sterna_daemon::history::lock::StateLock;
 use sterna_daemon::history::retention;
 use sterna_daemon::observe::prometheus::Prometheus;
-use sterna_daemon::reload::{FileError, Watched};
+use sterna_daemon::reload::{FileError, Refused, Watched};
 use sterna_daemon::settings::{Settings, SettingsError};
 use sterna_daemon::telemetry::{self, ConfigFile, Telemetry};
 use sterna_executor::fleet::FleetView;
@@ -304,6 +305,19 @@ fn span(time: Millis) -> String {
     if time.as_f64() >= 1000.0 { format!("{:.2}s", time.as_f64() / 1e3) } else { format!("{time:.1}") }
 }
 
+/// Places at which two contents of a file differ; of very many, so many.
+const MOST_PLACES: usize = 50;
+
+fn places(differences: &[Difference]) {
+    for difference in differences.iter().take(MOST_PLACES) {
+        say(&format!("  {difference}"));
+    }
+    let more = differences.len().saturating_sub(MOST_PLACES);
+    if more > 0 {
+        say(&format!("  and {more} more"));
+    }
+}
+
 /// How often the bytes of a phase under way are printed.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
@@ -324,16 +338,26 @@ impl Printer {
     /// Prints one thing.
     pub fn tell(&self, notice: &Notice<'_>) {
         match notice {
-            Notice::Reloaded(file, warnings) => {
+            Notice::Reloaded(file, warnings, differences) => {
                 warn(warnings);
-                say(&format!("{} reloaded", file.name()));
+                let same = if differences.is_empty() { "; it says the same as before" } else { "" };
+                say(&format!("{} reloaded{same}", file.name()));
+                places(differences);
             }
-            Notice::ReloadRefused(file, error) => {
+            Notice::ReloadRefused(file, Refused { error, written }) => {
                 let report = match error {
                     FileError::Invalid(invalid) => format!("{:?}", miette::Report::from(invalid.clone())),
                     other => other.to_string(),
                 };
                 say(&format!("{} not reloaded, the old one stays in force:\n{report}", file.name()));
+                if let Some(written) = written.as_ref().filter(|written| !written.is_empty()) {
+                    say("written differently from what is in force:");
+                    places(written);
+                }
+            }
+            Notice::Compared(number, decisions) => {
+                say(&format!("decision {number}, by the policy before and by the one in force:"));
+                say(decisions.to_string().trim_end());
             }
             Notice::Decided(decided) => self.decided(decided),
             Notice::Moving(id, planned) => {

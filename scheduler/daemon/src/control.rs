@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sterna_core::budget::remembered;
+use sterna_core::compare::Decisions;
 use sterna_core::continuum::Continuum;
 use sterna_core::history::{History, Outcome};
 use sterna_core::observation::{Observation, UnderWay};
@@ -31,8 +32,8 @@ use self::world::{Clock, Mover as _, World};
 use crate::history::{HistoryError, HistoryStore};
 use crate::observe::store::MetricStore;
 use crate::observe::{Observed, observe};
-use crate::reload::{Look, Watched};
-use crate::telemetry::{ConfigFile, Telemetry};
+use crate::reload::Watched;
+use crate::telemetry::Telemetry;
 
 pub mod apply;
 mod approval;
@@ -40,6 +41,7 @@ mod carry;
 pub mod desk;
 pub mod notice;
 pub mod recall;
+mod reloading;
 pub mod stop;
 pub mod world;
 
@@ -163,18 +165,45 @@ pub async fn consider<S: MetricStore>(
     now: Timestamp,
 ) -> Result<Considered, CycleError> {
     let observed = see(store, view, continuum, policy, history, now).await?;
-    let (observation, policy) = (observed.observation.clone(), policy.clone());
-    let since = now.checked_sub(remembered(&policy)).unwrap_or(Timestamp::MIN);
+    let since = now.checked_sub(remembered(policy)).unwrap_or(Timestamp::MIN);
     let standing = history.standing().await?;
     let history = History { standing, ..history.for_decision(since).await? };
+    let recorded = decided(engine, observed.observation.clone(), policy.clone(), history, now).await?;
+    Ok(Considered { observed, recorded })
+}
+
+/// Decides, and keeps the inputs with the decision.
+async fn decided(
+    engine: &Engine,
+    observation: Observation,
+    policy: Policy,
+    history: History,
+    now: Timestamp,
+) -> Result<Recorded, CycleError> {
     let Engine { decide, seed } = engine.clone();
-    let recorded = tokio::task::spawn_blocking(move || {
+    tokio::task::spawn_blocking(move || {
         let decision = decide(&observation, &policy, &history, now, seed);
         Recorded { observation, policy, history, now, seed, decision }
     })
     .await
-    .map_err(|error| CycleError::Engine(error.to_string()))?;
-    Ok(Considered { observed, recorded })
+    .map_err(|error| CycleError::Engine(error.to_string()))
+}
+
+/// What one cycle leaves for the next.
+#[derive(Debug, Default)]
+struct Left {
+    /// The headline of its decision.
+    headline: Option<String>,
+    /// The policy that its decision was made by, where another is in force since.
+    replaced: Option<Policy>,
+}
+
+/// What was seen and decided at one look.
+struct Looked<M> {
+    considered: Considered,
+    /// What the policy before decides otherwise, where another has just come into force.
+    against: Option<Decisions>,
+    mover: M,
 }
 
 /// Least time between two looks.
@@ -188,12 +217,12 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
     /// A cycle that fails is told and counted, and the loop goes on.
     pub async fn run(&mut self, stop: &Stop, cycles: Option<u64>) -> u64 {
         let mut done = 0;
-        let mut last = None;
+        let mut left = Left::default();
         while stop.urgency() == Urgency::No && cycles.is_none_or(|cycles| done < cycles) {
             let began = Instant::now();
             done += 1;
             let span = tracing::info_span!("cycle", n = done);
-            let result = self.cycle(stop, &mut last).instrument(span).await;
+            let result = self.cycle(stop, &mut left).instrument(span).await;
             if let Err(error) = &result {
                 (self.tell)(&Notice::Failed(&error.to_string()));
             }
@@ -216,18 +245,18 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
         self.files.policy.value().trigger.interval.to_duration().max(LEAST)
     }
 
-    /// One cycle; `last` is the headline of the cycle before.
-    async fn cycle(&mut self, stop: &Stop, last: &mut Option<String>) -> Result<(), CycleError> {
+    /// One cycle; `left` is what the cycle before left.
+    async fn cycle(&mut self, stop: &Stop, left: &mut Left) -> Result<(), CycleError> {
         self.telemetry.goes_on();
-        self.reload();
+        self.reload(left);
         let began = Instant::now();
-        let look = self.look();
-        let (considered, mover) = tokio::select! {
+        let look = self.look(left);
+        let looked = tokio::select! {
             biased;
             () = stop.at_least(Urgency::WhenDone) => return Ok(()),
-            considered = look => considered?,
+            looked = look => looked?,
         };
-        let Considered { observed, recorded } = considered;
+        let Looked { considered: Considered { observed, recorded }, against, mover } = looked;
         let decision = recorded.decision.clone();
         let number = self.history.record_decision(recorded.clone()).await?;
         self.telemetry.observed(&observed);
@@ -237,8 +266,8 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
         let wanted = decision.report.verdict == Verdict::Move && !decision.plan.moves.is_empty();
         let act = wanted && policy.mode == Mode::Auto && stop.urgency() == Urgency::No;
         let now_says = headline(&decision, &observed.notes);
-        let news = last.as_ref() != Some(&now_says);
-        *last = Some(now_says);
+        let news = left.headline.as_ref() != Some(&now_says);
+        left.headline = Some(now_says);
         tracing::debug!(number, verdict = ?decision.report.verdict, moves = decision.plan.moves.len(), "decided");
         (self.tell)(&Notice::Decided(Decided {
             number,
@@ -248,6 +277,10 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
             acted_on: act,
             notes: &observed.notes,
         }));
+        left.replaced = None;
+        if let Some(against) = against {
+            (self.tell)(&Notice::Compared(number, &against));
+        }
         self.desk.lay_down(
             policy,
             Seen {
@@ -295,13 +328,26 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
         Ok((view, mover))
     }
 
-    async fn look(&mut self) -> Result<(Considered, W::Mover), CycleError> {
+    async fn look(&mut self, left: &Left) -> Result<Looked<W::Mover>, CycleError> {
         let (view, mover) = self.settled().await?;
         let (policy, continuum) = (self.files.policy.value(), self.files.inventory.value());
+        let before = left.replaced.as_ref().filter(|before| *before != policy);
+        let again = before.map(|before| (before, view.clone()));
         let considered =
             consider(&self.store, view, continuum, policy, &self.history, &self.engine, self.clock.now())
                 .await?;
-        Ok((considered, mover))
+        let against = match again {
+            None => None,
+            Some((before, view)) => match self.against(before, view, &considered).await {
+                Ok(decisions) => Some(decisions),
+                // It is for people alone: the decision stands without it.
+                Err(error) => {
+                    tracing::warn!(%error, "what the policy before decides can't be told");
+                    None
+                }
+            },
+        };
+        Ok(Looked { considered, against, mover })
     }
 
     /// Settles orders whose end was not seen (this process or the one before was cut off, or lost sight) and that the source's
@@ -325,37 +371,6 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
             self.history.settle(open.id, open.service, outcome, line, self.clock.now()).await?;
         }
         Ok(())
-    }
-
-    fn reload(&mut self) {
-        let look = self.files.policy.look(|_, _| Ok(()));
-        self.tell_reload(ConfigFile::Policy, look);
-        // State and certificates belong to the continuum's name.
-        let look = self.files.inventory.look(|old, new| {
-            let same = old.name == new.name;
-            let refusal = || {
-                format!(
-                    "the continuum is now called `{}` and not `{}`; restart to change to another continuum",
-                    new.name, old.name
-                )
-            };
-            same.then_some(()).ok_or_else(refusal)
-        });
-        self.tell_reload(ConfigFile::Inventory, look);
-    }
-
-    fn tell_reload(&self, file: ConfigFile, look: Look) {
-        match look {
-            Look::Same => {}
-            Look::Changed(warnings) => {
-                self.telemetry.reloaded(file, true, self.clock.now());
-                (self.tell)(&Notice::Reloaded(file, &warnings));
-            }
-            Look::Refused(error) => {
-                self.telemetry.reloaded(file, false, self.clock.now());
-                (self.tell)(&Notice::ReloadRefused(file, &error));
-            }
-        }
     }
 }
 

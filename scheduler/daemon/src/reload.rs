@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use sterna_core::difference::{self, Difference};
 use sterna_policies::diagnose::{Invalid, Loaded, Report};
 use thiserror::Error;
 
@@ -14,6 +15,8 @@ pub struct Watched<T> {
     parse: Box<Parse<T>>,
     /// What was last looked at, good or bad: the same content is not reported twice.
     seen: Result<String, String>,
+    /// The text that is in force, and what it means.
+    text: String,
     value: T,
 }
 
@@ -43,13 +46,28 @@ pub enum FileError {
 
 /// What a look at a file came to.
 #[derive(Debug, Clone)]
-pub enum Look {
+pub enum Look<T> {
     /// Nothing new.
     Same,
-    /// A new content is in force; its warnings.
-    Changed(Report),
+    /// A new content is in force.
+    Changed {
+        /// Its warnings.
+        warnings: Report,
+        /// What was in force before.
+        before: T,
+    },
     /// The new content can't be used; the old one stays in force.
-    Refused(FileError),
+    Refused(Refused),
+}
+
+/// A new content that can't be used.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// Why.
+    pub error: FileError,
+    /// What is written otherwise in it than in the content in force, key by key; `None` where that can't be told, because it
+    /// can't be read at all or is no TOML.
+    pub written: Option<Vec<Difference>>,
 }
 
 impl<T> Watched<T> {
@@ -63,7 +81,8 @@ impl<T> Watched<T> {
     ) -> Result<(Self, Report), FileError> {
         let text = read(path).map_err(|reason| FileError::Unreadable { path: path.to_owned(), reason })?;
         let Loaded { value, warnings } = parse(&path.to_string_lossy(), &text)?;
-        Ok((Self { path: path.to_owned(), parse: Box::new(parse), seen: Ok(text), value }, warnings))
+        let (path, seen) = (path.to_owned(), Ok(text.clone()));
+        Ok((Self { path, parse: Box::new(parse), seen, text, value }, warnings))
     }
 
     /// What is in force.
@@ -80,7 +99,7 @@ impl<T> Watched<T> {
     ///
     /// The content is compared, not the time of the file: times are too coarse for two quick edits, and a mounted folder
     /// that is swapped as a whole may bring an older time.
-    pub fn look(&mut self, accept: impl FnOnce(&T, &T) -> Result<(), String>) -> Look {
+    pub fn look(&mut self, accept: impl FnOnce(&T, &T) -> Result<(), String>) -> Look<T> {
         let text = read(&self.path);
         if text == self.seen {
             return Look::Same;
@@ -89,19 +108,30 @@ impl<T> Watched<T> {
         let path = self.path.clone();
         let text = match &self.seen {
             Ok(text) => text,
-            Err(reason) => return Look::Refused(FileError::Unreadable { path, reason: reason.clone() }),
+            Err(reason) => {
+                let error = FileError::Unreadable { path, reason: reason.clone() };
+                return Look::Refused(Refused { error, written: None });
+            }
         };
+        let refused = |error| Look::Refused(Refused { error, written: differences(&self.text, text) });
         match (self.parse)(&path.to_string_lossy(), text) {
-            Err(invalid) => Look::Refused(FileError::Invalid(invalid)),
+            Err(invalid) => refused(FileError::Invalid(invalid)),
             Ok(Loaded { value, warnings }) => match accept(&self.value, &value) {
-                Err(reason) => Look::Refused(FileError::Unfit { path, reason }),
+                Err(reason) => refused(FileError::Unfit { path, reason }),
                 Ok(()) => {
-                    self.value = value;
-                    Look::Changed(warnings)
+                    self.text.clone_from(text);
+                    Look::Changed { warnings, before: std::mem::replace(&mut self.value, value) }
                 }
             },
         }
     }
+}
+
+/// Where two texts differ, if both are TOML at all. It is told of what is written and not of what it means: a text that is refused
+/// may mean nothing.
+fn differences(old: &str, new: &str) -> Option<Vec<Difference>> {
+    let table = |text: &str| toml::from_str::<toml::Table>(text).ok();
+    difference::between(&table(old)?, &table(new)?).ok()
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -138,24 +168,35 @@ mod tests {
         assert!(matches!(file.look(any), Look::Same));
 
         std::fs::write(&path, "x").unwrap();
-        assert!(matches!(file.look(any), Look::Refused(FileError::Invalid { .. })));
+        assert!(matches!(
+            file.look(any),
+            Look::Refused(Refused { error: FileError::Invalid { .. }, written: None })
+        ));
         assert!(matches!(file.look(any), Look::Same));
         assert_eq!(*file.value(), 1);
 
         std::fs::write(&path, "200").unwrap();
-        assert!(matches!(file.look(any), Look::Changed(warnings) if warnings.lines().contains("large")));
+        assert!(
+            matches!(file.look(any), Look::Changed { warnings, before: 1 } if warnings.lines().contains("large"))
+        );
         assert_eq!(*file.value(), 200);
 
         std::fs::remove_file(&path).unwrap();
-        assert!(matches!(file.look(any), Look::Refused(FileError::Unreadable { .. })));
+        assert!(matches!(
+            file.look(any),
+            Look::Refused(Refused { error: FileError::Unreadable { .. }, written: None })
+        ));
         assert!(matches!(file.look(any), Look::Same));
         assert_eq!(*file.value(), 200);
         // The good content again counts as a change: it ends the state of error.
         std::fs::write(&path, "200").unwrap();
-        assert!(matches!(file.look(any), Look::Changed(_)));
+        assert!(matches!(file.look(any), Look::Changed { .. }));
 
         std::fs::write(&path, "3").unwrap();
-        assert!(matches!(file.look(|_, _| Err("no".to_owned())), Look::Refused(FileError::Unfit { .. })));
+        assert!(matches!(
+            file.look(|_, _| Err("no".to_owned())),
+            Look::Refused(Refused { error: FileError::Unfit { .. }, .. })
+        ));
         assert_eq!(*file.value(), 200);
     }
 
@@ -166,5 +207,33 @@ mod tests {
         assert!(matches!(Watched::open(&path, number), Err(FileError::Unreadable { .. })));
         std::fs::write(&path, "x").unwrap();
         assert!(matches!(Watched::open(&path, number), Err(FileError::Invalid { .. })));
+    }
+
+    #[test]
+    fn of_a_text_that_is_refused_it_is_told_what_is_written_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("n");
+        let table = |name: &str, text: &str| {
+            let mut findings = Findings::new(name, text);
+            if text.contains("-1") {
+                findings.error("F0000", 0..1, "less than nothing");
+            }
+            findings.finish(text.len())
+        };
+        std::fs::write(&path, "a = 1\n[t]\nb = \"80ms\"\n").unwrap();
+        let (mut file, _) = Watched::open(&path, table).unwrap();
+        let mut told = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let Look::Refused(refused) = file.look(|_, _| Ok(())) else { panic!("not refused") };
+            refused.written.map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        let of = |lines: &[&str]| Some(lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>());
+        assert_eq!(
+            told("a = -1\n[t]\nb = \"80ms\"\nc = true\n"),
+            of(&["a: 1 -> -1", "t.c: nothing -> true"])
+        );
+        // Against what is in force, not against what was refused before.
+        assert_eq!(told("a = -1\n[t]\nb = \"90ms\"\n"), of(&["a: 1 -> -1", "t.b: 80ms -> 90ms"]));
+        assert_eq!(told("a = -1 [t"), None);
     }
 }

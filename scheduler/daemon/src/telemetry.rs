@@ -75,7 +75,7 @@ pub enum MigrationEnd<'a> {
 }
 
 /// A file that is reloaded, as a label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConfigFile {
     /// The policy.
     Policy,

@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::error::ApiError;
-use super::view::MoveView;
+use super::view::{Differences, MoveView, SidesView};
 use crate::control::notice::Notice;
 
 /// A reader that is so far behind loses what is oldest, and is told so.
@@ -129,13 +129,28 @@ pub enum Happened {
     Reloaded {
         /// `policy` or `inventory`.
         file: String,
+        /// What it says otherwise than before.
+        differs: Differences,
     },
-    /// A file changed and can't be used.
+    /// A file changed and can't be used: what it said before stays in force.
     ReloadRefused {
         /// `policy` or `inventory`.
         file: String,
         /// Why.
         reason: String,
+        /// What is written otherwise in it than in what is in force; `None` where that can't be told.
+        written: Option<Differences>,
+    },
+    /// A policy that has come into force made its first decision: what the one before decides on the same.
+    Compared {
+        /// The number of the decision.
+        id: i64,
+        /// The verdict of the policy before, in words.
+        old: String,
+        /// The verdict of the policy in force.
+        new: String,
+        /// The services of which they decide differently.
+        services: Vec<SidesView>,
     },
     /// A look could not be completed.
     Failed {
@@ -198,10 +213,20 @@ impl Happened {
                 Self::NotSeen { service: planned.service.to_string(), reason: (*reason).to_owned() }
             }
             Notice::Settled(text) => Self::Settled { text: (*text).to_owned() },
-            Notice::Reloaded(file, _) => Self::Reloaded { file: file.name().to_owned() },
-            Notice::ReloadRefused(file, error) => {
-                Self::ReloadRefused { file: file.name().to_owned(), reason: error.to_string() }
+            Notice::Reloaded(file, _, differences) => {
+                Self::Reloaded { file: file.name().to_owned(), differs: (*differences).into() }
             }
+            Notice::ReloadRefused(file, refused) => Self::ReloadRefused {
+                file: file.name().to_owned(),
+                reason: refused.error.to_string(),
+                written: refused.written.as_deref().map(Differences::from),
+            },
+            Notice::Compared(id, decisions) => Self::Compared {
+                id: *id,
+                old: explain::verdict(&decisions.old),
+                new: explain::verdict(&decisions.new),
+                services: decisions.services.iter().map(SidesView::from).collect(),
+            },
             Notice::Failed(reason) => Self::Failed { reason: (*reason).to_owned() },
             Notice::LeftToAgents(services) => {
                 Self::LeftToAgents { services: services.iter().map(ToString::to_string).collect() }

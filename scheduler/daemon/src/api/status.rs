@@ -3,7 +3,7 @@
 use sterna_core::directive::Directives;
 use sterna_core::explain;
 
-use super::view::{Decided, Health, MoveView, NodeView, ServiceView, Status, Waiting, directed};
+use super::view::{Decided, Health, MoveView, NodeView, RefusedFile, ServiceView, Status, Waiting, directed};
 use crate::control::desk::{Seen, Standing};
 use crate::history::{HistoryError, HistoryStore};
 
@@ -52,6 +52,11 @@ pub async fn status(
         under_way,
         directives: directed(&directives),
         approval: waiting(history).await?,
+        refused: standing
+            .refused
+            .iter()
+            .map(|(file, (at, refused))| RefusedFile::new(*file, *at, refused))
+            .collect(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! The desk between the loop and whoever asks it from outside: what it saw last, and a bell.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -8,6 +9,9 @@ use sterna_core::observation::Observation;
 use sterna_core::report::Decision;
 use sterna_policies::policy::{Mode, Policy};
 use tokio::sync::Notify;
+
+use crate::reload::Refused;
+use crate::telemetry::ConfigFile;
 
 /// What the loop saw and decided last.
 #[derive(Debug, Clone)]
@@ -35,6 +39,8 @@ pub struct Standing {
     pub mode: Mode,
     /// `None` before the first look.
     pub seen: Option<Arc<Seen>>,
+    /// Files whose content can't be used, and when that was found; what they said before is in force.
+    pub refused: BTreeMap<ConfigFile, (Timestamp, Arc<Refused>)>,
 }
 
 /// Where the loop lays down what it saw, and hears that it should look at once.
@@ -52,6 +58,7 @@ impl Desk {
             policy: policy.name.clone(),
             mode: policy.mode,
             seen: None,
+            refused: BTreeMap::new(),
         };
         Self { bell: Notify::new(), standing: Mutex::new(standing) }
     }
@@ -69,6 +76,15 @@ impl Desk {
     /// What is in force, and what was seen last.
     pub fn standing(&self) -> Standing {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A file has another content: one that is in force, or one that is refused.
+    pub fn read_again(&self, file: ConfigFile, refused: Option<Refused>, now: Timestamp) {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        match refused {
+            Some(refused) => drop(standing.refused.insert(file, (now, Arc::new(refused)))),
+            None => drop(standing.refused.remove(&file)),
+        }
     }
 
     pub(super) fn lay_down(&self, policy: &Policy, seen: Seen) {

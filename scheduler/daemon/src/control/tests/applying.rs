@@ -9,7 +9,7 @@ use super::*;
 impl Bench {
     /// The plan that is made now, through the text of its file.
     async fn plan(&mut self) -> SavedPlan {
-        let (considered, _) = self.scheduler.look().await.unwrap();
+        let Looked { considered, .. } = self.scheduler.look(&Left::default()).await.unwrap();
         let text = SavedPlan::of(considered.recorded).text().unwrap();
         SavedPlan::read(&text).unwrap()
     }
@@ -20,7 +20,7 @@ impl Bench {
 
     fn rewrite(&mut self, file: &str, text: &str) {
         std::fs::write(self.folder.path().join(file), text).unwrap();
-        self.scheduler.reload();
+        self.scheduler.reload(&mut Left::default());
         self.told();
     }
 }
