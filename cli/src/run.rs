@@ -28,6 +28,7 @@ use sterna_daemon::observe::prometheus::Prometheus;
 use sterna_daemon::reload::{FileError, Refused, Watched};
 use sterna_daemon::settings::{Settings, SettingsError};
 use sterna_daemon::telemetry::{self, ConfigFile, Telemetry};
+use sterna_daemon::webhook::{Hooks, Kind, Webhook};
 use sterna_executor::fleet::FleetView;
 use sterna_executor::identity::Authority;
 use sterna_executor::migration::report::Event;
@@ -199,6 +200,8 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         clock: Arc::new(SystemClock),
         looking_back: Arc::new(tokio::sync::Semaphore::new(1)),
     };
+    let clock = Arc::new(SystemClock);
+    let hooks = Arc::new(Hooks::start(&settings.webhooks, &name, Arc::clone(&telemetry), clock)?);
     let routes = telemetry::routes(Arc::clone(&telemetry)).merge(api::routes(api));
     let server = tokio::spawn(telemetry::serve(listener, routes));
     let others = [
@@ -234,13 +237,18 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         telemetry,
         recall: Recall::default(),
         desk,
-        tell: Box::new(move |notice| {
-            printer.tell(notice);
-            feed.tell(notice);
+        tell: Box::new({
+            let hooks = Arc::clone(&hooks);
+            move |notice| {
+                printer.tell(notice);
+                feed.tell(notice);
+                hooks.tell(notice);
+            }
         }),
     };
     let cycles = if args.once { Some(1) } else { settings.cycles };
     let done = scheduler.run(&stop, cycles).await;
+    hooks.finish(if stop.urgency() == Urgency::Now { HURRIED } else { LAST_WORDS }).await;
     server.abort();
     signals.abort();
     others.iter().for_each(tokio::task::JoinHandle::abort);
@@ -249,6 +257,11 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let failed = args.once && failed.load(Ordering::Relaxed);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
+
+/// How long webhooks may take for what is left when the service stops.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// And when it is to end at once.
+const HURRIED: Duration = Duration::from_secs(1);
 
 /// The token that changes are asked with.
 fn secret(settings: &Settings, state: &Path) -> anyhow::Result<String> {
@@ -280,12 +293,13 @@ fn banner(opened: &Opened, state: &Path, listen: &str) -> String {
     let (policy, continuum) = (opened.policy(), opened.continuum());
     let asked: Vec<_> = policy.metrics.keys().map(|metric| metric.name()).collect();
     let asked = if asked.is_empty() { "nothing".to_owned() } else { asked.join(", ") };
+    let webhooks = opened.settings.webhooks.iter().map(webhook).collect::<String>();
     format!(
         "continuum  {} from {}: {} sites, {} nodes, {} services\n\
          policy     {} from {}: mode {}, a look every {}\n\
          metrics    {asked} from {}\n\
          state      {}\n\
-         serving    http://{listen}/metrics, /healthz, /readyz, /api/v1",
+         serving    http://{listen}/metrics, /healthz, /readyz, /api/v1{webhooks}",
         continuum.name,
         opened.settings.inventory.display(),
         continuum.sites.len(),
@@ -298,6 +312,13 @@ fn banner(opened: &Opened, state: &Path, listen: &str) -> String {
         opened.settings.prometheus.url,
         state.display(),
     )
+}
+
+/// One receiver, in a line of its own.
+fn webhook(webhook: &Webhook) -> String {
+    let kinds: Vec<_> = webhook.kinds.iter().map(|kind| kind.name()).collect();
+    let kinds = if kinds.len() == Kind::ALL.len() { "all events".to_owned() } else { kinds.join(", ") };
+    format!("\nwebhook    {}: {kinds}", webhook.host())
 }
 
 /// Seconds where milliseconds would be hard to read.
@@ -360,6 +381,8 @@ impl Printer {
                 say(decisions.to_string().trim_end());
             }
             Notice::Decided(decided) => self.decided(decided),
+            Notice::Breaker(Some(circuit)) => say(&format!("the circuit breaker opened: {circuit}")),
+            Notice::Breaker(None) => say("the circuit breaker closed again"),
             Notice::Moving(id, planned) => {
                 say(&format!("moving {} (migration {id})", explain::of_move(planned)));
             }

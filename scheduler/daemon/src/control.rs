@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sterna_core::budget::remembered;
+use sterna_core::budget::{broken_circuit, remembered};
 use sterna_core::compare::Decisions;
 use sterna_core::continuum::Continuum;
 use sterna_core::history::{History, Outcome};
@@ -196,6 +196,8 @@ struct Left {
     headline: Option<String>,
     /// The policy that its decision was made by, where another is in force since.
     replaced: Option<Policy>,
+    /// Whether the circuit breaker was open.
+    broken: bool,
 }
 
 /// What was seen and decided at one look.
@@ -280,6 +282,10 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
         left.replaced = None;
         if let Some(against) = against {
             (self.tell)(&Notice::Compared(number, &against));
+        }
+        let circuit = broken_circuit(policy, &recorded.history, recorded.now);
+        if std::mem::replace(&mut left.broken, circuit.is_some()) != circuit.is_some() {
+            (self.tell)(&Notice::Breaker(circuit.as_ref()));
         }
         self.desk.lay_down(
             policy,

@@ -16,6 +16,11 @@ use sterna_policies::load::{At, Findings, Invalid, Written, toml_document};
 use sterna_policies::quantity::Millis;
 use thiserror::Error;
 
+use self::webhook::{WebhookFile, WebhookLayers};
+use crate::webhook::Webhook;
+
+mod webhook;
+
 const PREFIX: &str = "STERNA";
 const SEPARATOR: &str = "__";
 
@@ -40,6 +45,8 @@ pub struct Settings {
     pub token_file: Option<PathBuf>,
     /// Decisions of which nothing came are deleted when they are older.
     pub keep: Millis,
+    /// Receivers of what happens.
+    pub webhooks: Vec<Webhook>,
 }
 
 /// The metrics store.
@@ -107,6 +114,8 @@ struct SettingsFile {
     api: Option<ApiFile>,
     /// What is kept of the past.
     history: Option<HistoryFile>,
+    /// Receivers of what happens, `[[webhook]]`. Left out: none.
+    webhook: Option<Vec<WebhookFile>>,
 }
 
 /// The API.
@@ -180,6 +189,7 @@ fn check(path: &Path, text: &str) -> Result<(), Invalid> {
                 .help("write it like \"http://127.0.0.1:9090\"");
         }
     }
+    file.webhook.iter().flatten().for_each(|webhook| webhook.check(&mut findings));
     findings.refuse_errors().map(drop)
 }
 
@@ -200,6 +210,8 @@ struct Layers {
     #[serde(default)]
     api: ApiLayers,
     history: HistoryLayers,
+    #[serde(default)]
+    webhook: Vec<WebhookLayers>,
 }
 
 #[derive(Default, Deserialize)]
@@ -303,7 +315,10 @@ impl Settings {
             (None, None) => return Err(invalid("neither `state`, nor HOME, nor XDG_STATE_HOME is set")),
         };
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let webhooks = layers.webhook.into_iter().map(|webhook| webhook.read(folder));
+        let webhooks = webhooks.collect::<Result<_, _>>();
         Ok(Self {
+            webhooks: webhooks.map_err(|reason| invalid(&format!("`webhook.url`: {reason}")))?,
             inventory: folder.join(layers.inventory),
             policy: folder.join(layers.policy),
             prometheus: layers.prometheus,
@@ -344,6 +359,7 @@ fn default_state(environment: &[(String, String)]) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::webhook::Kind;
 
     fn load(text: &str, environment: &[(&str, &str)]) -> Result<Settings, SettingsError> {
         let folder = tempfile::tempdir().unwrap();
@@ -401,6 +417,11 @@ mod tests {
             "prometheus = { timeout = \"5\", url = \"localhost:9090\" }",
             "history = { keep = \"0s\" }",
             "api = { token = \"x\" }",
+            "webhook = [{ url = \"hooks.example.org\" }]",
+            "webhook = [{ url = \"ftp://hooks.example.org/x\", events = [] }]",
+            "webhook = [{ url = \"https://a/b\", events = [\"reload\", \"decisions\"] }]",
+            "webhook = [{ url = \"https://a/b\", events = [\"reload\", \"reload\"] }]",
+            "webhook = { url = \"https://a/b\" }",
             "seed = ",
         ]
         .map(|line| {
@@ -417,6 +438,22 @@ mod tests {
             format!("{line}\n{}", lines.lines().map(here).collect::<Vec<_>>().join("\n"))
         });
         insta::assert_snapshot!(reports.join("\n\n"));
+    }
+
+    #[test]
+    fn receivers_take_all_events_unless_some_are_named_and_their_addresses_are_not_shown() {
+        let text = format!(
+            "{LEAST}[[webhook]]\nurl = \"https://user:pass@a.example:8443/s3cret\"\nsecret_file = \"key\"\n\
+             [[webhook]]\nurl = \"http://127.0.0.1/\"\nevents = [\"migration\", \"breaker\"]\n"
+        );
+        let webhooks = load(&text, &[HOME]).unwrap().webhooks;
+        assert_eq!(webhooks[0].kinds, Kind::ALL.into());
+        assert!(webhooks[0].secret_file.as_ref().unwrap().ends_with("key"));
+        assert!(webhooks[0].secret_file.as_ref().unwrap().is_absolute(), "beside the settings");
+        assert_eq!(webhooks[1].kinds, [Kind::Migration, Kind::Breaker].into());
+        assert_eq!(webhooks[0].host(), "a.example:8443");
+        let shown = format!("{webhooks:?}");
+        assert!(!shown.contains("s3cret") && !shown.contains("pass"), "{shown}");
     }
 
     #[test]

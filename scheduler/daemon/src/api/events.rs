@@ -66,6 +66,13 @@ pub enum Happened {
         /// Why, where there is more to say.
         note: String,
     },
+    /// The circuit breaker opened, so that nothing is moved for a while, or closed again.
+    Breaker {
+        /// Whether it is open.
+        open: bool,
+        /// Why, and for how long; `None` where it is closed.
+        reason: Option<String>,
+    },
     /// A move is about to be ordered.
     Moving {
         /// The migration.
@@ -170,7 +177,8 @@ pub enum Happened {
 }
 
 impl Happened {
-    fn of(notice: &Notice<'_>) -> Option<Self> {
+    /// What a notice is to others; `None` where another one tells it.
+    pub(crate) fn of(notice: &Notice<'_>) -> Option<Self> {
         let moves = |plan: &sterna_core::plan::Plan| plan.moves.iter().map(MoveView::from).collect();
         Some(match notice {
             Notice::Decided(decided) => Self::Decided {
@@ -185,6 +193,9 @@ impl Happened {
             }
             Notice::Approval(id, step, note) => {
                 Self::Approval { id: *id, step: *step, note: (*note).to_owned() }
+            }
+            Notice::Breaker(circuit) => {
+                Self::Breaker { open: circuit.is_some(), reason: circuit.map(ToString::to_string) }
             }
             Notice::Moving(id, planned) => {
                 Self::Moving { migration: id.to_string(), planned: (*planned).into() }

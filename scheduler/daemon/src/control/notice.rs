@@ -5,7 +5,7 @@ use sterna_core::compare::Decisions;
 use sterna_core::continuum::ServiceName;
 use sterna_core::difference::Difference;
 use sterna_core::plan::{Move, Plan};
-use sterna_core::report::{Decision, Verdict};
+use sterna_core::report::{Decision, Hold, Verdict};
 use sterna_executor::migration::order::MigrationId;
 use sterna_executor::migration::report::{Event, Report};
 use sterna_policies::policy::Mode;
@@ -25,6 +25,8 @@ pub enum Notice<'a> {
     Compared(i64, &'a Decisions),
     /// A decision.
     Decided(Decided<'a>),
+    /// The circuit breaker opened, or closed again.
+    Breaker(Option<&'a Hold>),
     /// A move is about to be ordered.
     Moving(MigrationId, &'a Move),
     /// A sign of life from a migration.

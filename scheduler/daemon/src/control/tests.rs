@@ -204,6 +204,10 @@ fn bench(mode: Mode, fate: Fate, engine: Engine) -> Bench {
         if text == "picky" {
             policy.hysteresis.min_gain = "95%".parse().unwrap();
         }
+        if text == "fragile" {
+            let breaker = &mut policy.breaker;
+            (breaker.failures, breaker.pause) = (2, "5m".parse().unwrap());
+        }
         if text == "asks nothing" {
             policy.metrics.clear();
         }
@@ -254,6 +258,7 @@ fn line(notice: &Notice<'_>) -> String {
             let acted = if one.acted_on { " (acting)" } else { "" };
             format!("{what}{news}{acted}")
         }
+        Notice::Breaker(circuit) => format!("breaker {}", if circuit.is_some() { "open" } else { "closed" }),
         Notice::Moving(_, planned) => format!("moving {}", planned.service),
         Notice::Event(service, _) => format!("event of {service}"),
         Notice::Ended(planned, report) => format!("ended {}: {:?}", planned.service, report.past_outcome()),
@@ -468,6 +473,20 @@ async fn a_failed_migration_cools_down_before_the_next_try() {
     bench.run(5).await;
     assert_eq!(bench.orders(), 2);
     assert_eq!(bench.place.view.lock().unwrap().placement[&"shop".into()], "b1".into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_circuit_breaker_is_told_when_it_opens_and_when_it_closes() {
+    let mut bench = bench(Mode::Auto, Fate::RollsBack, real());
+    std::fs::write(bench.folder.path().join("policy"), "fragile").unwrap();
+    // Each failure cools down for a minute, the second opens it for five, and a look is every 15 s.
+    bench.run(35).await;
+    let told = bench.told();
+    let breaker: Vec<_> = told.iter().filter(|line| line.starts_with("breaker")).collect();
+    assert_eq!(breaker[..2], ["breaker open", "breaker closed"]);
+    let opened = told.iter().position(|line| line == "breaker open").unwrap();
+    let failed = told[..opened].iter().filter(|line| line.starts_with("ended shop: RolledBack")).count();
+    assert_eq!(failed, 2, "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]
