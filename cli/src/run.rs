@@ -26,7 +26,7 @@ use sterna_daemon::history::lock::StateLock;
 use sterna_daemon::history::retention;
 use sterna_daemon::observe::prometheus::Prometheus;
 use sterna_daemon::reload::{FileError, Refused, Watched};
-use sterna_daemon::settings::{Settings, SettingsError};
+use sterna_daemon::settings::{Settings, SettingsError, Traces};
 use sterna_daemon::telemetry::{self, ConfigFile, Telemetry};
 use sterna_daemon::webhook::{Hooks, Kind, Webhook};
 use sterna_executor::fleet::FleetView;
@@ -38,7 +38,7 @@ use sterna_policies::quantity::Millis;
 
 use crate::exit::Invalid;
 use crate::wiring::runtime;
-use crate::{migrate, supervisor};
+use crate::{logging, migrate, supervisor};
 
 /// Arguments of `sterna run`.
 #[derive(Debug, clap::Args)]
@@ -52,6 +52,13 @@ pub struct Args {
     /// Print every decision in full, also one that says the same as the one before.
     #[arg(long, short)]
     verbose: bool,
+}
+
+impl Args {
+    /// Where spans are sent, as far as it is known before anything else is; a mistake is told once the settings are read.
+    pub fn traces(&self) -> Option<Traces> {
+        Settings::load(&self.config).ok()?.traces
+    }
 }
 
 /// Runs the command.
@@ -175,6 +182,11 @@ pub fn say(text: &str) {
 async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let opened = Opened::read(&args.config)?;
     let settings = opened.settings.clone();
+    if settings.traces.is_some() && !logging::SENDS_SPANS {
+        let message = "`[traces]` is set, and this build of sterna can't send spans: \
+            take one that was built with `--features otlp`, or leave the table out";
+        return Err(Invalid(miette::Report::msg(message)).into());
+    }
     let name = opened.continuum().name.clone();
     let state = settings.state_of(&name);
     let _lock = StateLock::take(&state)?;

@@ -215,3 +215,16 @@ fn what_is_said_is_heard_with_the_token_of_the_state_folder() {
     let (code, _, err) = sterna(folder.path(), &["pause"]);
     assert!(code == Some(1) && err.contains("the token is not the right one"), "{err}");
 }
+
+#[cfg(not(feature = "otlp"))]
+#[test]
+fn a_build_that_can_t_send_spans_says_which_one_can() {
+    let folder = tempfile::tempdir().unwrap();
+    settings(folder.path(), 0);
+    let path = folder.path().join("sterna.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{text}[traces]\nendpoint = \"http://127.0.0.1:4318\"\n")).unwrap();
+    let (code, _, err) = sterna(folder.path(), &["run", "--once"]);
+    assert_eq!(code, Some(3), "{err}");
+    assert!(err.contains("[traces]") && err.contains("--features otlp"), "{err}");
+}

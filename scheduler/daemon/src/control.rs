@@ -43,6 +43,7 @@ pub mod notice;
 pub mod recall;
 mod reloading;
 pub mod stop;
+mod trail;
 pub mod world;
 
 /// The decision function; see [`sterna_core::decide()`].
@@ -134,7 +135,8 @@ pub async fn see<S: MetricStore>(
     history: &HistoryStore,
     now: Timestamp,
 ) -> Result<Observed, CycleError> {
-    let mut observed = observe(store, continuum, view, policy, now).await;
+    let asking = tracing::info_span!("observe");
+    let mut observed = observe(store, continuum, view, policy, now).instrument(asking).await;
     // An order whose end is unknown may still be carried out.
     for open in history.open_intents().await? {
         let known = observed.observation.under_way.iter().any(|one| one.service == open.service);
@@ -181,7 +183,9 @@ async fn decided(
     now: Timestamp,
 ) -> Result<Recorded, CycleError> {
     let Engine { decide, seed } = engine.clone();
+    let span = tracing::info_span!("decide", policy = policy.name);
     tokio::task::spawn_blocking(move || {
+        let _within = span.entered();
         let decision = decide(&observation, &policy, &history, now, seed);
         Recorded { observation, policy, history, now, seed, decision }
     })
@@ -335,7 +339,7 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
     }
 
     async fn look(&mut self, left: &Left) -> Result<Looked<W::Mover>, CycleError> {
-        let (view, mover) = self.settled().await?;
+        let (view, mover) = self.settled().instrument(tracing::info_span!("agents")).await?;
         let (policy, continuum) = (self.files.policy.value(), self.files.inventory.value());
         let before = left.replaced.as_ref().filter(|before| *before != policy);
         let again = before.map(|before| (before, view.clone()));

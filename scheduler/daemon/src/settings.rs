@@ -16,16 +16,19 @@ use sterna_policies::load::{At, Findings, Invalid, Written, toml_document};
 use sterna_policies::quantity::Millis;
 use thiserror::Error;
 
+pub use self::traces::Traces;
+use self::traces::{TracesFile, TracesLayers};
 use self::webhook::{WebhookFile, WebhookLayers};
 use crate::webhook::Webhook;
 
+mod traces;
 mod webhook;
 
 const PREFIX: &str = "STERNA";
 const SEPARATOR: &str = "__";
 
 /// Settings of the service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// The inventory file.
     pub inventory: PathBuf,
@@ -47,6 +50,8 @@ pub struct Settings {
     pub keep: Millis,
     /// Receivers of what happens.
     pub webhooks: Vec<Webhook>,
+    /// Where spans are sent; `None`: nowhere.
+    pub traces: Option<Traces>,
 }
 
 /// The metrics store.
@@ -116,6 +121,8 @@ struct SettingsFile {
     history: Option<HistoryFile>,
     /// Receivers of what happens, `[[webhook]]`. Left out: none.
     webhook: Option<Vec<WebhookFile>>,
+    /// Where spans are sent. Left out: nowhere.
+    traces: Option<TracesFile>,
 }
 
 /// The API.
@@ -190,6 +197,7 @@ fn check(path: &Path, text: &str) -> Result<(), Invalid> {
         }
     }
     file.webhook.iter().flatten().for_each(|webhook| webhook.check(&mut findings));
+    file.traces.iter().for_each(|traces| traces.check(&mut findings));
     findings.refuse_errors().map(drop)
 }
 
@@ -212,6 +220,7 @@ struct Layers {
     history: HistoryLayers,
     #[serde(default)]
     webhook: Vec<WebhookLayers>,
+    traces: Option<TracesLayers>,
 }
 
 #[derive(Default, Deserialize)]
@@ -317,7 +326,9 @@ impl Settings {
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let webhooks = layers.webhook.into_iter().map(|webhook| webhook.read(folder));
         let webhooks = webhooks.collect::<Result<_, _>>();
+        let traces = layers.traces.map(TracesLayers::read).transpose().map_err(|reason| invalid(&reason))?;
         Ok(Self {
+            traces,
             webhooks: webhooks.map_err(|reason| invalid(&format!("`webhook.url`: {reason}")))?,
             inventory: folder.join(layers.inventory),
             policy: folder.join(layers.policy),
@@ -422,6 +433,8 @@ mod tests {
             "webhook = [{ url = \"https://a/b\", events = [\"reload\", \"decisions\"] }]",
             "webhook = [{ url = \"https://a/b\", events = [\"reload\", \"reload\"] }]",
             "webhook = { url = \"https://a/b\" }",
+            "traces = { endpoint = \"localhost:4318\", sample = 10 }",
+            "traces = { endpoint = \"http://localhost:4318\", sampel = 0.1 }",
             "seed = ",
         ]
         .map(|line| {
@@ -457,6 +470,17 @@ mod tests {
     }
 
     #[test]
+    fn all_traces_are_sent_unless_a_share_is_named() {
+        let text = format!("{LEAST}[traces]\nendpoint = \"http://127.0.0.1:4318\"\n");
+        let traces = load(&text, &[HOME]).unwrap().traces.unwrap();
+        assert_eq!((traces.url().as_str(), traces.sample), ("http://127.0.0.1:4318/v1/traces", 1.0));
+        let over =
+            [("STERNA__TRACES__SAMPLE", "0.25"), ("STERNA__TRACES__ENDPOINT", "https://c/otlp/"), HOME];
+        let traces = load(LEAST, &over).unwrap().traces.unwrap();
+        assert_eq!((traces.url().as_str(), traces.sample), ("https://c/otlp/v1/traces", 0.25));
+    }
+
+    #[test]
     fn the_environment_is_read_as_strictly() {
         for (variable, expected) in [
             (("STERNA__SEED", "5.7"), "5.7"),
@@ -466,6 +490,7 @@ mod tests {
             (("STERNA__PROMETHEUS__TIMEOUT", "0s"), "timeout"),
             (("STERNA__HISTORY__KEEP", "0s"), "history.keep"),
             (("STERNA__LISTEN", "x"), "x"),
+            (("STERNA__TRACES__SAMPLE", "0.5"), "endpoint"),
             (("STERNA__PROMETHEUS__URL", "localhost"), "http://"),
         ] {
             let error = load(LEAST, &[HOME, variable]).unwrap_err();

@@ -20,6 +20,7 @@ mod applying;
 mod approving;
 mod carrying;
 mod reloading;
+mod trailing;
 
 use super::stop::{Stopper, stop};
 use super::world::Mover;

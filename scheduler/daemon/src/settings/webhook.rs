@@ -74,7 +74,8 @@ impl WebhookLayers {
     }
 }
 
-fn address(text: &str) -> Result<Url, String> {
+/// An address that HTTP is spoken with.
+pub(super) fn address(text: &str) -> Result<Url, String> {
     let url: Url = text.parse().map_err(|error| format!("{error}"))?;
     match url.scheme() {
         "http" | "https" => Ok(url),
