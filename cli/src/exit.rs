@@ -1,9 +1,8 @@
-//! How the process ends: exit codes, error reports, and logging.
+//! How the process ends: exit codes and error reports.
 
 use std::process::ExitCode;
 
 use sterna_executor::config_file::ConfigError;
-use tracing_subscriber::EnvFilter;
 
 /// There are changes to be made.
 pub const CHANGES: u8 = 2;
@@ -31,13 +30,6 @@ pub fn unusable(error: ConfigError) -> anyhow::Error {
         ConfigError::Invalid(invalid) => Invalid(invalid.into()).into(),
         error @ ConfigError::Read { .. } => error.into(),
     }
-}
-
-/// Logs to standard error, at `info` unless `STERNA_LOG` says otherwise.
-pub fn start_logging(json: bool) {
-    let filter = EnvFilter::try_from_env("STERNA_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if json { builder.json().init() } else { builder.with_target(false).init() }
 }
 
 /// Turns a command's result into the process's exit code, and prints the error.

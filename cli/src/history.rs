@@ -6,11 +6,15 @@ use anyhow::Context;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use serde::Serialize;
+use sterna_core::compare::compare;
 use sterna_core::explain;
+use sterna_core::record::Recorded;
 use sterna_daemon::history::approval::Proposal;
 use sterna_daemon::history::list::{DecisionLine, MigrationLine};
+use sterna_policies::policy::Policy;
 use sterna_policies::quantity::{Bytes, Millis};
 
+use crate::policy::diff;
 use crate::run::say;
 use crate::service::{Of, Service, since, time};
 use crate::wiring::{Output, runtime};
@@ -56,6 +60,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 Output::Table => {
                     say(&format!("decision {number} at {}", time(recorded.now)));
                     say(explain::text(&recorded.decision).trim_end());
+                    // One that a newer or older program wrote is no reason to show nothing.
+                    let before = history.decision(number - 1).await.ok().flatten();
+                    let before = before.map(|before| before.policy);
+                    if let Some(before) = before.filter(|before| *before != recorded.policy) {
+                        say(&format!("\n{}", against(before, &recorded)?.trim_end()));
+                    }
                 }
             }
             return Ok(ExitCode::SUCCESS);
@@ -73,6 +83,15 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// What the policy of the decision before would have decided on the same.
+fn against(before: Policy, recorded: &Recorded) -> anyhow::Result<String> {
+    let notes = diff::unasked(&recorded.policy, [&before, &recorded.policy]);
+    let comparison = compare(&diff::again(recorded, before), recorded)?;
+    let mut text = format!("the first decision by another policy than the one before it; {comparison}");
+    notes.iter().for_each(|note| text.push_str(&format!("note: {note}\n")));
+    Ok(text)
 }
 
 fn text(past: &Past) -> String {

@@ -21,6 +21,7 @@ mod fence;
 mod front;
 mod history;
 mod init;
+mod logging;
 mod migrate;
 mod optout;
 mod pause;
@@ -125,7 +126,15 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     // One TLS provider for the whole process, before any client is made.
     let _already = rustls::crypto::ring::default_provider().install_default();
-    exit::start_logging(cli.log_json);
+    let traces = match &cli.command {
+        Command::Run(args) => args.traces(),
+        _ => None,
+    };
+    // What is left is sent at the end.
+    let _sending = match logging::start(cli.log_json, traces.as_ref()) {
+        Ok(sending) => sending,
+        Err(error) => return exit::code(Err(error)),
+    };
     let result = match cli.command {
         Command::Run(args) => run::run(args),
         Command::Init(args) => init::run(args),

@@ -16,7 +16,7 @@ use sterna_policies::{diagnose, load, schema};
 use crate::exit;
 use crate::wiring::Output;
 
-mod diff;
+pub mod diff;
 mod test;
 
 /// Arguments of `sterna policy`.

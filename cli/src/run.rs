@@ -12,6 +12,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 use sterna_core::continuum::{Continuum, inventory};
 use sterna_core::cost::{Costs, calibration};
+use sterna_core::difference::Difference;
 use sterna_core::explain;
 use sterna_daemon::api::events::Feed;
 use sterna_daemon::api::token::{self, Token};
@@ -28,9 +29,10 @@ use sterna_daemon::history::lock::StateLock;
 use sterna_daemon::history::retention;
 use sterna_daemon::observe::probes;
 use sterna_daemon::observe::prometheus::Prometheus;
-use sterna_daemon::reload::{FileError, Watched};
-use sterna_daemon::settings::{Settings, SettingsError};
+use sterna_daemon::reload::{FileError, Refused, Watched};
+use sterna_daemon::settings::{Settings, SettingsError, Traces};
 use sterna_daemon::telemetry::{self, ConfigFile, Telemetry, links};
+use sterna_daemon::webhook::{Hooks, Kind, Webhook};
 use sterna_executor::fleet::FleetView;
 use sterna_executor::identity::Authority;
 use sterna_executor::migration::report::Event;
@@ -40,7 +42,7 @@ use sterna_policies::quantity::Millis;
 
 use crate::exit::Invalid;
 use crate::wiring::runtime;
-use crate::{migrate, supervisor};
+use crate::{logging, migrate, supervisor};
 
 /// Arguments of `sterna run`.
 #[derive(Debug, clap::Args)]
@@ -54,6 +56,13 @@ pub struct Args {
     /// Print every decision in full, also one that says the same as the one before.
     #[arg(long, short)]
     verbose: bool,
+}
+
+impl Args {
+    /// Where spans are sent, as far as it is known before anything else is; a mistake is told once the settings are read.
+    pub fn traces(&self) -> Option<Traces> {
+        Settings::load(&self.config).ok()?.traces
+    }
 }
 
 /// Runs the command.
@@ -200,6 +209,11 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let opened = Opened::read(&args.config)?;
     let settings = opened.settings.clone();
     let engine = opened.engine()?;
+    if settings.traces.is_some() && !logging::SENDS_SPANS {
+        let message = "`[traces]` is set, and this build of sterna can't send spans: \
+            take one that was built with `--features otlp`, or leave the table out";
+        return Err(Invalid(miette::Report::msg(message)).into());
+    }
     let name = opened.continuum().name.clone();
     let state = settings.state_of(&name);
     let _lock = StateLock::take(&state)?;
@@ -230,6 +244,8 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         clock: Arc::new(SystemClock),
         looking_back: Arc::new(tokio::sync::Semaphore::new(1)),
     };
+    let clock = Arc::new(SystemClock);
+    let hooks = Arc::new(Hooks::start(&settings.webhooks, &name, Arc::clone(&telemetry), clock)?);
     let routes = telemetry::routes(Arc::clone(&telemetry)).merge(api::routes(api));
     let server = tokio::spawn(telemetry::serve(listener, routes));
     let mut others = vec![
@@ -271,13 +287,18 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         telemetry,
         recall: Recall::default(),
         desk,
-        tell: Box::new(move |notice| {
-            printer.tell(notice);
-            feed.tell(notice);
+        tell: Box::new({
+            let hooks = Arc::clone(&hooks);
+            move |notice| {
+                printer.tell(notice);
+                feed.tell(notice);
+                hooks.tell(notice);
+            }
         }),
     };
     let cycles = if args.once { Some(1) } else { settings.cycles };
     let done = scheduler.run(&stop, cycles).await;
+    hooks.finish(if stop.urgency() == Urgency::Now { HURRIED } else { LAST_WORDS }).await;
     server.abort();
     signals.abort();
     others.iter().for_each(tokio::task::JoinHandle::abort);
@@ -286,6 +307,11 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let failed = args.once && failed.load(Ordering::Relaxed);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
+
+/// How long webhooks may take for what is left when the service stops.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// And when it is to end at once.
+const HURRIED: Duration = Duration::from_secs(1);
 
 /// The token that changes are asked with.
 fn secret(settings: &Settings, state: &Path) -> anyhow::Result<String> {
@@ -323,18 +349,18 @@ fn banner(opened: &Opened, state: &Path, listen: &str) -> anyhow::Result<String>
         .settings
         .probes
         .map_or_else(|| "none".to_owned(), |every| format!("agents measure every {}", span(every)));
+    let webhooks = opened.settings.webhooks.iter().map(webhook).collect::<String>();
     let line = |policy: &Policy| {
         let (name, mode, every) = (&policy.name, policy.mode.name(), span(policy.trigger.interval));
         format!("policy     {name}: mode {mode}, a look every {every}\n")
     };
     Ok(format!(
-
         "continuum  {} from {}: {} sites, {} nodes, {} services\n\
          {}\
          metrics    {asked} from {}\n\
          probes     {probes}\n\
          state      {}\n\
-         serving    http://{listen}/metrics, /healthz, /readyz, /api/v1",
+         serving    http://{listen}/metrics, /healthz, /readyz, /api/v1{webhooks}",
         continuum.name,
         opened.settings.inventory.display(),
         continuum.sites.len(),
@@ -346,9 +372,29 @@ fn banner(opened: &Opened, state: &Path, listen: &str) -> anyhow::Result<String>
     ))
 }
 
+/// One receiver, in a line of its own.
+fn webhook(webhook: &Webhook) -> String {
+    let kinds: Vec<_> = webhook.kinds.iter().map(|kind| kind.name()).collect();
+    let kinds = if kinds.len() == Kind::ALL.len() { "all events".to_owned() } else { kinds.join(", ") };
+    format!("\nwebhook    {}: {kinds}", webhook.host())
+}
+
 /// Seconds where milliseconds would be hard to read.
 fn span(time: Millis) -> String {
     if time.as_f64() >= 1000.0 { format!("{:.2}s", time.as_f64() / 1e3) } else { format!("{time:.1}") }
+}
+
+/// Places at which two contents of a file differ; of very many, so many.
+const MOST_PLACES: usize = 50;
+
+fn places(differences: &[Difference]) {
+    for difference in differences.iter().take(MOST_PLACES) {
+        say(&format!("  {difference}"));
+    }
+    let more = differences.len().saturating_sub(MOST_PLACES);
+    if more > 0 {
+        say(&format!("  and {more} more"));
+    }
 }
 
 /// How often the bytes of a phase under way are printed.
@@ -373,18 +419,30 @@ impl Printer {
     /// Prints one thing.
     pub fn tell(&self, notice: &Notice<'_>) {
         match notice {
-            Notice::Reloaded(file, warnings) => {
+            Notice::Reloaded(file, warnings, differences) => {
                 warn(warnings);
-                say(&format!("{} reloaded", file.name()));
+                let same = if differences.is_empty() { "; it says the same as before" } else { "" };
+                say(&format!("{} reloaded{same}", file.name()));
+                places(differences);
             }
-            Notice::ReloadRefused(file, error) => {
+            Notice::ReloadRefused(file, Refused { error, written }) => {
                 let report = match error {
                     FileError::Invalid(invalid) => format!("{:?}", miette::Report::from(invalid.clone())),
                     other => other.to_string(),
                 };
                 say(&format!("{} not reloaded, the old one stays in force:\n{report}", file.name()));
+                if let Some(written) = written.as_ref().filter(|written| !written.is_empty()) {
+                    say("written differently from what is in force:");
+                    places(written);
+                }
+            }
+            Notice::Compared(number, decisions) => {
+                say(&format!("decision {number}, by the policy before and by the one in force:"));
+                say(decisions.to_string().trim_end());
             }
             Notice::Decided(decided) => self.decided(decided),
+            Notice::Breaker(Some(circuit)) => say(&format!("the circuit breaker opened: {circuit}")),
+            Notice::Breaker(None) => say("the circuit breaker closed again"),
             Notice::Moving(id, planned) => {
                 say(&format!("moving {} (migration {id})", explain::of_move(planned)));
             }

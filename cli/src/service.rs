@@ -1,5 +1,6 @@
 //! How commands reach the scheduler of a settings file: its history, which can be read at any time, and its API while it runs.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 use sterna_core::continuum::Continuum;
 use sterna_daemon::api::token;
+use sterna_daemon::api::view::{Health, RefusedFile};
 use sterna_daemon::control::desk::{Governs, Seen, Standing};
 use sterna_daemon::history::HistoryStore;
 use sterna_daemon::settings::Settings;
@@ -54,6 +56,14 @@ impl Who {
 
 /// Answers come soon, or nobody is there.
 const PATIENCE: Duration = Duration::from_secs(35);
+
+/// What a scheduler that runs says of itself.
+pub struct Live {
+    /// Whether its loop works, or why not.
+    pub health: Health,
+    /// Files whose content it can't use.
+    pub refused: Vec<RefusedFile>,
+}
 
 /// The scheduler of a settings file.
 pub struct Service {
@@ -107,13 +117,16 @@ impl Service {
         }
     }
 
-    /// Whether the scheduler's loop works, or why not; `None` where none runs for this continuum.
-    pub async fn health(&self) -> Option<sterna_daemon::api::view::Health> {
+    /// What only the scheduler itself knows; `None` where none runs for this continuum.
+    pub async fn live(&self) -> Option<Live> {
         let status = self.ask("/status").await.ok().flatten()?;
         let ours = status.get("continuum").and_then(Value::as_str) == Some(&self.continuum.name);
         let health = status.get("health").filter(|_| ours)?;
         let reason = health.get("reason").and_then(Value::as_str).map(str::to_owned);
-        Some(sterna_daemon::api::view::Health { ready: health.get("ready")?.as_bool()?, reason })
+        let health = Health { ready: health.get("ready")?.as_bool()?, reason };
+        let refused = status.get("refused").cloned();
+        let refused = refused.and_then(|refused| serde_json::from_value(refused).ok()).unwrap_or_default();
+        Some(Live { health, refused })
     }
 
     /// Says something to the scheduler that changes something.
@@ -159,7 +172,7 @@ impl Service {
         policies.sort_by(|(a, one), (b, other)| b.cmp(a).then_with(|| one.policy.cmp(&other.policy)));
         let policies: Vec<Governs> = policies.into_iter().map(|(_, governs)| governs).collect();
         let continuum = Arc::new(self.continuum.clone());
-        Ok((!policies.is_empty()).then_some(Standing { continuum, policies }))
+        Ok((!policies.is_empty()).then_some(Standing { continuum, policies, refused: BTreeMap::new() }))
     }
 }
 

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use sterna_core::difference::Difference;
 use sterna_daemon::api::status;
-use sterna_daemon::api::view::{Directed, Status};
+use sterna_daemon::api::view::{Directed, RefusedFile, Status};
 
 use crate::run::say;
 use crate::service::{Of, Service, time};
@@ -27,7 +28,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let standing = service.standing(&history).await?;
         let standing =
             standing.context("the scheduler has decided nothing yet; ask again after its first look")?;
-        let status = status::status(&history, &standing, service.health().await).await?;
+        let (health, refused) = service.live().await.map(|live| (live.health, live.refused)).unzip();
+        let mut status = status::status(&history, &standing, health).await?;
+        status.refused = refused.unwrap_or_default();
         match args.of.output {
             Output::Json => say(&serde_json::to_string_pretty(&status)?),
             Output::Table => say(text(&status).trim_end()),
@@ -45,6 +48,7 @@ fn text(status: &Status) -> String {
             format!("scheduler  runs, but: {}", health.reason.as_deref().unwrap_or("it is not ready"))
         }
     });
+    lines.extend(status.refused.iter().flat_map(refused));
     for one in &status.policies {
         lines.push(format!("policy     {}: mode {}", one.policy, one.mode));
         if let Some(decision) = &one.decision {
@@ -94,6 +98,26 @@ fn text(status: &Status) -> String {
         lines.push(format!("not found  {}", lost.join(", ")));
     }
     lines.join("\n")
+}
+
+/// A file that is refused, and what it would change.
+fn refused(one: &RefusedFile) -> Vec<String> {
+    let mut lines = vec![format!(
+        "not taken  the {} as it is since {}; what it said before is in force",
+        one.file,
+        time(one.at)
+    )];
+    lines.extend(one.reason.lines().map(|line| format!("           {line}")));
+    if let Some(written) = &one.written {
+        let differs = written.places.iter().map(|place| Difference {
+            path: place.path.clone(),
+            old: place.old.clone(),
+            new: place.new.clone(),
+        });
+        lines.extend(differs.map(|place| format!("           differs: {place}")));
+        lines.extend((written.more > 0).then(|| format!("           and {} more", written.more)));
+    }
+    lines
 }
 
 /// A directive in one line.

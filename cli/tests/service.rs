@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use sterna_core::continuum::inventory;
+use sterna_core::difference::Difference;
 use sterna_core::observation::Observation;
 use sterna_core::record::Recorded;
 use sterna_daemon::api::events::Feed;
@@ -15,7 +16,8 @@ use sterna_daemon::api::{self, Api};
 use sterna_daemon::control::desk::Desk;
 use sterna_daemon::control::world::SystemClock;
 use sterna_daemon::history::HistoryStore;
-use sterna_daemon::telemetry::{self, Telemetry};
+use sterna_daemon::reload::{FileError, Refused};
+use sterna_daemon::telemetry::{self, ConfigFile, Telemetry};
 
 const INVENTORY: &str = r#"
 schema_version = 1
@@ -138,6 +140,17 @@ fn without_a_scheduler_the_past_can_be_read_and_nothing_can_be_said() {
     assert!(out.contains("waits for approval"), "{out}");
     let (code, out, _) = sterna(folder.path(), &["history", "1"]);
     assert!(code == Some(0) && out.contains("shop near-1 -> far-1"), "{out}");
+    let mut by_another = recorded();
+    by_another.policy.hysteresis.min_gain = "99%".parse().unwrap();
+    let Recorded { observation, policy, history: past, now, .. } = by_another;
+    let by_another = Recorded::make(observation, policy, past, now, 0);
+    let number = runtime.block_on(history.record_decision(by_another)).unwrap();
+    let (code, out, err) = sterna(folder.path(), &["history", &number.to_string()]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("hysteresis.min_gain: 10% -> 99%"), "{out}");
+    assert!(out.contains("old: goes to far-1") && out.contains("new: stays, held: gain"), "{out}");
+    let (_, out, _) = sterna(folder.path(), &["history", "1"]);
+    assert!(!out.contains("another policy"), "{out}");
     let (code, out, _) = sterna(folder.path(), &["report", "--output", "json"]);
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &report["recommended"]["moves"]), (Some(0), &1.into()));
@@ -158,9 +171,11 @@ fn what_is_said_is_heard_with_the_token_of_the_state_folder() {
     let state = folder.path().join("state/two");
     let history = HistoryStore::open(&state).unwrap();
     let decision = recorded();
+    let desk = Arc::new(Desk::new(&decision.observation.continuum, std::slice::from_ref(&decision.policy)));
     let api = Api {
         history: history.clone(),
-        desk: Arc::new(Desk::new(&decision.observation.continuum, std::slice::from_ref(&decision.policy))),
+        desk: Arc::clone(&desk),
+
         telemetry: Arc::new(Telemetry::new()),
         feed: Feed::default(),
         token: Some(Token::new(&token::of_state(&state).unwrap())),
@@ -187,10 +202,31 @@ fn what_is_said_is_heard_with_the_token_of_the_state_folder() {
     assert!(out.contains("scheduler  runs, but: no cycle has ended yet"), "{out}");
     assert!(out.contains("in force   pause by eve since"), "{out}");
     assert!(out.contains("cordon of site far by eve"), "{out}");
+    assert!(!out.contains("not taken"), "{out}");
+    let difference = Difference { path: "mode".to_owned(), old: Some("auto".into()), new: Some("of".into()) };
+    let error = FileError::Unfit { path: "policy.toml".into(), reason: "there is no mode `of`".to_owned() };
+    let refused = Refused { error, written: Some(vec![difference]) };
+    desk.read_again(ConfigFile::Policy, Some(refused), jiff::Timestamp::now());
+    let (_, out, _) = sterna(folder.path(), &["status"]);
+    assert!(out.contains("not taken  the policy as it is since"), "{out}");
+    assert!(out.contains("there is no mode `of`") && out.contains("differs: mode: auto -> of"), "{out}");
     assert_eq!(sterna(folder.path(), &["resume"]).0, Some(0));
     assert!(runtime.block_on(history.directives()).unwrap().pause().is_none());
     // With another token nothing is heard.
     std::fs::write(state.join(token::FILE), "another token that is long\n").unwrap();
     let (code, _, err) = sterna(folder.path(), &["pause"]);
     assert!(code == Some(1) && err.contains("the token is not the right one"), "{err}");
+}
+
+#[cfg(not(feature = "otlp"))]
+#[test]
+fn a_build_that_can_t_send_spans_says_which_one_can() {
+    let folder = tempfile::tempdir().unwrap();
+    settings(folder.path(), 0);
+    let path = folder.path().join("sterna.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{text}[traces]\nendpoint = \"http://127.0.0.1:4318\"\n")).unwrap();
+    let (code, _, err) = sterna(folder.path(), &["run", "--once"]);
+    assert_eq!(code, Some(3), "{err}");
+    assert!(err.contains("[traces]") && err.contains("--features otlp"), "{err}");
 }

@@ -83,15 +83,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// What is decided on recorded inputs.
-fn again(recorded: &Recorded, mut policy: Policy) -> Recorded {
+pub fn again(recorded: &Recorded, mut policy: Policy) -> Recorded {
     // What others had then is not theirs.
     policy.select.others.clone_from(&recorded.policy.select.others);
+
     let Recorded { observation, history, now, seed, .. } = recorded.clone();
     Recorded::make(observation, policy, history, now, seed)
 }
 
 /// What nobody had asked for when the inputs were recorded.
-fn unasked(then: &Policy, policies: [&Policy; 2]) -> Vec<String> {
+pub fn unasked(then: &Policy, policies: [&Policy; 2]) -> Vec<String> {
     let new = |policy: &&Policy| {
         let unasked = policy.metrics.keys().filter(|metric| !then.metrics.contains_key(metric));
         unasked.map(|metric| (*metric, policy.name.clone())).collect::<Vec<_>>()

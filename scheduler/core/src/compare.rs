@@ -88,6 +88,14 @@ impl Side {
 /// # Errors
 /// When the policies can't be compared.
 pub fn compare(old: &Recorded, new: &Recorded) -> Result<Comparison, serde_json::Error> {
+    Ok(Comparison {
+        fields: difference::between(&old.policy, &new.policy)?,
+        decisions: Some(decisions(old, new)),
+    })
+}
+
+/// Compares two decisions.
+pub fn decisions(old: &Recorded, new: &Recorded) -> Decisions {
     let services: BTreeSet<&ServiceName> = [old, new]
         .into_iter()
         .flat_map(|one| &one.decision.report.services)
@@ -99,15 +107,14 @@ pub fn compare(old: &Recorded, new: &Recorded) -> Result<Comparison, serde_json:
         old: Side::of(old, service),
         new: Side::of(new, service),
     });
-    let decisions = Decisions {
+    Decisions {
         old: old.decision.report.verdict.clone(),
         new: new.decision.report.verdict.clone(),
         now: old.decision.plan.before,
         after_old: old.decision.plan.after,
         after_new: new.decision.plan.after,
         services: sides.filter(|sides| !sides.old.alike(&sides.new)).collect(),
-    };
-    Ok(Comparison { fields: difference::between(&old.policy, &new.policy)?, decisions: Some(decisions) })
+    }
 }
 
 impl Comparison {
@@ -115,8 +122,15 @@ impl Comparison {
     pub fn differs(&self) -> bool {
         match &self.decisions {
             None => !self.fields.is_empty(),
-            Some(decisions) => !decisions.services.is_empty() || !decisions.old.is_alike(&decisions.new),
+            Some(decisions) => decisions.differ(),
         }
+    }
+}
+
+impl Decisions {
+    /// Whether they come to something else, whatever the numbers in what holds it.
+    pub fn differ(&self) -> bool {
+        !self.services.is_empty() || !self.old.is_alike(&self.new)
     }
 }
 
@@ -143,20 +157,28 @@ impl fmt::Display for Comparison {
         for field in &self.fields {
             writeln!(f, "  {field}")?;
         }
-        let Some(decisions) = &self.decisions else { return Ok(()) };
-        writeln!(f)?;
-        if !self.differs() {
-            return writeln!(f, "they decide the same: {}", verdict(&decisions.new));
+        match &self.decisions {
+            None => Ok(()),
+            Some(decisions) => write!(f, "\n{decisions}"),
+        }
+    }
+}
+
+/// Lines of plain characters.
+impl fmt::Display for Decisions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.differ() {
+            return writeln!(f, "they decide the same: {}", verdict(&self.new));
         }
         writeln!(f, "decided differently:")?;
-        writeln!(f, "  old: {}", verdict(&decisions.old))?;
-        writeln!(f, "  new: {}", verdict(&decisions.new))?;
-        for Sides { service, on, old, new } in &decisions.services {
+        writeln!(f, "  old: {}", verdict(&self.old))?;
+        writeln!(f, "  new: {}", verdict(&self.new))?;
+        for Sides { service, on, old, new } in &self.services {
             let on = on.as_ref().map(|on| format!(" on {on}")).unwrap_or_default();
             writeln!(f, "{service}{on}")?;
             writeln!(f, "  old: {old}")?;
             writeln!(f, "  new: {new}")?;
         }
-        lined_up(f, &effects(["old", "new"], &decisions.after_old, &decisions.after_new))
+        lined_up(f, &effects(["old", "new"], &self.after_old, &self.after_new))
     }
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sterna_core::budget::remembered;
+use sterna_core::budget::{broken_circuit, remembered};
+use sterna_core::compare::Decisions;
 use sterna_core::continuum::Continuum;
 use sterna_core::cost::Costs;
 use sterna_core::history::{History, Outcome};
@@ -35,8 +36,8 @@ use crate::governing::Governing;
 use crate::history::{HistoryError, HistoryStore};
 use crate::observe::store::MetricStore;
 use crate::observe::{Observed, observe};
-use crate::reload::{Look, Watched};
-use crate::telemetry::{ConfigFile, Telemetry};
+use crate::reload::Watched;
+use crate::telemetry::Telemetry;
 
 pub mod apply;
 mod approval;
@@ -44,8 +45,10 @@ mod carry;
 pub mod desk;
 pub mod notice;
 pub mod recall;
+mod reloading;
 mod rounds;
 pub mod stop;
+mod trail;
 pub mod world;
 
 /// The decision function; see [`sterna_core::decide()`].
@@ -146,7 +149,8 @@ pub async fn see<S: MetricStore>(
     history: &HistoryStore,
     now: Timestamp,
 ) -> Result<Observed, CycleError> {
-    let mut observed = observe(store, continuum, view, policy, now).await;
+    let asking = tracing::info_span!("observe");
+    let mut observed = observe(store, continuum, view, policy, now).instrument(asking).await;
     // An order whose end is unknown may still be carried out.
     for open in history.open_intents().await? {
         let known = observed.observation.under_way.iter().any(|one| one.service == open.service);
@@ -189,22 +193,41 @@ pub async fn consider<S: MetricStore>(
     let Question { continuum, policy, standing, now } = question;
     let mut observed = see(store, view, continuum, policy, history, now).await?;
     observed.observation.costs = engine.costs;
-
-    let (observation, policy) = (observed.observation.clone(), policy.clone());
-    let since = now.checked_sub(remembered(&policy)).unwrap_or(Timestamp::MIN);
+    let since = now.checked_sub(remembered(policy)).unwrap_or(Timestamp::MIN);
     let standing = match standing {
         Some(standing) => standing,
         None => history.standing(&policy.name).await?,
     };
     let history = History { standing, ..history.for_decision(since).await? };
+    let recorded = decided(engine, observed.observation.clone(), policy.clone(), history, now).await?;
+    Ok(Considered { observed, recorded })
+}
+
+/// Decides, and keeps the inputs with the decision.
+async fn decided(
+    engine: &Engine,
+    observation: Observation,
+    policy: Policy,
+    history: History,
+    now: Timestamp,
+) -> Result<Recorded, CycleError> {
     let Engine { decide, seed, .. } = engine.clone();
-    let recorded = tokio::task::spawn_blocking(move || {
+    let span = tracing::info_span!("decide", policy = policy.name);
+    tokio::task::spawn_blocking(move || {
+        let _within = span.entered();
         let decision = decide(&observation, &policy, &history, now, seed);
         Recorded { observation, policy, history, now, seed, decision }
     })
     .await
-    .map_err(|error| CycleError::Engine(error.to_string()))?;
-    Ok(Considered { observed, recorded })
+    .map_err(|error| CycleError::Engine(error.to_string()))
+}
+
+/// What was seen and decided at one look.
+struct Looked<M> {
+    considered: Considered,
+    /// What the policy before decides otherwise, where another has just come into force.
+    against: Option<Decisions>,
+    mover: M,
 }
 
 /// Least time between two looks.
@@ -272,13 +295,13 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
     /// The look of one policy.
     async fn look_for(&mut self, policy: &Policy, stop: &Stop, round: &mut Round) -> Result<(), CycleError> {
         let began = Instant::now();
-        let look = self.look(policy, round.standing.take());
-        let (considered, mover) = tokio::select! {
+        let look = self.look(policy, round);
+        let looked = tokio::select! {
             biased;
             () = stop.at_least(Urgency::WhenDone) => return Ok(()),
-            considered = look => considered?,
+            looked = look => looked?,
         };
-        let Considered { observed, recorded } = considered;
+        let Looked { considered: Considered { observed, recorded }, against, mover } = looked;
         let decision = recorded.decision.clone();
         let number = self.history.record_decision(recorded.clone()).await?;
         round.standing = Some(decision.standing.clone());
@@ -300,6 +323,14 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
             acted_on: act,
             notes: &observed.notes,
         }));
+        round.decided_by = Some(policy.clone());
+        if let Some(against) = against {
+            (self.tell)(&Notice::Compared(number, &against));
+        }
+        let circuit = broken_circuit(policy, &recorded.history, recorded.now);
+        if std::mem::replace(&mut round.broken, circuit.is_some()) != circuit.is_some() {
+            (self.tell)(&Notice::Breaker(circuit.as_ref()));
+        }
         self.desk.lay_down(
             policy,
             Seen {
@@ -347,17 +378,29 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
         Ok((view, mover))
     }
 
-    async fn look(
-        &mut self,
-        policy: &Policy,
-        standing: Option<Standing>,
-    ) -> Result<(Considered, W::Mover), CycleError> {
-        let (view, mover) = self.settled().await?;
-        let continuum = self.files.inventory.value();
-        let now = self.clock.now();
-        let question = Question { continuum, policy, standing, now };
+    async fn look(&mut self, policy: &Policy, round: &Round) -> Result<Looked<W::Mover>, CycleError> {
+        let (view, mover) = self.settled().instrument(tracing::info_span!("agents")).await?;
+        let before = round.decided_by.as_ref().filter(|before| *before != policy);
+        let again = before.map(|before| (before, view.clone()));
+        let question = Question {
+            continuum: self.files.inventory.value(),
+            policy,
+            standing: round.standing.clone(),
+            now: self.clock.now(),
+        };
         let considered = consider(&self.store, view, question, &self.history, &self.engine).await?;
-        Ok((considered, mover))
+        let against = match again {
+            None => None,
+            Some((before, view)) => match self.against(before, view, &considered).await {
+                Ok(decisions) => Some(decisions),
+                // It is for people alone: the decision stands without it.
+                Err(error) => {
+                    tracing::warn!(%error, "what the policy before decides can't be told");
+                    None
+                }
+            },
+        };
+        Ok(Looked { considered, against, mover })
     }
 
     /// Settles orders whose end was not seen (this process or the one before was cut off, or lost sight) and that the source's
@@ -381,25 +424,6 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
             self.history.settle(open.id, open.service, outcome, line, self.clock.now()).await?;
         }
         Ok(())
-    }
-
-    fn reload(&mut self) {
-        let Files { policies, inventory } = &mut self.files;
-        let looks = policies.look(inventory);
-        // One good file does not make another one good.
-        let good = policies.are_as_written();
-        for (file, look) in looks {
-            match look {
-                Look::Changed(warnings) => {
-                    self.telemetry.reloaded(file, file == ConfigFile::Inventory || good, self.clock.now());
-                    (self.tell)(&Notice::Reloaded(file, &warnings));
-                }
-                Look::Refused(error) => {
-                    self.telemetry.reloaded(file, false, self.clock.now());
-                    (self.tell)(&Notice::ReloadRefused(file, &error));
-                }
-            }
-        }
     }
 }
 

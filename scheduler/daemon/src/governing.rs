@@ -98,7 +98,7 @@ impl Governing {
                 Found::Candidate => {
                     fresh.insert(Some(at));
                 }
-                Found::Bad(error) => looks.push((ConfigFile::Policy, Look::Refused(error))),
+                Found::Bad(refused) => looks.push((ConfigFile::Policy, Look::Refused(refused))),
             }
             news = true;
         }
@@ -108,7 +108,7 @@ impl Governing {
                 fresh.insert(None);
                 news = true;
             }
-            Found::Bad(error) => looks.push((ConfigFile::Inventory, Look::Refused(error))),
+            Found::Bad(refused) => looks.push((ConfigFile::Inventory, Look::Refused(refused))),
         }
         if !news {
             return looks;
@@ -160,8 +160,8 @@ impl Governing {
         candidate: Option<usize>,
     ) -> Option<(ConfigFile, Look)> {
         Some(match candidate {
-            Some(at) => (ConfigFile::Policy, Look::Changed(self.files[at].take_over()?)),
-            None => (ConfigFile::Inventory, Look::Changed(inventory.take_over()?)),
+            Some(at) => (ConfigFile::Policy, self.files[at].take_over()?),
+            None => (ConfigFile::Inventory, inventory.take_over()?),
         })
     }
 
@@ -235,8 +235,8 @@ mod tests {
 
     fn said(looks: &[(ConfigFile, Look)]) -> Vec<String> {
         let word = |look: &Look| match look {
-            Look::Changed(_) => "changed".to_owned(),
-            Look::Refused(error) => error.to_string(),
+            Look::Changed { .. } => "changed".to_owned(),
+            Look::Refused(refused) => refused.error.to_string(),
         };
         looks.iter().map(|(file, look)| format!("{}: {}", file.name(), word(look))).collect()
     }

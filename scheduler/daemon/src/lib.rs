@@ -13,6 +13,7 @@
 //! | [`reload`] | policy and inventory read again when they change |
 //! | [`api`] | what others may ask and say over HTTP |
 //! | [`telemetry`] | own metrics, health and readiness over HTTP |
+//! | [`webhook`] | what happens, posted to other programs |
 
 pub mod api;
 pub mod control;
@@ -23,6 +24,7 @@ pub mod observe;
 pub mod reload;
 pub mod settings;
 pub mod telemetry;
+pub mod webhook;
 
 #[cfg(test)]
 mod fixture;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+use sterna_core::difference::{self, Difference};
 use sterna_policies::diagnose::{Invalid, Loaded, Report};
 use thiserror::Error;
 
@@ -18,6 +20,8 @@ pub struct Watched<T> {
     as_written: bool,
     /// Good by itself, and not in force.
     candidate: Option<Loaded<T>>,
+    /// The text that is in force, and what it means.
+    text: String,
     value: T,
 }
 
@@ -48,10 +52,25 @@ pub enum FileError {
 /// What a look at a file came to.
 #[derive(Debug, Clone)]
 pub enum Look {
-    /// A new content is in force; its warnings.
-    Changed(Report),
+    /// A new content is in force.
+    Changed {
+        /// Its warnings.
+        warnings: Report,
+        /// What it says otherwise than the content before.
+        differences: Vec<Difference>,
+    },
     /// The new content can't be used; the old one stays in force.
-    Refused(FileError),
+    Refused(Refused),
+}
+
+/// A new content that can't be used.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// Why.
+    pub error: FileError,
+    /// What is written otherwise in it than in the content in force, key by key; `None` where that can't be told, because it
+    /// can't be read at all or is no TOML.
+    pub written: Option<Vec<Difference>>,
 }
 
 /// What was found in a file.
@@ -62,7 +81,7 @@ pub enum Found {
     /// A content that is good by itself: the [candidate](Watched::candidate), until it is [taken over](Watched::take_over).
     Candidate,
     /// A content that can't be used.
-    Bad(FileError),
+    Bad(Refused),
 }
 
 impl<T> Watched<T> {
@@ -76,17 +95,16 @@ impl<T> Watched<T> {
     ) -> Result<(Self, Report), FileError> {
         let text = read(path).map_err(|reason| FileError::Unreadable { path: path.to_owned(), reason })?;
         let Loaded { value, warnings } = parse(&path.to_string_lossy(), &text)?;
-        Ok((
-            Self {
-                path: path.to_owned(),
-                parse: Box::new(parse),
-                seen: Ok(text),
-                as_written: true,
-                candidate: None,
-                value,
-            },
-            warnings,
-        ))
+        let watched = Self {
+            path: path.to_owned(),
+            parse: Box::new(parse),
+            seen: Ok(text.clone()),
+            as_written: true,
+            candidate: None,
+            text,
+            value,
+        };
+        Ok((watched, warnings))
     }
 
     /// What is in force.
@@ -119,10 +137,13 @@ impl<T> Watched<T> {
         let path = self.path.clone();
         let text = match &self.seen {
             Ok(text) => text,
-            Err(reason) => return Found::Bad(FileError::Unreadable { path, reason: reason.clone() }),
+            Err(reason) => {
+                let error = FileError::Unreadable { path, reason: reason.clone() };
+                return Found::Bad(Refused { error, written: None });
+            }
         };
         match (self.parse)(&path.to_string_lossy(), text) {
-            Err(invalid) => Found::Bad(FileError::Invalid(invalid)),
+            Err(invalid) => Found::Bad(self.refused(FileError::Invalid(invalid))),
             Ok(candidate) => {
                 self.candidate = Some(candidate);
                 Found::Candidate
@@ -140,18 +161,40 @@ impl<T> Watched<T> {
         self.candidate().unwrap_or(&self.value)
     }
 
-    /// Puts the candidate in force; gives its warnings. `None` where there is none.
-    pub fn take_over(&mut self) -> Option<Report> {
-        let Loaded { value, warnings } = self.candidate.take()?;
-        self.value = value;
-        self.as_written = true;
-        Some(warnings)
+    /// That what is in the file now can't be used.
+    fn refused(&self, error: FileError) -> Refused {
+        let written = self.seen.as_ref().ok().and_then(|text| differences(&self.text, text));
+        Refused { error, written }
     }
 
     /// That the candidate does not fit what runs.
-    pub fn unfit(&self, reason: String) -> FileError {
-        FileError::Unfit { path: self.path.clone(), reason }
+    pub fn unfit(&self, reason: String) -> Refused {
+        self.refused(FileError::Unfit { path: self.path.clone(), reason })
     }
+}
+
+impl<T: Serialize> Watched<T> {
+    /// Puts the candidate in force. `None` where there is none.
+    pub fn take_over(&mut self) -> Option<Look> {
+        let Loaded { value, warnings } = self.candidate.take()?;
+        let differences = difference::between(&self.value, &value).unwrap_or_else(|error| {
+            tracing::warn!(path = %self.path.display(), %error, "what differs can't be told");
+            Vec::new()
+        });
+        self.value = value;
+        self.as_written = true;
+        if let Ok(text) = &self.seen {
+            self.text.clone_from(text);
+        }
+        Some(Look::Changed { warnings, differences })
+    }
+}
+
+/// Where two texts differ, if both are TOML at all. It is told of what is written and not of what it means: a text that is refused
+/// may mean nothing.
+fn differences(old: &str, new: &str) -> Option<Vec<Difference>> {
+    let table = |text: &str| toml::from_str::<toml::Table>(text).ok();
+    difference::between(&table(old)?, &table(new)?).ok()
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -187,18 +230,26 @@ mod tests {
         assert!(matches!(file.read_again(), Found::Same));
 
         std::fs::write(&path, "x").unwrap();
-        assert!(matches!(file.read_again(), Found::Bad(FileError::Invalid { .. })));
+        assert!(matches!(
+            file.read_again(),
+            Found::Bad(Refused { error: FileError::Invalid { .. }, written: None })
+        ));
         assert!(matches!(file.read_again(), Found::Same));
         assert_eq!((*file.value(), file.candidate(), file.is_as_written()), (1, None, false));
 
         std::fs::write(&path, "200").unwrap();
         assert!(matches!(file.read_again(), Found::Candidate));
         assert_eq!((*file.value(), *file.newest()), (1, 200));
-        assert!(file.take_over().unwrap().lines().contains("large"));
+        let Some(Look::Changed { warnings, differences }) = file.take_over() else { panic!() };
+        assert!(warnings.lines().contains("large"));
+        assert_eq!((differences.len(), differences[0].new.as_ref()), (1, Some(&200.into())));
         assert_eq!((*file.value(), file.is_as_written()), (200, true));
 
         std::fs::remove_file(&path).unwrap();
-        assert!(matches!(file.read_again(), Found::Bad(FileError::Unreadable { .. })));
+        assert!(matches!(
+            file.read_again(),
+            Found::Bad(Refused { error: FileError::Unreadable { .. }, written: None })
+        ));
         assert!(matches!(file.read_again(), Found::Same));
         assert_eq!(*file.value(), 200);
         // The good content again counts as a change: it ends the state of error.
@@ -223,5 +274,33 @@ mod tests {
         assert!(matches!(Watched::open(&path, number), Err(FileError::Unreadable { .. })));
         std::fs::write(&path, "x").unwrap();
         assert!(matches!(Watched::open(&path, number), Err(FileError::Invalid { .. })));
+    }
+
+    #[test]
+    fn of_a_text_that_is_refused_it_is_told_what_is_written_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("n");
+        let table = |name: &str, text: &str| {
+            let mut findings = Findings::new(name, text);
+            if text.contains("-1") {
+                findings.error("F0000", 0..1, "less than nothing");
+            }
+            findings.finish(text.len())
+        };
+        std::fs::write(&path, "a = 1\n[t]\nb = \"80ms\"\n").unwrap();
+        let (mut file, _) = Watched::open(&path, table).unwrap();
+        let mut told = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let Look::Refused(refused) = file.look(|_, _| Ok(())) else { panic!("not refused") };
+            refused.written.map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        let of = |lines: &[&str]| Some(lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>());
+        assert_eq!(
+            told("a = -1\n[t]\nb = \"80ms\"\nc = true\n"),
+            of(&["a: 1 -> -1", "t.c: nothing -> true"])
+        );
+        // Against what is in force, not against what was refused before.
+        assert_eq!(told("a = -1\n[t]\nb = \"90ms\"\n"), of(&["a: 1 -> -1", "t.b: 80ms -> 90ms"]));
+        assert_eq!(told("a = -1 [t"), None);
     }
 }

@@ -16,6 +16,14 @@ use sterna_policies::load::{At, Findings, Invalid, Written, toml_document};
 use sterna_policies::quantity::Millis;
 use thiserror::Error;
 
+pub use self::traces::Traces;
+use self::traces::{TracesFile, TracesLayers};
+use self::webhook::{WebhookFile, WebhookLayers};
+use crate::webhook::Webhook;
+
+mod traces;
+mod webhook;
+
 const PREFIX: &str = "STERNA";
 const SEPARATOR: &str = "__";
 /// How often agents may be asked to probe.
@@ -24,7 +32,7 @@ const OFTENEST: Millis = Millis::from_micros(10_000_000_000);
 const PROBES: Millis = Millis::from_micros(60_000_000_000);
 
 /// Settings of the service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// The inventory file.
     pub inventory: PathBuf,
@@ -48,6 +56,10 @@ pub struct Settings {
     pub calibration: Option<PathBuf>,
     /// How often agents are asked how far it is to other sites and to users; `None`: never.
     pub probes: Option<Millis>,
+    /// Receivers of what happens.
+    pub webhooks: Vec<Webhook>,
+    /// Where spans are sent; `None`: nowhere.
+    pub traces: Option<Traces>,
 }
 
 /// The metrics store.
@@ -122,6 +134,10 @@ struct SettingsFile {
     calibration: Option<String>,
     /// Own probes. Left out: there are none.
     probes: Option<ProbesFile>,
+    /// Receivers of what happens, `[[webhook]]`. Left out: none.
+    webhook: Option<Vec<WebhookFile>>,
+    /// Where spans are sent. Left out: nowhere.
+    traces: Option<TracesFile>,
 }
 
 /// The API.
@@ -184,7 +200,7 @@ fn check(path: &Path, text: &str) -> Result<(), Invalid> {
         }
         if let Some(policy) = &file.policy {
             findings
-                .error("S0005", policy.span(), "there are `policy` and `policies`")
+                .error("S0007", policy.span(), "there are `policy` and `policies`")
                 .label("this one or the others?")
                 .help("put it into `policies` with the others");
         }
@@ -225,6 +241,8 @@ fn check(path: &Path, text: &str) -> Result<(), Invalid> {
                 .help("write it like \"http://127.0.0.1:9090\"");
         }
     }
+    file.webhook.iter().flatten().for_each(|webhook| webhook.check(&mut findings));
+    file.traces.iter().for_each(|traces| traces.check(&mut findings));
     findings.refuse_errors().map(drop)
 }
 
@@ -248,6 +266,9 @@ struct Layers {
     history: HistoryLayers,
     calibration: Option<PathBuf>,
     probes: Option<ProbesLayers>,
+    #[serde(default)]
+    webhook: Vec<WebhookLayers>,
+    traces: Option<TracesLayers>,
 }
 
 #[derive(Deserialize)]
@@ -369,7 +390,12 @@ impl Settings {
             (None, None) => return Err(invalid("neither `state`, nor HOME, nor XDG_STATE_HOME is set")),
         };
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let webhooks = layers.webhook.into_iter().map(|webhook| webhook.read(folder));
+        let webhooks = webhooks.collect::<Result<_, _>>();
+        let traces = layers.traces.map(TracesLayers::read).transpose().map_err(|reason| invalid(&reason))?;
         Ok(Self {
+            traces,
+            webhooks: webhooks.map_err(|reason| invalid(&format!("`webhook.url`: {reason}")))?,
             inventory: folder.join(layers.inventory),
             policies: policies.into_iter().map(|policy| folder.join(policy)).collect(),
             prometheus: layers.prometheus,
@@ -412,6 +438,7 @@ fn default_state(environment: &[(String, String)]) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::webhook::Kind;
 
     fn load(text: &str, environment: &[(&str, &str)]) -> Result<Settings, SettingsError> {
         let folder = tempfile::tempdir().unwrap();
@@ -496,6 +523,13 @@ mod tests {
             "history = { keep = \"0s\" }",
             "probes = { interval = \"5s\" }",
             "api = { token = \"x\" }",
+            "webhook = [{ url = \"hooks.example.org\" }]",
+            "webhook = [{ url = \"ftp://hooks.example.org/x\", events = [] }]",
+            "webhook = [{ url = \"https://a/b\", events = [\"reload\", \"decisions\"] }]",
+            "webhook = [{ url = \"https://a/b\", events = [\"reload\", \"reload\"] }]",
+            "webhook = { url = \"https://a/b\" }",
+            "traces = { endpoint = \"localhost:4318\", sample = 10 }",
+            "traces = { endpoint = \"http://localhost:4318\", sampel = 0.1 }",
             "seed = ",
         ]
         .map(|line| {
@@ -515,6 +549,33 @@ mod tests {
     }
 
     #[test]
+    fn receivers_take_all_events_unless_some_are_named_and_their_addresses_are_not_shown() {
+        let text = format!(
+            "{LEAST}[[webhook]]\nurl = \"https://user:pass@a.example:8443/s3cret\"\nsecret_file = \"key\"\n\
+             [[webhook]]\nurl = \"http://127.0.0.1/\"\nevents = [\"migration\", \"breaker\"]\n"
+        );
+        let webhooks = load(&text, &[HOME]).unwrap().webhooks;
+        assert_eq!(webhooks[0].kinds, Kind::ALL.into());
+        assert!(webhooks[0].secret_file.as_ref().unwrap().ends_with("key"));
+        assert!(webhooks[0].secret_file.as_ref().unwrap().is_absolute(), "beside the settings");
+        assert_eq!(webhooks[1].kinds, [Kind::Migration, Kind::Breaker].into());
+        assert_eq!(webhooks[0].host(), "a.example:8443");
+        let shown = format!("{webhooks:?}");
+        assert!(!shown.contains("s3cret") && !shown.contains("pass"), "{shown}");
+    }
+
+    #[test]
+    fn all_traces_are_sent_unless_a_share_is_named() {
+        let text = format!("{LEAST}[traces]\nendpoint = \"http://127.0.0.1:4318\"\n");
+        let traces = load(&text, &[HOME]).unwrap().traces.unwrap();
+        assert_eq!((traces.url().as_str(), traces.sample), ("http://127.0.0.1:4318/v1/traces", 1.0));
+        let over =
+            [("STERNA__TRACES__SAMPLE", "0.25"), ("STERNA__TRACES__ENDPOINT", "https://c/otlp/"), HOME];
+        let traces = load(LEAST, &over).unwrap().traces.unwrap();
+        assert_eq!((traces.url().as_str(), traces.sample), ("https://c/otlp/v1/traces", 0.25));
+    }
+
+    #[test]
     fn the_environment_is_read_as_strictly() {
         for (variable, expected) in [
             (("STERNA__SEED", "5.7"), "5.7"),
@@ -525,6 +586,7 @@ mod tests {
             (("STERNA__HISTORY__KEEP", "0s"), "history.keep"),
             (("STERNA__PROBES__INTERVAL", "1s"), "probes.interval"),
             (("STERNA__LISTEN", "x"), "x"),
+            (("STERNA__TRACES__SAMPLE", "0.5"), "endpoint"),
             (("STERNA__PROMETHEUS__URL", "localhost"), "http://"),
         ] {
             let error = load(LEAST, &[HOME, variable]).unwrap_err();

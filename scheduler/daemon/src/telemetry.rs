@@ -39,6 +39,8 @@ pub mod links;
 pub mod probes;
 
 type ByOne = [(&'static str, &'static str); 1];
+type ByReceiver = [(&'static str, String); 1];
+type ByReceiverAndReason = [(&'static str, String); 2];
 
 /// The service's own metrics.
 #[derive(Debug)]
@@ -69,6 +71,8 @@ pub struct Telemetry {
     reload_time: Family<ByOne, Gauge>,
     /// How many values of each metric were not known at the last look of each policy.
     missing: Mutex<BTreeMap<String, BTreeMap<Metric, usize>>>,
+    webhook_delivered: Family<ByReceiver, Counter>,
+    webhook_lost: Family<ByReceiverAndReason, Counter>,
     readiness: Mutex<Readiness>,
     /// When the loop was last seen to go on.
     alive: Mutex<std::time::Instant>,
@@ -92,8 +96,38 @@ pub enum MigrationEnd<'a> {
     LostSight,
 }
 
-/// A file that is reloaded, as a label.
+/// Why a webhook's receiver does not get an event, as a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// Too much waited for it already.
+    Full,
+    /// It failed each time that it was tried.
+    GivenUp,
+    /// It does not want it.
+    Refused,
+    /// The scheduler stopped before.
+    Stopped,
+}
+
+impl Lost {
+    const ALL: [Self; 4] = [Self::Full, Self::GivenUp, Self::Refused, Self::Stopped];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::GivenUp => "given-up",
+            Self::Refused => "refused",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+fn reason(host: &str, lost: Lost) -> ByReceiverAndReason {
+    [("webhook", host.to_owned()), ("reason", lost.name().to_owned())]
+}
+
+/// A file that is reloaded, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConfigFile {
     /// The policy.
     Policy,
@@ -147,6 +181,8 @@ impl Telemetry {
             reload_ok: Family::default(),
             reload_time: Family::default(),
             missing: Mutex::default(),
+            webhook_delivered: Family::default(),
+            webhook_lost: Family::default(),
             readiness: Mutex::default(),
             alive: Mutex::new(std::time::Instant::now()),
         };
@@ -228,6 +264,16 @@ impl Telemetry {
         );
         registry.register_collector(Box::new(t.probes.clone()));
         registry.register_collector(Box::new(t.links.clone()));
+        registry.register(
+            "webhook_delivered",
+            "Events that a webhook's receiver took, by its host",
+            t.webhook_delivered.clone(),
+        );
+        registry.register(
+            "webhook_dropped",
+            "Events that a webhook's receiver did not get, by its host and by why",
+            t.webhook_lost.clone(),
+        );
         telemetry.registry = registry;
         telemetry
     }
@@ -239,6 +285,25 @@ impl Telemetry {
         if ok {
             self.reload_time.get_or_create(&label).set(now.as_second());
         }
+    }
+
+    /// There is a webhook to this host: its counters begin at nothing, so that the first loss can be seen as one.
+    pub fn webhook(&self, host: &str) {
+        drop(self.webhook_delivered.get_or_create(&[("webhook", host.to_owned())]));
+        for lost in Lost::ALL {
+            drop(self.webhook_lost.get_or_create(&reason(host, lost)));
+        }
+    }
+
+    /// A webhook's receiver took an event.
+    pub fn webhook_delivered(&self, host: &str) {
+        self.webhook_delivered.get_or_create(&[("webhook", host.to_owned())]).inc();
+    }
+
+    /// A webhook's receiver does not get events.
+    pub fn webhook_lost(&self, host: &str, lost: Lost, events: usize) {
+        let events = u64::try_from(events).unwrap_or(u64::MAX);
+        self.webhook_lost.get_or_create(&reason(host, lost)).inc_by(events);
     }
 
     /// These policies are in force; what others did not know counts no more.
@@ -454,84 +519,4 @@ async fn readyz(State(telemetry): State<Arc<Telemetry>>) -> (StatusCode, String)
 }
 
 #[cfg(test)]
-mod tests {
-    use sterna_policies::quantity::Bytes;
-
-    use super::*;
-
-    #[test]
-    fn metrics_are_named_with_their_units() {
-        let telemetry = Telemetry::new();
-        telemetry.reloaded(ConfigFile::Policy, true, Timestamp::from_second(7).unwrap());
-        telemetry.reloaded(ConfigFile::Policy, false, Timestamp::from_second(9).unwrap());
-        telemetry.migrated(MigrationEnd::LostSight);
-        telemetry.cycle_ended(Ok(()), Duration::from_secs(1), Timestamp::from_second(5).unwrap());
-        let text = telemetry.text().unwrap();
-        for line in [
-            "sterna_config_last_reload_successful{file=\"policy\"} 0",
-            "sterna_config_last_reload_success_timestamp_seconds{file=\"policy\"} 7",
-            "sterna_migrations_total{outcome=\"lost-sight\"} 1",
-            "sterna_migration_bytes_total 0",
-            "sterna_migration_downtime_seconds_count 0",
-            "sterna_cycles_total{result=\"complete\"} 1",
-            "sterna_last_cycle_timestamp_seconds 5",
-        ] {
-            assert!(text.lines().any(|one| one == line), "no `{line}` in\n{text}");
-        }
-    }
-
-    fn report(outcome: Outcome) -> Report {
-        use sterna_executor::migration::order::MigrationId;
-        use sterna_executor::migration::phase::Phase;
-        use sterna_executor::migration::report::PhaseRecord;
-        let record =
-            PhaseRecord { phase: Phase::Transferred, took: "250ms".parse().unwrap(), bytes: Bytes(1000) };
-        Report {
-            id: MigrationId::new(),
-            service: "redis".into(),
-            from: "a".into(),
-            to: "b".into(),
-            outcome,
-            phases: vec![record],
-            downtime: None,
-            frozen_in_vain: "400ms".parse().unwrap(),
-            undone: vec![],
-            load: None,
-            forecast: None,
-            started_anew: None,
-        }
-    }
-
-    #[test]
-    fn phases_and_the_reasons_of_what_did_not_move_are_counted() {
-        use sterna_executor::migration::finding::{Code, Finding, Subject};
-        use sterna_executor::migration::phase::Phase;
-        let telemetry = Telemetry::new();
-        let undone = Outcome::RolledBack { after: Phase::Transferred, reason: "x".to_owned() };
-        telemetry.migrated(MigrationEnd::Reported(&report(undone)));
-        let findings = vec![Finding::new(Code::Terminal, Subject::Service, "tty")];
-        telemetry.migrated(MigrationEnd::Reported(&report(Outcome::Refused { findings })));
-        let text = telemetry.text().unwrap();
-        for line in [
-            "sterna_migration_phase_duration_seconds_count{phase=\"transferred\"} 2",
-            "sterna_migration_phase_duration_seconds_sum{phase=\"transferred\"} 0.5",
-            "sterna_migration_phase_bytes_total{phase=\"transferred\"} 2000",
-            "sterna_migration_rollbacks_total{after=\"transferred\"} 1",
-            "sterna_migration_refusals_total{code=\"C003\"} 1",
-            "sterna_migration_frozen_in_vain_seconds_count 1",
-            "sterna_migration_frozen_in_vain_seconds_sum 0.4",
-        ] {
-            assert!(text.lines().any(|one| one == line), "no `{line}` in\n{text}");
-        }
-    }
-
-    #[test]
-    fn ready_means_that_the_last_cycle_was_complete() {
-        let telemetry = Telemetry::new();
-        assert!(telemetry.ready().unwrap_err().contains("no cycle"));
-        telemetry.cycle_ended(Ok(()), Duration::from_secs(1), Timestamp::UNIX_EPOCH);
-        assert_eq!(telemetry.ready(), Ok(()));
-        telemetry.cycle_ended(Err("disk".to_owned()), Duration::from_secs(1), Timestamp::UNIX_EPOCH);
-        assert_eq!(telemetry.ready(), Err("disk".to_owned()));
-    }
-}
+mod tests;

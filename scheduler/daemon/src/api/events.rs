@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::error::ApiError;
-use super::view::MoveView;
+use super::view::{Differences, MoveView, SidesView};
 use crate::control::notice::Notice;
 
 /// A reader that is so far behind loses what is oldest, and is told so.
@@ -67,6 +67,13 @@ pub enum Happened {
         step: crate::history::approval::Step,
         /// Why, where there is more to say.
         note: String,
+    },
+    /// The circuit breaker opened, so that nothing is moved for a while, or closed again.
+    Breaker {
+        /// Whether it is open.
+        open: bool,
+        /// Why, and for how long; `None` where it is closed.
+        reason: Option<String>,
     },
     /// A move is about to be ordered.
     Moving {
@@ -131,13 +138,28 @@ pub enum Happened {
     Reloaded {
         /// `policy` or `inventory`.
         file: String,
+        /// What it says otherwise than before.
+        differs: Differences,
     },
-    /// A file changed and can't be used.
+    /// A file changed and can't be used: what it said before stays in force.
     ReloadRefused {
         /// `policy` or `inventory`.
         file: String,
         /// Why.
         reason: String,
+        /// What is written otherwise in it than in what is in force; `None` where that can't be told.
+        written: Option<Differences>,
+    },
+    /// A policy that has come into force made its first decision: what the one before decides on the same.
+    Compared {
+        /// The number of the decision.
+        id: i64,
+        /// The verdict of the policy before, in words.
+        old: String,
+        /// The verdict of the policy in force.
+        new: String,
+        /// The services of which they decide differently.
+        services: Vec<SidesView>,
     },
     /// A look could not be completed.
     Failed {
@@ -157,7 +179,8 @@ pub enum Happened {
 }
 
 impl Happened {
-    fn of(notice: &Notice<'_>) -> Option<Self> {
+    /// What a notice is to others; `None` where another one tells it.
+    pub(crate) fn of(notice: &Notice<'_>) -> Option<Self> {
         let moves = |plan: &sterna_core::plan::Plan| plan.moves.iter().map(MoveView::from).collect();
         Some(match notice {
             Notice::Decided(decided) => Self::Decided {
@@ -173,6 +196,9 @@ impl Happened {
             }
             Notice::Approval(id, step, note) => {
                 Self::Approval { id: *id, step: *step, note: (*note).to_owned() }
+            }
+            Notice::Breaker(circuit) => {
+                Self::Breaker { open: circuit.is_some(), reason: circuit.map(ToString::to_string) }
             }
             Notice::Moving(id, planned) => {
                 Self::Moving { migration: id.to_string(), planned: (*planned).into() }
@@ -201,10 +227,20 @@ impl Happened {
                 Self::NotSeen { service: planned.service.to_string(), reason: (*reason).to_owned() }
             }
             Notice::Settled(text) => Self::Settled { text: (*text).to_owned() },
-            Notice::Reloaded(file, _) => Self::Reloaded { file: file.name().to_owned() },
-            Notice::ReloadRefused(file, error) => {
-                Self::ReloadRefused { file: file.name().to_owned(), reason: error.to_string() }
+            Notice::Reloaded(file, _, differences) => {
+                Self::Reloaded { file: file.name().to_owned(), differs: (*differences).into() }
             }
+            Notice::ReloadRefused(file, refused) => Self::ReloadRefused {
+                file: file.name().to_owned(),
+                reason: refused.error.to_string(),
+                written: refused.written.as_deref().map(Differences::from),
+            },
+            Notice::Compared(id, decisions) => Self::Compared {
+                id: *id,
+                old: explain::verdict(&decisions.old),
+                new: explain::verdict(&decisions.new),
+                services: decisions.services.iter().map(SidesView::from).collect(),
+            },
             Notice::Failed(reason) => Self::Failed { reason: (*reason).to_owned() },
             Notice::LeftToAgents(services) => {
                 Self::LeftToAgents { services: services.iter().map(ToString::to_string).collect() }

@@ -3,7 +3,9 @@
 use sterna_core::directive::Directives;
 use sterna_core::explain;
 
-use super::view::{Decided, Health, MoveView, NodeView, PolicyView, ServiceView, Status, Waiting, directed};
+use super::view::{
+    Decided, Health, MoveView, NodeView, PolicyView, RefusedFile, ServiceView, Status, Waiting, directed,
+};
 use crate::control::desk::{Governs, Seen, Standing};
 use crate::history::{HistoryError, HistoryStore};
 
@@ -50,6 +52,11 @@ pub async fn status(
         under_way,
         directives: directed(&directives),
         approvals: waiting(history).await?,
+        refused: standing
+            .refused
+            .iter()
+            .map(|(file, (at, refused))| RefusedFile::new(*file, *at, refused))
+            .collect(),
     })
 }
 

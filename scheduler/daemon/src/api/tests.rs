@@ -280,3 +280,31 @@ async fn events_come_as_they_happen() {
     let text = String::from_utf8(chunk.unwrap().to_vec()).unwrap();
     assert_eq!(text, "event: failed\ndata: {\"event\":\"failed\",\"reason\":\"the link broke\"}\n\n");
 }
+
+#[tokio::test]
+async fn what_a_refused_file_would_change_is_shown_for_as_long_as_it_is_refused() {
+    use crate::reload::{FileError, Refused};
+    use crate::telemetry::ConfigFile;
+    use sterna_core::difference::Difference;
+    let served = serve(None).await;
+    assert_eq!(served.get("/status").await["refused"], json!([]));
+    let mut response = served.http.get(format!("{}/events", served.url)).send().await.unwrap();
+    let place = |n: usize| Difference { path: format!("k{n}"), old: Some(json!("1ms")), new: None };
+    let error = FileError::Unfit { path: "p".into(), reason: "no".to_owned() };
+    let refused = Refused { error, written: Some((0..120).map(place).collect()) };
+    served.api.feed.tell(&Notice::ReloadRefused(ConfigFile::Policy, &refused));
+    let chunk = tokio::time::timeout(Duration::from_secs(5), response.chunk()).await.unwrap().unwrap();
+    let text = String::from_utf8(chunk.unwrap().to_vec()).unwrap();
+    let sent: Value = serde_json::from_str(text.split_once("data: ").unwrap().1.trim()).unwrap();
+    assert_eq!((&sent["file"], &sent["reason"]), (&json!("policy"), &json!("p can't be taken over: no")));
+    assert_eq!(sent["written"]["places"][0], json!({ "path": "k0", "old": "1ms", "new": null }));
+    let count = sent["written"]["places"].as_array().unwrap().len();
+    assert_eq!((count, &sent["written"]["more"]), (100, &json!(20)));
+
+    served.api.desk.read_again(ConfigFile::Policy, Some(refused), Noon.now());
+    let shown = &served.get("/status").await["refused"];
+    assert_eq!((&shown[0]["file"], &shown[0]["at"]), (&json!("policy"), &json!("2026-01-31T12:00:00Z")));
+    assert_eq!(shown[0]["written"], sent["written"]);
+    served.api.desk.read_again(ConfigFile::Policy, None, Noon.now());
+    assert_eq!(served.get("/status").await["refused"], json!([]));
+}

@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sterna_core::compare::Sides;
+use sterna_core::difference::Difference;
 use sterna_core::directive::{Ask, Directive, Directives, Place};
 use sterna_core::explain;
 use sterna_core::plan::Move;
@@ -9,6 +11,8 @@ use utoipa::ToSchema;
 
 use crate::history::approval::Proposal;
 use crate::history::list::{Cost, MigrationLine};
+use crate::reload::Refused;
+use crate::telemetry::ConfigFile;
 
 /// How things stand.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -29,6 +33,8 @@ pub struct Status {
     pub directives: Vec<Directed>,
     /// The plans that wait for approval.
     pub approvals: Vec<Waiting>,
+    /// Files that changed and can't be used: what they said before is in force.
+    pub refused: Vec<RefusedFile>,
 }
 
 /// A policy, and its newest decision.
@@ -40,6 +46,96 @@ pub struct PolicyView {
     pub mode: String,
     /// Its newest decision.
     pub decision: Option<Decided>,
+}
+
+/// A file whose content can't be used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RefusedFile {
+    /// `policy` or `inventory`.
+    pub file: String,
+    /// When it was found so.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// Why.
+    pub reason: String,
+    /// What is written otherwise in it than in what is in force; `None` where that can't be told.
+    pub written: Option<Differences>,
+}
+
+impl RefusedFile {
+    /// A content that was refused.
+    pub fn new(file: ConfigFile, at: Timestamp, refused: &Refused) -> Self {
+        Self {
+            file: file.name().to_owned(),
+            at,
+            reason: refused.error.to_string(),
+            written: refused.written.as_deref().map(Differences::from),
+        }
+    }
+}
+
+/// Where two contents of a file differ.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Differences {
+    /// The places, in the order of their keys; a hundred at most.
+    pub places: Vec<DifferenceView>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+/// More places than this are only counted.
+const MOST_DIFFERENCES: usize = 100;
+
+impl From<&[Difference]> for Differences {
+    fn from(all: &[Difference]) -> Self {
+        Self {
+            places: all.iter().take(MOST_DIFFERENCES).map(DifferenceView::from).collect(),
+            more: all.len().saturating_sub(MOST_DIFFERENCES),
+        }
+    }
+}
+
+/// One place at which they differ.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DifferenceView {
+    /// The way to it: keys with dots between them, places in lists in brackets from 0.
+    pub path: String,
+    /// What stands there in the older one; `None` for nothing.
+    #[schema(value_type = Value)]
+    pub old: Option<serde_json::Value>,
+    /// What stands there in the newer one.
+    #[schema(value_type = Value)]
+    pub new: Option<serde_json::Value>,
+}
+
+impl From<&Difference> for DifferenceView {
+    fn from(one: &Difference) -> Self {
+        Self { path: one.path.clone(), old: one.old.clone(), new: one.new.clone() }
+    }
+}
+
+/// A service of which two policies decide differently.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SidesView {
+    /// The service.
+    pub service: String,
+    /// Where it runs.
+    pub on: Option<String>,
+    /// What the older policy decides, in words.
+    pub old: String,
+    /// What the newer one decides.
+    pub new: String,
+}
+
+impl From<&Sides> for SidesView {
+    fn from(one: &Sides) -> Self {
+        Self {
+            service: one.service.to_string(),
+            on: one.on.as_ref().map(ToString::to_string),
+            old: one.old.to_string(),
+            new: one.new.to_string(),
+        }
+    }
 }
 
 /// Whether the loop works.

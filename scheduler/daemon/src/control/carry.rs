@@ -12,10 +12,13 @@ use sterna_executor::node::client::ClientError;
 use sterna_policies::policy::Policy;
 use sterna_policies::quantity::Millis;
 use sterna_policies::window;
+use tracing::Instrument as _;
 
 use super::notice::Notice;
 use super::stop::{Stop, Urgency};
+use super::trail::Trail;
 use super::world::{Clock, Mover};
+use crate::history::migration::outcome_name;
 use crate::history::{HistoryError, HistoryStore, Intent};
 use crate::telemetry::{MigrationEnd, Telemetry};
 
@@ -127,12 +130,16 @@ impl<M: Mover, C: Clock> Carrier<'_, M, C> {
         self.history.intend(intent, self.clock.now()).await?;
         (self.tell)(&Notice::Moving(order.id, planned));
         tracing::info!(migration = %order.id, service = %order.service, from = %order.from, to = %order.to, "ordered");
+        let mut trail = Trail::begin(&order, self.decision);
+        let span = trail.migration();
         let mut on_event = |event: &_| {
             self.telemetry.goes_on();
+            trail.follow(event);
             (self.tell)(&Notice::Event(&planned.service, event));
         };
-        match self.mover.migrate(&order, &mut on_event).await {
+        match self.mover.migrate(&order, &mut on_event).instrument(span).await {
             Ok(report) => {
+                trail.end(outcome_name(report.past_outcome()), report.outcome == Outcome::Moved);
                 self.telemetry.migrated(MigrationEnd::Reported(&report));
                 (self.tell)(&Notice::Ended(planned, &report));
                 let went = if report.outcome == Outcome::Moved { Went::Well } else { Went::Otherwise };
@@ -141,11 +148,13 @@ impl<M: Mover, C: Clock> Carrier<'_, M, C> {
             }
             // An agent that fell silent may have taken the order before it did.
             Err(error @ (FleetError::LostSight { .. } | FleetError::Agent(ClientError::Silent { .. }))) => {
+                trail.end("lost-sight", false);
                 self.telemetry.migrated(MigrationEnd::LostSight);
                 (self.tell)(&Notice::NotSeen(planned, &error.to_string()));
                 Ok(Went::Otherwise)
             }
             Err(error) => {
+                trail.end("not-taken", false);
                 self.telemetry.migrated(MigrationEnd::NotTaken);
                 let reason = error.to_string();
                 (self.tell)(&Notice::NotSeen(planned, &reason));

@@ -1,5 +1,6 @@
 //! The desk between the loop and whoever asks it from outside: what it saw last, and a bell.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -8,6 +9,9 @@ use sterna_core::observation::Observation;
 use sterna_core::report::Decision;
 use sterna_policies::policy::{Mode, Policy};
 use tokio::sync::Notify;
+
+use crate::reload::Refused;
+use crate::telemetry::ConfigFile;
 
 /// What the loop saw and decided last.
 #[derive(Debug, Clone)]
@@ -42,6 +46,8 @@ pub struct Standing {
     pub continuum: Arc<Continuum>,
     /// The policies, the highest priority first.
     pub policies: Vec<Governs>,
+    /// Files whose content can't be used, and when that was found; what they said before is in force.
+    pub refused: BTreeMap<ConfigFile, (Timestamp, Arc<Refused>)>,
 }
 
 impl Standing {
@@ -62,7 +68,11 @@ pub struct Desk {
 impl Desk {
     /// Before the first look.
     pub fn new(continuum: &Continuum, policies: &[Policy]) -> Self {
-        let standing = Standing { continuum: Arc::new(continuum.clone()), policies: Vec::new() };
+        let standing = Standing {
+            continuum: Arc::new(continuum.clone()),
+            policies: Vec::new(),
+            refused: BTreeMap::new(),
+        };
         let desk = Self { bell: Notify::new(), standing: Mutex::new(standing) };
         desk.in_force(policies);
         desk
@@ -94,6 +104,15 @@ impl Desk {
             seen: seen(&policy.name),
         };
         standing.policies = policies.iter().map(governs).collect();
+    }
+
+    /// A file has another content: one that is in force, or one that is refused.
+    pub fn read_again(&self, file: ConfigFile, refused: Option<Refused>, now: Timestamp) {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        match refused {
+            Some(refused) => drop(standing.refused.insert(file, (now, Arc::new(refused)))),
+            None => drop(standing.refused.remove(&file)),
+        }
     }
 
     pub(super) fn lay_down(&self, policy: &Policy, seen: Seen) {

@@ -1,26 +1,32 @@
 //! What the loop tells whoever started it, in order.
 
 use jiff::Timestamp;
+use sterna_core::compare::Decisions;
 use sterna_core::continuum::ServiceName;
+use sterna_core::difference::Difference;
 use sterna_core::plan::{Move, Plan};
-use sterna_core::report::{Decision, Verdict};
+use sterna_core::report::{Decision, Hold, Verdict};
 use sterna_executor::migration::order::MigrationId;
 use sterna_executor::migration::report::{Event, Report};
 use sterna_policies::policy::Mode;
 
 use crate::history::approval::Step;
-use crate::reload::FileError;
+use crate::reload::Refused;
 use crate::telemetry::{ConfigFile, hold_name};
 
 /// Something that a person may want to see.
 #[derive(Debug)]
 pub enum Notice<'a> {
-    /// A file changed and is in force, with its warnings.
-    Reloaded(ConfigFile, &'a sterna_policies::diagnose::Report),
+    /// A file changed and is in force, with its warnings and with what it says otherwise than before.
+    Reloaded(ConfigFile, &'a sterna_policies::diagnose::Report, &'a [Difference]),
     /// A file changed and can't be used; the old content stays in force.
-    ReloadRefused(ConfigFile, &'a FileError),
+    ReloadRefused(ConfigFile, &'a Refused),
+    /// A policy that has come into force made its first decision, of this number: what the one before decides on the same.
+    Compared(i64, &'a Decisions),
     /// A decision.
     Decided(Decided<'a>),
+    /// The circuit breaker opened, or closed again.
+    Breaker(Option<&'a Hold>),
     /// A move is about to be ordered.
     Moving(MigrationId, &'a Move),
     /// A sign of life from a migration.

@@ -25,13 +25,25 @@ pub(super) struct Round {
     pub said: Option<String>,
     /// What its last decision wants the next one to remember; `None` where only the history knows.
     pub standing: Option<Standing>,
+    /// The policy by which its last decision was made, as it was then.
+    pub decided_by: Option<Policy>,
+    /// Whether its circuit breaker was open then.
+    pub broken: bool,
     /// Why its last look failed; `None` where it did not.
     pub failed: Option<String>,
 }
 
 impl Round {
-    fn new(policy: &Policy) -> Self {
-        Self { due: Instant::now(), policy: policy.clone(), said: None, standing: None, failed: None }
+    pub fn new(policy: &Policy) -> Self {
+        Self {
+            due: Instant::now(),
+            policy: policy.clone(),
+            said: None,
+            standing: None,
+            decided_by: None,
+            broken: false,
+            failed: None,
+        }
     }
 }
 

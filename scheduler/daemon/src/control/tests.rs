@@ -19,7 +19,9 @@ use sterna_policies::quantity::{Bytes, Millis};
 mod applying;
 mod approving;
 mod carrying;
+mod reloading;
 mod several;
+mod trailing;
 
 use super::stop::{Stopper, stop};
 use super::world::Mover;
@@ -44,6 +46,8 @@ struct Place {
     orders: Mutex<Vec<Order>>,
     takes: Duration,
     looks: AtomicUsize,
+    /// Whether it can't be looked at.
+    dark: AtomicBool,
     remembered: Mutex<Vec<Standing>>,
     /// Whether agents do not say what they remember.
     deaf: AtomicBool,
@@ -57,6 +61,9 @@ impl World for FakeWorld {
     type Mover = Self;
     async fn look(&self, _: &Continuum) -> Result<(FleetView, Self), FleetError> {
         self.0.looks.fetch_add(1, Ordering::SeqCst);
+        if self.0.dark.load(Ordering::SeqCst) {
+            return Err(FleetError::UnknownNode { node: "a1".into(), reason: None });
+        }
         Ok((self.0.view.lock().unwrap().clone(), self.clone()))
     }
 }
@@ -181,6 +188,7 @@ fn bench(mode: Mode, fate: Fate, engine: Engine) -> Bench {
         orders: Mutex::default(),
         takes: Duration::from_secs(3),
         looks: AtomicUsize::new(0),
+        dark: AtomicBool::new(false),
         remembered: Mutex::default(),
         deaf: AtomicBool::new(false),
         carried: Mutex::default(),
@@ -195,6 +203,16 @@ fn bench(mode: Mode, fate: Fate, engine: Engine) -> Bench {
             findings.error("P0000", 0..1, "bad");
         }
         let mut policy = fixture::policy(if text == "off" { Mode::Off } else { mode });
+        if text == "picky" {
+            policy.hysteresis.min_gain = "95%".parse().unwrap();
+        }
+        if text == "fragile" {
+            let breaker = &mut policy.breaker;
+            (breaker.failures, breaker.pause) = (2, "5m".parse().unwrap());
+        }
+        if text == "asks nothing" {
+            policy.metrics.clear();
+        }
         if text == "closed from 02:47" {
             policy.windows.push(fixture::closed("47 2 * * *"));
         }
@@ -230,14 +248,19 @@ fn bench(mode: Mode, fate: Fate, engine: Engine) -> Bench {
 
 fn line(notice: &Notice<'_>) -> String {
     match notice {
-        Notice::Reloaded(file, _) => format!("reloaded {}", file.name()),
-        Notice::ReloadRefused(file, error) => format!("refused {}: {error}", file.name()),
+        Notice::Reloaded(file, _, differences) => {
+            let differs: Vec<_> = differences.iter().map(ToString::to_string).collect();
+            format!("reloaded {}: {}", file.name(), differs.join("; "))
+        }
+        Notice::ReloadRefused(file, refused) => format!("refused {}: {}", file.name(), refused.error),
+        Notice::Compared(_, decisions) => format!("compared: {decisions}"),
         Notice::Decided(one) => {
             let what = headline(one.decision, &[]);
             let news = if one.news { " (news)" } else { "" };
             let acted = if one.acted_on { " (acting)" } else { "" };
             format!("{what}{news}{acted}")
         }
+        Notice::Breaker(circuit) => format!("breaker {}", if circuit.is_some() { "open" } else { "closed" }),
         Notice::Moving(_, planned) => format!("moving {}", planned.service),
         Notice::Event(service, _) => format!("event of {service}"),
         Notice::Ended(planned, report) => format!("ended {}: {:?}", planned.service, report.past_outcome()),
@@ -455,6 +478,20 @@ async fn a_failed_migration_cools_down_before_the_next_try() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_circuit_breaker_is_told_when_it_opens_and_when_it_closes() {
+    let mut bench = bench(Mode::Auto, Fate::RollsBack, real());
+    std::fs::write(bench.folder.path().join("policy"), "fragile").unwrap();
+    // Each failure cools down for a minute, the second opens it for five, and a look is every 15 s.
+    bench.run(35).await;
+    let told = bench.told();
+    let breaker: Vec<_> = told.iter().filter(|line| line.starts_with("breaker")).collect();
+    assert_eq!(breaker[..2], ["breaker open", "breaker closed"]);
+    let opened = told.iter().position(|line| line == "breaker open").unwrap();
+    let failed = told[..opened].iter().filter(|line| line.starts_with("ended shop: RolledBack")).count();
+    assert_eq!(failed, 2, "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_order_that_is_not_taken_cools_down_too() {
     let mut bench = bench(Mode::Auto, Fate::Refused, real());
     bench.run(3).await;
@@ -511,29 +548,6 @@ async fn what_was_lost_sight_of_is_settled_by_what_the_agents_say() {
     assert_eq!(bench.told()[0], "settled its end was not seen; the service arrived");
     let past = bench.scheduler.history.for_decision(jiff::Timestamp::MAX).await.unwrap();
     assert_eq!(past.last_arrival(&"shop".into()).unwrap().to, "b1".into());
-}
-
-#[tokio::test(start_paused = true)]
-async fn files_are_read_again_and_a_bad_one_keeps_the_old() {
-    let mut bench = bench(Mode::Recommend, Fate::Moves, real());
-    let file = |name: &str| bench.folder.path().join(name);
-    let (policy, inventory) = (file("policy"), file("inventory"));
-    bench.run(1).await;
-    std::fs::write(&policy, "bad").unwrap();
-    std::fs::write(&inventory, "elsewhere").unwrap();
-    bench.told();
-    bench.run(2).await;
-    let told = bench.told();
-    assert!(told[0].contains("policy:1:1: error[P0000]: bad"), "{told:?}");
-    assert!(told[1].contains("can't be taken over: the continuum is now called `elsewhere`"), "{told:?}");
-    assert!(told[2].starts_with("move; shop a1 b1"), "{told:?}");
-    assert_eq!(told.len(), 4);
-    std::fs::write(&policy, "off").unwrap();
-    bench.run(1).await;
-    assert_eq!(bench.told(), ["reloaded policy", "held policy-off (news)"]);
-    let text = bench.scheduler.telemetry.text().unwrap();
-    assert!(text.contains("sterna_config_last_reload_successful{file=\"policy\"} 1"));
-    assert!(text.contains("sterna_config_last_reload_successful{file=\"inventory\"} 0"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,10 @@ use super::*;
 impl Bench {
     /// The plan that is made now, through the text of its file.
     async fn plan(&mut self) -> SavedPlan {
-        let (considered, _) = self.scheduler.look(&self.scheduler.files.in_force()[0], None).await.unwrap();
+        let policy = self.scheduler.files.in_force().remove(0);
+        let looked = self.scheduler.look(&policy, &rounds::Round::new(&policy)).await.unwrap();
+        let Looked { considered, .. } = looked;
+
         let text = SavedPlan::of(considered.recorded).text().unwrap();
         SavedPlan::read(&text).unwrap()
     }
@@ -20,7 +23,7 @@ impl Bench {
 
     fn rewrite(&mut self, file: &str, text: &str) {
         std::fs::write(self.folder.path().join(file), text).unwrap();
-        self.scheduler.reload();
+        self.scheduler.reload(&mut Left::default());
         self.told();
     }
 }
