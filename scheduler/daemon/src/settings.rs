@@ -195,7 +195,7 @@ fn check(path: &Path, text: &str) -> Result<(), Invalid> {
     if let Some(policies) = &file.policies {
         if policies.value.is_empty() {
             findings
-                .error("S0004", policies.span(), "no policy is nothing to go by")
+                .error("S0006", policies.span(), "no policy is nothing to go by")
                 .label("expected at least one");
         }
         if let Some(policy) = &file.policy {

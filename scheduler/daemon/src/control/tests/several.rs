@@ -67,7 +67,7 @@ async fn a_tie_is_refused_and_the_old_order_stays() {
     let text = bench.scheduler.telemetry.text().unwrap();
     assert!(text.contains("sterna_config_last_reload_successful{file=\"policy\"} 0"), "{text}");
     // That another file is good makes this one no better.
-    bench.write("first", "observe 6");
+    bench.write("first", "recommend 5");
     bench.run(1).await;
     let text = bench.scheduler.telemetry.text().unwrap();
     assert!(text.contains("sterna_config_last_reload_successful{file=\"policy\"} 0"), "{text}");
