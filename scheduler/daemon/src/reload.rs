@@ -291,7 +291,7 @@ mod tests {
         let (mut file, _) = Watched::open(&path, table).unwrap();
         let mut told = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            let Look::Refused(refused) = file.look(|_, _| Ok(())) else { panic!("not refused") };
+            let Found::Bad(refused) = file.read_again() else { panic!("not refused") };
             refused.written.map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>())
         };
         let of = |lines: &[&str]| Some(lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>());

@@ -207,7 +207,7 @@ async fn rounds_follow_each_other_and_the_inventory() {
     let fake = Fake::default();
     fake.says("a1", times(&[("gate:443", "2ms")]));
     let telemetry = Arc::new(Telemetry::new());
-    let desk = Arc::new(Desk::new(&continuum(&["gate:443"], 1), &fixture::policy(Mode::Observe)));
+    let desk = Arc::new(Desk::new(&continuum(&["gate:443"], 1), &[fixture::policy(Mode::Observe)]));
     let kept = tokio::spawn(keep(fake.clone(), ms("1m"), desk, Arc::clone(&telemetry), Noon));
     let is = |line: &str| telemetry.text().unwrap().lines().any(|one| one == line);
     let first = "sterna_probe_user_round_trip_seconds{site=\"a\",users=\"north\"} 0.002";

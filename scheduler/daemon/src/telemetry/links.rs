@@ -212,7 +212,7 @@ mod tests {
             text.lines().filter(|line| line.starts_with("sterna_link_")).map(str::to_owned).collect()
         };
         assert!(lines().is_empty());
-        let desk = Arc::new(Desk::new(&continuum, &fixture::policy(Mode::Observe)));
+        let desk = Arc::new(Desk::new(&continuum, &[fixture::policy(Mode::Observe)]));
         let clock = Runtime(tokio::time::Instant::now());
         let kept = tokio::spawn(keep(history, desk, Arc::clone(&telemetry), clock));
         tokio::time::sleep(EVERY / 2).await;

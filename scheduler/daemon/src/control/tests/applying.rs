@@ -23,7 +23,7 @@ impl Bench {
 
     fn rewrite(&mut self, file: &str, text: &str) {
         std::fs::write(self.folder.path().join(file), text).unwrap();
-        self.scheduler.reload(&mut Left::default());
+        self.scheduler.reload();
         self.told();
     }
 }

@@ -17,7 +17,7 @@ fn counting() -> (Engine, Arc<AtomicUsize>) {
         counted.fetch_add(1, Ordering::SeqCst);
         sterna_core::decide(seen, policy, history, now, seed)
     };
-    (Engine { decide: Arc::new(decide), seed: 7 }, count)
+    (Engine { decide: Arc::new(decide), seed: 7, costs: Default::default() }, count)
 }
 
 #[tokio::test(start_paused = true)]
