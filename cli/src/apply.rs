@@ -12,6 +12,7 @@ use sterna_daemon::control::Scheduler;
 use sterna_daemon::control::apply::Applied;
 use sterna_daemon::control::desk::Desk;
 use sterna_daemon::control::recall::Recall;
+use sterna_daemon::control::rounds::Rounds;
 use sterna_daemon::control::stop::{Urgency, stop};
 use sterna_daemon::control::world::SystemClock;
 use sterna_daemon::history::lock::StateLock;
@@ -82,6 +83,7 @@ async fn apply(args: Args, plan: SavedPlan) -> anyhow::Result<ExitCode> {
         telemetry: Arc::new(Telemetry::new()),
         desk,
         recall: Recall::default(),
+        rounds: Rounds::default(),
         tell: Box::new(move |notice| {
             if table {
                 printer.tell(notice);

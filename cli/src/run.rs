@@ -20,6 +20,7 @@ use sterna_daemon::api::{self, Api};
 use sterna_daemon::control::desk::Desk;
 use sterna_daemon::control::notice::{Decided, Notice};
 use sterna_daemon::control::recall::Recall;
+use sterna_daemon::control::rounds::Rounds;
 use sterna_daemon::control::stop::{Urgency, stop};
 use sterna_daemon::control::world::{Clock, RealWorld, SystemClock, World};
 use sterna_daemon::control::{Considered, Engine, Files, Question, Scheduler, consider};
@@ -286,6 +287,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         history,
         telemetry,
         recall: Recall::default(),
+        rounds: Rounds::default(),
         desk,
         tell: Box::new({
             let hooks = Arc::clone(&hooks);

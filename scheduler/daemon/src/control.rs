@@ -46,7 +46,7 @@ pub mod desk;
 pub mod notice;
 pub mod recall;
 mod reloading;
-mod rounds;
+pub mod rounds;
 pub mod stop;
 mod trail;
 pub mod world;
@@ -105,6 +105,8 @@ pub struct Scheduler<S, W, C> {
     pub telemetry: Arc<Telemetry>,
     /// What the agents were asked to remember.
     pub recall: Recall,
+    /// What is kept of each policy from look to look.
+    pub rounds: Rounds,
     /// What others may know of it, and the bell that they ring.
     pub desk: Arc<Desk>,
     /// Told of everything that a person may want to see.
@@ -242,7 +244,8 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
     /// counted, and the loop goes on; it works as long as the last look of each policy did.
     pub async fn run(&mut self, stop: &Stop, cycles: Option<u64>) -> u64 {
         let mut done = 0;
-        let mut rounds = Rounds::default();
+        let mut rounds = std::mem::take(&mut self.rounds);
+        rounds.all_look();
         while stop.urgency() == Urgency::No && cycles.is_none_or(|cycles| done < cycles) {
             done += 1;
             let span = tracing::info_span!("cycle", n = done);
@@ -260,6 +263,7 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
                 }
             }
         }
+        self.rounds = rounds;
         done
     }
 

@@ -11,30 +11,30 @@ use super::LEAST;
 
 /// The rounds of all policies in force.
 #[derive(Debug, Default)]
-pub(super) struct Rounds {
+pub struct Rounds {
     policies: BTreeMap<String, Round>,
 }
 
 /// What is kept of a policy from look to look.
 #[derive(Debug)]
-pub(super) struct Round {
+pub struct Round {
     due: Instant,
     /// The policy as it was when it was due last.
     policy: Policy,
     /// The headline of its last look.
-    pub said: Option<String>,
+    pub(super) said: Option<String>,
     /// What its last decision wants the next one to remember; `None` where only the history knows.
-    pub standing: Option<Standing>,
+    pub(super) standing: Option<Standing>,
     /// The policy by which its last decision was made, as it was then.
-    pub decided_by: Option<Policy>,
+    pub(super) decided_by: Option<Policy>,
     /// Whether its circuit breaker was open then.
-    pub broken: bool,
+    pub(super) broken: bool,
     /// Why its last look failed; `None` where it did not.
-    pub failed: Option<String>,
+    pub(super) failed: Option<String>,
 }
 
 impl Round {
-    pub fn new(policy: &Policy) -> Self {
+    pub(super) fn new(policy: &Policy) -> Self {
         Self {
             due: Instant::now(),
             policy: policy.clone(),
@@ -49,7 +49,7 @@ impl Round {
 
 impl Rounds {
     /// A cycle begins with these policies; new ones and those that were changed are due at once.
-    pub fn begin(&mut self, in_force: &[Policy]) {
+    pub(super) fn begin(&mut self, in_force: &[Policy]) {
         self.policies.retain(|name, _| in_force.iter().any(|policy| policy.name == *name));
         for policy in in_force {
             let round = self.policies.entry(policy.name.clone()).or_insert_with(|| Round::new(policy));
@@ -61,7 +61,7 @@ impl Rounds {
     }
 
     /// What is kept of a policy that is to look in this cycle; then it is due again an interval later.
-    pub fn due(&mut self, policy: &Policy) -> Option<&mut Round> {
+    pub(super) fn due(&mut self, policy: &Policy) -> Option<&mut Round> {
         let round = self.policies.get_mut(&policy.name)?;
         let now = Instant::now();
         if round.due > now {
@@ -72,25 +72,25 @@ impl Rounds {
     }
 
     /// Everybody is due now.
-    pub fn all_look(&mut self) {
+    pub(super) fn all_look(&mut self) {
         let now = Instant::now();
         self.policies.values_mut().for_each(|round| round.due = now);
     }
 
     /// When the next look is due. Files are looked at by then as well, so not far from now even where nothing is in force.
-    pub fn next(&self) -> Instant {
+    pub(super) fn next(&self) -> Instant {
         let due = self.policies.values().map(|round| round.due).min();
         due.unwrap_or_else(|| Instant::now() + Duration::from_secs(10))
     }
 
     /// The shortest time between two looks.
-    pub fn shortest(&self) -> Duration {
+    pub(super) fn shortest(&self) -> Duration {
         let all = self.policies.values().map(|round| interval(&round.policy));
         all.min().unwrap_or(Duration::from_secs(10))
     }
 
     /// Whether the last look of each policy was complete, or why not.
-    pub fn works(&self) -> Result<(), String> {
+    pub(super) fn works(&self) -> Result<(), String> {
         let failed = |(name, round): (&String, &Round)| {
             let reason = round.failed.as_ref()?;
             Some(if self.policies.len() > 1 { format!("policy {name}: {reason}") } else { reason.clone() })

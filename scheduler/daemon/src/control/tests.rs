@@ -240,6 +240,7 @@ fn bench(mode: Mode, fate: Fate, engine: Engine) -> Bench {
         history: HistoryStore::open(&folder.path().join("state")).unwrap(),
         telemetry: Arc::new(Telemetry::new()),
         recall: Recall::default(),
+        rounds: Rounds::default(),
         desk: Arc::new(Desk::new(&fixture::continuum(), &[fixture::policy(mode)])),
         tell: Box::new(move |notice| ears.lock().unwrap().push(line(notice))),
     };

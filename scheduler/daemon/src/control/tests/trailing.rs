@@ -72,8 +72,9 @@ fn of<'a>(spans: &'a [Ended], name: &str) -> Vec<&'a Ended> {
 async fn a_migration_is_a_trace_of_its_own_with_a_span_for_each_phase() {
     let spans = spans(Fate::Moves).await;
     for part in ["agents", "observe", "decide"] {
-        assert_eq!(of(&spans, part)[0].parent, Some("cycle"), "{part}");
+        assert_eq!(of(&spans, part)[0].parent, Some("look"), "{part}");
     }
+    assert_eq!(of(&spans, "look")[0].parent, Some("cycle"));
     let migration = of(&spans, "migration")[0];
     assert_eq!(migration.parent, None);
     let field = |name: &str| migration.fields[name].as_str();
