@@ -12,12 +12,14 @@
 //! | [`models`] | power, price, carbon, latency, the course of a migration |
 //! | [`replay`] | one decision from its recorded inputs |
 //! | [`run`] | the loop: events, looks, moves; several policies side by side |
+//! | [`fleet`] | thousands of nodes, with moves that are given |
 //! | [`gain`], [`hold`] | why a move was made, and what held others back |
 //! | [`report`] | what a simulation found, as values |
 
 pub mod cases;
 pub mod clock;
 pub mod events;
+pub mod fleet;
 pub mod gain;
 pub mod hold;
 pub mod models;
