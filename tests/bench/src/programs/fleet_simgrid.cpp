@@ -62,6 +62,8 @@ int main(int argc, char** argv)
       machines.push_back(machine);
     }
     for (int tick = 0; tick < ticks; tick++) {
+      // SimGrid reckons energy when an activity begins or ends. A new cap is neither, and would count for the past.
+      sg_host_energy_update_all();
       for (size_t index = 0; index < services; index++) {
         const size_t at = (tick * services + index) * 2;
         machines[index]->set_bound(speed * (bytes[at] + 256 * bytes[at + 1]) / 10000.0);

@@ -129,7 +129,7 @@ async fn install(group: &str, yes: bool) -> anyhow::Result<()> {
 /// LEAF in a virtual environment of its own: how our program is called.
 async fn leaf(folder: &Path, yes: bool) -> anyhow::Result<Vec<String>> {
     install("leaf", yes).await?;
-    let (venv, program) = (folder.join("venv"), folder.join("leaf.py"));
+    let (venv, program) = (folder.join("venv"), folder.join("day.py"));
     std::fs::write(&program, LEAF)?;
     let text = |path: PathBuf| path.display().to_string();
     done(&["python3".into(), "-m".into(), "venv".into(), text(venv.clone())]).await?;
