@@ -87,7 +87,7 @@ fn what_is_not_moved_is_the_closed_form_of_its_trace_alone() {
 /// What other simulators came to with the same fleet.
 #[test]
 fn a_day_of_consolidation_takes_the_energy_that_is_known() {
-    for (nodes, known) in [(100, 320.871_852), (1000, 3209.782_140)] {
+    for (nodes, known) in [(100, 320.871_852), (1000, 3_209.782_140)] {
         let energy = run(&consolidation(nodes)).unwrap().totals.energy.as_kwh();
         assert!((energy - known).abs() <= 1e-6 * known, "{nodes} nodes: {energy}");
     }

@@ -155,7 +155,7 @@ fn span(fleet: &Fleet, report: &FleetReport, (from, to): (SimTime, SimTime), sit
     for service in 0..fleet.services.len() {
         let mine = || report.migrations.iter().filter(|one| one.service as usize == service);
         let start = fleet.services.starts_on(service);
-        let on = mine().filter(|one| one.ends <= from).next_back().map_or(start, |one| one.to) as usize;
+        let on = mine().rfind(|one| one.ends <= from).map_or(start, |one| one.to) as usize;
         let moving = mine().find(under_way);
         let asks = fleet.services.asks(service);
         for node in std::iter::once(on).chain(moving.map(|one| one.to as usize)) {

@@ -20,7 +20,7 @@ use crate::verdict::{self, Verdict};
 mod peers;
 
 /// Energy of a day that is known from before, by nodes: all simulators must come to it.
-const KNOWN: [(u32, f64); 2] = [(100, 320.871_852), (1000, 3209.782_140)];
+const KNOWN: [(u32, f64); 2] = [(100, 320.871_852), (1000, 3_209.782_140)];
 
 /// What is asked for.
 #[derive(Debug, clap::Args)]
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn goals_are_those_of_the_rows() {
         let mut small = measure(20, 1).unwrap();
-        (small.nodes, small.seconds, small.energy) = (1000, vec![0.5, 0.02], 3209.782_140);
+        (small.nodes, small.seconds, small.energy) = (1000, vec![0.5, 0.02], 3_209.782_140);
         let mut large = small.clone();
         (large.nodes, large.seconds) = (10_000, vec![0.3]);
         let met = |rows: &[Row]| judge(rows).iter().map(|one| one.outcome).collect::<Vec<_>>();
