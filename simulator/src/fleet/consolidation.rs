@@ -5,8 +5,6 @@
 //! fullest node that has room. Nothing is read from a file: what services use, and which move, is drawn by number. Four
 //! sites have different prices and carbon intensities, a quarter of a day apart, so that money and carbon are reckoned too.
 
-use std::collections::BTreeSet;
-
 use sterna_core::continuum::Price;
 use sterna_policies::quantity::{Bytes, Cores, UsdPerGib, UsdPerHour, Watts};
 
@@ -126,13 +124,13 @@ fn orders(nodes: u32) -> Vec<Order> {
             };
             let from = on[service];
             let Some(to) = there.fullest_but(from) else { continue };
-            there.add(to);
+            there.change(to, 1);
             on[service] = to;
             left.push(from);
             orders.push(Order { at: SimTime::from_nanos(tick * TICK), service: service as u32, to });
         }
         for from in left {
-            there.remove(from);
+            there.change(from, -1);
         }
     }
     orders
@@ -141,33 +139,58 @@ fn orders(nodes: u32) -> Vec<Order> {
 /// Nodes by the services that they host: the fullest with room is found without a look at all of them.
 struct Fullness {
     hosted: Vec<usize>,
-    by_count: Vec<BTreeSet<u32>>,
+    levels: Vec<Level>,
+}
+
+/// Nodes that host as many, one bit for each.
+#[derive(Clone)]
+struct Level {
+    words: Vec<u64>,
+    /// No word before this one has a node.
+    first: usize,
+}
+
+impl Level {
+    fn put(&mut self, node: u32) {
+        let word = node as usize / 64;
+        self.words[word] |= 1 << (node % 64);
+        self.first = self.first.min(word);
+    }
+
+    fn take(&mut self, node: u32) {
+        self.words[node as usize / 64] &= !(1 << (node % 64));
+    }
+
+    /// The first node, but this one.
+    fn first_but(&mut self, but: u32) -> Option<u32> {
+        while self.words.get(self.first).is_some_and(|word| *word == 0) {
+            self.first += 1;
+        }
+        (self.first..self.words.len()).find_map(|word| {
+            let besides = if word == but as usize / 64 { !(1 << (but % 64)) } else { u64::MAX };
+            let bits = self.words[word] & besides;
+            (bits != 0).then(|| word as u32 * 64 + bits.trailing_zeros())
+        })
+    }
 }
 
 impl Fullness {
     fn even(nodes: u32) -> Self {
-        let mut by_count = vec![BTreeSet::new(); ROOM + 1];
-        by_count[PER_NODE as usize].extend(0..nodes);
-        Self { hosted: vec![PER_NODE as usize; nodes as usize], by_count }
+        let words = (nodes as usize).div_ceil(64);
+        let mut levels = vec![Level { words: vec![0; words], first: words }; ROOM + 1];
+        (0..nodes).for_each(|node| levels[PER_NODE as usize].put(node));
+        Self { hosted: vec![PER_NODE as usize; nodes as usize], levels }
     }
 
     /// The fullest node that has room, but this one; of several, the first.
-    fn fullest_but(&self, but: u32) -> Option<u32> {
-        self.by_count[..ROOM].iter().rev().find_map(|nodes| nodes.iter().copied().find(|node| *node != but))
-    }
-
-    fn add(&mut self, node: u32) {
-        self.change(node, 1);
-    }
-
-    fn remove(&mut self, node: u32) {
-        self.change(node, -1);
+    fn fullest_but(&mut self, but: u32) -> Option<u32> {
+        self.levels[..ROOM].iter_mut().rev().find_map(|level| level.first_but(but))
     }
 
     fn change(&mut self, node: u32, by: isize) {
         let hosted = &mut self.hosted[node as usize];
-        self.by_count[*hosted].remove(&node);
+        self.levels[*hosted].take(node);
         *hosted = hosted.saturating_add_signed(by).min(ROOM);
-        self.by_count[*hosted].insert(node);
+        self.levels[*hosted].put(node);
     }
 }
