@@ -3,9 +3,6 @@
 //! The order is by tick and then by service, because a pass over the fleet reads all services of one tick. A share is two bytes:
 //! hundredths of a percent.
 
-use rayon::iter::{IndexedParallelIterator, ParallelIterator};
-use rayon::slice::ParallelSliceMut;
-
 use super::stream::{GAMMA, mix};
 
 /// Shares of all services at all ticks.
@@ -26,10 +23,6 @@ pub struct Drawn {
     span: u16,
 }
 
-/// Services whose shares are drawn by one thread at a time.
-const PART: usize = 4096;
-/// So many are worth more than one thread.
-const PARALLEL: usize = 16_384;
 /// Numbers that each service has for itself, and so one more than the most ticks.
 const APART: u64 = 1_000_003;
 
@@ -61,15 +54,8 @@ impl Trace {
                 }
             }
             Self::Drawn(drawn) => {
-                let draw = |(part, shares): (usize, &mut [u16])| {
-                    for (share, service) in shares.iter_mut().zip((part * PART) as u64..) {
-                        *share = drawn.share(service, tick);
-                    }
-                };
-                if shares.len() < PARALLEL {
-                    shares.chunks_mut(PART).enumerate().for_each(draw);
-                } else {
-                    shares.par_chunks_mut(PART).enumerate().for_each(draw);
+                for (share, service) in shares.iter_mut().zip(0..) {
+                    *share = drawn.share(service, tick);
                 }
             }
         }
