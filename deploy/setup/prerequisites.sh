@@ -38,6 +38,7 @@ has_libclang() {
     compgen -G '/usr/lib/*/libclang.so*' >/dev/null || compgen -G '/usr/lib/*/libclang-[0-9]*.so*' >/dev/null
 }
 has_file() { [[ -e $1 ]]; }
+has_python_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 has_faketime() { compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; }
 
 # One line per need: group, how to see that it is met, package, what for.
@@ -66,6 +67,9 @@ emulation  | has_program busybox                    | busybox-static            
 emulation  | has_program modprobe                   | kmod                         | finds the modules of their kernel
 clients    | has_program redis-benchmark                | redis-tools                  | asks a Redis that moves
 clients    | has_program wrk                            | wrk                          | asks a web server that moves
+simgrid    | has_program c++                        | g++                          | compiles the fleet for SimGrid
+simgrid    | has_file /usr/include/simgrid/s4u.hpp  | libsimgrid-dev               | simulates the same fleet
+leaf       | has_python_venv                        | python3-venv                 | keeps LEAF and what it needs apart
 shell      | has_program shellcheck                 | shellcheck                   | checks the shell scripts
 '
 

@@ -58,6 +58,11 @@ impl<E> Queue<E> {
         self.sequence += 1;
     }
 
+    /// When the next event is.
+    pub fn next_at(&self) -> Option<SimTime> {
+        self.heap.peek().map(|Reverse(entry)| entry.at)
+    }
+
     /// Takes the next event out.
     pub fn pop(&mut self) -> Option<(SimTime, E)> {
         self.heap.pop().map(|Reverse(entry)| (entry.at, entry.event))
@@ -80,7 +85,9 @@ mod tests {
                 times.iter().enumerate().map(|(index, time)| (*time, index)).collect();
             expected.sort_unstable();
             let mut got = Vec::new();
-            while let Some((at, index)) = queue.pop() {
+            while let Some(next) = queue.next_at() {
+                let Some((at, index)) = queue.pop() else { unreachable!() };
+                prop_assert_eq!(at, next);
                 got.push((at.as_nanos(), index));
             }
             prop_assert_eq!(got, expected);

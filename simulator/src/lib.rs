@@ -13,6 +13,7 @@
 //! | [`calibrate`] | what the parts of a move take, learnt from migrations that were measured |
 //! | [`replay`] | one decision from its recorded inputs |
 //! | [`run`] | the loop: events, looks, moves; several policies side by side |
+//! | [`fleet`] | thousands of nodes, with moves that are given |
 //! | [`gain`], [`hold`] | why a move was made, and what held others back |
 //! | [`report`] | what a simulation found, as values |
 
@@ -20,6 +21,7 @@ pub mod calibrate;
 pub mod cases;
 pub mod clock;
 pub mod events;
+pub mod fleet;
 pub mod gain;
 pub mod hold;
 pub mod models;

@@ -63,6 +63,11 @@ impl Track {
         times
     }
 
+    /// The values of its points; all others lie between them.
+    pub fn values(&self) -> impl Iterator<Item = i64> {
+        self.points.iter().map(|(_, value)| *value)
+    }
+
     /// The shape.
     pub fn shape(&self) -> Shape {
         self.shape

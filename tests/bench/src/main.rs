@@ -19,6 +19,7 @@
 //! | [`roadef`] | the machine reassignment challenge of 2012 |
 //! | [`small`] | small random problems, solved exactly |
 //! | [`continuum`] | services between devices and clouds, on instances that are made here |
+//! | [`simulator`] | the simulator's speed, beside that of others |
 //! | [`improve`] | an assignment made better while somebody watches |
 //! | [`btrplace`] | data centres that are repaired, from BtrPlace |
 //! | [`median`] | the middle of several runs |
@@ -43,6 +44,7 @@ mod phases;
 mod pump;
 mod results;
 mod roadef;
+mod simulator;
 mod small;
 mod sterna_move;
 mod table;
@@ -110,6 +112,8 @@ enum Command {
     Continuum(continuum::Args),
     /// A workload of the BtrPlace scheduler: what is broken is repaired, and the moves are put in order.
     Btrplace(btrplace::Args),
+    /// The simulator on a day of 100, 1000 and 10000 nodes: how fast it is, and that its energy is the closed form's.
+    Simulator(simulator::Args),
     /// What each phase of a move takes, by the size of the service.
     Phases {
         /// Sizes of the service's memory in MiB.
@@ -143,6 +147,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Small(args) => small::run(&args),
         Command::Continuum(args) => continuum::run(&args),
         Command::Btrplace(args) => btrplace::run(&args),
+        Command::Simulator(args) => simulator::run(&args).await,
         Command::Phases { sizes, runs, out } => phases::run(&sizes, runs, out.as_deref()).await,
     }
 }

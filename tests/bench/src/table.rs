@@ -169,7 +169,7 @@ fn left_out(results: &Results) -> Option<String> {
 /// The goals.
 pub fn verdicts(verdicts: &[Verdict]) -> String {
     let number = |value: f64, unit: &str| match unit {
-        "×" => format!("{value:.3} ×"),
+        "×" | "ppm" => format!("{value:.3} {unit}"),
         unit => format!("{value:.0} {unit}"),
     };
     let rows = verdicts.iter().map(|one| {

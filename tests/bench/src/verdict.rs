@@ -28,6 +28,13 @@ const CLIENT_ALLOWANCE: f64 = 100.0;
 /// Resident memory of the agent in MiB.
 const AGENT: f64 = 40.0;
 
+/// Simulated node-hours per second, of 1000 nodes.
+const NODE_HOURS: f64 = 1e6;
+/// How much longer ten times the nodes may take.
+const TEN_TIMES: f64 = 12.0;
+/// How far an energy may be off, in millionths.
+const ENERGY: f64 = 1.0;
+
 /// Whether a goal is met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -161,6 +168,27 @@ pub fn idle(plain: Option<f64>, front: Option<f64>, agent: Option<f64>) -> Vec<V
         ),
         Verdict::new("resident memory of the agent".to_owned(), Side::Most, AGENT, "MiB", agent),
     ]
+}
+
+/// The goals of the simulator: node-hours per second with 1000 nodes, the time of 10000 nodes by that of 1000, and the energy in
+/// kWh of fleets whose energy is known.
+pub fn fleets(speed: Option<f64>, ratio: Option<f64>, energies: &[(u32, f64, Option<f64>)]) -> Vec<Verdict> {
+    let mut all = vec![
+        Verdict::new(
+            "1000 nodes, energy, carbon, cost and passes".to_owned(),
+            Side::Least,
+            NODE_HOURS,
+            "node-h/s",
+            speed,
+        ),
+        Verdict::at_most("10000 nodes to 1000".to_owned(), TEN_TIMES, ratio),
+    ];
+    for (nodes, known, energy) in energies {
+        let off = energy.map(|energy| (energy - known).abs() / known * 1e6);
+        let goal = format!("{nodes} nodes: energy off {known:.6} kWh");
+        all.push(Verdict::new(goal, Side::Most, ENERGY, "ppm", off));
+    }
+    all
 }
 
 #[cfg(test)]
