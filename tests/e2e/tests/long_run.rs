@@ -133,7 +133,8 @@ async fn by_hand(sterna: &Sterna, stage: &mut Stage) -> anyhow::Result<()> {
             sterna.run_in(&folder, &[], &["plan", "--config", "sterna.toml", "--out", "plan.json"]).await?;
         match finished.status.code() {
             Some(2) => break,
-            Some(0) if start.elapsed() < Duration::from_secs(60) => sleep(Duration::from_secs(1)).await,
+            // Nothing is better yet, or not all is measured.
+            Some(0 | 4) if start.elapsed() < Duration::from_secs(60) => sleep(Duration::from_secs(1)).await,
             _ => bail!("`sterna plan` ended with {}:\n{}", finished.status, finished.stdout),
         }
     }
@@ -156,7 +157,7 @@ async fn without_metrics(stage: &mut Stage, watch: &Watch) -> anyhow::Result<()>
     let held = watch.metric("sterna_holds_total{rule=\"metrics-missing\"}").await?;
     watch.looks(10).await?;
     ensure!(watch.metric("sterna_holds_total{rule=\"metrics-missing\"}").await? >= held + 9.0);
-    ensure!(watch.metric("sterna_unknown_values{metric=\"user_latency\"}").await? >= 3.0);
+    ensure!(watch.metric("sterna_unknown_values{metric=\"user_latency\"}").await? >= 1.0);
     ensure!(watch.metric("sterna_migrations_total{outcome=\"moved\"}").await? == moved);
     stage.monitoring_mut().prometheus_returns().await?;
     watch.until("sterna_metric_store_up", |up| up == 1.0).await?;
@@ -202,7 +203,7 @@ async fn paused_and_not(
 }
 
 /// What was predicted of each move stands beside what was measured.
-async fn reported(sterna: &Sterna, stage: &Stage, moves: usize) -> anyhow::Result<()> {
+async fn reported(sterna: &Sterna, stage: &Stage, moves: usize) -> anyhow::Result<String> {
     let millis = |value: &Value| -> anyhow::Result<f64> {
         let number = value.as_str().and_then(|text| text.strip_suffix("ms"));
         Ok(number.with_context(|| format!("{value} is no time"))?.parse()?)
@@ -229,8 +230,7 @@ async fn reported(sterna: &Sterna, stage: &Stage, moves: usize) -> anyhow::Resul
     for part in ["downtime:", "predicted", "measured", &format!("{moves} moves")] {
         ensure!(words.contains(part), "does not say `{part}`:\n{words}");
     }
-    println!("{words}");
-    Ok(())
+    Ok(words)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -243,10 +243,13 @@ async fn goes_on_through_everything_says_so_and_does_not_grow() {
     let name = format!("long-{}", std::process::id());
     let mut stage = stage::raise(&sterna, &name, 2000, |line| println!("{line}")).await.unwrap();
     let id = stage.run_id().await.unwrap();
+    stage.measured(MORNING).await.unwrap();
     by_hand(&sterna, &mut stage).await.unwrap();
 
     let mut scheduler = stage.scheduler(&sterna, hasty(&[]).unwrap(), |_| {}).unwrap();
     let watch = Watch::on(&mut scheduler).await.unwrap();
+    // Before its first look has ended it is not ready, and says so.
+    watch.until("sterna_cycles_total{result=\"complete\"}", |cycles| cycles >= 1.0).await.unwrap();
     watch.looks(WARM).await.unwrap();
     let (mut moves, mut begun, mut warm) = (1, Instant::now(), None);
     let from = watch.cycles().await.unwrap() as u64;
@@ -272,7 +275,7 @@ async fn goes_on_through_everything_says_so_and_does_not_grow() {
     }
     assert_eq!(watch.metric("sterna_cycles_total{result=\"failed\"}").await.unwrap(), 0.0);
     assert!(scheduler.runs());
-    reported(&sterna, &stage, moves).await.unwrap();
+    println!("{}", reported(&sterna, &stage, moves).await.unwrap());
     scheduler.ask_to_stop();
     let (code, _) = scheduler.ended(Duration::from_secs(30)).await.unwrap();
     assert_eq!(code, Some(0));
