@@ -1,7 +1,7 @@
 //! The policies in force: their files, and which of them has which service.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use sterna_core::continuum::Continuum;
 use sterna_policies::diagnose::{Invalid, Loaded, Report};
@@ -77,10 +77,7 @@ impl Governing {
     }
 
     /// Whether it is clear who has which service of a continuum.
-    ///
-    /// # Errors
-    /// Which two policies contradict each other.
-    pub fn fits(&self, continuum: &Continuum) -> Result<(), Unclear> {
+    fn fits(&self, continuum: &Continuum) -> Result<(), Unclear> {
         divide(&self.all(), services(continuum)).map(drop)
     }
 
@@ -166,13 +163,8 @@ impl Governing {
     }
 
     /// The policies as they are written.
-    pub fn all(&self) -> Vec<Policy> {
+    fn all(&self) -> Vec<Policy> {
         self.files.iter().map(|file| file.value().clone()).collect()
-    }
-
-    /// The files.
-    pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.files.iter().map(Watched::path)
     }
 }
 
@@ -184,6 +176,8 @@ fn services(
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use sterna_policies::diagnose::Findings;
 
     use super::*;

@@ -117,11 +117,6 @@ impl<T> Watched<T> {
         self.as_written
     }
 
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Looks at the file again.
     ///
     /// The content is compared, not the time of the file: times are too coarse for two quick edits, and a mounted folder
