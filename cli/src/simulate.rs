@@ -17,13 +17,17 @@ use sterna_simulator::{clock::SimTime, run};
 use crate::exit::Invalid;
 use crate::wiring::Output;
 
+mod replayed;
 mod text;
 
 /// Arguments of `sterna simulate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The scenario file.
-    scenario: PathBuf,
+    #[arg(required_unless_present = "replay")]
+    scenario: Option<PathBuf>,
+    #[command(flatten)]
+    recorded: replayed::Recorded,
     /// A policy file; give several to compare them.
     #[arg(long, required = true, value_name = "FILE")]
     policy: Vec<PathBuf>,
@@ -47,7 +51,6 @@ struct Printed<'a> {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let scenario = read_scenario(&args.scenario)?;
     let policies = args.policy.iter().map(|path| read_policy(path)).collect::<anyhow::Result<Vec<_>>>()?;
     for (index, policy) in policies.iter().enumerate() {
         if policies[..index].iter().any(|other| other.name == policy.name) {
@@ -57,6 +60,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             );
         }
     }
+    if let Some(history) = &args.recorded.replay {
+        return replayed::run(&args.recorded, history, policies, args.output, &bar(0)?);
+    }
+    let scenario = read_scenario(&args.scenario.context("a scenario or `--replay` is needed")?)?;
     let mut report = simulate(&scenario, &policies, args.seed)?;
     let hash = report.hash().context("the report can't be put into JSON")?;
     if !args.timeline {
@@ -102,12 +109,7 @@ pub fn side_by_side(scenario: &Path, old: Policy, new: Policy, output: Output) -
 
 /// Runs the scenario under all policies, with a bar on standard error where a person is watching.
 fn simulate(scenario: &Scenario, policies: &[Policy], seed: u64) -> anyhow::Result<Report> {
-    let bar = if std::io::stderr().is_terminal() {
-        ProgressBar::new(1000 * u64::try_from(policies.len())?)
-            .with_style(ProgressStyle::with_template("{msg:20} {bar:40} {percent:>3} %")?)
-    } else {
-        ProgressBar::hidden()
-    };
+    let bar = bar(1000 * u64::try_from(policies.len())?)?;
     let whole = scenario.duration.as_nanos();
     let report = run::compare(scenario, policies, seed, &mut |index, now: SimTime| {
         let done = u128::from(now.as_nanos()) * 1000 / u128::from(whole.max(1));
@@ -119,6 +121,15 @@ fn simulate(scenario: &Scenario, policies: &[Policy], seed: u64) -> anyhow::Resu
     });
     bar.finish_and_clear();
     Ok(report?)
+}
+
+/// A bar on standard error where a person is watching.
+fn bar(length: u64) -> anyhow::Result<ProgressBar> {
+    Ok(if std::io::stderr().is_terminal() {
+        ProgressBar::new(length).with_style(ProgressStyle::with_template("{msg:20} {bar:40} {percent:>3} %")?)
+    } else {
+        ProgressBar::hidden()
+    })
 }
 
 fn read_text(path: &Path) -> anyhow::Result<String> {

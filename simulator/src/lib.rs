@@ -11,13 +11,15 @@
 //! | [`world`] | the continuum at one instant, what a scheduler sees of it, what adds up |
 //! | [`models`] | power, price, carbon, latency, how migrations go |
 //! | [`calibrate`] | what the parts of a move take, learnt from migrations that were measured |
-//! | [`replay`] | one decision from its recorded inputs |
+//! | [`replay`] | decisions from their recorded inputs: one, or a whole past under another policy |
+//! | [`carrying`] | a plan on its way, as the daemon carries plans out |
 //! | [`run`] | the loop: events, looks, moves; several policies side by side |
 //! | [`fleet`] | thousands of nodes, with moves that are given |
 //! | [`gain`], [`hold`] | why a move was made, and what held others back |
 //! | [`report`] | what a simulation found, as values |
 
 pub mod calibrate;
+pub mod carrying;
 pub mod cases;
 pub mod clock;
 pub mod events;

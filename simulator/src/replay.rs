@@ -1,4 +1,10 @@
-//! One decision from its inputs: what the simulator does at every look, and what anybody does who looks at a past decision again.
+//! Decisions from their recorded inputs: one, or a whole past under another policy.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`course`] | a recorded past once more, look by look |
+//! | [`overlay`] | what would have been observed, had services run elsewhere |
+//! | [`report`] | what came of it |
 
 use jiff::Timestamp;
 use sterna_core::decide;
@@ -8,7 +14,13 @@ use sterna_core::record::Recorded;
 use sterna_core::report::Decision;
 use sterna_policies::policy::Policy;
 
-/// Decides: the only place in the simulator that does.
+pub mod course;
+pub mod overlay;
+pub mod report;
+
+pub use course::Replay;
+
+/// Decides: the only place in the simulator that does; a simulated look and a replayed one alike.
 pub fn step(
     observation: &Observation,
     policy: &Policy,

@@ -108,7 +108,7 @@ fn level(level: Level) -> String {
     }
 }
 
-const fn outcome_word(outcome: MigrationOutcome) -> &'static str {
+pub(super) const fn outcome_word(outcome: MigrationOutcome) -> &'static str {
     match outcome {
         MigrationOutcome::Moved => "moved",
         MigrationOutcome::RolledBack => "rolled back",
@@ -139,7 +139,7 @@ fn held(record: &HoldRecord) -> String {
 }
 
 /// A span in the largest units that say it, to the millisecond: `1d`, `12h 30min`, `2.35s`.
-fn span(span: Millis) -> String {
+pub(super) fn span(span: Millis) -> String {
     let millis = span.as_micros() / 1_000_000;
     let (seconds, rest) = (millis / 1000, millis % 1000);
     if seconds < 60 {

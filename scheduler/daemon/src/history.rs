@@ -16,6 +16,7 @@ mod directive;
 pub mod list;
 pub mod lock;
 pub mod migration;
+mod past;
 pub mod retention;
 mod schema;
 pub mod summary;
@@ -135,7 +136,14 @@ impl HistoryStore {
     /// # Errors
     /// When the file can't be used.
     pub fn read(folder: &Path) -> Result<Option<Self>, HistoryError> {
-        let path = folder.join(FILE);
+        Self::read_file(folder.join(FILE))
+    }
+
+    /// The same of a file wherever it lies, such as a copy.
+    ///
+    /// # Errors
+    /// When the file can't be used.
+    pub fn read_file(path: PathBuf) -> Result<Option<Self>, HistoryError> {
         // A folder that may not be looked into is another matter.
         let there = path.try_exists();
         if !there.map_err(|source| HistoryError::Unreadable { path: path.clone(), source })? {

@@ -165,6 +165,11 @@ async fn without_metrics(stage: &mut Stage, watch: &Watch) -> anyhow::Result<()>
     Ok(())
 }
 
+/// What the policy is in the end.
+fn policies_end() -> anyhow::Result<String> {
+    hasty(&[("hysteresis.min_gain", "25%")])
+}
+
 /// A bad policy leaves the old one in force and says so; a good one takes its place.
 async fn policies_change(scheduler: &Scheduler, watch: &Watch) -> anyhow::Result<()> {
     const TAKEN: &str = "sterna_config_last_reload_successful{file=\"policy\"}";
@@ -174,7 +179,7 @@ async fn policies_change(scheduler: &Scheduler, watch: &Watch) -> anyhow::Result
     watch.looks(5).await?;
     ensure!(watch.metric(TAKEN).await? == 0.0);
     sleep(Duration::from_secs(1)).await;
-    scheduler.change_policy(&hasty(&[("hysteresis.min_gain", "25%")])?)?;
+    scheduler.change_policy(&policies_end()?)?;
     watch.until(TAKEN, |ok| ok == 1.0).await?;
     let read = watch.metric("sterna_config_last_reload_success_timestamp_seconds{file=\"policy\"}").await?;
     ensure!(read > at, "{read} {at}");
@@ -233,6 +238,30 @@ async fn reported(sterna: &Sterna, stage: &Stage, moves: usize) -> anyhow::Resul
     Ok(words)
 }
 
+/// All that was seen, decided and moved since the policy was changed for good: it decides the same again.
+async fn replayed(
+    sterna: &Sterna,
+    stage: &Stage,
+    since: jiff::Timestamp,
+    moves: usize,
+) -> anyhow::Result<String> {
+    let folder = stage.continuum().folder();
+    let file = folder.join("again.toml");
+    std::fs::write(&file, policies_end()?)?;
+    let (state, since) = (stage.continuum().state().join(stage.continuum().name()), since.to_string());
+    let state = state.to_str().context("an odd path")?;
+    let arguments =
+        ["simulate", "--replay", state, "--policy", "again.toml", "--since", &since, "--output", "json"];
+    let finished = sterna.run_in(folder, &[], &arguments).await?;
+    ensure!(finished.status.success(), "{}{}", finished.stdout, finished.stderr);
+    let found: Value = serde_json::from_str(&finished.stdout)?;
+    let again = &found["policies"][0];
+    let looks = again["looks"].as_u64().context("no looks")?;
+    ensure!(looks >= ROUND / 2 && again["alike"] == looks && again["apart"].is_null(), "{again}");
+    ensure!(again["was"] == again["with"] && again["was"]["moves"] == moves, "{again}");
+    Ok(format!("{looks} looks replayed, all alike, {} with moves", again["wanted"]))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn goes_on_through_everything_says_so_and_does_not_grow() {
     let cycles = match std::env::var("STERNA_LONG_RUN_CYCLES") {
@@ -251,7 +280,7 @@ async fn goes_on_through_everything_says_so_and_does_not_grow() {
     // Before its first look has ended it is not ready, and says so.
     watch.until("sterna_cycles_total{result=\"complete\"}", |cycles| cycles >= 1.0).await.unwrap();
     watch.looks(WARM).await.unwrap();
-    let (mut moves, mut begun, mut warm) = (1, Instant::now(), None);
+    let (mut moves, mut begun, mut warm, mut settled) = (1, Instant::now(), None, None);
     let from = watch.cycles().await.unwrap() as u64;
     loop {
         let to = if moves % 2 == 0 { (EVENING, "edge-south") } else { (MORNING, "edge-north") };
@@ -260,6 +289,7 @@ async fn goes_on_through_everything_says_so_and_does_not_grow() {
         moves += 1;
         without_metrics(&mut stage, &watch).await.unwrap();
         policies_change(&scheduler, &watch).await.unwrap();
+        settled.get_or_insert((moves, jiff::Timestamp::now()));
         home_is(&stage, to.1).await.unwrap();
         let made = watch.cycles().await.unwrap() as u64 - at;
         watch.looks(ROUND.saturating_sub(made).max(1)).await.unwrap();
@@ -279,6 +309,8 @@ async fn goes_on_through_everything_says_so_and_does_not_grow() {
     scheduler.ask_to_stop();
     let (code, _) = scheduler.ended(Duration::from_secs(30)).await.unwrap();
     assert_eq!(code, Some(0));
+    let (before, since) = settled.unwrap();
+    println!("{}", replayed(&sterna, &stage, since, moves - before).await.unwrap());
     assert_eq!(stage.run_id().await.unwrap(), id, "it was started cold");
     stage.compare().await.unwrap();
     stage.strike().await.unwrap();

@@ -159,7 +159,7 @@ fn document<T: Serialize>(
     Ok(hash)
 }
 
-fn read(connection: &Connection, id: i64, path: &Path) -> Result<Option<Recorded>, HistoryError> {
+pub(super) fn read(connection: &Connection, id: i64, path: &Path) -> Result<Option<Recorded>, HistoryError> {
     let row = connection
         .query_row(
             "SELECT at, seed, p.body, c.body, h.body, observation, decision FROM decision

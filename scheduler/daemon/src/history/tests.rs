@@ -118,6 +118,28 @@ async fn a_decision_is_read_back_as_it_was_and_its_large_parts_are_kept_once() {
 }
 
 #[tokio::test]
+async fn the_decisions_of_one_policy_come_in_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = HistoryStore::open(folder.path()).unwrap();
+    let other = |second| Recorded {
+        policy: sterna_policies::policy::Policy { name: "other".into(), ..policy(Mode::Off) },
+        ..recorded(second)
+    };
+    let name = policy(Mode::Auto).name;
+    for one in [recorded(1), other(2), recorded(9), recorded(5), other(6)] {
+        store.record_decision(one).await.unwrap();
+    }
+    let deciders = |since| store.deciders(at(since));
+    assert_eq!(deciders(0).await.unwrap(), [("other".to_owned(), 2), (name.clone(), 3)]);
+    assert_eq!(deciders(6).await.unwrap(), [("other".to_owned(), 1), (name.clone(), 1)]);
+    drop(store);
+    let store = HistoryStore::read_file(folder.path().join(FILE)).unwrap().unwrap();
+    let all = store.each_of(&name, at(2), Vec::new(), Vec::push).await.unwrap();
+    assert_eq!(all, [recorded(5), recorded(9)]);
+    assert!(HistoryStore::read_file(folder.path().join("absent")).unwrap().is_none());
+}
+
+#[tokio::test]
 async fn an_intent_stays_open_until_its_end_is_known() {
     let folder = tempfile::tempdir().unwrap();
     let store = HistoryStore::open(folder.path()).unwrap();
