@@ -14,9 +14,11 @@
 //! | [`replay`] | one decision from its recorded inputs |
 //! | [`run`] | the loop: events, looks, moves; several policies side by side |
 //! | [`fleet`] | thousands of nodes, with moves that are given |
-//! | [`gain`], [`hold`] | why a move was made, and what held others back |
+//! | [`gain`], [`alternatives`], [`hold`] | why a move was made, where else it could have gone, and what held others back |
+//! | [`violation`] | for how long a policy's rules were broken |
 //! | [`report`] | what a simulation found, as values |
 
+pub mod alternatives;
 pub mod calibrate;
 pub mod cases;
 pub mod clock;
@@ -29,4 +31,5 @@ pub mod replay;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod violation;
 pub mod world;
