@@ -1,5 +1,7 @@
 //! `sterna simulate` with its report as a page and as tables, as a user runs it.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
