@@ -10,13 +10,14 @@ use serde::Serialize;
 use sterna_policies::diagnose;
 use sterna_policies::load::Loaded;
 use sterna_policies::policy::Policy;
-use sterna_simulator::report::Report;
+use sterna_simulator::report::{Report, html, tables};
 use sterna_simulator::scenario::{self, Scenario};
 use sterna_simulator::{clock::SimTime, run};
 
 use crate::exit::Invalid;
 use crate::wiring::Output;
 
+mod files;
 mod replayed;
 mod text;
 
@@ -40,6 +41,12 @@ pub struct Args {
     /// Tell everything that happened, in order.
     #[arg(long)]
     timeline: bool,
+    /// Write the report as a page to this file as well: one file that a browser shows without a network.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write the report as CSV tables into this folder as well; it is made where there is none.
+    #[arg(long, value_name = "FOLDER")]
+    csv: Option<PathBuf>,
 }
 
 /// The report as it is printed for programs. The hash is that of the report with its timelines.
@@ -51,6 +58,7 @@ struct Printed<'a> {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let scenario = args.scenario.as_deref().map(read_scenario).transpose()?;
     let policies = args.policy.iter().map(|path| read_policy(path)).collect::<anyhow::Result<Vec<_>>>()?;
     for (index, policy) in policies.iter().enumerate() {
         if policies[..index].iter().any(|other| other.name == policy.name) {
@@ -63,9 +71,18 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(history) = &args.recorded.replay {
         return replayed::run(&args.recorded, history, policies, args.output, &bar(0)?);
     }
-    let scenario = read_scenario(&args.scenario.context("a scenario or `--replay` is needed")?)?;
+    let scenario = scenario.context("a scenario or `--replay` is needed")?;
+    // Before the long part.
+    let page = args.html.as_deref().map(files::Draft::of).transpose()?;
+    args.csv.as_deref().map(files::folder).transpose()?;
     let mut report = simulate(&scenario, &policies, args.seed)?;
     let hash = report.hash().context("the report can't be put into JSON")?;
+    if let Some(page) = page {
+        page.fill(&html::page(&report, &scenario, &hash)?)?.place()?;
+    }
+    if let Some(folder) = &args.csv {
+        files::write_all(folder, &tables::tables(&report, &scenario)?)?;
+    }
     if !args.timeline {
         for outcome in &mut report.outcomes {
             outcome.timeline.clear();

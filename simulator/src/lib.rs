@@ -15,9 +15,11 @@
 //! | [`carrying`] | a plan on its way, as the daemon carries plans out |
 //! | [`run`] | the loop: events, looks, moves; several policies side by side |
 //! | [`fleet`] | thousands of nodes, with moves that are given |
-//! | [`gain`], [`hold`] | why a move was made, and what held others back |
+//! | [`gain`], [`alternatives`], [`hold`] | why a move was made, where else it could have gone, and what held others back |
+//! | [`violation`] | for how long a policy's rules were broken |
 //! | [`report`] | what a simulation found, as values |
 
+pub mod alternatives;
 pub mod calibrate;
 pub mod carrying;
 pub mod cases;
@@ -31,4 +33,5 @@ pub mod replay;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod violation;
 pub mod world;

@@ -1,15 +1,35 @@
 //! What a simulation found, as values; the cli puts them into words.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`html`] | a page to look at, in one file |
+//! | [`chart`], [`timeline`], [`map`] | the pictures on it |
+//! | [`answer`], [`comparison`] | which policy is better in what, in words and side by side |
+//! | [`placements`] | which service was where when |
+//! | [`tables`] | CSV |
+//! | [`words`] | how values are said |
 
 use jiff::Timestamp;
 use serde::Serialize;
 use sterna_core::continuum::{NodeName, Placement, ServiceName, SiteName};
 use sterna_core::history::Outcome as MigrationOutcome;
 use sterna_core::plan::Effect;
-use sterna_core::report::{Hold, Verdict};
+use sterna_core::report::{Exclusion, Hold, Verdict};
 use sterna_policies::policy::{Level, Metric, Mode};
-use sterna_policies::quantity::{Bytes, Grams, Millis, Percent, Usd, WattHours};
+use sterna_policies::quantity::{Bytes, Grams, Millis, Percent, Usd, UsdPerHour, WattHours};
 
 use crate::clock::SimTime;
+
+pub mod answer;
+mod axis;
+pub mod chart;
+pub mod comparison;
+pub mod html;
+pub mod map;
+pub mod placements;
+pub mod tables;
+pub mod timeline;
+pub mod words;
 
 /// A scenario under one or more policies, and under none.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,6 +44,12 @@ pub struct Report {
     pub seed: u64,
     /// What it would have been if nothing ever moved: the yardstick.
     pub unmoved: Totals,
+    /// How that goes.
+    #[serde(skip)]
+    pub unmoved_course: Vec<Point>,
+    /// For how long each policy's rules would have been broken then, in the order of the outcomes.
+    #[serde(skip_serializing_if = "none_broken")]
+    pub unmoved_violations: Vec<Option<Vec<Violation>>>,
     /// One per policy, in the order they were given.
     pub outcomes: Vec<Outcome>,
 }
@@ -53,8 +79,92 @@ pub struct Outcome {
     pub placement: Placement,
     /// What added up.
     pub totals: Totals,
+    /// For how long services broke a rule of the policy where they ran; `None` where it has no such rule.
+    #[serde(skip_serializing_if = "not_broken")]
+    pub violations: Option<Vec<Violation>>,
     /// What happened, in order. Looks with the same verdict as the one before are told once.
     pub timeline: Vec<Entry>,
+    /// How what the placement is worth goes.
+    #[serde(skip)]
+    pub course: Vec<Point>,
+}
+
+/// What a placement is worth from an instant on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Point {
+    /// The instant.
+    pub at: SimTime,
+    /// What it is worth, as the world counts it.
+    pub effect: Effect,
+}
+
+fn not_broken(violations: &Option<Vec<Violation>>) -> bool {
+    violations.as_ref().is_none_or(Vec::is_empty)
+}
+
+fn none_broken(violations: &[Option<Vec<Violation>>]) -> bool {
+    violations.iter().all(not_broken)
+}
+
+/// For how long one service broke one rule of the policy where it ran; see [`crate::violation`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    /// The service.
+    pub service: ServiceName,
+    /// The rule.
+    pub rule: Exclusion,
+    /// For how long, all in all.
+    pub time: Millis,
+}
+
+/// What a move was chosen from, as its decision saw it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Choice {
+    /// What the service would add where it went; `None` where that was not known.
+    pub taken: Option<Effect>,
+    /// The best few other places: the one that it left first, those that a rule excludes last.
+    pub others: Vec<Alternative>,
+    /// How many more there were.
+    pub untold: usize,
+}
+
+/// A node that a move could have gone to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alternative {
+    /// The node.
+    pub node: NodeName,
+    /// What the service would have added there; `None` where that was not known.
+    pub effect: Option<Effect>,
+    /// What spoke against it.
+    pub against: Against,
+}
+
+/// What spoke against a place for a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Against {
+    /// Rules exclude it.
+    Rules {
+        /// Which.
+        rules: Vec<Exclusion>,
+    },
+    /// A number that the policy needs is missing.
+    Unknown,
+    /// The first term of the objective in which it differs from the place that was taken is worse.
+    Worse {
+        /// The metric.
+        metric: Metric,
+        /// By how much, of what counts.
+        by: Level,
+    },
+    /// All terms of a priced objective come to more.
+    Dearer {
+        /// By how much.
+        by: UsdPerHour,
+    },
+    /// By itself the service would have been better there: what all services come to together, or room, decided.
+    Together,
+    /// Nothing: it is as good.
+    Equal,
 }
 
 /// One simulated migration.
@@ -72,6 +182,9 @@ pub struct MoveRecord {
     pub to: NodeName,
     /// Why, in the decision's own numbers. `None` where nothing gets better by this move alone: it makes room, or mends a rule.
     pub gain: Option<Gain>,
+    /// Where else the service could have gone.
+    #[serde(skip)]
+    pub choice: Choice,
     /// What came of it; `None` where the scenario ended first.
     pub end: Option<MoveEnd>,
 }

@@ -4,18 +4,20 @@ use std::collections::VecDeque;
 
 use sterna_core::continuum::{NodeName, ServiceName};
 use sterna_core::history::{History, Outcome as MigrationOutcome};
-use sterna_core::plan::Move;
+use sterna_core::plan::{Effect, Move};
 use sterna_core::report::{Decision, Verdict};
 use sterna_policies::policy::{Mode, Policy};
 use sterna_policies::window;
 
+use crate::alternatives;
 use crate::clock::SimTime;
 use crate::events::Queue;
 use crate::gain;
 use crate::hold::Holds;
 use crate::replay;
-use crate::report::{Entry, Happening, MoveEnd, MoveRecord, Outcome, Report};
+use crate::report::{Entry, Happening, MoveEnd, MoveRecord, Outcome, Point, Report, Totals, Violation};
 use crate::scenario::Scenario;
+use crate::violation::Watch;
 use crate::world::{CannotBegin, World};
 
 /// A run that can't go on.
@@ -47,12 +49,15 @@ pub fn compare(
         .enumerate()
         .map(|(index, policy)| run(scenario, policy, seed, &mut |now| progress(index, now)))
         .collect::<Result<_, _>>()?;
+    let Unmoved { totals, course, violations } = unmoved(scenario, policies);
     Ok(Report {
         scenario: scenario.name.clone(),
         start: scenario.start,
         duration: scenario.duration,
         seed,
-        unmoved: unmoved(scenario),
+        unmoved: totals,
+        unmoved_course: course,
+        unmoved_violations: violations,
         outcomes,
     })
 }
@@ -76,7 +81,7 @@ pub fn run(
         if at >= scenario.duration {
             break;
         }
-        run.world.advance(at);
+        run.advance(at);
         match event {
             Event::Change => run.world.refresh(),
             Event::Look => {
@@ -89,20 +94,48 @@ pub fn run(
             }
             Event::End(service) => run.end(service)?,
         }
+        run.note(at);
     }
-    run.world.advance(scenario.duration);
+    run.advance(scenario.duration);
     Ok(run.finish())
 }
 
-/// What a scenario adds up to if nothing ever moves.
-fn unmoved(scenario: &Scenario) -> crate::report::Totals {
+/// A scenario in which nothing ever moves.
+struct Unmoved {
+    totals: Totals,
+    course: Vec<Point>,
+    /// By policy.
+    violations: Vec<Option<Vec<Violation>>>,
+}
+
+fn unmoved(scenario: &Scenario, policies: &[Policy]) -> Unmoved {
     let mut world = World::new(scenario);
-    for at in scenario.changes() {
-        world.advance(at);
+    let mut course = Vec::new();
+    let mut watches: Vec<Option<Watch<'_>>> = policies.iter().map(Watch::new).collect();
+    let changes = scenario.changes();
+    for (index, at) in changes.iter().enumerate() {
+        world.advance(*at);
         world.refresh();
+        note(&mut course, *at, world.effect());
+        let until = changes.get(index + 1).copied().unwrap_or(scenario.duration);
+        for watch in watches.iter_mut().flatten() {
+            watch.see(&world);
+            watch.pass(until.since(*at));
+        }
     }
     world.advance(scenario.duration);
-    world.totals()
+    let violations = watches.into_iter().map(|watch| watch.map(Watch::into_violations)).collect();
+    Unmoved { totals: world.totals(), course, violations }
+}
+
+/// Adds what is so from now on, where that is new. Of one instant only the last counts.
+fn note(course: &mut Vec<Point>, at: SimTime, effect: Effect) {
+    if course.last().is_some_and(|last| last.at == at) {
+        course.pop();
+    }
+    if course.last().is_none_or(|last| last.effect != effect) {
+        course.push(Point { at, effect });
+    }
 }
 
 #[derive(Debug)]
@@ -143,6 +176,7 @@ struct Run<'a> {
     /// The plan that is being carried out.
     carrying: Option<Carrying>,
     holds: Holds,
+    watch: Option<Watch<'a>>,
     last_verdict: Option<Verdict>,
     outcome: Outcome,
 }
@@ -164,7 +198,9 @@ impl<'a> Run<'a> {
             holds: Vec::new(),
             placement: scenario.placement.clone(),
             totals: world.totals(),
+            violations: None,
             timeline: Vec::new(),
+            course: Vec::new(),
         };
         Self {
             scenario,
@@ -175,9 +211,26 @@ impl<'a> Run<'a> {
             seed,
             carrying: None,
             holds: Holds::default(),
+            watch: Watch::new(policy),
             last_verdict: None,
             outcome,
         }
+    }
+
+    /// Lets time pass until the next event.
+    fn advance(&mut self, to: SimTime) {
+        if let Some(watch) = &mut self.watch {
+            watch.pass(to.since(self.world.now()));
+        }
+        self.world.advance(to);
+    }
+
+    /// Sees what is so after an event.
+    fn note(&mut self, at: SimTime) {
+        if let Some(watch) = &mut self.watch {
+            watch.see(&self.world);
+        }
+        note(&mut self.outcome.course, at, self.world.effect());
     }
 
     fn look(&mut self) -> Result<(), RunError> {
@@ -264,6 +317,7 @@ impl<'a> Run<'a> {
         }
         self.queue.push(now.after(course.ends), Event::End(service.clone()));
         let gain = gain::of_move(&plan.decision, order);
+        let choice = alternatives::of_move(&plan.decision, self.policy, order);
         self.outcome.moves.push(MoveRecord {
             began: now,
             at: now.on_calendar(self.scenario.start),
@@ -271,6 +325,7 @@ impl<'a> Run<'a> {
             from: order.from.clone(),
             to: order.to.clone(),
             gain,
+            choice,
             end: None,
         });
         Ok(())
@@ -318,6 +373,7 @@ impl<'a> Run<'a> {
             holds: self.holds.into_records(),
             placement: self.world.placement().clone(),
             totals: self.world.totals(),
+            violations: self.watch.map(Watch::into_violations),
             ..self.outcome
         }
     }

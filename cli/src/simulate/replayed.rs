@@ -14,8 +14,8 @@ use sterna_daemon::history::{FILE, HistoryStore};
 use sterna_policies::policy::{Mode, Policy};
 use sterna_simulator::replay::Replay;
 use sterna_simulator::replay::report::{Compared, Totals};
+use sterna_simulator::report::words::{outcome_word, span};
 
-use super::text::{outcome_word, span};
 use crate::run::say;
 use crate::service::time;
 use crate::wiring::{Output, runtime};
@@ -24,7 +24,7 @@ use crate::wiring::{Output, runtime};
 #[derive(Debug, clap::Args)]
 pub struct Recorded {
     /// Instead of a scenario: what a scheduler observed and decided, from its history (the file, or the folder that it lies in).
-    #[arg(long, value_name = "HISTORY", conflicts_with_all = ["scenario", "seed", "timeline"])]
+    #[arg(long, value_name = "HISTORY", conflicts_with_all = ["scenario", "seed", "timeline", "html", "csv"])]
     pub replay: Option<std::path::PathBuf>,
     /// The policy in the history whose looks are replayed, where several have decided.
     #[arg(long, value_name = "NAME", requires = "replay")]

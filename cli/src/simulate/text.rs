@@ -4,12 +4,10 @@ use std::fmt::Write;
 
 use comfy_table::{CellAlignment, Table, presets};
 use sterna_core::explain;
-use sterna_core::history::Outcome as MigrationOutcome;
-use sterna_core::report::Hold;
-use sterna_policies::policy::{Level, Mode};
-use sterna_policies::quantity::Millis;
 use sterna_simulator::clock::SimTime;
-use sterna_simulator::report::{Entry, Gain, Happening, HoldRecord, MoveRecord, Outcome, Report, Totals};
+use sterna_simulator::report::comparison::{self, UNMOVED};
+use sterna_simulator::report::words::{self, held, outcome_word, span};
+use sterna_simulator::report::{Entry, Happening, MoveRecord, Outcome, Report};
 
 /// The whole report.
 pub fn render(report: &Report, hash: &str) -> String {
@@ -32,13 +30,7 @@ pub fn render(report: &Report, hash: &str) -> String {
 }
 
 fn policy(out: &mut String, outcome: &Outcome) {
-    let mode = match outcome.mode {
-        Mode::Off => "mode off: nothing may move",
-        Mode::Auto => "mode auto",
-        Mode::Observe => "mode observe; simulated as if it were auto",
-        Mode::Recommend => "mode recommend; simulated as if it were auto",
-        Mode::Approve => "mode approve; simulated as if all were approved at once",
-    };
+    let mode = words::mode(outcome.mode);
     let moves = match outcome.moves.len() {
         0 => "no move".to_owned(),
         1 => "1 move".to_owned(),
@@ -74,7 +66,7 @@ fn table_text(table: Table) -> String {
 fn moves_table(moves: &[MoveRecord]) -> Table {
     let mut table = new_table(&["time", "service", "from → to", "why", "took", "downtime", "ended"]);
     for one in moves {
-        let why = one.gain.as_ref().map_or_else(|| "makes room or mends a rule".to_owned(), gain);
+        let why = words::why(one.gain.as_ref());
         let (took, downtime, ended) = match &one.end {
             Some(end) => {
                 let took = SimTime::from_nanos(end.ended.since(one.began)).as_millis();
@@ -93,72 +85,6 @@ fn moves_table(moves: &[MoveRecord]) -> Table {
         ]);
     }
     table
-}
-
-fn gain(gain: &Gain) -> String {
-    format!("{} {} → {} (gain {:.1})", gain.metric.name(), level(gain.before), level(gain.after), gain.gain)
-}
-
-fn level(level: Level) -> String {
-    match level {
-        Level::UserLatency(value) => format!("{value:.2}"),
-        Level::CostRate(value) => format!("{value:.4}"),
-        Level::Power(value) => format!("{value:.2}"),
-        Level::CarbonRate(value) => format!("{value:.2}"),
-    }
-}
-
-pub(super) const fn outcome_word(outcome: MigrationOutcome) -> &'static str {
-    match outcome {
-        MigrationOutcome::Moved => "moved",
-        MigrationOutcome::RolledBack => "rolled back",
-        MigrationOutcome::Refused => "refused",
-    }
-}
-
-fn held(record: &HoldRecord) -> String {
-    let who = record.service.as_ref().map_or_else(|| "everything".to_owned(), ToString::to_string);
-    let when = if record.looks == 1 {
-        format!("once, at {}", record.first)
-    } else {
-        format!("at {} looks, from {} to {}", record.looks, record.first, record.last)
-    };
-    let which = match record.hold {
-        _ if record.looks == 1 => "",
-        Hold::GainTooSmall { .. } => " (the largest)",
-        Hold::Residency { .. }
-        | Hold::Cooldown { .. }
-        | Hold::Untriggered { .. }
-        | Hold::GainTooNew { .. }
-        | Hold::RegretTooSmall { .. }
-        | Hold::Settling { .. }
-        | Hold::Return { .. } => " (the first time)",
-        _ => "",
-    };
-    format!("{who} held back {when}: {}{which}", record.hold)
-}
-
-/// A span in the largest units that say it, to the millisecond: `1d`, `12h 30min`, `2.35s`.
-pub(super) fn span(span: Millis) -> String {
-    let millis = span.as_micros() / 1_000_000;
-    let (seconds, rest) = (millis / 1000, millis % 1000);
-    if seconds < 60 {
-        return if seconds == 0 {
-            format!("{rest}ms")
-        } else {
-            let text = format!("{seconds}.{rest:03}");
-            format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
-        };
-    }
-    let parts = [
-        (seconds / 86_400, "d"),
-        (seconds / 3600 % 24, "h"),
-        (seconds / 60 % 60, "min"),
-        (seconds % 60, "s"),
-    ];
-    let parts: Vec<String> =
-        parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
-    parts.join(" ")
 }
 
 fn timeline(entries: &[Entry]) -> Table {
@@ -199,48 +125,17 @@ fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
 
 /// One column for nothing moving, one per policy; each number with its difference to nothing moving.
 fn comparison(report: &Report) -> Table {
-    let mut header = vec!["", "nothing moves"];
+    let mut header = vec!["", UNMOVED];
     header.extend(report.outcomes.iter().map(|outcome| outcome.policy.as_str()));
     let mut table = new_table(&header);
-    let mut all = vec![&report.unmoved];
-    all.extend(report.outcomes.iter().map(|outcome| &outcome.totals));
-    let mut row = |name: &str, cell: &dyn Fn(&Totals) -> (String, Option<f64>)| {
-        let base = cell(&report.unmoved).1;
-        let mut cells = vec![name.to_owned()];
-        for (index, totals) in all.iter().enumerate() {
-            let (text, value) = cell(totals);
-            let base = base.filter(|base| index > 0 && *base > 0.0);
-            let difference = base.zip(value).map(|(base, value)| (value / base - 1.0) * 100.0);
-            // Neither `-0.0` nor `+0.0`.
-            let difference = difference.filter(|percent| percent.abs() >= 0.05);
-            cells.push(match difference {
-                Some(percent) => format!("{text} ({percent:+.1}%)"),
-                None => text,
-            });
-        }
-        table.add_row(cells);
-    };
-    let latency = |value: Option<Millis>| {
-        (
-            value.map_or_else(|| "no requests".to_owned(), |value| format!("{value:.2}")),
-            value.map(Millis::as_f64),
-        )
-    };
-    row("user latency, mean", &|totals| latency(totals.user_latency_mean));
-    row("user latency, p95", &|totals| latency(totals.user_latency_p95));
-    row("cost", &|totals| (format!("{:.4}", totals.cost), Some(totals.cost.as_f64())));
-    row("of it egress", &|totals| (format!("{:.4}", totals.cost_egress), None));
-    row("energy", &|totals| (format!("{:.2}", totals.energy), Some(totals.energy.as_f64())));
-    row("carbon", &|totals| match totals.carbon {
-        Some(carbon) => (format!("{carbon:.2}"), Some(carbon.as_f64())),
-        None => ("unknown".to_owned(), None),
-    });
-    row("downtime", &|totals| (span(totals.downtime), None));
-    row("requests that waited", &|totals| (format!("{} of {}", totals.requests_held, totals.requests), None));
-    let mut moves = vec!["moves".to_owned(), "0".to_owned()];
-    moves.extend(report.outcomes.iter().map(|outcome| outcome.moves.len().to_string()));
-    table.add_row(moves);
-    align_right(&mut table, 1..all.len() + 1);
+    for row in comparison::rows(report) {
+        let cells = row.cells.into_iter().map(|cell| match cell.difference {
+            Some(percent) => format!("{} ({percent:+.1}%)", cell.text),
+            None => cell.text,
+        });
+        table.add_row([row.name.to_owned()].into_iter().chain(cells));
+    }
+    align_right(&mut table, 1..report.outcomes.len() + 2);
     table
 }
 
@@ -294,12 +189,5 @@ mod tests {
     #[test]
     fn a_day_on_which_nothing_happens() {
         insta::assert_snapshot!(report("quiet.toml", &["latency-first.toml"]));
-    }
-
-    #[test]
-    fn spans_read_well() {
-        let spans =
-            ["0ms", "999ms", "3065.48ms", "90s", "1d", "90061s"].map(|text| span(text.parse().unwrap()));
-        assert_eq!(spans, ["0ms", "999ms", "3.065s", "1min 30s", "1d", "1d 1h 1min 1s"]);
     }
 }
