@@ -10,6 +10,8 @@ use sterna_policies::policy::{Level, Metric, Mode};
 use sterna_policies::quantity::{Bytes, Grams, Millis, Percent, Usd, WattHours};
 
 use crate::clock::SimTime;
+use crate::models::fault::Part;
+use crate::world::outages::Standing;
 
 /// A scenario under one or more policies, and under none.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -184,6 +186,13 @@ pub enum Happening {
         from: NodeName,
         /// Where it goes.
         to: NodeName,
+    },
+    /// A node or a link went, came back, or was announced to go.
+    Fault {
+        /// Which.
+        part: Part,
+        /// How it stands now.
+        standing: Standing,
     },
     /// The service was frozen.
     Frozen {

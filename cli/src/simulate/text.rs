@@ -10,6 +10,7 @@ use sterna_policies::policy::{Level, Mode};
 use sterna_policies::quantity::Millis;
 use sterna_simulator::clock::SimTime;
 use sterna_simulator::report::{Entry, Gain, Happening, HoldRecord, MoveRecord, Outcome, Report, Totals};
+use sterna_simulator::world::outages::Standing;
 
 /// The whole report.
 pub fn render(report: &Report, hash: &str) -> String {
@@ -182,6 +183,11 @@ fn happening(event: &Happening) -> String {
     match event {
         Happening::Look { verdict } => format!("look: {}", explain::verdict(verdict)),
         Happening::Began { service, from, to } => format!("{service} begins to move, {from} → {to}"),
+        Happening::Fault { part, standing } => match standing {
+            Standing::Announced => format!("{part} is announced to go"),
+            Standing::Gone => format!("{part} is gone"),
+            Standing::Back => format!("{part} is back"),
+        },
         Happening::Frozen { service } => format!("{service} is frozen"),
         Happening::Ended { service, on, outcome } => {
             format!("{service} runs on {on} ({})", outcome_word(*outcome))
