@@ -109,7 +109,8 @@ impl Fault {
         }
         spans.retain(|(from, _)| *from < end);
         let notice = |from: SimTime| {
-            let early = |notice: Millis| from.as_nanos().saturating_sub(SimTime::from_millis(notice).as_nanos());
+            let early =
+                |notice: Millis| from.as_nanos().saturating_sub(SimTime::from_millis(notice).as_nanos());
             self.notice.map(|notice| SimTime::from_nanos(early(notice)))
         };
         let of = |part: &Part, (from, to)| Outage { part: part.clone(), notice: notice(from), from, to };
@@ -140,7 +141,8 @@ mod tests {
         assert_eq!((one.from, one.to), (two.from, two.to));
         assert_eq!(one.from.since(one.notice.unwrap()), 120 * LEAST);
         let at = |time: &str| SimTime::from_millis(time.parse().unwrap());
-        let states = ["297m", "298m", "5h", "329m", "330m"].map(|t| (one.is_announced(at(t)), one.is_on(at(t))));
+        let states =
+            ["297m", "298m", "5h", "329m", "330m"].map(|t| (one.is_announced(at(t)), one.is_on(at(t))));
         assert_eq!(states, [(false, false), (true, false), (false, true), (false, true), (false, false)]);
         assert_eq!(fault(when, None).outages(Stream::named(1, Purpose::Failure, "x"), hours(5)), []);
     }

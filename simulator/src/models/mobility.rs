@@ -161,7 +161,8 @@ impl Commuter {
         };
         for day in 0..=end.as_nanos() / DAY {
             let late = |which| stream.below(2 * day + which, spread);
-            let at = |time: Millis, late: u64| (day * DAY).saturating_add(time.as_micros().unsigned_abs() + late);
+            let at =
+                |time: Millis, late: u64| (day * DAY).saturating_add(time.as_micros().unsigned_abs() + late);
             go(at(self.leaves, late(0)), self.home, self.work);
             go(at(self.returns, late(1)), self.work, self.home);
         }

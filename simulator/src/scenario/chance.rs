@@ -92,7 +92,13 @@ impl Drawn {
     }
 
     /// Latency between users and a site by their distance now, where both are somewhere.
-    pub fn latency(&self, scenario: &Scenario, users: &UsersName, site: &SiteName, now: SimTime) -> Option<Millis> {
+    pub fn latency(
+        &self,
+        scenario: &Scenario,
+        users: &UsersName,
+        site: &SiteName,
+        now: SimTime,
+    ) -> Option<Millis> {
         let (people, route) = (scenario.chance.people.get(users)?, self.routes.get(users)?);
         let about = scenario.continuum.sites.get(site)?;
         let rtt = scenario.fits.of(&about.tier).rtt(&route.at(now, scenario.step), &about.location?);

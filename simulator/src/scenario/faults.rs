@@ -122,14 +122,10 @@ impl Reader<'_> {
 
     /// What fails together, with the name by which it draws.
     fn parts(&mut self, said: &Said<'_>, span: std::ops::Range<usize>) -> Vec<(String, Vec<Part>)> {
-        let kinds = [
-            said.site.is_some(),
-            said.node.is_some(),
-            said.nodes_of.is_some(),
-            said.link.is_some(),
-        ];
+        let kinds = [said.site.is_some(), said.node.is_some(), said.nodes_of.is_some(), said.link.is_some()];
         if kinds.iter().filter(|said| **said).count() != 1 {
-            let among = if said.notice.is_some() { "node and nodes_of" } else { "site, node, nodes_of and link" };
+            let among =
+                if said.notice.is_some() { "node and nodes_of" } else { "site, node, nodes_of and link" };
             self.findings
                 .error("S0013", span, "it must be said of one thing what happens to it")
                 .label(format!("expected exactly one of {among}"));
@@ -175,7 +171,11 @@ impl Reader<'_> {
                 if begins >= self.frame.duration {
                     let whole = self.frame.duration;
                     self.findings
-                        .error("S0016", at.span(), format!("{begins} is not within the scenario, which lasts {whole}"))
+                        .error(
+                            "S0016",
+                            at.span(),
+                            format!("{begins} is not within the scenario, which lasts {whole}"),
+                        )
                         .label("has no effect");
                 }
                 Some(When::Once { at: begins, lasts: lasts? })

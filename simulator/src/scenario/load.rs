@@ -72,8 +72,7 @@ pub fn load(file: &str, text: &str, read: &dyn Fn(&Path) -> io::Result<String>) 
             return Err(invalid);
         }
     };
-    let mut reader =
-        Reader { frame, continuum: &inventory.value, findings, folder, read, refused: None };
+    let mut reader = Reader { frame, continuum: &inventory.value, findings, folder, read, refused: None };
     let tracks = reader.tracks(&written);
     let chance = Chance {
         people: reader.people(&written),
@@ -176,7 +175,11 @@ impl Reader<'_> {
         let mut seen = BTreeMap::new();
         for one in &written.latency {
             let key = self.users(&one.users).zip(self.site(&one.site));
-            let track = self.series(one.shape, &from(&one.points, &one.file, &one.unit, &one.users), Millis::as_micros);
+            let track = self.series(
+                one.shape,
+                &from(&one.points, &one.file, &one.unit, &one.users),
+                Millis::as_micros,
+            );
             self.put(&mut tracks.latency, &mut seen, key, track, one.users.span());
         }
         let mut seen = BTreeMap::new();
@@ -188,13 +191,19 @@ impl Reader<'_> {
         let mut seen = BTreeMap::new();
         for one in &written.price {
             let key = self.site(&one.site);
-            let track = self.series(one.shape, &from(&one.points, &one.file, &one.unit, &one.site), |price| price.as_micros());
+            let track =
+                self.series(one.shape, &from(&one.points, &one.file, &one.unit, &one.site), |price| {
+                    price.as_micros()
+                });
             self.put(&mut tracks.price, &mut seen, key, track, one.site.span());
         }
         let mut seen = BTreeMap::new();
         for one in &written.carbon {
             let key = self.site(&one.site);
-            let track = self.series(one.shape, &from(&one.points, &one.file, &one.unit, &one.site), |value| value.as_micros());
+            let track =
+                self.series(one.shape, &from(&one.points, &one.file, &one.unit, &one.site), |value| {
+                    value.as_micros()
+                });
             self.put(&mut tracks.carbon, &mut seen, key, track, one.site.span());
         }
         let mut seen = BTreeMap::new();
@@ -211,11 +220,11 @@ impl Reader<'_> {
     fn rate(&mut self, one: &RateTrack) -> Option<Track> {
         let listed = one.points.is_some() || one.file.is_some();
         match (&one.daily, &one.bursts) {
-            (None, None) => self.series(
-                one.shape,
-                &from(&one.points, &one.file, &one.unit, &one.users),
-                |rate| rate.as_micros(),
-            ),
+            (None, None) => {
+                self.series(one.shape, &from(&one.points, &one.file, &one.unit, &one.users), |rate| {
+                    rate.as_micros()
+                })
+            }
             (Some(daily), None) if !listed => self.daily(daily),
             (None, Some(_)) if !listed => None,
             _ => {

@@ -1,6 +1,6 @@
 //! Where user groups are, and how far that is from the sites.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -119,7 +119,10 @@ impl Reader<'_> {
         for one in &written.mobility {
             let mobility = self.mobility(one);
             let mut part = |written: &Option<Written<Millis>>| {
-                written.as_ref().and_then(|written| written.read_unsigned(&mut self.findings)).unwrap_or_default()
+                written
+                    .as_ref()
+                    .and_then(|written| written.read_unsigned(&mut self.findings))
+                    .unwrap_or_default()
             };
             let (last_mile, jitter) = (part(&one.last_mile), part(&one.jitter));
             let Some(users) = self.users(&one.users) else { continue };
@@ -175,7 +178,11 @@ impl Reader<'_> {
         let (one, other, least, most, pause) = (one?, other?, least?, most?, pause?);
         if most < least {
             findings
-                .error("S0014", file.speed.span(), format!("the greatest speed, {most}, is less than the least"))
+                .error(
+                    "S0014",
+                    file.speed.span(),
+                    format!("the greatest speed, {most}, is less than the least"),
+                )
                 .label("expected the least and the greatest");
             return None;
         }
@@ -213,6 +220,7 @@ impl Reader<'_> {
         let there = commuter.leaves.saturating_add(commuter.takes).saturating_add(commuter.spread);
         let (span, message) = match () {
             () if there > commuter.returns => {
+                let there = SimTime::from_millis(there);
                 (file.returns.span(), format!("some arrive at {there}, after they leave for home"))
             }
             () if back > day.saturating_add(commuter.leaves) => {
@@ -270,9 +278,9 @@ impl Reader<'_> {
             match &one.tier {
                 None => fits.other = fit,
                 Some(tier) => {
-                    let tiers: Vec<&str> =
-                        self.continuum.sites.values().map(|site| site.tier.as_str()).collect();
-                    if !tiers.contains(&tier.as_str()) {
+                    let sites = self.continuum.sites.values();
+                    let tiers: BTreeSet<&str> = sites.map(|site| site.tier.as_str()).collect();
+                    if !tiers.contains(tier.as_str()) {
                         self.findings
                             .error("S0005", tier.span(), format!("no site has the tier `{}`", tier.value))
                             .label("not in the inventory")

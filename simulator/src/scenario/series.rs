@@ -294,7 +294,9 @@ mod tests {
     #[test]
     fn what_lies_before_the_start_and_after_the_end_is_cut_off() {
         let end = SimTime::from_nanos(100);
-        let of = |shape| within(&[(-20, 10), (-10, 20), (10, 40), (90, 5), (150, 65), (200, 1)], end, shape).unwrap();
+        let of = |shape| {
+            within(&[(-20, 10), (-10, 20), (10, 40), (90, 5), (150, 65), (200, 1)], end, shape).unwrap()
+        };
         let at = |track: &Track, now| track.at(SimTime::from_nanos(now), 1);
         let step = of(Shape::Step);
         assert_eq!([0, 9, 10, 99].map(|now| at(&step, now)), [20, 20, 40, 5]);
@@ -313,7 +315,8 @@ mod tests {
         };
         let end = SimTime::from_nanos(30 * DAY);
         let track = |name| bursts.track(Stream::named(1, Purpose::Bursts, name), end).unwrap();
-        let high = (0..30 * 1440).filter(|n| track("a").at(SimTime::from_nanos(n * 60_000_000_000), 1) > 5_000_000);
+        let high =
+            (0..30 * 1440).filter(|n| track("a").at(SimTime::from_nanos(n * 60_000_000_000), 1) > 5_000_000);
         // Ten minutes of each 130.
         let share = high.count() as f64 / (30.0 * 1440.0);
         assert!((0.055..0.1).contains(&share), "{share}");

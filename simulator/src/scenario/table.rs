@@ -37,7 +37,9 @@ pub(super) fn rows<const N: usize>(
         let Some(places) = &places else {
             let find = |column: &str| values.iter().position(|value| value.value == column);
             let found = columns.map(find);
-            if let Some(missing) = columns.iter().zip(found).find_map(|(name, at)| at.is_none().then_some(name)) {
+            if let Some(missing) =
+                columns.iter().zip(found).find_map(|(name, at)| at.is_none().then_some(name))
+            {
                 findings
                     .error("S0012", line_at(text, start), format!("there is no column `{missing}`"))
                     .label("the first row names the columns")

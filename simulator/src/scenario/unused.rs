@@ -22,14 +22,20 @@ impl Reader<'_> {
         let asking: BTreeSet<&UsersName> = self.continuum.users.keys().filter(|users| asks(users)).collect();
         self.check_step(written, tracks, chance);
         self.check_askers(written, &asking);
-        self.check_latency(written, chance, &asking);
+        self.check_latency(written, &asking);
         self.check_sites(written);
         self.check_services(written);
         self.check_distance(written, chance);
     }
 
     /// Adds a finding about something without effect: an error, or a warning where the scenario allows it.
-    fn unused(&mut self, allowed: bool, code: &'static str, span: Range<usize>, message: String) -> &mut Diagnostic {
+    fn unused(
+        &mut self,
+        allowed: bool,
+        code: &'static str,
+        span: Range<usize>,
+        message: String,
+    ) -> &mut Diagnostic {
         match allowed {
             true => self.findings.warning(code, span, message),
             false => self.findings.error(code, span, message),
@@ -61,12 +67,11 @@ impl Reader<'_> {
     }
 
     /// Between all who ask and all sites with a node there is a latency, and where somebody is matters to at least one.
-    fn check_latency(&mut self, written: &ScenarioFile, chance: &Chance, asking: &BTreeSet<&UsersName>) {
+    fn check_latency(&mut self, written: &ScenarioFile, asking: &BTreeSet<&UsersName>) {
         for (name, users) in &self.continuum.users {
             if !asking.contains(name) {
                 continue;
             }
-            let somewhere = chance.people.contains_key(name);
             let declared = written.mobility.iter().find(|one| one.users.value == name.0);
             let mut by_distance = false;
             for (site, about) in &self.continuum.sites {
@@ -77,7 +82,7 @@ impl Reader<'_> {
                         .iter()
                         .any(|one| one.users.value == name.0 && one.site.value == site.0);
                 by_distance |= hosts && !measured && about.location.is_some();
-                if hosts && !measured && !(somewhere && about.location.is_some()) {
+                if hosts && !measured && (declared.is_none() || about.location.is_none()) {
                     let span = declared.map_or_else(|| written.inventory.span(), |one| one.users.span());
                     let finding =
                         self.findings.error("S0011", span, format!("no latency from `{name}` to `{site}`"));
@@ -92,7 +97,7 @@ impl Reader<'_> {
                     }
                 }
             }
-            if let (Some(one), false, true) = (declared, by_distance, somewhere) {
+            if let (Some(one), false) = (declared, by_distance) {
                 let message = format!("where `{name}` are has no effect");
                 self.unused(written.allow_unused, "S0015", one.users.span(), message)
                     .label("every site has a measured latency to them, or no `location`");

@@ -55,7 +55,9 @@ impl Conditions {
                 if known.contains_key(site) {
                     continue;
                 }
-                known.extend(scenario.drawn.latency(scenario, users, site, now).map(|value| (site.clone(), value)));
+                known.extend(
+                    scenario.drawn.latency(scenario, users, site, now).map(|value| (site.clone(), value)),
+                );
             }
         }
         for ((users, service), track) in tracks.rate.iter().chain(&scenario.drawn.rates) {

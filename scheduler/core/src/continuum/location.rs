@@ -59,7 +59,8 @@ pub struct LocationFile {
 impl LocationFile {
     /// Reads it; reports coordinates that are nowhere.
     pub fn read(&self, findings: &mut Findings) -> Option<Location> {
-        for (value, what, most) in [(&self.latitude, "latitude", 90.0), (&self.longitude, "longitude", 180.0)] {
+        for (value, what, most) in [(&self.latitude, "latitude", 90.0), (&self.longitude, "longitude", 180.0)]
+        {
             if !(-most..=most).contains(&value.value) {
                 findings
                     .error("I0018", value.span(), format!("there is no {what} of {}", value.value))

@@ -56,7 +56,8 @@ impl Course {
     pub fn broken(&self, after: Millis, thaws: Millis) -> Self {
         let back = |thaws| OnFailure::Back { thaws, discards: true };
         let whole = self.ends.as_micros().unsigned_abs();
-        let until = |at: Millis| self.bytes.0.checked_mul(at.as_micros().unsigned_abs()).map(|b| b / whole.max(1));
+        let until =
+            |at: Millis| self.bytes.0.checked_mul(at.as_micros().unsigned_abs()).map(|b| b / whole.max(1));
         let ahead = Bytes(until(self.freezes).unwrap_or(self.bytes.0).min(self.bytes.0));
         let leg = |phase: &str, took, sent, runs| Leg {
             phase: phase.to_owned(),
@@ -145,10 +146,16 @@ mod tests {
     fn what_fails_on_the_way_is_undone_and_the_source_thaws_by_itself() {
         let whole = course("2s", "10s", "5s", "1m");
         let ahead = whole.broken(ms("4s"), ms("13s"));
-        assert_eq!((ahead.ends, ahead.downtime(), ahead.outcome), (ms("4s"), Millis::ZERO, Outcome::RolledBack));
+        assert_eq!(
+            (ahead.ends, ahead.downtime(), ahead.outcome),
+            (ms("4s"), Millis::ZERO, Outcome::RolledBack)
+        );
         assert_eq!(ahead.bytes, Bytes::from_mib(40));
         let frozen = whole.broken(ms("9s"), ms("13s"));
-        assert_eq!((frozen.ends, frozen.downtime(), frozen.outcome), (ms("13s"), ms("5s"), Outcome::RolledBack));
+        assert_eq!(
+            (frozen.ends, frozen.downtime(), frozen.outcome),
+            (ms("13s"), ms("5s"), Outcome::RolledBack)
+        );
         assert_eq!(frozen.bytes, Bytes::from_mib(90));
         // The source itself is gone.
         assert_eq!(whole.broken(ms("9s"), ms("9s")).downtime(), ms("1s"));
