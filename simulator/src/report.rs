@@ -31,6 +31,13 @@ pub struct Report {
 }
 
 impl Report {
+    /// The policies that decided nothing at all: they moved nothing, and no rule of theirs held anything back. Of those that are
+    /// off nothing else is expected.
+    pub fn undecided(&self) -> impl Iterator<Item = &Outcome> {
+        let idle = |one: &&Outcome| one.mode != Mode::Off && one.moves.is_empty() && one.holds.is_empty();
+        self.outcomes.iter().filter(idle)
+    }
+
     /// The report's hash: blake3 over its canonical JSON (fields in the order of the types, maps sorted, quantities exact),
     /// as hex. The same inputs give the same hash on every machine.
     pub fn hash(&self) -> Result<String, serde_json::Error> {

@@ -11,8 +11,8 @@ use super::load::Reader;
 use crate::clock::SimTime;
 use crate::models::fault::{Fault, Part, When};
 
-/// Where the mean time to a failure would make more failures than anybody can mean: a minute.
-const LEAST_BETWEEN: Millis = Millis::from_micros(60_000_000_000);
+/// How many failures of one thing a scenario may have, in the mean: more than anybody can mean.
+const MOST: u64 = 10_000;
 
 /// Something fails. Exactly one of `site`, `node`, `nodes_of` and `link` says what; `at` and `for` say when, or `mtbf` and `mttr`
 /// how often.
@@ -184,10 +184,12 @@ impl Reader<'_> {
                 let between = mtbf.read_positive(&mut self.findings);
                 let lasts = mttr.read_positive(&mut self.findings);
                 let between = between?;
-                if between < LEAST_BETWEEN {
+                let least = self.frame.duration.as_nanos() / MOST;
+                if SimTime::from_millis(between).as_nanos() < least {
+                    let least = SimTime::from_nanos(least);
                     self.findings
                         .error("S0016", mtbf.span(), format!("a failure each {between} can't be simulated"))
-                        .label("must be at least 1m");
+                        .label(format!("for this duration it must be at least {least}"));
                     return None;
                 }
                 Some(When::Drawn { between, lasts: lasts? })

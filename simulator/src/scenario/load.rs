@@ -41,7 +41,21 @@ pub struct Read {
 /// All that is wrong with the scenario; or with its inventory or calibration, where the scenario itself is in order so far as can be
 /// told.
 pub fn load(file: &str, text: &str, read: &dyn Fn(&Path) -> io::Result<String>) -> Result<Read, Invalid> {
-    let written: ScenarioFile = toml_document(file, text)?;
+    load_allowing(file, text, read, false)
+}
+
+/// As [`load`], and lets inputs through that can have no effect, as if the scenario said `allow_unused`, where that is wanted.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_allowing(
+    file: &str,
+    text: &str,
+    read: &dyn Fn(&Path) -> io::Result<String>,
+    allow_unused: bool,
+) -> Result<Read, Invalid> {
+    let mut written: ScenarioFile = toml_document(file, text)?;
+    written.allow_unused |= allow_unused;
     let mut findings = Findings::new(file, text);
     schema_version(&written.schema_version, SCHEMA_VERSION, &mut findings);
     name(&written.name, "scenario", &mut findings);
