@@ -47,6 +47,9 @@ pub struct Args {
     /// Write the report as CSV tables into this folder as well; it is made where there is none.
     #[arg(long, value_name = "FOLDER")]
     csv: Option<PathBuf>,
+    /// Let inputs pass that have no effect, and policies that decide nothing; both are errors otherwise.
+    #[arg(long)]
+    allow_unused: bool,
 }
 
 /// The report as it is printed for programs. The hash is that of the report with its timelines.
@@ -58,7 +61,8 @@ struct Printed<'a> {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let scenario = args.scenario.as_deref().map(read_scenario).transpose()?;
+    let scenario =
+        args.scenario.as_deref().map(|path| read_scenario(path, args.allow_unused)).transpose()?;
     let policies = args.policy.iter().map(|path| read_policy(path)).collect::<anyhow::Result<Vec<_>>>()?;
     for (index, policy) in policies.iter().enumerate() {
         if policies[..index].iter().any(|other| other.name == policy.name) {
@@ -100,12 +104,28 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
         written => written.context("can't print the report")?,
     }
+    if !scenario.allow_unused {
+        decided(&report)?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A policy that decided nothing in a whole scenario is most often a mistake in one of the two.
+fn decided(report: &Report) -> anyhow::Result<()> {
+    let idle: Vec<&str> = report.undecided().map(|outcome| outcome.policy.as_str()).collect();
+    anyhow::ensure!(
+        idle.is_empty(),
+        "in {} nothing was decided under {}: no move, and no rule that held one back; check that the policy's metrics and \
+         objectives have to do with what changes in the scenario, or give --allow-unused",
+        report.scenario,
+        idle.join(" and ")
+    );
+    Ok(())
 }
 
 /// Tries an older and a newer policy on a scenario, and prints how both fare. Gives whether they moved differently.
 pub fn side_by_side(scenario: &Path, old: Policy, new: Policy, output: Output) -> anyhow::Result<bool> {
-    let scenario = read_scenario(scenario)?;
+    let scenario = read_scenario(scenario, true)?;
     // They may have the same name.
     let policies = [("old", old), ("new", new)]
         .map(|(word, policy)| Policy { name: format!("{word} {}", policy.name), ..policy });
@@ -161,10 +181,11 @@ fn read_policy(path: &Path) -> anyhow::Result<Policy> {
     Ok(value)
 }
 
-fn read_scenario(path: &Path) -> anyhow::Result<Scenario> {
+fn read_scenario(path: &Path, allow_unused: bool) -> anyhow::Result<Scenario> {
     let text = read_text(path)?;
     let read = |inventory: &Path| std::fs::read_to_string(inventory);
-    let read = scenario::load::load(&path.display().to_string(), &text, &read).map_err(refused)?;
+    let read = scenario::load::load_allowing(&path.display().to_string(), &text, &read, allow_unused)
+        .map_err(refused)?;
     for warnings in read.warnings {
         warn(warnings);
     }

@@ -223,6 +223,27 @@ fn policies_are_compared_on_a_described_day() {
 }
 
 #[test]
+fn a_simulation_in_which_nothing_is_decided_is_an_error_unless_it_is_allowed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../simulator/scenarios");
+    let idle = ["simulate", "quiet.toml", "--policy", "latency-first.toml"];
+    let said = ends(&root, &idle, 1);
+    assert!(said.contains("nothing was decided under latency-first"), "{said}");
+    assert!(said.contains("Report hash"), "what was found is told all the same: {said}");
+    ends(&root, &[&idle[..], &["--allow-unused"]].concat(), 0);
+
+    let folder = tempfile::tempdir().unwrap();
+    let text = |name: &str| std::fs::read_to_string(root.join(name)).unwrap();
+    let quiet = text("quiet.toml").replace("[placement]", "step = \"2m\"\n[placement]");
+    std::fs::write(folder.path().join("quiet.toml"), quiet).unwrap();
+    for name in ["commuters.inventory.toml", "latency-first.toml"] {
+        std::fs::write(folder.path().join(name), text(name)).unwrap();
+    }
+    assert!(ends(folder.path(), &idle, 3).contains("S0007"));
+    let said = ends(folder.path(), &[&idle[..], &["--allow-unused"]].concat(), 0);
+    assert!(said.contains("S0007"), "a warning all the same: {said}");
+}
+
+#[test]
 fn cases_are_tried_like_tests() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let cases = "simulator/cases/latency-first.toml";

@@ -241,6 +241,11 @@ quantity! {
     { "KiB/s" => 1.0 / 1024.0, "MiB/s" => 1.0, "GiB/s" => 1024.0, "Mbit/s" => 1e6 / 8.0 / 1_048_576.0,
       "Gbit/s" => 1e9 / 8.0 / 1_048_576.0 }
 }
+quantity! {
+    /// A speed over ground.
+    KmPerHour, "km/h", "a speed such as \"5km/h\" or \"1.4m/s\"",
+    { "km/h" => 1.0, "m/s" => 3.6 }
+}
 
 impl Millis {
     /// The same span for timers; zero for negative values.

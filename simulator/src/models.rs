@@ -2,7 +2,10 @@
 //! counts the same.
 
 pub mod carbon;
+pub mod distance;
+pub mod fault;
 pub mod latency;
 pub mod migration;
+pub mod mobility;
 pub mod power;
 pub mod price;

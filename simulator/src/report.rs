@@ -19,6 +19,8 @@ use sterna_policies::policy::{Level, Metric, Mode};
 use sterna_policies::quantity::{Bytes, Grams, Millis, Percent, Usd, UsdPerHour, WattHours};
 
 use crate::clock::SimTime;
+use crate::models::fault::Part;
+use crate::world::outages::Standing;
 
 pub mod answer;
 mod axis;
@@ -55,6 +57,13 @@ pub struct Report {
 }
 
 impl Report {
+    /// The policies that decided nothing at all: they moved nothing, and no rule of theirs held anything back. Of those that are
+    /// off nothing else is expected.
+    pub fn undecided(&self) -> impl Iterator<Item = &Outcome> {
+        let idle = |one: &&Outcome| one.mode != Mode::Off && one.moves.is_empty() && one.holds.is_empty();
+        self.outcomes.iter().filter(idle)
+    }
+
     /// The report's hash: blake3 over its canonical JSON (fields in the order of the types, maps sorted, quantities exact),
     /// as hex. The same inputs give the same hash on every machine.
     pub fn hash(&self) -> Result<String, serde_json::Error> {
@@ -297,6 +306,13 @@ pub enum Happening {
         from: NodeName,
         /// Where it goes.
         to: NodeName,
+    },
+    /// A node or a link went, came back, or was announced to go.
+    Fault {
+        /// Which.
+        part: Part,
+        /// How it stands now.
+        standing: Standing,
     },
     /// The service was frozen.
     Frozen {

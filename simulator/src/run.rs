@@ -49,7 +49,8 @@ pub fn compare(
         .enumerate()
         .map(|(index, policy)| run(scenario, policy, seed, &mut |now| progress(index, now)))
         .collect::<Result<_, _>>()?;
-    let Unmoved { totals, course, violations } = unmoved(scenario, policies);
+    let drawn = scenario.drawn(seed);
+    let Unmoved { totals, course, violations } = unmoved(&drawn, policies);
     Ok(Report {
         scenario: scenario.name.clone(),
         start: scenario.start,
@@ -76,6 +77,8 @@ pub fn run(
     seed: u64,
     progress: &mut dyn FnMut(SimTime),
 ) -> Result<Outcome, RunError> {
+    let drawn = scenario.drawn(seed);
+    let scenario = drawn.as_ref();
     let mut run = Run::new(scenario, policy, seed);
     while let Some((at, event)) = run.queue.pop() {
         if at >= scenario.duration {
@@ -83,14 +86,15 @@ pub fn run(
         }
         run.advance(at);
         match event {
-            Event::Change => run.world.refresh(),
+            Event::Change => run.change(),
             Event::Look => {
                 run.look()?;
                 progress(at);
             }
             Event::Freeze(service) => {
-                run.world.freeze(&service);
-                run.tell(Happening::Frozen { service });
+                if run.world.freeze(&service) {
+                    run.tell(Happening::Frozen { service });
+                }
             }
             Event::End(service) => run.end(service)?,
         }
@@ -233,6 +237,17 @@ impl<'a> Run<'a> {
         note(&mut self.outcome.course, at, self.world.effect());
     }
 
+    /// The world changes by itself.
+    fn change(&mut self) {
+        let news = self.world.refresh();
+        for (part, standing) in news.standing {
+            self.tell(Happening::Fault { part, standing });
+        }
+        for (service, at) in news.broken {
+            self.queue.push(at, Event::End(service));
+        }
+    }
+
     fn look(&mut self) -> Result<(), RunError> {
         let now = self.world.now();
         let observation = self.world.observe(self.policy);
@@ -286,12 +301,16 @@ impl<'a> Run<'a> {
             }
         }
         let wave = plan.wave;
-        while plan.running < at_once
+        let mut batch = Vec::new();
+        while plan.running + batch.len() < at_once
             && let Some(order) = plan.waiting.pop_front_if(|order| order.wave == wave)
         {
-            self.begin(&order, &plan)?;
-            plan.running += 1;
+            batch.push(order);
         }
+        for order in &batch {
+            self.begin(order, &plan, &batch)?;
+        }
+        plan.running += batch.len();
         if plan.running == 0 {
             self.queue.push(plan.next_look.max(self.world.now()), Event::Look);
         } else {
@@ -300,11 +319,11 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn begin(&mut self, order: &Move, plan: &Carrying) -> Result<(), RunError> {
+    fn begin(&mut self, order: &Move, plan: &Carrying, beside: &[Move]) -> Result<(), RunError> {
         let now = self.world.now();
         let course = self
             .world
-            .begin(order, &self.policy.migration)
+            .begin(order, &self.policy.migration, beside)
             .map_err(|source| RunError::Plan { at: now, source })?;
         let service = order.service.clone();
         self.tell(Happening::Began {

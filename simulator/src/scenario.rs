@@ -2,6 +2,7 @@
 //!
 //! [`load`] makes one from a TOML file and its inventory; what it refuses can't be run.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -14,8 +15,17 @@ use crate::clock::SimTime;
 pub mod load;
 pub mod track;
 
+mod chance;
+mod faults;
 mod file;
+mod people;
+mod series;
+mod table;
+mod unused;
 
+pub use chance::{Chance, Drawn};
+pub use people::{Fits, People};
+pub use series::Bursts;
 pub use track::{Shape, Track};
 
 /// A scenario that was read and found consistent.
@@ -42,6 +52,14 @@ pub struct Scenario {
     pub costs: Costs,
     /// How services write their memory while it is sent ahead, where that is said; others leave what is predicted.
     pub writes: BTreeMap<ServiceName, Writes>,
+    /// Latency over distance, for what nobody measured.
+    pub fits: Fits,
+    /// What hangs on the seed.
+    pub chance: Chance,
+    /// What came of it: for the seed 0 where it was read, for another see [`Scenario::drawn`].
+    pub drawn: Drawn,
+    /// Whether policies may decide nothing, and inputs may have no effect.
+    pub allow_unused: bool,
 }
 
 /// How a service writes its memory.
@@ -81,12 +99,21 @@ impl Tracks {
 }
 
 impl Scenario {
+    /// The scenario with everything drawn that hangs on the seed: where users go, bursts, failures. The same for every policy.
+    pub fn drawn(&self, seed: u64) -> Cow<'_, Self> {
+        if self.chance.is_empty() || self.drawn.seed() == seed {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(Self { drawn: self.chance.draw(self, seed), ..self.clone() })
+    }
+
     /// The instants at which any number may change, in order, each once; the start is one of them.
     pub fn changes(&self) -> Vec<SimTime> {
         let mut times = BTreeSet::from([SimTime::START]);
         for track in self.tracks.all() {
             times.extend(track.changes(self.step, self.duration));
         }
+        times.extend(self.drawn.changes(self));
         times.into_iter().collect()
     }
 }

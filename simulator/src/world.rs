@@ -8,7 +8,7 @@ use sterna_core::history::{Outcome, PastMigration};
 use sterna_core::plan::{Effect, Move, MoveCost};
 use sterna_core::planning;
 use sterna_policies::policy::{Memory, Migration};
-use sterna_policies::quantity::Bytes;
+use sterna_policies::quantity::{Bytes, Millis};
 
 use crate::clock::SimTime;
 use crate::models::migration::checkpoint::{AS_STERNA, Ahead, Checkpoint};
@@ -19,10 +19,12 @@ use crate::scenario::Scenario;
 use account::Account;
 use conditions::Conditions;
 use flow::Flow;
+use outages::{Gone, News};
 
 pub mod account;
 pub mod conditions;
 pub mod flow;
+pub mod outages;
 
 mod observe;
 
@@ -32,6 +34,7 @@ pub struct World<'s> {
     scenario: &'s Scenario,
     now: SimTime,
     conditions: Conditions,
+    gone: Gone,
     placement: Placement,
     moving: BTreeMap<ServiceName, Moving>,
     flow: Flow,
@@ -46,6 +49,10 @@ struct Moving {
     began: SimTime,
     course: Course,
     frozen: bool,
+    /// When the source would go on by itself, at the latest.
+    thaws: Millis,
+    /// What it needs failed meanwhile.
+    broken: bool,
 }
 
 /// A move that can't begin, because the world is not as its plan says.
@@ -65,6 +72,7 @@ impl<'s> World<'s> {
             scenario,
             now: SimTime::START,
             conditions: Conditions::at(scenario, SimTime::START),
+            gone: Gone::at(scenario, SimTime::START),
             placement: scenario.placement.clone(),
             moving: BTreeMap::new(),
             flow: Flow::default(),
@@ -80,38 +88,74 @@ impl<'s> World<'s> {
         self.now = self.now.max(to);
     }
 
-    /// Reads the scenario's numbers anew.
-    pub fn refresh(&mut self) {
+    /// Reads the scenario's numbers anew, and says what else happened by itself.
+    pub fn refresh(&mut self) -> News {
         self.conditions = Conditions::at(self.scenario, self.now);
+        self.gone = Gone::at(self.scenario, self.now);
+        let broken = self.break_moves();
         self.settle();
+        News { standing: self.standing(), broken }
     }
 
-    /// Begins a move, and says how it will go.
-    pub fn begin(&mut self, order: &Move, limits: &Migration) -> Result<Course, CannotBegin> {
+    /// Begins a move, and says how it will go. Where its ends or the way between them are gone, it is refused.
+    ///
+    /// Of a link it has an even share among those that cross it now and the others that begin `beside` it, and keeps it: moves
+    /// that begin or end later change nothing about those under way.
+    pub fn begin(
+        &mut self,
+        order: &Move,
+        limits: &Migration,
+        beside: &[Move],
+    ) -> Result<Course, CannotBegin> {
         let cannot = || CannotBegin { service: order.service.clone(), from: order.from.clone() };
         let there = self.placement.get(&order.service) == Some(&order.from);
         if !there || self.moving.contains_key(&order.service) {
             return Err(cannot());
         }
-        let cost = self.cost(order, limits).unwrap_or(order.predicted);
-        let course = Course::of(&cost, limits);
+        let course = if self.is_cut(&order.from, &order.to) {
+            Course::refused()
+        } else {
+            let sharing = self.sharing(order, beside);
+            Course::of(&self.cost(order, limits, sharing).unwrap_or(order.predicted), limits)
+        };
         let (from, to) = (order.from.clone(), order.to.clone());
-        self.moving
-            .insert(order.service.clone(), Moving { from, to, began: self.now, course, frozen: false });
+        let thaws = course.freezes.saturating_add(limits.freeze_lease).min(limits.deadline);
+        let moving = Moving { from, to, began: self.now, course, frozen: false, thaws, broken: false };
+        self.moving.insert(order.service.clone(), moving);
         self.settle();
         Ok(course)
     }
 
-    /// What a move costs whose service is known to write its memory while it is sent ahead; `None` where it goes as predicted.
-    fn cost(&self, order: &Move, limits: &Migration) -> Option<MoveCost> {
-        let writes = self.scenario.writes.get(&order.service).filter(|_| limits.memory == Memory::Ahead)?;
+    /// How many share a move's link, the move with them.
+    fn sharing(&self, order: &Move, beside: &[Move]) -> u32 {
+        let Some(link) = self.sites(&order.from, &order.to) else { return 1 };
+        let crosses = |from, to| self.sites(from, to).as_ref() == Some(&link);
+        let under_way = self.moving.iter().filter(|(_, moving)| crosses(&moving.from, &moving.to));
+        let mut services: BTreeSet<&ServiceName> = under_way.map(|(service, _)| service).collect();
+        services.extend(beside.iter().filter(|one| crosses(&one.from, &one.to)).map(|one| &one.service));
+        services.insert(&order.service);
+        u32::try_from(services.len()).unwrap_or(u32::MAX)
+    }
+
+    /// What a move costs that shares its link, or whose service is known to write its memory while it is sent ahead; `None`
+    /// where it goes as predicted.
+    fn cost(&self, order: &Move, limits: &Migration, sharing: u32) -> Option<MoveCost> {
+        let writes = self.scenario.writes.get(&order.service).filter(|_| limits.memory == Memory::Ahead);
+        if writes.is_none() && sharing == 1 {
+            return None;
+        }
         let continuum = &self.scenario.continuum;
         let (from, to) = (continuum.nodes.get(&order.from)?, continuum.nodes.get(&order.to)?);
         let (link, rtt) = planning::path(continuum, &from.site, &to.site);
         let memory = self.conditions.memory.get(&order.service).copied()?;
+        // All have the same limit, so an even share of the link is what is fair in the max-min sense.
+        let share = link.scaled(1, u64::from(sharing));
+        let bandwidth = limits.bandwidth.map_or(share, |most| most.min(share));
+        let Some(writes) = writes else {
+            return Some(self.scenario.costs.of_move(memory, limits.memory, bandwidth, rtt));
+        };
         let working_set = writes.working_set.unwrap_or(memory);
         let writing = Writing { memory, rate: writes.rate, working_set };
-        let bandwidth = limits.bandwidth.map_or(link, |most| most.min(link));
         let model = Checkpoint {
             memory,
             image: Bytes::ZERO,
@@ -124,16 +168,21 @@ impl<'s> World<'s> {
         Some(passage.cost())
     }
 
-    /// Freezes a service that moves.
-    pub fn freeze(&mut self, service: &ServiceName) {
-        if let Some(moving) = self.moving.get_mut(service) {
-            moving.frozen = true;
+    /// Freezes a service that moves. Gives whether it is to be frozen now.
+    pub fn freeze(&mut self, service: &ServiceName) -> bool {
+        let Some(moving) = self.moving.get_mut(service) else { return false };
+        if moving.broken || moving.began.after(moving.course.freezes) != self.now {
+            return false;
         }
+        moving.frozen = true;
         self.settle();
+        true
     }
 
-    /// Ends a service's move. `None` where none is under way.
+    /// Ends a service's move. `None` where none ends now.
     pub fn end(&mut self, service: &ServiceName) -> Option<PastMigration> {
+        let due = |moving: &Moving| moving.began.after(moving.course.ends) == self.now;
+        self.moving.get(service).filter(|moving| due(moving))?;
         let moving = self.moving.remove(service)?;
         let course = moving.course;
         if course.outcome == Outcome::Moved {
@@ -181,8 +230,11 @@ impl<'s> World<'s> {
         self.flow = Flow::of(self, &self.conditions);
     }
 
+    /// Services that stand still: frozen for their move, or on a node that is gone.
     fn frozen(&self) -> BTreeSet<ServiceName> {
-        self.moving.iter().filter(|(_, moving)| moving.frozen).map(|(service, _)| service.clone()).collect()
+        let moving = self.moving.iter().filter(|(_, moving)| moving.frozen).map(|(service, _)| service);
+        let stranded = self.placement.iter().filter(|(_, node)| self.gone.nodes.contains(*node));
+        moving.chain(stranded.map(|(service, _)| service)).cloned().collect()
     }
 
     /// The services on each node; one that moves counts at both ends.

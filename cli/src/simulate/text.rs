@@ -8,6 +8,7 @@ use sterna_simulator::clock::SimTime;
 use sterna_simulator::report::comparison::{self, UNMOVED};
 use sterna_simulator::report::words::{self, held, outcome_word, span};
 use sterna_simulator::report::{Entry, Happening, MoveRecord, Outcome, Report};
+use sterna_simulator::world::outages::Standing;
 
 /// The whole report.
 pub fn render(report: &Report, hash: &str) -> String {
@@ -108,6 +109,11 @@ fn happening(event: &Happening) -> String {
     match event {
         Happening::Look { verdict } => format!("look: {}", explain::verdict(verdict)),
         Happening::Began { service, from, to } => format!("{service} begins to move, {from} → {to}"),
+        Happening::Fault { part, standing } => match standing {
+            Standing::Announced => format!("{part} is announced to go"),
+            Standing::Gone => format!("{part} is gone"),
+            Standing::Back => format!("{part} is back"),
+        },
         Happening::Frozen { service } => format!("{service} is frozen"),
         Happening::Ended { service, on, outcome } => {
             format!("{service} runs on {on} ({})", outcome_word(*outcome))

@@ -9,6 +9,9 @@ use sterna_policies::quantity::{
 };
 
 pub mod inventory;
+pub mod location;
+
+pub use location::Location;
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
@@ -98,6 +101,9 @@ pub struct Site {
     /// Labels, by which policies select it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Where on the globe it is, where known. No decision hangs on it: distance is not latency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
 }
 
 /// What a site costs.

@@ -60,6 +60,7 @@ fn sites(dice: &mut Dice<'_>) -> BTreeMap<SiteName, Site> {
                 },
                 carbon: (!dice.one_in(8)).then(|| q(dice.pick(&["50g/kWh", "400g/kWh"]))),
                 labels: BTreeMap::new(),
+                location: None,
             };
             (SiteName(format!("site-{n}")), site)
         })

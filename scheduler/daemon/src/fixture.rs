@@ -22,6 +22,7 @@ pub fn continuum() -> Continuum {
         },
         carbon: Some("300g/kWh".parse().unwrap()),
         labels: Default::default(),
+        location: None,
     };
     let node = |site: &str| sterna_core::continuum::Node {
         site: site.into(),

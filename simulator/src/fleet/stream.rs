@@ -13,6 +13,16 @@ pub enum Purpose {
     Moves = 1,
     /// What a fleet is made of.
     Fleet = 2,
+    /// Where users go.
+    Mobility = 3,
+    /// By how much latency is above its usual value.
+    Jitter = 4,
+    /// When something fails, and for how long.
+    Failure = 5,
+    /// When a node is taken away, and for how long.
+    Preemption = 6,
+    /// When many ask at once, and for how long.
+    Bursts = 7,
 }
 
 /// The numbers of one entity for one purpose.
@@ -26,6 +36,13 @@ impl Stream {
         Self(mix(key.wrapping_add(entity.wrapping_mul(GAMMA))))
     }
 
+    /// Those of an entity, by its name: they stay the same whatever else there is.
+    pub fn named(seed: u64, purpose: Purpose, entity: &str) -> Self {
+        let mut number = [0; 8];
+        number.copy_from_slice(&blake3::hash(entity.as_bytes()).as_bytes()[..8]);
+        Self::of(seed, purpose, u64::from_le_bytes(number))
+    }
+
     /// The number at a count.
     #[inline]
     pub const fn draw(self, count: u64) -> u64 {
@@ -37,6 +54,19 @@ impl Stream {
     pub const fn below(self, count: u64, bound: u64) -> u64 {
         // The high half of the product: no bias that matters for bounds far below 2^64, and no division.
         ((self.draw(count) as u128 * bound as u128) >> 64) as u64
+    }
+
+    /// The number at a count, brought between 0 and 1, without 1.
+    pub fn part(self, count: u64) -> f64 {
+        // As many bits as a double holds.
+        (self.draw(count) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// The number at a count as a span of time from an exponential distribution with this mean: the gap between events that
+    /// know nothing of each other. By `libm`, so that it is the same on every machine.
+    pub fn gap(self, count: u64, mean: u64) -> u64 {
+        // Of a positive number that is far below 2^64 for any span that a scenario may have; `as` would stop at the limit.
+        (mean as f64 * -libm::log(1.0 - self.part(count))) as u64
     }
 }
 
@@ -80,6 +110,15 @@ mod tests {
             counts[usize::try_from(drawn).unwrap()] += 1;
         }
         assert!(counts.iter().all(|count| (9600..10_400).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn gaps_have_their_mean_and_parts_are_below_one() {
+        let stream = Stream::named(1, Purpose::Failure, "n1");
+        let mean: u64 = (0..100_000).map(|count| stream.gap(count, 1_000_000)).sum::<u64>() / 100_000;
+        assert!((990_000..1_010_000).contains(&mean), "{mean}");
+        assert!((0..100_000).map(|count| stream.part(count)).all(|part| (0.0..1.0).contains(&part)));
+        assert_ne!(stream, Stream::named(1, Purpose::Failure, "n2"));
     }
 
     proptest! {

@@ -268,8 +268,12 @@ fn sites_map(
         let here = stays.iter().filter(|stay| stay.site == Some(*site));
         places.push(Place {
             name: site.as_str(),
-            // The inventory does not say.
-            at: None,
+            at: scenario
+                .continuum
+                .sites
+                .get(*site)
+                .and_then(|about| about.location)
+                .map(|location| (location.latitude, location.longitude)),
             hosted: here.map(|stay| (stay.service.as_str(), stay.from, stay.until)).collect(),
             tone: tones.get(*site).copied().unwrap_or(0),
         });

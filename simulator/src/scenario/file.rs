@@ -8,6 +8,9 @@ use sterna_policies::load::{At, Written};
 use sterna_policies::quantity::{Bytes, GramsPerKwh, MibPerSecond, Millis, PerSecond, UsdPerHour};
 
 use super::Shape;
+use super::faults::{FailureFile, PreemptionFile};
+use super::people::{DistanceFile, MobilityFile};
+use super::series::{BurstsFile, DailyFile};
 
 /// A scenario file.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -50,6 +53,21 @@ pub struct ScenarioFile {
     /// How services write it.
     #[serde(default)]
     pub writes: Vec<WritesFile>,
+    /// Where user groups are.
+    #[serde(default)]
+    pub mobility: Vec<MobilityFile>,
+    /// Latency over distance.
+    #[serde(default)]
+    pub distance: Vec<DistanceFile>,
+    /// What fails.
+    #[serde(default)]
+    pub failure: Vec<At<FailureFile>>,
+    /// Spot nodes that are taken away.
+    #[serde(default)]
+    pub preemption: Vec<At<PreemptionFile>>,
+    /// Whether what can have no effect is let through with a warning. Left out: it is refused.
+    #[serde(default)]
+    pub allow_unused: bool,
 }
 
 /// How a service writes its memory: what has changed when most of it was sent ahead.
@@ -80,7 +98,12 @@ pub struct LatencyTrack {
     #[serde(default)]
     pub shape: Shape,
     /// Times since the start, each with the latency from then on.
-    pub points: At<Vec<Point<Millis>>>,
+    pub points: Option<At<Vec<Point<Millis>>>>,
+    /// Or a CSV file with the columns `time` and `value`, relative to this one. Times are seconds or spans since the start, or points
+    /// in time; what lies outside the scenario is passed over.
+    pub file: Option<At<String>>,
+    /// The unit of bare numbers in the file.
+    pub unit: Option<At<String>>,
 }
 
 /// Requests per second of a user group for a service.
@@ -95,7 +118,16 @@ pub struct RateTrack {
     #[serde(default)]
     pub shape: Shape,
     /// Times since the start, each with the rate from then on.
-    pub points: At<Vec<Point<PerSecond>>>,
+    pub points: Option<At<Vec<Point<PerSecond>>>>,
+    /// Or a CSV file with the columns `time` and `value`, relative to this one. Times are seconds or spans since the start, or points
+    /// in time; what lies outside the scenario is passed over.
+    pub file: Option<At<String>>,
+    /// The unit of bare numbers in the file.
+    pub unit: Option<At<String>>,
+    /// Or once up and down a day.
+    pub daily: Option<DailyFile>,
+    /// Or much higher now and then, by chance.
+    pub bursts: Option<BurstsFile>,
 }
 
 /// Price of one node of a site while it is in use.
@@ -108,7 +140,12 @@ pub struct PriceTrack {
     #[serde(default)]
     pub shape: Shape,
     /// Times since the start, each with the price from then on.
-    pub points: At<Vec<Point<UsdPerHour>>>,
+    pub points: Option<At<Vec<Point<UsdPerHour>>>>,
+    /// Or a CSV file with the columns `time` and `value`, relative to this one. Times are seconds or spans since the start, or points
+    /// in time; what lies outside the scenario is passed over.
+    pub file: Option<At<String>>,
+    /// The unit of bare numbers in the file.
+    pub unit: Option<At<String>>,
 }
 
 /// Carbon intensity of a site's electricity.
@@ -121,7 +158,12 @@ pub struct CarbonTrack {
     #[serde(default)]
     pub shape: Shape,
     /// Times since the start, each with the intensity from then on.
-    pub points: At<Vec<Point<GramsPerKwh>>>,
+    pub points: Option<At<Vec<Point<GramsPerKwh>>>>,
+    /// Or a CSV file with the columns `time` and `value`, relative to this one. Times are seconds or spans since the start, or points
+    /// in time; what lies outside the scenario is passed over.
+    pub file: Option<At<String>>,
+    /// The unit of bare numbers in the file.
+    pub unit: Option<At<String>>,
 }
 
 /// Memory that a service holds: what a move has to carry.
@@ -134,5 +176,10 @@ pub struct MemoryTrack {
     #[serde(default)]
     pub shape: Shape,
     /// Times since the start, each with the memory from then on.
-    pub points: At<Vec<Point<Bytes>>>,
+    pub points: Option<At<Vec<Point<Bytes>>>>,
+    /// Or a CSV file with the columns `time` and `value`, relative to this one. Times are seconds or spans since the start, or points
+    /// in time; what lies outside the scenario is passed over.
+    pub file: Option<At<String>>,
+    /// The unit of bare numbers in the file.
+    pub unit: Option<At<String>>,
 }

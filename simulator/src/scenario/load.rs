@@ -11,14 +11,17 @@ use sterna_core::cost::calibration;
 use sterna_policies::load::{At, Findings, Invalid, Loaded, Written, name, schema_version, toml_document};
 use sterna_policies::quantity::{Bytes, Cores, Millis, Quantity};
 
-use super::file::{Point, ScenarioFile};
-use super::{Scenario, Shape, Track, Tracks, Writes};
+use super::file::{Point, RateTrack, ScenarioFile};
+use super::series::From;
+use super::{Bursts, Chance, Drawn, Scenario, Shape, Track, Tracks, Writes};
 use crate::clock::SimTime;
 
 /// The format that this version reads.
 const SCHEMA_VERSION: u32 = 1;
 /// Nanoseconds in a second: the shortest step.
 const SECOND: u64 = 1_000_000_000;
+/// The most steps.
+const MOST_STEPS: u64 = 1_000_000;
 /// The longest scenario, in days.
 const LONGEST_DAYS: u64 = 366;
 
@@ -38,7 +41,21 @@ pub struct Read {
 /// All that is wrong with the scenario; or with its inventory or calibration, where the scenario itself is in order so far as can be
 /// told.
 pub fn load(file: &str, text: &str, read: &dyn Fn(&Path) -> io::Result<String>) -> Result<Read, Invalid> {
-    let written: ScenarioFile = toml_document(file, text)?;
+    load_allowing(file, text, read, false)
+}
+
+/// As [`load`], and lets inputs through that can have no effect, as if the scenario said `allow_unused`, where that is wanted.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_allowing(
+    file: &str,
+    text: &str,
+    read: &dyn Fn(&Path) -> io::Result<String>,
+    allow_unused: bool,
+) -> Result<Read, Invalid> {
+    let mut written: ScenarioFile = toml_document(file, text)?;
+    written.allow_unused |= allow_unused;
     let mut findings = Findings::new(file, text);
     schema_version(&written.schema_version, SCHEMA_VERSION, &mut findings);
     name(&written.name, "scenario", &mut findings);
@@ -69,13 +86,26 @@ pub fn load(file: &str, text: &str, read: &dyn Fn(&Path) -> io::Result<String>) 
             return Err(invalid);
         }
     };
-    let mut reader = Reader { frame, continuum: &inventory.value, findings };
+    let mut reader = Reader { frame, continuum: &inventory.value, findings, folder, read, refused: None };
     let tracks = reader.tracks(&written);
+    let chance = Chance {
+        people: reader.people(&written),
+        bursts: reader.all_bursts(&written),
+        faults: reader.faults(&written),
+    };
+    let fits = reader.fits(&written);
     let writes = reader.writes(&written);
     let placement = reader.placement(&written);
-    reader.check_use(&written, &tracks);
-    let Reader { frame, findings, .. } = reader;
-    let scenario = Scenario {
+    reader.check_use(&written, &tracks, &chance);
+    let Reader { frame, findings, refused, .. } = reader;
+    let findings = match refused {
+        Some(invalid) => {
+            findings.refuse_errors()?;
+            return Err(invalid);
+        }
+        None => findings,
+    };
+    let mut scenario = Scenario {
         name: written.name.value,
         start: frame.start,
         duration: frame.duration,
@@ -85,15 +115,20 @@ pub fn load(file: &str, text: &str, read: &dyn Fn(&Path) -> io::Result<String>) 
         tracks,
         costs,
         writes,
+        fits,
+        chance,
+        drawn: Drawn::default(),
+        allow_unused: written.allow_unused,
     };
+    scenario.drawn = scenario.chance.draw(&scenario, 0);
     let Loaded { value: scenario, warnings } = findings.finish(scenario)?;
     Ok(Read { scenario, warnings: [inventory.warnings, warnings] })
 }
 
 /// The span of time that a scenario covers. Holds stand-ins where the file is wrong, so that the rest can be looked at too.
-struct Frame {
-    start: Timestamp,
-    duration: SimTime,
+pub(super) struct Frame {
+    pub(super) start: Timestamp,
+    pub(super) duration: SimTime,
     step: u64,
 }
 
@@ -128,16 +163,24 @@ impl Frame {
                     .error("S0003", written_step.span(), format!("a step of {value} can't be used"))
                     .label("must be between 1s and the duration");
                 step = step.max(SECOND);
+            } else if duration.as_nanos() / step > MOST_STEPS {
+                findings
+                    .error("S0003", written_step.span(), format!("a step of {value} can't be used"))
+                    .label(format!("the scenario would have more than {MOST_STEPS} steps"));
             }
         }
         Self { start: start.unwrap_or(Timestamp::UNIX_EPOCH), duration, step }
     }
 }
 
-struct Reader<'a> {
-    frame: Frame,
-    continuum: &'a Continuum,
-    findings: Findings,
+pub(super) struct Reader<'a> {
+    pub(super) frame: Frame,
+    pub(super) continuum: &'a Continuum,
+    pub(super) findings: Findings,
+    folder: &'a Path,
+    read: &'a dyn Fn(&Path) -> io::Result<String>,
+    /// The first file beside the scenario that is wrong in itself.
+    pub(super) refused: Option<Invalid>,
 }
 
 impl Reader<'_> {
@@ -146,35 +189,90 @@ impl Reader<'_> {
         let mut seen = BTreeMap::new();
         for one in &written.latency {
             let key = self.users(&one.users).zip(self.site(&one.site));
-            let track = self.track(one.shape, &one.points, Millis::as_micros);
+            let track = self.series(
+                one.shape,
+                &from(&one.points, &one.file, &one.unit, &one.users),
+                Millis::as_micros,
+            );
             self.put(&mut tracks.latency, &mut seen, key, track, one.users.span());
         }
         let mut seen = BTreeMap::new();
         for one in &written.rate {
             let key = self.users(&one.users).zip(self.service(&one.service));
-            let track = self.track(one.shape, &one.points, |rate| rate.as_micros());
+            let track = self.rate(one);
             self.put(&mut tracks.rate, &mut seen, key, track, one.users.span());
         }
         let mut seen = BTreeMap::new();
         for one in &written.price {
             let key = self.site(&one.site);
-            let track = self.track(one.shape, &one.points, |price| price.as_micros());
+            let track =
+                self.series(one.shape, &from(&one.points, &one.file, &one.unit, &one.site), |price| {
+                    price.as_micros()
+                });
             self.put(&mut tracks.price, &mut seen, key, track, one.site.span());
         }
         let mut seen = BTreeMap::new();
         for one in &written.carbon {
             let key = self.site(&one.site);
-            let track = self.track(one.shape, &one.points, |intensity| intensity.as_micros());
+            let track =
+                self.series(one.shape, &from(&one.points, &one.file, &one.unit, &one.site), |value| {
+                    value.as_micros()
+                });
             self.put(&mut tracks.carbon, &mut seen, key, track, one.site.span());
         }
         let mut seen = BTreeMap::new();
         for one in &written.memory {
             let key = self.service(&one.service);
             let bytes = |Bytes(bytes)| i64::try_from(bytes).unwrap_or(i64::MAX);
-            let track = self.track(one.shape, &one.points, bytes);
+            let track = self.series(one.shape, &from(&one.points, &one.file, &one.unit, &one.service), bytes);
             self.put(&mut tracks.memory, &mut seen, key, track, one.service.span());
         }
         tracks
+    }
+
+    /// A rate from points, from a file, or once up and down a day; bursts are read apart.
+    fn rate(&mut self, one: &RateTrack) -> Option<Track> {
+        let listed = one.points.is_some() || one.file.is_some();
+        match (&one.daily, &one.bursts) {
+            (None, None) => {
+                self.series(one.shape, &from(&one.points, &one.file, &one.unit, &one.users), |rate| {
+                    rate.as_micros()
+                })
+            }
+            (Some(daily), None) if !listed => self.daily(daily),
+            (None, Some(_)) if !listed => None,
+            _ => {
+                self.findings
+                    .error("S0013", one.users.span(), "the rate comes from more than one place")
+                    .label("expected exactly one of points, file, daily and bursts");
+                None
+            }
+        }
+    }
+
+    fn all_bursts(&mut self, written: &ScenarioFile) -> BTreeMap<(UsersName, ServiceName), Bursts> {
+        let mut all = BTreeMap::new();
+        for one in &written.rate {
+            let Some(bursts) = one.bursts.as_ref().and_then(|bursts| self.bursts(bursts)) else { continue };
+            // Names that are not known were reported with the track.
+            let key = (UsersName(one.users.value.clone()), ServiceName(one.service.value.clone()));
+            all.insert(key, bursts);
+        }
+        all
+    }
+
+    /// The text of a file beside the scenario, with its path; reports one that can't be read.
+    pub(super) fn beside(&mut self, named: &At<String>) -> Option<(String, String)> {
+        let path = self.folder.join(named.as_str());
+        match (self.read)(&path) {
+            Ok(text) => Some((path.display().to_string(), text)),
+            Err(error) => {
+                self.findings
+                    .error("S0001", named.span(), format!("can't read {}: {error}", path.display()))
+                    .label("relative to the scenario file");
+                None
+            }
+        }
     }
 
     fn writes(&mut self, written: &ScenarioFile) -> BTreeMap<ServiceName, Writes> {
@@ -218,7 +316,7 @@ impl Reader<'_> {
     }
 
     /// One track's points, read and checked against the scenario's span.
-    fn track<Q: Quantity>(
+    pub(super) fn track<Q: Quantity>(
         &mut self,
         shape: Shape,
         points: &At<Vec<Point<Q>>>,
@@ -322,74 +420,34 @@ impl Reader<'_> {
         }
     }
 
-    /// Everything written must have an effect, and everything needed must be there.
-    fn check_use(&mut self, written: &ScenarioFile, tracks: &Tracks) {
-        if let Some(step) = &written.step
-            && tracks.all().all(|track| track.shape() == Shape::Step)
-            && !self.findings.has_errors()
-        {
-            self.findings
-                .error("S0007", step.span(), "`step` has no effect")
-                .label("no track is linear")
-                .help("leave it out, or give a track `shape = \"linear\"`");
-        }
-        let asks = |users: &UsersName| {
-            let inventory = self.continuum.users.get(users).is_some_and(|users| !users.rates.is_empty());
-            inventory || tracks.rate.keys().any(|(one, _)| one == users)
-        };
-        for one in &written.latency {
-            let users = UsersName(one.users.value.clone());
-            if self.continuum.users.contains_key(&users) && !asks(&users) {
-                self.findings
-                    .error("S0010", one.users.span(), format!("`{users}` ask for nothing"))
-                    .label("so this latency has no effect")
-                    .help("give them a rate in the inventory or a [[rate]] track");
-            }
-        }
-        for (name, users) in &self.continuum.users {
-            if !asks(name) {
-                continue;
-            }
-            for site in self.continuum.sites.keys() {
-                let hosts = self.continuum.nodes.values().any(|node| &node.site == site);
-                let known = users.latency.contains_key(site)
-                    || written
-                        .latency
-                        .iter()
-                        .any(|one| one.users.value == name.0 && one.site.value == site.0);
-                if hosts && !known {
-                    self.findings
-                        .error(
-                            "S0011",
-                            written.inventory.span(),
-                            format!("no latency from `{name}` to `{site}`"),
-                        )
-                        .label("not in the inventory either")
-                        .help("add a [[latency]] track, or the latency to the inventory");
-                }
-            }
-        }
-    }
-
-    fn users(&mut self, name: &At<String>) -> Option<UsersName> {
+    pub(super) fn users(&mut self, name: &At<String>) -> Option<UsersName> {
         let known = self.continuum.users.keys().map(UsersName::as_str);
         known_name(&mut self.findings, name, "user group", known).map(UsersName)
     }
 
-    fn site(&mut self, name: &At<String>) -> Option<SiteName> {
+    pub(super) fn site(&mut self, name: &At<String>) -> Option<SiteName> {
         let known = self.continuum.sites.keys().map(SiteName::as_str);
         known_name(&mut self.findings, name, "site", known).map(SiteName)
     }
 
-    fn service(&mut self, name: &At<String>) -> Option<ServiceName> {
+    pub(super) fn service(&mut self, name: &At<String>) -> Option<ServiceName> {
         let known = self.continuum.services.keys().map(ServiceName::as_str);
         known_name(&mut self.findings, name, "service", known).map(ServiceName)
     }
 
-    fn node(&mut self, name: &At<String>) -> Option<NodeName> {
+    pub(super) fn node(&mut self, name: &At<String>) -> Option<NodeName> {
         let known = self.continuum.nodes.keys().map(NodeName::as_str);
         known_name(&mut self.findings, name, "node", known).map(NodeName)
     }
+}
+
+fn from<'f, Q>(
+    points: &'f Option<At<Vec<Point<Q>>>>,
+    file: &'f Option<At<String>>,
+    unit: &'f Option<At<String>>,
+    subject: &'f At<String>,
+) -> From<'f, Q> {
+    From { points: points.as_ref(), file: file.as_ref(), unit: unit.as_ref(), subject }
 }
 
 /// The name, where the inventory has it; else reports it with a suggestion.

@@ -48,7 +48,19 @@ impl Conditions {
             let value = Millis::from_micros(track.at(now, step));
             conditions.latency.entry(users.clone()).or_default().insert(site.clone(), value);
         }
-        for ((users, service), track) in &tracks.rate {
+        for users in scenario.drawn.routes.keys() {
+            let known = conditions.latency.entry(users.clone()).or_default();
+            for site in continuum.sites.keys() {
+                // What was measured comes first.
+                if known.contains_key(site) {
+                    continue;
+                }
+                known.extend(
+                    scenario.drawn.latency(scenario, users, site, now).map(|value| (site.clone(), value)),
+                );
+            }
+        }
+        for ((users, service), track) in tracks.rate.iter().chain(&scenario.drawn.rates) {
             let value = PerSecond::from_micros(track.at(now, step));
             conditions.rates.entry(users.clone()).or_default().insert(service.clone(), value);
         }

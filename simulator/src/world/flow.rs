@@ -35,6 +35,12 @@ impl Flow {
         let hosted = world.hosted();
         for (name, node) in &continuum.nodes {
             let Some(site) = continuum.sites.get(&node.site) else { continue };
+            // What is gone draws nothing, and nobody is charged for it.
+            if world.gone.nodes.contains(name) {
+                flow.node_power.insert(name.clone(), Watts::ZERO);
+                flow.power.entry(node.site.clone()).or_default();
+                continue;
+            }
             let services = hosted.get(name).map(Vec::as_slice).unwrap_or_default();
             let requested = services.iter().fold(Cores::ZERO, |sum, service| sum.saturating_add(service.cpu));
             let power = models::power::of_node(&site.power, node, requested, !services.is_empty());

@@ -5,8 +5,9 @@
 //! count as measured, with no age. Request rates are the inventory's in production, and known here as of this instant too: as
 //! if somebody kept the inventory up to date.
 
+use sterna_core::continuum::{Node, NodeName, SiteName, UsersName};
 use sterna_core::observation::{Observation, Sample, Source, UnderWay, Unknown};
-use sterna_policies::policy::{Metric, Policy};
+use sterna_policies::policy::{Metric, OnMissing, Policy};
 use sterna_policies::quantity::{Cores, Millis, Watts};
 
 use super::World;
@@ -26,9 +27,20 @@ impl World<'_> {
         }
         let mut observation = Observation {
             at: self.now.on_calendar(self.scenario.start),
-            reachable: continuum.nodes.keys().cloned().collect(),
-            placement: self.placement.clone(),
-            memory: self.conditions.memory.clone(),
+            reachable: continuum.nodes.keys().filter(|node| self.answers(node)).cloned().collect(),
+            placement: self
+                .placement
+                .iter()
+                .filter(|(_, node)| self.answers(node))
+                .map(|(service, node)| (service.clone(), node.clone()))
+                .collect(),
+            memory: self
+                .conditions
+                .memory
+                .iter()
+                .filter(|(service, _)| self.placement.get(*service).is_some_and(|node| self.answers(node)))
+                .map(|(service, memory)| (service.clone(), *memory))
+                .collect(),
             under_way: self
                 .moving
                 .iter()
@@ -43,13 +55,13 @@ impl World<'_> {
             power: Default::default(),
             price: Default::default(),
             unknown: Vec::new(),
-            directives: Default::default(),
+            directives: self.directives(),
             costs: self.scenario.costs,
             continuum,
         };
         for metric in policy.metrics.keys() {
             match metric {
-                Metric::UserLatency => self.see_latency(&mut observation),
+                Metric::UserLatency => self.see_latency(&mut observation, policy),
                 Metric::CostRate => {
                     observation.price = self
                         .conditions
@@ -81,24 +93,66 @@ impl World<'_> {
         }
     }
 
-    fn see_latency(&self, observation: &mut Observation) {
-        observation.latency = self
-            .conditions
-            .latency
-            .iter()
-            .map(|(users, sites)| {
-                (
-                    users.clone(),
-                    sites.iter().map(|(site, latency)| (site.clone(), sample(*latency))).collect(),
-                )
-            })
-            .collect();
+    /// Whether a node's agent answers.
+    fn answers(&self, node: &NodeName) -> bool {
+        !self.gone.nodes.contains(node)
+    }
+
+    /// Whether all nodes of a site are gone, so that nothing there measures or is measured.
+    fn is_dark(&self, site: &SiteName) -> bool {
+        let mut nodes =
+            self.scenario.continuum.nodes.iter().filter(|(_, node)| &node.site == site).peekable();
+        nodes.peek().is_some() && nodes.all(|(name, _)| !self.answers(name))
+    }
+
+    /// To a site that is dark nobody measures; there is the inventory's number where the policy allows it, as in production.
+    fn see_latency(&self, observation: &mut Observation, policy: &Policy) {
+        let modelled = |users: &UsersName, site: &SiteName| {
+            let allowed = policy.metrics.get(&Metric::UserLatency)?.on_missing == OnMissing::Modelled;
+            let known = self.scenario.continuum.users.get(users)?.latency.get(site).copied();
+            known.filter(|_| allowed)
+        };
+        for (users, sites) in &self.conditions.latency {
+            let seen = observation.latency.entry(users.clone()).or_default();
+            for (site, latency) in sites {
+                if !self.is_dark(site) {
+                    seen.insert(site.clone(), sample(*latency));
+                } else if let Some(latency) = modelled(users, site) {
+                    seen.insert(site.clone(), Sample { source: Source::Modelled, ..sample(latency) });
+                } else {
+                    observation.unknown.push(Unknown {
+                        metric: Metric::UserLatency,
+                        site: Some(site.clone()),
+                        users: Some(users.clone()),
+                        reason: "no node of the site answers".to_owned(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Whether a site has no sensor that answers; if so, notes it.
+    fn without_sensor(&self, metric: Metric, site: &SiteName, observation: &mut Observation) -> bool {
+        let dark = self.is_dark(site);
+        if dark {
+            observation.unknown.push(Unknown {
+                metric,
+                site: Some(site.clone()),
+                users: None,
+                reason: "no node of the site answers".to_owned(),
+            });
+        }
+        dark
     }
 
     /// A site's sensor reads the mean over its nodes.
     fn see_power(&self, observation: &mut Observation) {
         for (site, sum) in &self.flow.power {
-            let nodes = self.scenario.continuum.nodes.values().filter(|node| &node.site == site).count();
+            if self.without_sensor(Metric::Power, site, observation) {
+                continue;
+            }
+            let there = |(name, node): &(&NodeName, &Node)| &node.site == site && self.answers(name);
+            let nodes = self.scenario.continuum.nodes.iter().filter(there).count();
             let mean = sum.scaled(1, u64::try_from(nodes).unwrap_or(1));
             observation.power.insert(site.clone(), sample::<Watts>(mean));
         }
@@ -107,8 +161,12 @@ impl World<'_> {
     fn see_cpu_use(&self, observation: &mut Observation) {
         let hosted = self.hosted();
         for site in self.scenario.continuum.sites.keys() {
+            if self.without_sensor(Metric::CpuUse, site, observation) {
+                continue;
+            }
             let (mut used, mut whole) = (Cores::ZERO, Cores::ZERO);
-            for (name, node) in self.scenario.continuum.nodes.iter().filter(|(_, node)| &node.site == site) {
+            let there = |(name, node): &(&NodeName, &Node)| &node.site == site && self.answers(name);
+            for (name, node) in self.scenario.continuum.nodes.iter().filter(there) {
                 whole = whole.saturating_add(node.cpu);
                 let services = hosted.get(name).map(Vec::as_slice).unwrap_or_default();
                 used = services.iter().fold(used, |sum, service| sum.saturating_add(service.cpu));

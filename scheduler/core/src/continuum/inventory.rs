@@ -105,6 +105,7 @@ fn site(file: &SiteFile, findings: &mut Findings) -> Site {
         power: power(&file.power, findings),
         carbon: file.carbon.as_ref().and_then(|written| written.read_unsigned(findings)),
         labels: file.labels.clone(),
+        location: file.location.as_ref().and_then(|written| written.read(findings)),
     }
 }
 

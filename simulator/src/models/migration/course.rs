@@ -10,6 +10,9 @@ use sterna_core::plan::MoveCost;
 use sterna_policies::policy::Migration;
 use sterna_policies::quantity::{Bytes, Millis};
 
+use super::failure::{Fault, Leg, OnFailure, failing};
+use super::passage::Work;
+
 /// The course of one migration. Spans count from its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Course {
@@ -40,6 +43,45 @@ impl Course {
         let share = u128::from(predicted.bytes.0) * micros(limit) / micros(whole).max(1);
         let bytes = Bytes(u64::try_from(share).unwrap_or(u64::MAX));
         Self { freezes: freezes.min(limit), ends: limit, outcome: Outcome::RolledBack, bytes }
+    }
+
+    /// One that is refused before anything is touched.
+    pub const fn refused() -> Self {
+        let zero = Millis::ZERO;
+        Self { freezes: zero, ends: zero, outcome: Outcome::Refused, bytes: Bytes::ZERO }
+    }
+
+    /// The same, when what it needs fails after a while: before the commit, which is at its end, so everything is undone. A source
+    /// that is frozen goes on when it thaws by itself.
+    pub fn broken(&self, after: Millis, thaws: Millis) -> Self {
+        let back = |thaws| OnFailure::Back { thaws, discards: true };
+        let whole = self.ends.as_micros().unsigned_abs();
+        let until =
+            |at: Millis| self.bytes.0.checked_mul(at.as_micros().unsigned_abs()).map(|b| b / whole.max(1));
+        let ahead = Bytes(until(self.freezes).unwrap_or(self.bytes.0).min(self.bytes.0));
+        let leg = |phase: &str, took, sent, runs| Leg {
+            phase: phase.to_owned(),
+            work: if runs { Work::Prepare } else { Work::Send },
+            took,
+            sent,
+            runs,
+            on_failure: back(!runs),
+        };
+        let legs = [
+            leg("frozen", self.freezes, ahead, true),
+            leg("verified", self.downtime(), Bytes(self.bytes.0 - ahead.0), false),
+        ];
+        let is_frozen = after >= self.freezes && self.downtime() > Millis::ZERO;
+        let fault = Fault {
+            phase: if is_frozen { "verified" } else { "frozen" },
+            after: if is_frozen { after.saturating_sub(self.freezes) } else { after },
+            lasts: Millis::ZERO,
+            thaw: thaws.saturating_sub(after).max(Millis::ZERO),
+            discard: Millis::ZERO,
+        };
+        let Some((passage, outcome)) = failing(&legs, &fault) else { return *self };
+        let ends = passage.duration();
+        Self { freezes: self.freezes.min(ends), ends, outcome, bytes: passage.bytes() }
     }
 
     /// How long the service stands still.
@@ -98,6 +140,25 @@ mod tests {
         let held = of("1s");
         assert_eq!((held.ends, held.downtime(), held.outcome), (ms("8s"), Millis::ZERO, Outcome::RolledBack));
         assert_eq!(held.bytes, Bytes(Bytes::from_mib(100).0 * 8 / 10));
+    }
+
+    #[test]
+    fn what_fails_on_the_way_is_undone_and_the_source_thaws_by_itself() {
+        let whole = course("2s", "10s", "5s", "1m");
+        let ahead = whole.broken(ms("4s"), ms("13s"));
+        assert_eq!(
+            (ahead.ends, ahead.downtime(), ahead.outcome),
+            (ms("4s"), Millis::ZERO, Outcome::RolledBack)
+        );
+        assert_eq!(ahead.bytes, Bytes::from_mib(40));
+        let frozen = whole.broken(ms("9s"), ms("13s"));
+        assert_eq!(
+            (frozen.ends, frozen.downtime(), frozen.outcome),
+            (ms("13s"), ms("5s"), Outcome::RolledBack)
+        );
+        assert_eq!(frozen.bytes, Bytes::from_mib(90));
+        // The source itself is gone.
+        assert_eq!(whole.broken(ms("9s"), ms("9s")).downtime(), ms("1s"));
     }
 
     #[test]

@@ -53,6 +53,17 @@ pub(super) fn links(file: &InventoryFile, names: &Declared, findings: &mut Findi
     if findings.has_errors() {
         return;
     }
+    if let [first, _, ..] = &file.site[..]
+        && file.link.is_empty()
+        && file.site.len() > LISTED
+    {
+        let message = format!("none of the {} sites has a link", file.site.len());
+        findings
+            .warning("W1002", first.name.span(), message)
+            .label("100 Mbit/s and 50 ms are assumed between all of them")
+            .help("add a [[link]] for each two sites between which services move");
+        return;
+    }
     for (index, site) in file.site.iter().enumerate() {
         let apart = |other: &str| {
             let name = site.name.as_str();

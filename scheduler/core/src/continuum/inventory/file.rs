@@ -9,6 +9,8 @@ use sterna_policies::quantity::{
     Bytes, Cores, GramsPerKwh, MibPerSecond, Millis, PerSecond, UsdPerGib, UsdPerHour, Watts,
 };
 
+use crate::continuum::location::LocationFile;
+
 pub(super) type UsdPerHourText = Written<UsdPerHour>;
 
 /// The continuum as an operator writes it down.
@@ -54,6 +56,9 @@ pub(super) struct SiteFile {
     /// Labels, by which policies select it, such as { owner = "us" }.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// Where on the globe it is, such as { latitude = -37.81, longitude = 144.96 }: for maps, and for the latency of simulated
+    /// users.
+    pub location: Option<LocationFile>,
     /// Its nodes, `[[site.node]]`.
     #[serde(default)]
     pub node: Vec<NodeFile>,

@@ -1,0 +1,153 @@
+//! Everything written must have an effect, and everything needed must be there.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use sterna_core::continuum::{ServiceName, SiteName, UsersName};
+use sterna_policies::diagnose::Diagnostic;
+use sterna_policies::load::At;
+
+use super::file::ScenarioFile;
+use super::load::Reader;
+use super::{Chance, People, Shape, Tracks};
+
+impl Reader<'_> {
+    /// Reports what has no effect, and what is missing.
+    pub(super) fn check_use(&mut self, written: &ScenarioFile, tracks: &Tracks, chance: &Chance) {
+        let asks = |users: &UsersName| {
+            let inventory = self.continuum.users.get(users).is_some_and(|users| !users.rates.is_empty());
+            let track = tracks.rate.keys().chain(chance.bursts.keys()).any(|(one, _)| one == users);
+            inventory || track
+        };
+        let asking: BTreeSet<&UsersName> = self.continuum.users.keys().filter(|users| asks(users)).collect();
+        self.check_step(written, tracks, chance);
+        self.check_askers(written, &asking);
+        self.check_latency(written, &asking);
+        self.check_sites(written);
+        self.check_services(written);
+        self.check_distance(written, chance);
+    }
+
+    /// Adds a finding about something without effect: an error, or a warning where the scenario allows it.
+    fn unused(
+        &mut self,
+        allowed: bool,
+        code: &'static str,
+        span: Range<usize>,
+        message: String,
+    ) -> &mut Diagnostic {
+        match allowed {
+            true => self.findings.warning(code, span, message),
+            false => self.findings.error(code, span, message),
+        }
+    }
+
+    fn check_step(&mut self, written: &ScenarioFile, tracks: &Tracks, chance: &Chance) {
+        let Some(step) = &written.step else { return };
+        let lines = tracks.all().any(|track| track.shape() == Shape::Linear);
+        if !lines && !chance.people.values().any(People::is_stepwise) && !self.findings.has_errors() {
+            self.unused(written.allow_unused, "S0007", step.span(), "`step` has no effect".to_owned())
+                .label("no track is linear")
+                .help("leave it out, or give a track `shape = \"linear\"`");
+        }
+    }
+
+    /// Where nobody asks, latency does not matter.
+    fn check_askers(&mut self, written: &ScenarioFile, asking: &BTreeSet<&UsersName>) {
+        let latency = written.latency.iter().map(|one| (&one.users, "this latency has"));
+        let mobility = written.mobility.iter().map(|one| (&one.users, "where they are has"));
+        for (one, what) in latency.chain(mobility) {
+            let users = UsersName(one.value.clone());
+            if self.continuum.users.contains_key(&users) && !asking.contains(&users) {
+                self.unused(written.allow_unused, "S0010", one.span(), format!("`{users}` ask for nothing"))
+                    .label(format!("so {what} no effect"))
+                    .help("give them a rate in the inventory or a [[rate]] track");
+            }
+        }
+    }
+
+    /// Between all who ask and all sites with a node there is a latency, and where somebody is matters to at least one.
+    fn check_latency(&mut self, written: &ScenarioFile, asking: &BTreeSet<&UsersName>) {
+        for (name, users) in &self.continuum.users {
+            if !asking.contains(name) {
+                continue;
+            }
+            let declared = written.mobility.iter().find(|one| one.users.value == name.0);
+            let mut by_distance = false;
+            for (site, about) in &self.continuum.sites {
+                let hosts = self.continuum.nodes.values().any(|node| &node.site == site);
+                let measured = users.latency.contains_key(site)
+                    || written
+                        .latency
+                        .iter()
+                        .any(|one| one.users.value == name.0 && one.site.value == site.0);
+                by_distance |= hosts && !measured && about.location.is_some();
+                if hosts && !measured && (declared.is_none() || about.location.is_none()) {
+                    let span = declared.map_or_else(|| written.inventory.span(), |one| one.users.span());
+                    let finding =
+                        self.findings.error("S0011", span, format!("no latency from `{name}` to `{site}`"));
+                    if declared.is_some() {
+                        finding
+                            .label("the site has no `location`")
+                            .help("give it one in the inventory, or add a [[latency]] track");
+                    } else {
+                        finding
+                            .label("not in the inventory either")
+                            .help("add a [[latency]] track, or the latency to the inventory");
+                    }
+                }
+            }
+            if let (Some(one), false) = (declared, by_distance) {
+                let message = format!("where `{name}` are has no effect");
+                self.unused(written.allow_unused, "S0015", one.users.span(), message)
+                    .label("every site has a measured latency to them, or no `location`");
+            }
+        }
+    }
+
+    /// Prices and carbon of a site without nodes reach nobody.
+    fn check_sites(&mut self, written: &ScenarioFile) {
+        let price = written.price.iter().map(|one| &one.site);
+        let carbon = written.carbon.iter().map(|one| &one.site);
+        let failure = written.failure.iter().flat_map(|one| one.site.as_ref().or(one.nodes_of.as_ref()));
+        let preemption = written.preemption.iter().flat_map(|one| one.nodes_of.as_ref());
+        let sites: Vec<&At<String>> = price.chain(carbon).chain(failure).chain(preemption).collect();
+        for one in sites {
+            let site = SiteName(one.value.clone());
+            let hosts = self.continuum.nodes.values().any(|node| node.site == site);
+            if self.continuum.sites.contains_key(&site) && !hosts {
+                self.unused(written.allow_unused, "S0015", one.span(), format!("`{site}` has no node"))
+                    .label("so this has no effect");
+            }
+        }
+    }
+
+    /// What a service holds and writes matters only when it is moved.
+    fn check_services(&mut self, written: &ScenarioFile) {
+        let memory = written.memory.iter().map(|one| &one.service);
+        let writes = written.writes.iter().map(|one| &one.service);
+        let services: Vec<&At<String>> = memory.chain(writes).collect();
+        for one in services {
+            let service = ServiceName(one.value.clone());
+            if self.continuum.services.get(&service).is_some_and(|service| service.pinned) {
+                self.unused(written.allow_unused, "S0015", one.span(), format!("`{service}` is pinned"))
+                    .label("it is never moved, so this has no effect");
+            }
+        }
+    }
+
+    fn check_distance(&mut self, written: &ScenarioFile, chance: &Chance) {
+        if let Some(one) = written.distance.first()
+            && chance.people.is_empty()
+            && !self.findings.has_errors()
+        {
+            self.unused(
+                written.allow_unused,
+                "S0015",
+                one.base.span(),
+                "latency over distance has no effect".to_owned(),
+            )
+            .label("no [[mobility]] says where anybody is");
+        }
+    }
+}
