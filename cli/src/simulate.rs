@@ -17,6 +17,7 @@ use sterna_simulator::{clock::SimTime, run};
 use crate::exit::Invalid;
 use crate::wiring::Output;
 
+mod many;
 mod text;
 
 /// Arguments of `sterna simulate`.
@@ -27,9 +28,18 @@ pub struct Args {
     /// A policy file; give several to compare them.
     #[arg(long, required = true, value_name = "FILE")]
     policy: Vec<PathBuf>,
-    /// The seed that every decision gets.
+    /// The seed: of what the scenario leaves to chance, and of every decision.
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
+    /// Run so many seeds from `--seed` on; all policies meet the same world with the same seed.
+    #[arg(long, value_name = "N", conflicts_with = "timeline", value_parser = clap::value_parser!(u32).range(1..))]
+    seeds: Option<u32>,
+    /// Try variants of the policy: a file with values for keys of it.
+    #[arg(long, value_name = "FILE", conflicts_with = "timeline")]
+    sweep: Option<PathBuf>,
+    /// Run on so many threads; as many as there are processors if not said.
+    #[arg(long, value_name = "N", value_parser = threads)]
+    threads: Option<usize>,
     /// How to print the result.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -57,19 +67,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             );
         }
     }
-    let mut report = simulate(&scenario, &policies, args.seed)?;
-    let hash = report.hash().context("the report can't be put into JSON")?;
-    if !args.timeline {
-        for outcome in &mut report.outcomes {
-            outcome.timeline.clear();
-        }
-    }
-    let text = match args.output {
-        Output::Table => text::render(&report, &hash),
-        Output::Json => {
-            let printed = Printed { hash: &hash, report: &report };
-            serde_json::to_string_pretty(&printed)? + "\n"
-        }
+    let text = match args.seeds.is_some() || args.sweep.is_some() {
+        true => many::run(&args, &scenario, policies)?,
+        false => once(&args, &scenario, &policies)?,
     };
     match std::io::stdout().write_all(text.as_bytes()) {
         // Whoever reads has read enough.
@@ -77,6 +77,32 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         written => written.context("can't print the report")?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// All policies with one seed.
+fn once(args: &Args, scenario: &Scenario, policies: &[Policy]) -> anyhow::Result<String> {
+    let mut report = simulate(scenario, policies, args.seed)?;
+    let hash = report.hash().context("the report can't be put into JSON")?;
+    if !args.timeline {
+        for outcome in &mut report.outcomes {
+            outcome.timeline.clear();
+        }
+    }
+    Ok(match args.output {
+        Output::Table => text::render(&report, &hash),
+        Output::Json => {
+            let printed = Printed { hash: &hash, report: &report };
+            serde_json::to_string_pretty(&printed)? + "\n"
+        }
+    })
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least one is needed".to_owned()),
+        Ok(threads) => Ok(threads),
+        Err(error) => Err(format!("{error}")),
+    }
 }
 
 /// Tries an older and a newer policy on a scenario, and prints how both fare. Gives whether they moved differently.
@@ -102,12 +128,7 @@ pub fn side_by_side(scenario: &Path, old: Policy, new: Policy, output: Output) -
 
 /// Runs the scenario under all policies, with a bar on standard error where a person is watching.
 fn simulate(scenario: &Scenario, policies: &[Policy], seed: u64) -> anyhow::Result<Report> {
-    let bar = if std::io::stderr().is_terminal() {
-        ProgressBar::new(1000 * u64::try_from(policies.len())?)
-            .with_style(ProgressStyle::with_template("{msg:20} {bar:40} {percent:>3} %")?)
-    } else {
-        ProgressBar::hidden()
-    };
+    let bar = bar(1000 * u64::try_from(policies.len())?)?;
     let whole = scenario.duration.as_nanos();
     let report = run::compare(scenario, policies, seed, &mut |index, now: SimTime| {
         let done = u128::from(now.as_nanos()) * 1000 / u128::from(whole.max(1));
@@ -119,6 +140,15 @@ fn simulate(scenario: &Scenario, policies: &[Policy], seed: u64) -> anyhow::Resu
     });
     bar.finish_and_clear();
     Ok(report?)
+}
+
+/// A bar on standard error where a person is watching.
+fn bar(length: u64) -> anyhow::Result<ProgressBar> {
+    if !std::io::stderr().is_terminal() {
+        return Ok(ProgressBar::hidden());
+    }
+    let style = ProgressStyle::with_template("{msg:20} {bar:40} {percent:>3} %")?;
+    Ok(ProgressBar::new(length).with_style(style))
 }
 
 fn read_text(path: &Path) -> anyhow::Result<String> {

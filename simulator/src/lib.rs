@@ -13,6 +13,7 @@
 //! | [`calibrate`] | what the parts of a move take, learnt from migrations that were measured |
 //! | [`replay`] | one decision from its recorded inputs |
 //! | [`run`] | the loop: events, looks, moves; several policies side by side |
+//! | [`sweep`] | many policies over many seeds, and which are worth a thought |
 //! | [`fleet`] | thousands of nodes, with moves that are given |
 //! | [`gain`], [`hold`] | why a move was made, and what held others back |
 //! | [`report`] | what a simulation found, as values |
@@ -29,4 +30,5 @@ pub mod replay;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod sweep;
 pub mod world;

@@ -1,14 +1,27 @@
 //! One decision from its inputs: what the simulator does at every look, and what anybody does who looks at a past decision again.
 
 use jiff::Timestamp;
-use sterna_core::decide;
+use sterna_core::decide::{Memo, decide, decide_briefly};
 use sterna_core::history::History;
 use sterna_core::observation::Observation;
 use sterna_core::record::Recorded;
 use sterna_core::report::Decision;
 use sterna_policies::policy::Policy;
 
-/// Decides: the only place in the simulator that does.
+/// Decides, as far as a run looks at it: what is moved, and what holds the rest. This and [`step`] are the only places in the
+/// simulator that decide.
+pub fn briefly(
+    observation: &Observation,
+    policy: &Policy,
+    history: &History,
+    now: Timestamp,
+    seed: u64,
+    memo: &Memo,
+) -> Decision {
+    decide_briefly(observation, policy, history, now, seed, memo)
+}
+
+/// Decides, with all that there is to say about it.
 pub fn step(
     observation: &Observation,
     policy: &Policy,

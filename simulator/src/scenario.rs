@@ -12,10 +12,12 @@ use sterna_policies::quantity::{Bytes, MibPerSecond};
 use crate::clock::SimTime;
 
 pub mod load;
+pub mod noise;
 pub mod track;
 
 mod file;
 
+pub use noise::Noise;
 pub use track::{Shape, Track};
 
 /// A scenario that was read and found consistent.
@@ -42,6 +44,8 @@ pub struct Scenario {
     pub costs: Costs,
     /// How services write their memory while it is sent ahead, where that is said; others leave what is predicted.
     pub writes: BTreeMap<ServiceName, Writes>,
+    /// How far what is asked for strays, where that is left to chance.
+    pub noise: Option<Noise>,
 }
 
 /// How a service writes its memory.

@@ -59,13 +59,13 @@ fn policy(out: &mut String, outcome: &Outcome) {
     }
 }
 
-fn new_table(header: &[&str]) -> Table {
+pub(super) fn new_table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header.to_vec());
     table
 }
 
-fn table_text(table: Table) -> String {
+pub(super) fn table_text(table: Table) -> String {
     let mut text = table.trim_fmt();
     text.push('\n');
     text
@@ -139,7 +139,7 @@ fn held(record: &HoldRecord) -> String {
 }
 
 /// A span in the largest units that say it, to the millisecond: `1d`, `12h 30min`, `2.35s`.
-fn span(span: Millis) -> String {
+pub(super) fn span(span: Millis) -> String {
     let millis = span.as_micros() / 1_000_000;
     let (seconds, rest) = (millis / 1000, millis % 1000);
     if seconds < 60 {

@@ -18,8 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use sterna_policies::policy::{Metric, Policy};
 use sterna_policies::quantity::{GramsPerHour, Millis, UsdPerHour, Watts};
 
-use super::numbers::{Hosting, Latency, SiteNumbers, Unknowns, latency, narrow, needed, product};
-use crate::continuum::{Node, NodeName, Placement, Service, ServiceName, SiteName};
+use super::numbers::{Hosting, Latencies, Latency, SiteNumbers, Unknowns, narrow, needed, product};
+use crate::continuum::{Node, NodeName, Placement, Price, Service, ServiceName, SiteName};
 use crate::observation::{Observation, Unknown};
 use crate::plan::Effect;
 
@@ -74,6 +74,10 @@ pub struct Evaluator<'a> {
     pub unknown: Vec<Unknown>,
     /// Watts and g/h of the idle nodes that are never switched off.
     standing: (i64, i64),
+    /// How many services each node has now.
+    hosted: Vec<u32>,
+    /// Whether one is on its way to it.
+    awaited: Vec<bool>,
     missing: Vec<Vec<BTreeSet<Metric>>>,
     modelled: Vec<Vec<BTreeSet<Metric>>>,
 }
@@ -128,6 +132,18 @@ impl<'a> Evaluator<'a> {
             .collect();
         let nowhere = SiteNumbers::default();
 
+        let listed = continuum.sites.iter().zip(numbers.values());
+        let mut sites: Vec<(&SiteName, &Price, &SiteNumbers)> =
+            listed.map(|((name, site), numbers)| (name, &site.price, numbers)).collect();
+        let unlisted = Price::default();
+        for (_, node) in &nodes {
+            if !sites.iter().any(|(name, ..)| **name == node.site) {
+                sites.push((&node.site, &unlisted, &nowhere));
+            }
+        }
+        let names: Vec<&SiteName> = sites.iter().map(|(name, ..)| *name).collect();
+        let latencies = Latencies::new(observation, policy, &names);
+
         let mut unknown = Unknowns { list: Vec::new(), seen: &observation.unknown };
         for (site, numbers) in &numbers {
             for metric in &numbers.missing {
@@ -141,6 +157,8 @@ impl<'a> Evaluator<'a> {
             missing: Vec::with_capacity(services.len()),
             modelled: Vec::with_capacity(services.len()),
             standing: (0, 0),
+            hosted: vec![0; nodes.len()],
+            awaited: vec![false; nodes.len()],
             services,
             nodes,
             now,
@@ -159,22 +177,35 @@ impl<'a> Evaluator<'a> {
                 evaluator.standing.1 = evaluator.standing.1.saturating_add(carbon.unwrap_or(0));
             }
         }
+        // Every node's site is among them.
+        let number = |site: &SiteName| names.iter().position(|name| *name == site).unwrap_or(0);
+        let at: Vec<usize> = evaluator.nodes.iter().map(|(_, node)| number(&node.site)).collect();
         for (name, service) in &evaluator.services {
-            let mut demand = 0i128;
-            for users in continuum.users.values() {
-                demand += users.rates.get(*name).map_or(0, |rate| i128::from(rate.as_micros().max(0)));
-            }
+            let asking = latencies.asking(name);
+            let seen: Vec<_> = (0..sites.len()).map(|site| latencies.of(&asking, site)).collect();
+            let told = sites.iter().zip(&seen).map(|((_, _, numbers), seen)| {
+                let (mut absent, mut computed) = (numbers.missing.clone(), numbers.modelled.clone());
+                if !seen.missing.is_empty() && evaluator.needed.contains(&Metric::UserLatency) {
+                    absent.insert(Metric::UserLatency);
+                }
+                if seen.modelled {
+                    computed.insert(Metric::UserLatency);
+                }
+                (absent, computed)
+            });
+            let told: Vec<_> = told.collect();
+            let own = sites.iter().map(|(_, price, _)| {
+                product(price.core.as_micros(), service.cpu.as_micros().into(), MICRO)
+                    .saturating_add(product(price.gib.as_micros(), i128::from(service.memory.0), GIB))
+            });
+            let own: Vec<i64> = own.collect();
             let (mut pairs, mut missing, mut modelled) = (Vec::new(), Vec::new(), Vec::new());
-            for (_, node) in &evaluator.nodes {
-                let site = numbers.get(&node.site).unwrap_or(&nowhere);
-                let price =
-                    continuum.sites.get(&node.site).map(|site| site.price.clone()).unwrap_or_default();
-                let power = product(site.slope, service.cpu.as_micros().into(), node.cpu.as_micros().into());
-                let latency = latency(observation, policy, name, &node.site, demand);
-                let (mut absent, mut computed) = (site.missing.clone(), site.modelled.clone());
-                for users in &latency.missing {
-                    if evaluator.needed.contains(&Metric::UserLatency) {
-                        absent.insert(Metric::UserLatency);
+            for ((_, node), site) in evaluator.nodes.iter().zip(&at) {
+                let numbers = sites[*site].2;
+                let power =
+                    product(numbers.slope, service.cpu.as_micros().into(), node.cpu.as_micros().into());
+                if evaluator.needed.contains(&Metric::UserLatency) {
+                    for users in &seen[*site].missing {
                         unknown.add(
                             Metric::UserLatency,
                             &node.site,
@@ -183,23 +214,25 @@ impl<'a> Evaluator<'a> {
                         );
                     }
                 }
-                if latency.modelled {
-                    computed.insert(Metric::UserLatency);
-                }
                 pairs.push(Pair {
-                    latency: latency.value,
-                    cost: product(price.core.as_micros(), service.cpu.as_micros().into(), MICRO)
-                        .saturating_add(product(price.gib.as_micros(), i128::from(service.memory.0), GIB)),
+                    latency: seen[*site].value,
+                    cost: own[*site],
                     power,
-                    carbon: site.intensity.map(|grams| emission(power, grams)),
+                    carbon: numbers.intensity.map(|grams| emission(power, grams)),
                 });
-                missing.push(absent);
-                modelled.push(computed);
+                missing.push(told[*site].0.clone());
+                modelled.push(told[*site].1.clone());
             }
             evaluator.pairs.push(pairs);
             evaluator.missing.push(missing);
             evaluator.modelled.push(modelled);
-            evaluator.demand.push(demand);
+            evaluator.demand.push(asking.iter().map(|(_, rate)| i128::from(*rate)).sum());
+        }
+        for node in &evaluator.now {
+            evaluator.hosted[*node] += 1;
+        }
+        for (_, to) in &evaluator.arriving {
+            evaluator.awaited[*to] = true;
         }
         evaluator.unknown = unknown.list;
         evaluator
@@ -207,12 +240,12 @@ impl<'a> Evaluator<'a> {
 
     /// The number of a service that runs.
     pub fn service(&self, name: &ServiceName) -> Option<usize> {
-        self.services.iter().position(|(other, _)| *other == name)
+        self.services.binary_search_by_key(&name, |(other, _)| other).ok()
     }
 
     /// The number of a node.
     pub fn node(&self, name: &NodeName) -> Option<usize> {
-        self.nodes.iter().position(|(other, _)| *other == name)
+        self.nodes.binary_search_by_key(&name, |(other, _)| other).ok()
     }
 
     /// The metrics that the policy needs and that are missing for a service on a node.
@@ -307,8 +340,7 @@ impl<'a> Evaluator<'a> {
 
     /// Whether a node would be empty without this service, all else as it is now.
     fn empty_without(&self, service: usize, node: usize) -> bool {
-        let others = self.now.iter().enumerate().any(|(other, at)| other != service && *at == node);
-        !others && !self.arriving.iter().any(|(_, to)| *to == node)
+        self.hosted[node] == u32::from(self.now[service] == node) && !self.awaited[node]
     }
 
     /// What a service is worth on a node, all else as it is now: what it adds there, the node's own price and idle power
