@@ -47,7 +47,8 @@ pub fn compare(
     seed: u64,
     progress: &mut dyn FnMut(usize, SimTime),
 ) -> Result<Report, RunError> {
-    let scenario = &scenario.drawn(seed);
+    let drawn = scenario.drawn(seed);
+    let scenario = drawn.as_ref();
     let outcomes = policies
         .iter()
         .enumerate()
@@ -72,7 +73,7 @@ pub enum Deciding<'m> {
     Briefly(&'m Memo),
 }
 
-/// Runs a scenario that was [drawn](Scenario::drawn) under one policy.
+/// Runs a scenario under one policy, [drawn](Scenario::drawn) by the seed.
 ///
 /// Every plan is carried out as if the policy's mode were `auto`, unless it is `off`, and as the scheduler does it: wave by wave,
 /// in each as many at once as the budget allows; a move that is undone ends the plan after its wave; the next look comes an
@@ -100,6 +101,8 @@ pub fn run_as(
     deciding: Deciding<'_>,
     progress: &mut dyn FnMut(SimTime),
 ) -> Result<Outcome, RunError> {
+    let drawn = scenario.drawn(seed);
+    let scenario = drawn.as_ref();
     let mut run = Run::new(scenario, policy, seed, deciding);
     while let Some((at, event)) = run.queue.pop() {
         if at >= scenario.duration {

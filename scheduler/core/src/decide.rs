@@ -238,18 +238,17 @@ impl Round<'_> {
             let model = model::model(evaluator, &self.rules, &self.room, self.policy, &free, &out);
             let failed =
                 |error: &dyn std::error::Error| Outcome::Held(Hold::Solver { message: error.to_string() });
-            let problem = match Problem::new(&model) {
-                Ok(problem) => problem,
-                Err(invalid) => return failed(&invalid),
+            let find = || -> Result<Staged, Box<dyn std::error::Error>> {
+                let problem = Problem::new(&model)?;
+                Ok(stages::minimise(&model, &problem, means(engine, seed))?)
             };
-            let find = || stages::minimise(&model, &problem, means(engine, seed));
             let staged = match memo {
                 Some(memo) => memo.placement(&model, seed, find),
                 None => find(),
             };
             let staged = match staged {
                 Ok(staged) => staged,
-                Err(error) => return failed(&error),
+                Err(error) => return failed(error.as_ref()),
             };
             let services = &staged.at[..evaluator.services.len()];
             let target: Vec<usize> = services.iter().map(|node| *node as usize).collect();
@@ -291,6 +290,10 @@ impl Round<'_> {
                 self.waiting.extend(unreachable.iter().map(|(service, _)| *service));
                 if !unreachable.is_empty() && given_up < BARRED {
                     given_up += 1;
+                    let problem = match Problem::new(&model) {
+                        Ok(problem) => problem,
+                        Err(invalid) => return failed(&invalid),
+                    };
                     barred.extend(least_worth(&problem, &staged.at, &unreachable));
                     continue;
                 }

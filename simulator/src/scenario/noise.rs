@@ -1,5 +1,6 @@
 //! Noise: how far what is asked for strays from what the scenario says, drawn anew for each seed.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use sterna_core::continuum::UsersName;
@@ -28,13 +29,11 @@ impl Scenario {
 
     /// The world that a seed draws: what is left to chance in it has happened. Each thing draws for itself, so that one more of
     /// them changes nothing for the others; and all policies meet the same world.
-    #[must_use]
-    pub fn drawn(&self, seed: u64) -> Self {
-        let mut drawn = self.clone();
-        if let Some(noise) = drawn.noise.take() {
-            noise.stray(&mut drawn, seed);
-        }
-        drawn
+    pub fn drawn(&self, seed: u64) -> Cow<'_, Self> {
+        let Some(noise) = self.noise else { return Cow::Borrowed(self) };
+        let mut drawn = Self { noise: None, ..self.clone() };
+        noise.stray(&mut drawn, seed);
+        Cow::Owned(drawn)
     }
 }
 

@@ -21,8 +21,11 @@ pub struct SweepFile {
     /// What the variants that nothing beats are found by; latency, cost, energy, carbon and downtime where it is left out.
     pub objectives: Option<At<Vec<Measure>>>,
     /// Values by the policy's own keys, with dots between tables: every combination is a variant.
-    pub grid: At<BTreeMap<At<String>, At<Vec<At<Any>>>>>,
+    pub grid: At<BTreeMap<At<String>, Values>>,
 }
+
+/// What a key is tried with.
+pub type Values = At<Vec<At<Any>>>;
 
 /// Whatever a policy's key takes; the policy's own loader says whether it does.
 #[derive(Debug, Clone)]

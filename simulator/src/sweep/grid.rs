@@ -24,13 +24,16 @@ pub struct Grid {
     pub objectives: Vec<Measure>,
 }
 
+/// Keys of a policy, and what they are set to, as a sweep file has them.
+pub type Settings = Vec<(String, String)>;
+
 /// A policy with some of its keys set anew.
 #[derive(Debug, Clone)]
 pub struct Variant {
     /// The policy.
     pub policy: Policy,
     /// The keys, and what they are set to, as the file has it.
-    pub settings: Vec<(String, String)>,
+    pub settings: Settings,
 }
 
 /// A key of the file, with its values.
@@ -175,7 +178,7 @@ fn picked<'a>(axes: &[Axis<'a>], mut number: u64) -> Vec<(&'a str, &'a At<Any>)>
     picked
 }
 
-fn settings(picked: &[(&str, &At<Any>)]) -> Vec<(String, String)> {
+fn settings(picked: &[(&str, &At<Any>)]) -> Settings {
     let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     picked.iter().map(|(key, value)| ((*key).to_owned(), word(&value.value.0))).collect()
 }

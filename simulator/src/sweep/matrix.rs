@@ -78,7 +78,7 @@ pub fn run(runs: Runs<'_>, progress: &(dyn Fn() + Sync)) -> Result<Matrix, Sweep
     let seeds: Vec<u64> = (0..u64::from(count)).map(|number| seed.wrapping_add(number)).collect();
     let memo = Memo::new(PLACEMENTS);
     let pool = ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build()?;
-    let worlds: Vec<Scenario> = seeds.iter().map(|seed| scenario.drawn(*seed)).collect();
+    let worlds: Vec<Scenario> = seeds.iter().map(|seed| scenario.drawn(*seed).into_owned()).collect();
     // Seed by seed: policies that meet the same world ask for the same placements.
     let cells = worlds.len() * policies.len();
     let fared: Vec<Fared> = pool.install(|| {

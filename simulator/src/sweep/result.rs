@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::estimate::Estimate;
 use super::front::beaten_by;
+use super::grid::Settings;
 use super::matrix::{Fared, Matrix};
 use super::measure::Measure;
 use crate::clock::SimTime;
@@ -40,7 +41,7 @@ pub struct Compared {
     pub policy: String,
     /// Where it differs from the policy that it is a variant of: key and value, as a sweep file has them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub settings: Vec<(String, String)>,
+    pub settings: Settings,
     /// What it came to. What is not known with every seed is missing.
     pub measures: BTreeMap<Measure, Estimate>,
     /// By how much it came to more than if nothing had moved.
@@ -56,12 +57,7 @@ pub struct Compared {
 
 impl Comparison {
     /// Of runs of policies, each with its name and its settings, by some objectives.
-    pub fn of(
-        scenario: &Scenario,
-        names: &[(String, Vec<(String, String)>)],
-        matrix: Matrix,
-        wanted: &[Measure],
-    ) -> Self {
+    pub fn of(scenario: &Scenario, names: &[(String, Settings)], matrix: Matrix, wanted: &[Measure]) -> Self {
         let objectives: Vec<Measure> =
             wanted.iter().copied().filter(|measure| varies(*measure, &matrix.fared)).collect();
         let points: Vec<Vec<i128>> = matrix.fared.iter().map(|fared| point(&objectives, fared)).collect();

@@ -63,7 +63,6 @@ fn brief_decisions_are_the_whole_ones() {
     let memo = Memo::new(1000);
     for seed in 0..cases() {
         let (scenario, policies) = random::case(seed);
-        let scenario = scenario.drawn(seed);
         for policy in &policies {
             let of = |deciding| run::run_as(&scenario, policy, seed, deciding, &mut |_| {}).unwrap();
             let anew = of(Deciding::Anew);
@@ -145,7 +144,7 @@ fn one_group_of_users_more_changes_nothing_for_the_others() {
     let mut more = one.clone();
     let residents = more.continuum.users[&"residents".into()].clone();
     more.continuum.users.insert("aliens".into(), residents);
-    let (one, more) = (one.drawn(5), more.drawn(5));
+    let (one, more) = (one.drawn(5).into_owned(), more.drawn(5).into_owned());
     assert!(!one.is_random());
     for (key, track) in &one.tracks.rate {
         assert_eq!(more.tracks.rate.get(key), Some(track));

@@ -78,6 +78,9 @@ pub struct Evaluator<'a> {
     hosted: Vec<u32>,
     /// Whether one is on its way to it.
     awaited: Vec<bool>,
+    /// The number of each node's site, of those of all nodes.
+    site: Vec<usize>,
+    /// By service and site.
     missing: Vec<Vec<BTreeSet<Metric>>>,
     modelled: Vec<Vec<BTreeSet<Metric>>>,
 }
@@ -143,6 +146,8 @@ impl<'a> Evaluator<'a> {
         }
         let names: Vec<&SiteName> = sites.iter().map(|(name, ..)| *name).collect();
         let latencies = Latencies::new(observation, policy, &names);
+        // Every node's site is among them.
+        let number_of = |site: &SiteName| names.iter().position(|name| *name == site).unwrap_or(0);
 
         let mut unknown = Unknowns { list: Vec::new(), seen: &observation.unknown };
         for (site, numbers) in &numbers {
@@ -159,6 +164,7 @@ impl<'a> Evaluator<'a> {
             standing: (0, 0),
             hosted: vec![0; nodes.len()],
             awaited: vec![false; nodes.len()],
+            site: nodes.iter().map(|(_, node)| number_of(&node.site)).collect(),
             services,
             nodes,
             now,
@@ -177,9 +183,6 @@ impl<'a> Evaluator<'a> {
                 evaluator.standing.1 = evaluator.standing.1.saturating_add(carbon.unwrap_or(0));
             }
         }
-        // Every node's site is among them.
-        let number = |site: &SiteName| names.iter().position(|name| *name == site).unwrap_or(0);
-        let at: Vec<usize> = evaluator.nodes.iter().map(|(_, node)| number(&node.site)).collect();
         for (name, service) in &evaluator.services {
             let asking = latencies.asking(name);
             let seen: Vec<_> = (0..sites.len()).map(|site| latencies.of(&asking, site)).collect();
@@ -193,14 +196,14 @@ impl<'a> Evaluator<'a> {
                 }
                 (absent, computed)
             });
-            let told: Vec<_> = told.collect();
+            let (missing, modelled) = told.unzip();
             let own = sites.iter().map(|(_, price, _)| {
                 product(price.core.as_micros(), service.cpu.as_micros().into(), MICRO)
                     .saturating_add(product(price.gib.as_micros(), i128::from(service.memory.0), GIB))
             });
             let own: Vec<i64> = own.collect();
-            let (mut pairs, mut missing, mut modelled) = (Vec::new(), Vec::new(), Vec::new());
-            for ((_, node), site) in evaluator.nodes.iter().zip(&at) {
+            let mut pairs = Vec::with_capacity(evaluator.nodes.len());
+            for ((_, node), site) in evaluator.nodes.iter().zip(&evaluator.site) {
                 let numbers = sites[*site].2;
                 let power =
                     product(numbers.slope, service.cpu.as_micros().into(), node.cpu.as_micros().into());
@@ -220,8 +223,6 @@ impl<'a> Evaluator<'a> {
                     power,
                     carbon: numbers.intensity.map(|grams| emission(power, grams)),
                 });
-                missing.push(told[*site].0.clone());
-                modelled.push(told[*site].1.clone());
             }
             evaluator.pairs.push(pairs);
             evaluator.missing.push(missing);
@@ -250,12 +251,12 @@ impl<'a> Evaluator<'a> {
 
     /// The metrics that the policy needs and that are missing for a service on a node.
     pub fn missing(&self, service: usize, node: usize) -> &BTreeSet<Metric> {
-        &self.missing[service][node]
+        &self.missing[service][self.site[node]]
     }
 
     /// The metrics whose value for a service on a node is computed, not measured.
     pub fn modelled(&self, service: usize, node: usize) -> &BTreeSet<Metric> {
-        &self.modelled[service][node]
+        &self.modelled[service][self.site[node]]
     }
 
     /// Which nodes host something under an assignment, or are about to.
@@ -361,7 +362,7 @@ impl<'a> Evaluator<'a> {
 
     /// [`Evaluator::value`] of all metrics; `None` where a number that the policy needs is missing.
     pub fn effect_on(&self, service: usize, node: usize) -> Option<Effect> {
-        if !self.missing[service][node].is_empty() {
+        if !self.missing(service, node).is_empty() {
             return None;
         }
         let value = |metric| self.value(service, node, metric);

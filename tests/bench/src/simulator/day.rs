@@ -127,7 +127,6 @@ pub fn day(metros: usize, services: usize, seed: u64) -> Day {
         for (service, rate) in rates {
             let points: Vec<String> = (0..24u32)
                 .map(|hour| {
-                    // A sine of the day would do as well; whole numbers are the same everywhere.
                     let share = [1, 1, 1, 1, 2, 3, 6, 9, 10, 9, 8, 8, 9, 8, 8, 8, 9, 10, 10, 9, 8, 6, 4, 2];
                     format!("[\"{hour}h\", \"{}/s\"]", (rate * share[hour as usize]).div_ceil(10))
                 })
@@ -139,8 +138,7 @@ pub fn day(metros: usize, services: usize, seed: u64) -> Day {
             );
         }
     }
-    for (name, tier, _) in sites.iter().filter(|(_, tier, _)| *tier == 2) {
-        let _ = tier;
+    for (name, ..) in sites.iter().filter(|(_, tier, _)| *tier == 2) {
         let base = random.u32(150..400);
         let points: Vec<String> = (0..24u32)
             .map(|hour| {
