@@ -157,7 +157,7 @@ fn print(results: &Results) {
         format!("{:.0} MiB", results.peak),
     ];
     let header = ["a day", "time", "looks/s", "looks", "moves", "placements", "known", "memory"];
-    show(&[table(header, [row].into_iter()), verdicts(&results.verdicts)].join("\n\n"));
+    show(&[table(header, [row]), verdicts(&results.verdicts)].join("\n\n"));
 }
 
 #[cfg(test)]
