@@ -18,6 +18,7 @@ use crate::exit::Invalid;
 use crate::wiring::Output;
 
 mod files;
+mod many;
 mod replayed;
 mod text;
 
@@ -32,9 +33,18 @@ pub struct Args {
     /// A policy file; give several to compare them.
     #[arg(long, required = true, value_name = "FILE")]
     policy: Vec<PathBuf>,
-    /// The seed that every decision gets.
+    /// The seed: of what the scenario leaves to chance, and of every decision.
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
+    /// Run so many seeds from `--seed` on; all policies meet the same world with the same seed.
+    #[arg(long, value_name = "N", conflicts_with_all = ["timeline", "html", "csv"], value_parser = clap::value_parser!(u32).range(1..))]
+    seeds: Option<u32>,
+    /// Try variants of the policy: a file with values for keys of it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["timeline", "html", "csv"])]
+    sweep: Option<PathBuf>,
+    /// Run on so many threads; as many as there are processors if not said.
+    #[arg(long, value_name = "N", value_parser = threads)]
+    threads: Option<usize>,
     /// How to print the result.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -61,8 +71,7 @@ struct Printed<'a> {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let scenario =
-        args.scenario.as_deref().map(|path| read_scenario(path, args.allow_unused)).transpose()?;
+    let scenario = args.scenario.as_deref().map(|path| read_scenario(path, args.allow_unused)).transpose()?;
     let policies = args.policy.iter().map(|path| read_policy(path)).collect::<anyhow::Result<Vec<_>>>()?;
     for (index, policy) in policies.iter().enumerate() {
         if policies[..index].iter().any(|other| other.name == policy.name) {
@@ -76,16 +85,48 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         return replayed::run(&args.recorded, history, policies, args.output, &bar(0)?);
     }
     let scenario = scenario.context("a scenario or `--replay` is needed")?;
+    let mut idle = Vec::new();
+    let text = match args.seeds.is_some() || args.sweep.is_some() {
+        true => many::run(&args, &scenario, policies)?,
+        false => {
+            let (text, report) = once(&args, &scenario, &policies)?;
+            idle.extend(report.undecided().map(|outcome| outcome.policy.clone()));
+            text
+        }
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads has read enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        written => written.context("can't print the report")?,
+    }
+    decided(&scenario, &idle)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A policy that decided nothing in a whole scenario is most often a mistake in one of the two.
+fn decided(scenario: &Scenario, idle: &[String]) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        idle.is_empty() || scenario.allow_unused,
+        "in {} nothing was decided under {}: no move, and no rule that held one back; check that the policy's metrics and \
+         objectives have to do with what changes in the scenario, or give --allow-unused",
+        scenario.name,
+        idle.join(" and ")
+    );
+    Ok(())
+}
+
+/// All policies with one seed; in words, and as values.
+fn once(args: &Args, scenario: &Scenario, policies: &[Policy]) -> anyhow::Result<(String, Report)> {
     // Before the long part.
     let page = args.html.as_deref().map(files::Draft::of).transpose()?;
     args.csv.as_deref().map(files::folder).transpose()?;
-    let mut report = simulate(&scenario, &policies, args.seed)?;
+    let mut report = simulate(scenario, policies, args.seed)?;
     let hash = report.hash().context("the report can't be put into JSON")?;
     if let Some(page) = page {
-        page.fill(&html::page(&report, &scenario, &hash)?)?.place()?;
+        page.fill(&html::page(&report, scenario, &hash)?)?.place()?;
     }
     if let Some(folder) = &args.csv {
-        files::write_all(folder, &tables::tables(&report, &scenario)?)?;
+        files::write_all(folder, &tables::tables(&report, scenario)?)?;
     }
     if !args.timeline {
         for outcome in &mut report.outcomes {
@@ -99,28 +140,15 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             serde_json::to_string_pretty(&printed)? + "\n"
         }
     };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads has read enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
-        written => written.context("can't print the report")?,
-    }
-    if !scenario.allow_unused {
-        decided(&report)?;
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok((text, report))
 }
 
-/// A policy that decided nothing in a whole scenario is most often a mistake in one of the two.
-fn decided(report: &Report) -> anyhow::Result<()> {
-    let idle: Vec<&str> = report.undecided().map(|outcome| outcome.policy.as_str()).collect();
-    anyhow::ensure!(
-        idle.is_empty(),
-        "in {} nothing was decided under {}: no move, and no rule that held one back; check that the policy's metrics and \
-         objectives have to do with what changes in the scenario, or give --allow-unused",
-        report.scenario,
-        idle.join(" and ")
-    );
-    Ok(())
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least one is needed".to_owned()),
+        Ok(threads) => Ok(threads),
+        Err(error) => Err(format!("{error}")),
+    }
 }
 
 /// Tries an older and a newer policy on a scenario, and prints how both fare. Gives whether they moved differently.
@@ -162,11 +190,11 @@ fn simulate(scenario: &Scenario, policies: &[Policy], seed: u64) -> anyhow::Resu
 
 /// A bar on standard error where a person is watching.
 fn bar(length: u64) -> anyhow::Result<ProgressBar> {
-    Ok(if std::io::stderr().is_terminal() {
-        ProgressBar::new(length).with_style(ProgressStyle::with_template("{msg:20} {bar:40} {percent:>3} %")?)
-    } else {
-        ProgressBar::hidden()
-    })
+    if !std::io::stderr().is_terminal() {
+        return Ok(ProgressBar::hidden());
+    }
+    let style = ProgressStyle::with_template("{msg:20} {bar:40} {percent:>3} %")?;
+    Ok(ProgressBar::new(length).with_style(style))
 }
 
 fn read_text(path: &Path) -> anyhow::Result<String> {

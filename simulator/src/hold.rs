@@ -13,11 +13,14 @@ use crate::report::HoldRecord;
 pub struct Holds {
     /// By service (none for rules that held the whole decision), in the order in which they first held.
     by_service: BTreeMap<Option<ServiceName>, Vec<HoldRecord>>,
+    /// Which of them were noted last: by service, and the place in its list.
+    noted: Vec<(Option<ServiceName>, usize)>,
 }
 
 impl Holds {
     /// Notes what one decision's report says.
     pub fn note(&mut self, now: SimTime, report: &Report) {
+        self.noted.clear();
         for service in &report.services {
             for hold in &service.held_by {
                 self.add(now, Some(&service.service), hold);
@@ -38,9 +41,21 @@ impl Holds {
         }
     }
 
+    /// Notes the same once more, at another look.
+    pub fn note_again(&mut self, now: SimTime) {
+        for (service, at) in &self.noted {
+            if let Some(record) = self.by_service.get_mut(service).and_then(|records| records.get_mut(*at)) {
+                record.looks += 1;
+                record.last = now;
+            }
+        }
+    }
+
     fn add(&mut self, now: SimTime, service: Option<&ServiceName>, hold: &Hold) {
         let records = self.by_service.entry(service.cloned()).or_default();
-        match records.iter_mut().find(|record| record.hold.is_same_rule(hold)) {
+        let at = records.iter().position(|record| record.hold.is_same_rule(hold)).unwrap_or(records.len());
+        self.noted.push((service.cloned(), at));
+        match records.get_mut(at) {
             Some(record) => {
                 record.looks += 1;
                 record.last = now;

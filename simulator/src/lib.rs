@@ -14,6 +14,7 @@
 //! | [`replay`] | decisions from their recorded inputs: one, or a whole past under another policy |
 //! | [`carrying`] | a plan on its way, as the daemon carries plans out |
 //! | [`run`] | the loop: events, looks, moves; several policies side by side |
+//! | [`sweep`] | many policies over many seeds, and which are worth a thought |
 //! | [`fleet`] | thousands of nodes, with moves that are given |
 //! | [`gain`], [`alternatives`], [`hold`] | why a move was made, where else it could have gone, and what held others back |
 //! | [`violation`] | for how long a policy's rules were broken |
@@ -33,5 +34,6 @@ pub mod replay;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod sweep;
 pub mod violation;
 pub mod world;

@@ -7,7 +7,7 @@
 //! | [`report`] | what came of it |
 
 use jiff::Timestamp;
-use sterna_core::decide;
+use sterna_core::decide::{Memo, decide, decide_briefly};
 use sterna_core::history::History;
 use sterna_core::observation::Observation;
 use sterna_core::record::Recorded;
@@ -20,7 +20,20 @@ pub mod report;
 
 pub use course::Replay;
 
-/// Decides: the only place in the simulator that does; a simulated look and a replayed one alike.
+/// Decides, as far as a run looks at it: what is moved, and what holds the rest. This and [`step`] are the only places in the
+/// simulator that decide.
+pub fn briefly(
+    observation: &Observation,
+    policy: &Policy,
+    history: &History,
+    now: Timestamp,
+    seed: u64,
+    memo: &Memo,
+) -> Decision {
+    decide_briefly(observation, policy, history, now, seed, memo)
+}
+
+/// Decides, with all that there is to say about it.
 pub fn step(
     observation: &Observation,
     policy: &Policy,

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
+use jiff::Timestamp;
 use sterna_core::continuum::{NodeName, ServiceName};
+use sterna_core::decide::{Memo, steady_until};
 use sterna_core::history::{History, Outcome as MigrationOutcome};
 use sterna_core::plan::{Effect, Move};
 use sterna_core::report::{Decision, Verdict};
@@ -19,6 +21,9 @@ use crate::report::{Entry, Happening, MoveEnd, MoveRecord, Outcome, Point, Repor
 use crate::scenario::Scenario;
 use crate::violation::Watch;
 use crate::world::{CannotBegin, World};
+
+/// Placements that are kept during a run.
+const PLACEMENTS: usize = 1 << 10;
 
 /// A run that can't go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,13 +49,14 @@ pub fn compare(
     seed: u64,
     progress: &mut dyn FnMut(usize, SimTime),
 ) -> Result<Report, RunError> {
+    let drawn = scenario.drawn(seed);
+    let scenario = drawn.as_ref();
     let outcomes = policies
         .iter()
         .enumerate()
         .map(|(index, policy)| run(scenario, policy, seed, &mut |now| progress(index, now)))
         .collect::<Result<_, _>>()?;
-    let drawn = scenario.drawn(seed);
-    let Unmoved { totals, course, violations } = unmoved(&drawn, policies);
+    let Unmoved { totals, course, violations } = unmoved(scenario, policies);
     Ok(Report {
         scenario: scenario.name.clone(),
         start: scenario.start,
@@ -63,7 +69,16 @@ pub fn compare(
     })
 }
 
-/// Runs a scenario under one policy.
+/// How a run comes to its decisions. Whichever it is, it comes to the same ones.
+#[derive(Debug, Clone, Copy)]
+pub enum Deciding<'m> {
+    /// Each anew, with all that there is to say about it.
+    Anew,
+    /// As far as a run looks at it, with placements that were found before; and none where it would be that of the look before.
+    Briefly(&'m Memo),
+}
+
+/// Runs a scenario under one policy, [drawn](Scenario::drawn) by the seed.
 ///
 /// Every plan is carried out as if the policy's mode were `auto`, unless it is `off`, and as the scheduler does it: wave by wave,
 /// in each as many at once as the budget allows; a move that is undone ends the plan after its wave; the next look comes an
@@ -77,16 +92,33 @@ pub fn run(
     seed: u64,
     progress: &mut dyn FnMut(SimTime),
 ) -> Result<Outcome, RunError> {
+    run_as(scenario, policy, seed, Deciding::Briefly(&Memo::new(PLACEMENTS)), progress)
+}
+
+/// The same, with a way to come to decisions.
+///
+/// # Errors
+/// If a decision's plan contradicts its observation.
+pub fn run_as(
+    scenario: &Scenario,
+    policy: &Policy,
+    seed: u64,
+    deciding: Deciding<'_>,
+    progress: &mut dyn FnMut(SimTime),
+) -> Result<Outcome, RunError> {
     let drawn = scenario.drawn(seed);
     let scenario = drawn.as_ref();
-    let mut run = Run::new(scenario, policy, seed);
+    let mut run = Run::new(scenario, policy, seed, deciding);
     while let Some((at, event)) = run.queue.pop() {
         if at >= scenario.duration {
             break;
         }
         run.advance(at);
         match event {
-            Event::Change => run.change(),
+            Event::Change => {
+                run.change();
+                run.steady_until = None;
+            }
             Event::Look => {
                 run.look()?;
                 progress(at);
@@ -105,14 +137,14 @@ pub fn run(
 }
 
 /// A scenario in which nothing ever moves.
-struct Unmoved {
-    totals: Totals,
+pub(crate) struct Unmoved {
+    pub(crate) totals: Totals,
     course: Vec<Point>,
     /// By policy.
     violations: Vec<Option<Vec<Violation>>>,
 }
 
-fn unmoved(scenario: &Scenario, policies: &[Policy]) -> Unmoved {
+pub(crate) fn unmoved(scenario: &Scenario, policies: &[Policy]) -> Unmoved {
     let mut world = World::new(scenario);
     let mut course = Vec::new();
     let mut watches: Vec<Option<Watch<'_>>> = policies.iter().map(Watch::new).collect();
@@ -182,11 +214,14 @@ struct Run<'a> {
     holds: Holds,
     watch: Option<Watch<'a>>,
     last_verdict: Option<Verdict>,
+    deciding: Deciding<'a>,
+    /// Until when the last decision, which moved nothing, would be made again.
+    steady_until: Option<Timestamp>,
     outcome: Outcome,
 }
 
 impl<'a> Run<'a> {
-    fn new(scenario: &'a Scenario, policy: &'a Policy, seed: u64) -> Self {
+    fn new(scenario: &'a Scenario, policy: &'a Policy, seed: u64, deciding: Deciding<'a>) -> Self {
         let mut queue = Queue::default();
         // Before the looks, so that a look sees the numbers of its own instant.
         for at in scenario.changes() {
@@ -217,6 +252,8 @@ impl<'a> Run<'a> {
             holds: Holds::default(),
             watch: Watch::new(policy),
             last_verdict: None,
+            deciding,
+            steady_until: None,
             outcome,
         }
     }
@@ -250,14 +287,21 @@ impl<'a> Run<'a> {
 
     fn look(&mut self) -> Result<(), RunError> {
         let now = self.world.now();
+        let at = now.on_calendar(self.scenario.start);
+        let next_look = now.after(self.policy.trigger.interval);
+        if self.steady_until.is_some_and(|until| at < until) {
+            self.outcome.looks += 1;
+            self.holds.note_again(now);
+            self.queue.push(next_look, Event::Look);
+            return Ok(());
+        }
         let observation = self.world.observe(self.policy);
-        let decision = replay::step(
-            &observation,
-            self.policy,
-            &self.history,
-            now.on_calendar(self.scenario.start),
-            self.seed,
-        );
+        let decision = match self.deciding {
+            Deciding::Anew => replay::step(&observation, self.policy, &self.history, at, self.seed),
+            Deciding::Briefly(memo) => {
+                replay::briefly(&observation, self.policy, &self.history, at, self.seed, memo)
+            }
+        };
         self.history.standing = decision.standing.clone();
         self.outcome.looks += 1;
         self.holds.note(now, &decision.report);
@@ -270,16 +314,19 @@ impl<'a> Run<'a> {
             self.tell(Happening::Look { verdict: verdict.clone() });
         }
         self.last_verdict = Some(verdict);
-        let next_look = now.after(self.policy.trigger.interval);
         let wanted = decision.report.verdict == Verdict::Move && self.policy.mode != Mode::Off;
         let mut waiting = decision.plan.moves.clone();
         waiting.sort_by_key(|order| order.wave);
         match waiting.first().map(|order| order.wave).filter(|_| wanted) {
             Some(wave) => {
+                self.steady_until = None;
                 let waiting = waiting.into();
                 self.carry(Carrying { decision, waiting, wave, running: 0, as_planned: true, next_look })
             }
             None => {
+                if matches!(self.deciding, Deciding::Briefly(_)) {
+                    self.steady_until = steady_until(self.policy, &self.history, at);
+                }
                 self.queue.push(next_look, Event::Look);
                 Ok(())
             }
@@ -352,6 +399,7 @@ impl<'a> Run<'a> {
 
     fn end(&mut self, service: ServiceName) -> Result<(), RunError> {
         let Some(past) = self.world.end(&service) else { return Ok(()) };
+        self.steady_until = None;
         let now = self.world.now();
         let record = self
             .outcome

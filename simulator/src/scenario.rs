@@ -13,6 +13,7 @@ use sterna_policies::quantity::{Bytes, MibPerSecond};
 use crate::clock::SimTime;
 
 pub mod load;
+pub mod noise;
 pub mod track;
 
 mod chance;
@@ -24,6 +25,7 @@ mod table;
 mod unused;
 
 pub use chance::{Chance, Drawn};
+pub use noise::Noise;
 pub use people::{Fits, People};
 pub use series::Bursts;
 pub use track::{Shape, Track};
@@ -60,6 +62,8 @@ pub struct Scenario {
     pub drawn: Drawn,
     /// Whether policies may decide nothing, and inputs may have no effect.
     pub allow_unused: bool,
+    /// How far what is asked for strays, where that is left to chance.
+    pub noise: Option<Noise>,
 }
 
 /// How a service writes its memory.
@@ -99,12 +103,24 @@ impl Tracks {
 }
 
 impl Scenario {
-    /// The scenario with everything drawn that hangs on the seed: where users go, bursts, failures. The same for every policy.
+    /// Whether seeds make a difference to it.
+    pub fn is_random(&self) -> bool {
+        self.noise.is_some() || !self.chance.is_empty()
+    }
+
+    /// The scenario with everything drawn that hangs on the seed: where users go, bursts, failures, how far rates stray. The same for
+    /// every policy.
     pub fn drawn(&self, seed: u64) -> Cow<'_, Self> {
-        if self.chance.is_empty() || self.drawn.seed() == seed {
+        let is_drawn = self.chance.is_empty() || self.drawn.seed() == seed;
+        if is_drawn && self.noise.is_none() {
             return Cow::Borrowed(self);
         }
-        Cow::Owned(Self { drawn: self.chance.draw(self, seed), ..self.clone() })
+        let mut drawn = Self { noise: None, ..self.clone() };
+        drawn.drawn = self.chance.draw(self, seed);
+        if let Some(noise) = self.noise {
+            noise.stray(&mut drawn, seed);
+        }
+        Cow::Owned(drawn)
     }
 
     /// The instants at which any number may change, in order, each once; the start is one of them.

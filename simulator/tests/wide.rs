@@ -263,7 +263,7 @@ fn moves_that_begin_together_share_the_link() {
             assert_eq!(end.outcome, MigrationOutcome::Moved);
             end.ended.since(one.began) as f64 / 1e9
         };
-        assert_eq!(outcome.moves.len() >= 2, true);
+        assert!(outcome.moves.len() >= 2);
         (took(&outcome.moves[0]), took(&outcome.moves[1]))
     };
     let (alone, then) = of(1);

@@ -24,7 +24,7 @@ use crate::wiring::{Output, runtime};
 #[derive(Debug, clap::Args)]
 pub struct Recorded {
     /// Instead of a scenario: what a scheduler observed and decided, from its history (the file, or the folder that it lies in).
-    #[arg(long, value_name = "HISTORY", conflicts_with_all = ["scenario", "seed", "timeline", "html", "csv"])]
+    #[arg(long, value_name = "HISTORY", conflicts_with_all = ["scenario", "seed", "seeds", "sweep", "timeline", "html", "csv", "allow_unused"])]
     pub replay: Option<std::path::PathBuf>,
     /// The policy in the history whose looks are replayed, where several have decided.
     #[arg(long, value_name = "NAME", requires = "replay")]

@@ -52,13 +52,13 @@ fn policy(out: &mut String, outcome: &Outcome) {
     }
 }
 
-fn new_table(header: &[&str]) -> Table {
+pub(super) fn new_table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header.to_vec());
     table
 }
 
-fn table_text(table: Table) -> String {
+pub(super) fn table_text(table: Table) -> String {
     let mut text = table.trim_fmt();
     text.push('\n');
     text

@@ -10,6 +10,7 @@
 //! | [`problem`] | the same, laid out for the search |
 //! | [`state`] | an assignment with everything counted, changed in time that depends on what is touched |
 //! | [`counts`] | how many items of a group are where, and which rules that breaks |
+//! | `apart` | objectives in which each item counts for itself |
 //! | `moved` | how many items of a group are elsewhere than now |
 //! | [`worth`] | what is minimised: per bin, per item, per group |
 //! | [`bound`] | what no assignment can be worth less than |
@@ -22,6 +23,7 @@
 //!
 //! The judge of it all stands apart, in [`crate::checker::assignment`].
 
+mod apart;
 pub mod bound;
 pub mod conflict;
 pub mod counts;

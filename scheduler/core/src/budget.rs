@@ -15,8 +15,8 @@ use crate::history::{History, Outcome, PastMigration, left};
 use crate::plan::MoveCost;
 use crate::report::{Hold, Limited};
 
-const HOUR: Millis = Millis::from_micros(3_600_000_000_000);
-const DAY: Millis = Millis::from_micros(24 * HOUR.as_micros());
+pub(crate) const HOUR: Millis = Millis::from_micros(3_600_000_000_000);
+pub(crate) const DAY: Millis = Millis::from_micros(24 * HOUR.as_micros());
 
 /// What a move takes out of the budgets.
 #[derive(Debug, Clone, Copy)]

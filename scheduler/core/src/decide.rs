@@ -3,6 +3,8 @@
 //! | module | what lives there |
 //! |---|---|
 //! | `conclude` | the plan and the report that come of it |
+//! | `memo` | placements that were found before |
+//! | `steady` | how long a decision goes on being the same |
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,6 +35,11 @@ use crate::standing::Standing;
 use crate::{budget, gain, gate};
 
 mod conclude;
+mod memo;
+mod steady;
+
+pub use memo::{Memo, Used};
+pub use steady::steady_until;
 
 /// Seconds for exact answers. Reaching them makes an answer depend on the machine's speed; the report then says that the answer
 /// is not proved.
@@ -74,6 +81,42 @@ pub fn decide_with(
     seed: u64,
     engine: Engine,
 ) -> Decision {
+    let asked = Asked { engine, seed, memo: None, brief: false };
+    decide_as(observation, policy, history, now, asked)
+}
+
+/// [`decide`] for whoever decides very often, and does not look at places that a service doesn't go to: the same moves, verdict
+/// and memory, by the same rules. Of the report's services only those are told that move or are held, with their two places as
+/// options, and neither the order's makespan nor, where nothing moves, the state's hash is there. Plans that move nothing are
+/// not judged.
+pub fn decide_briefly(
+    observation: &Observation,
+    policy: &Policy,
+    history: &History,
+    now: Timestamp,
+    seed: u64,
+    memo: &Memo,
+) -> Decision {
+    let asked = Asked { engine: Engine::built_in(), seed, memo: Some(memo), brief: true };
+    decide_as(observation, policy, history, now, asked)
+}
+
+/// How a decision is made, beside what it is made of.
+#[derive(Clone, Copy)]
+struct Asked<'m> {
+    engine: Engine,
+    seed: u64,
+    memo: Option<&'m Memo>,
+    brief: bool,
+}
+
+fn decide_as(
+    observation: &Observation,
+    policy: &Policy,
+    history: &History,
+    now: Timestamp,
+    asked: Asked<'_>,
+) -> Decision {
     let evaluator = Evaluator::new(observation, policy);
     let mut round = Round {
         observation,
@@ -89,11 +132,12 @@ pub fn decide_with(
         standing: Standing::begin(&history.standing, &evaluator, policy, now),
         ideal: evaluator.now.clone(),
         solver: None,
+        brief: asked.brief,
     };
     if policy.mode == Mode::Off {
         return round.conclude(Outcome::Held(Hold::PolicyOff));
     }
-    let outcome = round.place(engine, seed);
+    let outcome = round.place(asked);
     round.conclude(outcome)
 }
 
@@ -124,6 +168,8 @@ struct Round<'a> {
     /// The best placement before rules of time, gain and order.
     ideal: Vec<usize>,
     solver: Option<SolverReport>,
+    /// Only what is done and what holds it is asked for.
+    brief: bool,
 }
 
 impl Round<'_> {
@@ -173,7 +219,8 @@ impl Round<'_> {
 
     /// Solves, gates and orders; what a rule holds is fixed where it is, places without a way to them are given up, and the
     /// rest is solved again.
-    fn place(&mut self, engine: Engine, seed: u64) -> Outcome {
+    fn place(&mut self, asked: Asked<'_>) -> Outcome {
+        let Asked { engine, seed, memo, .. } = asked;
         if let Some(open) = budget::broken_circuit(self.policy, self.history, self.now) {
             return Outcome::Held(open);
         }
@@ -191,13 +238,17 @@ impl Round<'_> {
             let model = model::model(evaluator, &self.rules, &self.room, self.policy, &free, &out);
             let failed =
                 |error: &dyn std::error::Error| Outcome::Held(Hold::Solver { message: error.to_string() });
-            let problem = match Problem::new(&model) {
-                Ok(problem) => problem,
-                Err(invalid) => return failed(&invalid),
+            let find = || -> Result<Staged, Box<dyn std::error::Error>> {
+                let problem = Problem::new(&model)?;
+                Ok(stages::minimise(&model, &problem, means(engine, seed))?)
             };
-            let staged = match stages::minimise(&model, &problem, means(engine, seed)) {
+            let staged = match memo {
+                Some(memo) => memo.placement(&model, seed, find),
+                None => find(),
+            };
+            let staged = match staged {
                 Ok(staged) => staged,
-                Err(error) => return failed(&error),
+                Err(error) => return failed(error.as_ref()),
             };
             let services = &staged.at[..evaluator.services.len()];
             let target: Vec<usize> = services.iter().map(|node| *node as usize).collect();
@@ -239,6 +290,10 @@ impl Round<'_> {
                 self.waiting.extend(unreachable.iter().map(|(service, _)| *service));
                 if !unreachable.is_empty() && given_up < BARRED {
                     given_up += 1;
+                    let problem = match Problem::new(&model) {
+                        Ok(problem) => problem,
+                        Err(invalid) => return failed(&invalid),
+                    };
                     barred.extend(least_worth(&problem, &staged.at, &unreachable));
                     continue;
                 }

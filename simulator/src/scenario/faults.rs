@@ -107,10 +107,7 @@ impl Reader<'_> {
     fn fault(&mut self, said: &Said<'_>, span: std::ops::Range<usize>, faults: &mut Vec<Fault>) {
         let when = self.when(said, span.clone());
         let notice = match said.notice {
-            Some(written) => match written.read_unsigned(&mut self.findings) {
-                Some(notice) => Some(Some(notice)),
-                None => None,
-            },
+            Some(written) => written.read_unsigned(&mut self.findings).map(Some),
             None => Some(None),
         };
         let parts = self.parts(said, span);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sterna_policies::load::{At, Written};
-use sterna_policies::quantity::{Bytes, GramsPerKwh, MibPerSecond, Millis, PerSecond, UsdPerHour};
+use sterna_policies::quantity::{Bytes, GramsPerKwh, MibPerSecond, Millis, PerSecond, Percent, UsdPerHour};
 
 use super::Shape;
 use super::faults::{FailureFile, PreemptionFile};
@@ -68,6 +68,19 @@ pub struct ScenarioFile {
     /// Whether what can have no effect is let through with a warning. Left out: it is refused.
     #[serde(default)]
     pub allow_unused: bool,
+    /// How far what is asked for strays from what is said here, drawn anew for each seed.
+    pub noise: Option<At<NoiseFile>>,
+}
+
+/// How far what is asked for strays from what is said.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Noise")]
+pub struct NoiseFile {
+    /// The request rates of each user group, up to this share more or less, such as "20%".
+    pub rate: Written<Percent>,
+    /// For so long by the same share, such as "1h".
+    pub every: Written<Millis>,
 }
 
 /// How a service writes its memory: what has changed when most of it was sent ahead.

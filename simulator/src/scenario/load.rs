@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use sterna_core::continuum::{Continuum, NodeName, Placement, ServiceName, SiteName, UsersName, inventory};
 use sterna_core::cost::calibration;
 use sterna_policies::load::{At, Findings, Invalid, Loaded, Written, name, schema_version, toml_document};
-use sterna_policies::quantity::{Bytes, Cores, Millis, Quantity};
+use sterna_policies::quantity::{Bytes, Cores, Millis, Percent, Quantity};
 
-use super::file::{Point, RateTrack, ScenarioFile};
+use super::file::{NoiseFile, Point, RateTrack, ScenarioFile};
 use super::series::From;
-use super::{Bursts, Chance, Drawn, Scenario, Shape, Track, Tracks, Writes};
+use super::{Bursts, Chance, Drawn, Noise, Scenario, Shape, Track, Tracks, Writes};
 use crate::clock::SimTime;
 
 /// The format that this version reads.
@@ -95,6 +95,7 @@ pub fn load_allowing(
     };
     let fits = reader.fits(&written);
     let writes = reader.writes(&written);
+    let noise = reader.noise(&written);
     let placement = reader.placement(&written);
     reader.check_use(&written, &tracks, &chance);
     let Reader { frame, findings, refused, .. } = reader;
@@ -119,6 +120,7 @@ pub fn load_allowing(
         chance,
         drawn: Drawn::default(),
         allow_unused: written.allow_unused,
+        noise,
     };
     scenario.drawn = scenario.chance.draw(&scenario, 0);
     let Loaded { value: scenario, warnings } = findings.finish(scenario)?;
@@ -291,6 +293,24 @@ impl Reader<'_> {
             writes.insert(service, Writes { rate, working_set });
         }
         writes
+    }
+
+    fn noise(&mut self, written: &ScenarioFile) -> Option<Noise> {
+        let NoiseFile { rate, every } = &written.noise.as_ref()?.value;
+        let (share, whole) = (rate.read_positive(&mut self.findings)?, Percent::from_micros(100_000_000));
+        if share > whole {
+            self.findings
+                .error("S0030", rate.span(), format!("rates can't stray by {share}"))
+                .label("must be at most 100%: nobody asks for less than nothing");
+        }
+        let turn = SimTime::from_millis(every.read_positive(&mut self.findings)?);
+        if turn.as_nanos() < SECOND || turn > self.frame.duration {
+            self.findings
+                .error("S0030", every.span(), format!("rates can't stray anew every {turn}"))
+                .label("must be between 1s and the duration");
+            return None;
+        }
+        Some(Noise { rate: share, every: turn.as_nanos() })
     }
 
     fn put<K: Ord + Clone>(

@@ -110,7 +110,7 @@ impl Reader<'_> {
         }
         match (from.points, from.file) {
             (Some(points), None) => self.track(shape, points, whole),
-            (None, Some(file)) => self.from_file(shape, file, from.unit, whole),
+            (None, Some(file)) => self.read_series(shape, file, from.unit, whole),
             (Some(points), Some(file)) => {
                 self.findings
                     .error("S0013", file.span(), "values come from `points` or from a `file`, not both")
@@ -128,7 +128,7 @@ impl Reader<'_> {
         }
     }
 
-    fn from_file<Q: Quantity>(
+    fn read_series<Q: Quantity>(
         &mut self,
         shape: Shape,
         file: &At<String>,

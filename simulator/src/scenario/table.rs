@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use sterna_policies::load::{At, Findings, Invalid};
 
+/// A row's values of the columns that were asked for.
+type Row<const N: usize> = [At<String>; N];
+
 /// The rows of a file with these columns, in this order; other columns are passed over. Lines that begin with `#` are comments.
 ///
 /// # Errors
@@ -12,7 +15,7 @@ pub(super) fn rows<const N: usize>(
     file: &str,
     text: &str,
     columns: [&str; N],
-) -> Result<(Findings, Vec<[At<String>; N]>), Invalid> {
+) -> Result<(Findings, Vec<Row<N>>), Invalid> {
     let mut findings = Findings::new(file, text);
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)

@@ -3,6 +3,8 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`peers`] | LEAF and SimGrid |
+//! | [`sweep`] | many policies over many seeds of a day |
+//! | [`day`] | that day |
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -17,7 +19,9 @@ use crate::results::Machine;
 use crate::table::{progress, show, table, verdicts};
 use crate::verdict::{self, Verdict};
 
+mod day;
 mod peers;
+mod sweep;
 
 /// Energy of a day that is known from before, by nodes: all simulators must come to it.
 const KNOWN: [(u32, f64); 2] = [(100, 320.871_852), (1000, 3_209.782_140)];
@@ -37,6 +41,8 @@ pub struct Args {
     /// Install what the other simulators need without asking, where it is missing.
     #[arg(long, requires = "peers")]
     yes: bool,
+    #[command(flatten)]
+    sweep: sweep::Args,
     /// Where every number goes, as JSON.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -106,6 +112,9 @@ struct Results {
 /// # Errors
 /// When a fleet can't be run, two runs of it differ, or the file can't be written.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
+    if args.sweep.sweep {
+        return sweep::run(&args.sweep, args.out.as_ref());
+    }
     // Ascending, so that the most memory so far is that of the last one, where the kernel can't be told to forget.
     let mut sizes = args.sizes.clone();
     sizes.sort_unstable();

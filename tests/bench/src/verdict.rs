@@ -34,6 +34,8 @@ const NODE_HOURS: f64 = 1e6;
 const TEN_TIMES: f64 = 12.0;
 /// How far an energy may be off, in millionths.
 const ENERGY: f64 = 1.0;
+/// Seconds that a sweep may take.
+const SWEEP: f64 = 30.0;
 
 /// Whether a goal is met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -189,6 +191,12 @@ pub fn fleets(speed: Option<f64>, ratio: Option<f64>, energies: &[(u32, f64, Opt
         all.push(Verdict::new(goal, Side::Most, ENERGY, "ppm", off));
     }
     all
+}
+
+/// The goal of 200 policies over five seeds of a day of 100 nodes.
+pub fn sweep(seconds: Option<f64>) -> Verdict {
+    let goal = "200 policies, 5 seeds, a day of 100 nodes".to_owned();
+    Verdict::new(goal, Side::Most, SWEEP, "s", seconds)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A problem, and where the items are now.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Model {
     /// What is limited on bins.
     pub dimensions: Vec<Dimension>,
@@ -27,7 +27,7 @@ pub struct Model {
 }
 
 /// Something that bins have and items use.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Dimension {
     /// What it is called.
     pub name: String,
@@ -36,7 +36,7 @@ pub struct Dimension {
 }
 
 /// A way to put bins together.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Scope {
     /// What it is called.
     pub name: String,
@@ -45,7 +45,7 @@ pub struct Scope {
 }
 
 /// A place for items.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Bin {
     /// What it is called.
     pub name: String,
@@ -54,7 +54,7 @@ pub struct Bin {
 }
 
 /// What has to be somewhere.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Item {
     /// What it is called.
     pub name: String,
@@ -67,7 +67,7 @@ pub struct Item {
 }
 
 /// Items that are looked at together.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Group {
     /// What it is called.
     pub name: String,
@@ -85,7 +85,7 @@ pub enum Level {
 }
 
 /// What has to hold of where a group is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Rule {
     /// No more than so many items of a group on one part. Each item too many is one breach.
     Conflict {
@@ -124,7 +124,7 @@ pub enum Rule {
 }
 
 /// What is minimised together: the sum of some terms.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Objective {
     /// What it is called.
     pub name: String,
@@ -136,7 +136,7 @@ pub struct Objective {
 }
 
 /// How much worse than the best still counts as equal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Tolerance {
     /// By so much.
     Sum(i64),
@@ -162,7 +162,7 @@ impl Tolerance {
 }
 
 /// A part of an objective.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Term {
     /// What is used beyond a bin's capacity, in all dimensions: for repair.
     Overload {
@@ -241,7 +241,7 @@ pub enum Term {
 }
 
 /// Two items that talk to each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Flow {
     /// One.
     pub one: u32,

@@ -1,7 +1,9 @@
-//! All objectives of a model, the most important first: exactly where the program is small, by search where it is not.
+//! All objectives of a model, the most important first: at once where every item can have its own best, else exactly where the
+//! program is small, and by search where it is not.
 //!
 //! What an objective comes to at best, and what is as good, limits it while those after it are minimised.
 
+use super::apart::{Apart, Worths};
 use super::bound;
 use super::exact::{self, Answer, Better, Effort, Part, SolveError};
 use super::model::Model;
@@ -75,11 +77,17 @@ pub fn minimise(model: &Model, problem: &Problem, means: Means) -> Result<Staged
     let free = (0..problem.items()).any(|item| problem.allowed(item).is_none_or(|bins| bins.len() > 1));
     let seconds = means.effort.seconds / problem.objectives().max(1) as f64;
     let mut stages = Vec::with_capacity(problem.objectives());
+    let mut apart = Apart::new(problem);
     for objective in 0..problem.objectives() {
         state.objective = objective;
+        let worths = apart.worths(&model.objectives[objective]);
+        let reached = worths.as_ref().is_some_and(|worths| {
+            i128::from(state.value()) == worths.bound() || apart.reach(worths, &mut state)
+        });
         let mut stage = Stage { value: state.value(), ..Stage::default() };
-        stage.bound = if free {
-            bound::least_within(model, &model.objectives[objective], means.bounding)
+        stage.bound = if free && !reached {
+            let least = bound::least_within(model, &model.objectives[objective], means.bounding);
+            least.max(worths.as_ref().map_or(i128::MIN, Worths::bound)).min(stage.value.into())
         } else {
             stage.value.into()
         };
@@ -106,6 +114,9 @@ pub fn minimise(model: &Model, problem: &Problem, means: Means) -> Result<Staged
         stage.value = state.value();
         let most = model.objectives[objective].tolerance.worst(stage.value);
         state.limit(most);
+        if let Some(worths) = &worths {
+            apart.narrow(worths, most);
+        }
         stages.push(stage);
     }
     Ok(Staged { at: state.at().to_vec(), values: state.values().to_vec(), stages })

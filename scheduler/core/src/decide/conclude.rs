@@ -8,7 +8,7 @@ use super::{Outcome, Round};
 use crate::assignment::order::Step;
 use crate::checker;
 use crate::continuum::ServiceName;
-use crate::plan::Plan;
+use crate::plan::{Move, Plan};
 use crate::planning;
 use crate::planning::abreast::Abreast;
 use crate::report::{Decision, Exclusion, Gain, Hold, NodeOption, Report, ServiceReport, Verdict};
@@ -19,7 +19,7 @@ impl Round<'_> {
         let evaluator = self.evaluator;
         let before = evaluator.effect(&evaluator.now);
         let mut plan = Plan {
-            state: state::hash(self.observation),
+            state: String::new(),
             moves: Vec::new(),
             before,
             after: before,
@@ -27,8 +27,13 @@ impl Round<'_> {
         };
         let mut of_all = None;
         let mut target = evaluator.now.clone();
+        let moves = matches!(&outcome, Outcome::Waves(_, waves) if !waves.is_empty());
+        if moves || !self.brief {
+            plan.state = state::hash(self.observation);
+        }
         match outcome {
             Outcome::Held(hold) => of_all = Some(hold),
+            Outcome::Waves(..) if !moves && self.brief => self.note_infeasible(&target),
             Outcome::Waves(assignment, waves) => {
                 let candidate = Plan {
                     moves: planning::moves(self.observation, evaluator, self.policy, &waves),
@@ -59,7 +64,7 @@ impl Round<'_> {
                 }
             }
         }
-        let makespan = (!plan.moves.is_empty()).then(|| {
+        let makespan = (!plan.moves.is_empty() && !self.brief).then(|| {
             let step = |service: usize| {
                 let (from, to) = (evaluator.now[service] as u32, target[service] as u32);
                 Step { item: service as u32, from, to, parks: false }
@@ -68,7 +73,7 @@ impl Round<'_> {
             let width = Abreast::new(self.observation, evaluator, &self.policy.budget).total;
             planning::makespan(&plan.moves, &direct, width, |service, to| self.takes(service, to))
         });
-        let services = self.services(&target);
+        let services = self.services(&target, &plan.moves);
         let mut by: Vec<Hold> = of_all.into_iter().collect();
         for hold in services.iter().flat_map(|service| &service.held_by) {
             if !by.contains(hold) {
@@ -117,24 +122,31 @@ impl Round<'_> {
         }
     }
 
-    fn services(&self, target: &[usize]) -> Vec<ServiceReport> {
+    fn services(&self, target: &[usize], moves: &[Move]) -> Vec<ServiceReport> {
         if self.policy.mode == Mode::Off {
             return Vec::new();
         }
-        let (planned, ideal) = (self.gains(target), self.gains(&self.ideal));
+        let planned = self.gains(target);
+        let ideal = if self.brief { BTreeMap::new() } else { self.gains(&self.ideal) };
         let selected = self
             .observation
             .continuum
             .services
             .iter()
             .filter(|(name, about)| self.policy.select.has_service(name.as_str(), &about.labels));
-        selected.map(|(name, _)| self.service(name, target, [&planned, &ideal])).collect()
+        let told = selected.filter(|(name, _)| {
+            let quiet =
+                |service| target[service] == self.evaluator.now[service] && !self.held.contains_key(&service);
+            !self.brief || !self.evaluator.service(name).is_some_and(quiet)
+        });
+        told.map(|(name, _)| self.service(name, target, moves, [&planned, &ideal])).collect()
     }
 
     fn service(
         &self,
         name: &ServiceName,
         target: &[usize],
+        moves: &[Move],
         [planned, ideal]: [&BTreeMap<usize, Gain>; 2],
     ) -> ServiceReport {
         let evaluator = self.evaluator;
@@ -154,7 +166,13 @@ impl Round<'_> {
             true => (self.ideal[service], ideal),
             false => (target[service], planned),
         };
+        // Where it is parked on its way, too.
+        let touched = |node: usize| {
+            let mut own = moves.iter().filter(|one| one.service == *name);
+            own.any(|one| one.to == *evaluator.nodes[node].0)
+        };
         let options = (0..evaluator.nodes.len())
+            .filter(|node| !self.brief || *node == on || *node == best || touched(*node))
             .map(|node| {
                 let mut excluded_by = self.rules.all(service, node, &self.room);
                 if node == best && node != on {

@@ -18,8 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use sterna_policies::policy::{Metric, Policy};
 use sterna_policies::quantity::{GramsPerHour, Millis, UsdPerHour, Watts};
 
-use super::numbers::{Hosting, Latency, SiteNumbers, Unknowns, latency, narrow, needed, product};
-use crate::continuum::{Node, NodeName, Placement, Service, ServiceName, SiteName};
+use super::numbers::{Hosting, Latencies, Latency, SiteNumbers, Unknowns, narrow, needed, product};
+use crate::continuum::{Node, NodeName, Placement, Price, Service, ServiceName, SiteName};
 use crate::observation::{Observation, Unknown};
 use crate::plan::Effect;
 
@@ -74,6 +74,13 @@ pub struct Evaluator<'a> {
     pub unknown: Vec<Unknown>,
     /// Watts and g/h of the idle nodes that are never switched off.
     standing: (i64, i64),
+    /// How many services each node has now.
+    hosted: Vec<u32>,
+    /// Whether one is on its way to it.
+    awaited: Vec<bool>,
+    /// The number of each node's site, of those of all nodes.
+    site: Vec<usize>,
+    /// By service and site.
     missing: Vec<Vec<BTreeSet<Metric>>>,
     modelled: Vec<Vec<BTreeSet<Metric>>>,
 }
@@ -128,6 +135,20 @@ impl<'a> Evaluator<'a> {
             .collect();
         let nowhere = SiteNumbers::default();
 
+        let listed = continuum.sites.iter().zip(numbers.values());
+        let mut sites: Vec<(&SiteName, &Price, &SiteNumbers)> =
+            listed.map(|((name, site), numbers)| (name, &site.price, numbers)).collect();
+        let unlisted = Price::default();
+        for (_, node) in &nodes {
+            if !sites.iter().any(|(name, ..)| **name == node.site) {
+                sites.push((&node.site, &unlisted, &nowhere));
+            }
+        }
+        let names: Vec<&SiteName> = sites.iter().map(|(name, ..)| *name).collect();
+        let latencies = Latencies::new(observation, policy, &names);
+        // Every node's site is among them.
+        let number_of = |site: &SiteName| names.iter().position(|name| *name == site).unwrap_or(0);
+
         let mut unknown = Unknowns { list: Vec::new(), seen: &observation.unknown };
         for (site, numbers) in &numbers {
             for metric in &numbers.missing {
@@ -141,6 +162,9 @@ impl<'a> Evaluator<'a> {
             missing: Vec::with_capacity(services.len()),
             modelled: Vec::with_capacity(services.len()),
             standing: (0, 0),
+            hosted: vec![0; nodes.len()],
+            awaited: vec![false; nodes.len()],
+            site: nodes.iter().map(|(_, node)| number_of(&node.site)).collect(),
             services,
             nodes,
             now,
@@ -160,21 +184,31 @@ impl<'a> Evaluator<'a> {
             }
         }
         for (name, service) in &evaluator.services {
-            let mut demand = 0i128;
-            for users in continuum.users.values() {
-                demand += users.rates.get(*name).map_or(0, |rate| i128::from(rate.as_micros().max(0)));
-            }
-            let (mut pairs, mut missing, mut modelled) = (Vec::new(), Vec::new(), Vec::new());
-            for (_, node) in &evaluator.nodes {
-                let site = numbers.get(&node.site).unwrap_or(&nowhere);
-                let price =
-                    continuum.sites.get(&node.site).map(|site| site.price.clone()).unwrap_or_default();
-                let power = product(site.slope, service.cpu.as_micros().into(), node.cpu.as_micros().into());
-                let latency = latency(observation, policy, name, &node.site, demand);
-                let (mut absent, mut computed) = (site.missing.clone(), site.modelled.clone());
-                for users in &latency.missing {
-                    if evaluator.needed.contains(&Metric::UserLatency) {
-                        absent.insert(Metric::UserLatency);
+            let asking = latencies.asking(name);
+            let seen: Vec<_> = (0..sites.len()).map(|site| latencies.of(&asking, site)).collect();
+            let told = sites.iter().zip(&seen).map(|((_, _, numbers), seen)| {
+                let (mut absent, mut computed) = (numbers.missing.clone(), numbers.modelled.clone());
+                if !seen.missing.is_empty() && evaluator.needed.contains(&Metric::UserLatency) {
+                    absent.insert(Metric::UserLatency);
+                }
+                if seen.modelled {
+                    computed.insert(Metric::UserLatency);
+                }
+                (absent, computed)
+            });
+            let (missing, modelled) = told.unzip();
+            let own = sites.iter().map(|(_, price, _)| {
+                product(price.core.as_micros(), service.cpu.as_micros().into(), MICRO)
+                    .saturating_add(product(price.gib.as_micros(), i128::from(service.memory.0), GIB))
+            });
+            let own: Vec<i64> = own.collect();
+            let mut pairs = Vec::with_capacity(evaluator.nodes.len());
+            for ((_, node), site) in evaluator.nodes.iter().zip(&evaluator.site) {
+                let numbers = sites[*site].2;
+                let power =
+                    product(numbers.slope, service.cpu.as_micros().into(), node.cpu.as_micros().into());
+                if evaluator.needed.contains(&Metric::UserLatency) {
+                    for users in &seen[*site].missing {
                         unknown.add(
                             Metric::UserLatency,
                             &node.site,
@@ -183,23 +217,23 @@ impl<'a> Evaluator<'a> {
                         );
                     }
                 }
-                if latency.modelled {
-                    computed.insert(Metric::UserLatency);
-                }
                 pairs.push(Pair {
-                    latency: latency.value,
-                    cost: product(price.core.as_micros(), service.cpu.as_micros().into(), MICRO)
-                        .saturating_add(product(price.gib.as_micros(), i128::from(service.memory.0), GIB)),
+                    latency: seen[*site].value,
+                    cost: own[*site],
                     power,
-                    carbon: site.intensity.map(|grams| emission(power, grams)),
+                    carbon: numbers.intensity.map(|grams| emission(power, grams)),
                 });
-                missing.push(absent);
-                modelled.push(computed);
             }
             evaluator.pairs.push(pairs);
             evaluator.missing.push(missing);
             evaluator.modelled.push(modelled);
-            evaluator.demand.push(demand);
+            evaluator.demand.push(asking.iter().map(|(_, rate)| i128::from(*rate)).sum());
+        }
+        for node in &evaluator.now {
+            evaluator.hosted[*node] += 1;
+        }
+        for (_, to) in &evaluator.arriving {
+            evaluator.awaited[*to] = true;
         }
         evaluator.unknown = unknown.list;
         evaluator
@@ -207,22 +241,22 @@ impl<'a> Evaluator<'a> {
 
     /// The number of a service that runs.
     pub fn service(&self, name: &ServiceName) -> Option<usize> {
-        self.services.iter().position(|(other, _)| *other == name)
+        self.services.binary_search_by_key(&name, |(other, _)| other).ok()
     }
 
     /// The number of a node.
     pub fn node(&self, name: &NodeName) -> Option<usize> {
-        self.nodes.iter().position(|(other, _)| *other == name)
+        self.nodes.binary_search_by_key(&name, |(other, _)| other).ok()
     }
 
     /// The metrics that the policy needs and that are missing for a service on a node.
     pub fn missing(&self, service: usize, node: usize) -> &BTreeSet<Metric> {
-        &self.missing[service][node]
+        &self.missing[service][self.site[node]]
     }
 
     /// The metrics whose value for a service on a node is computed, not measured.
     pub fn modelled(&self, service: usize, node: usize) -> &BTreeSet<Metric> {
-        &self.modelled[service][node]
+        &self.modelled[service][self.site[node]]
     }
 
     /// Which nodes host something under an assignment, or are about to.
@@ -307,8 +341,7 @@ impl<'a> Evaluator<'a> {
 
     /// Whether a node would be empty without this service, all else as it is now.
     fn empty_without(&self, service: usize, node: usize) -> bool {
-        let others = self.now.iter().enumerate().any(|(other, at)| other != service && *at == node);
-        !others && !self.arriving.iter().any(|(_, to)| *to == node)
+        self.hosted[node] == u32::from(self.now[service] == node) && !self.awaited[node]
     }
 
     /// What a service is worth on a node, all else as it is now: what it adds there, the node's own price and idle power
@@ -329,7 +362,7 @@ impl<'a> Evaluator<'a> {
 
     /// [`Evaluator::value`] of all metrics; `None` where a number that the policy needs is missing.
     pub fn effect_on(&self, service: usize, node: usize) -> Option<Effect> {
-        if !self.missing[service][node].is_empty() {
+        if !self.missing(service, node).is_empty() {
             return None;
         }
         let value = |metric| self.value(service, node, metric);

@@ -8,9 +8,20 @@ use super::evaluate::Evaluator;
 use super::numbers::on_missing;
 use super::room::Room;
 use super::spread::Spreads;
-use crate::continuum::NodeName;
+use crate::continuum::{Node, NodeName, Site};
 use crate::observation::Observation;
 use crate::report::{Exclusion, Hold};
+
+/// What the rules say of a node, whatever the service.
+#[derive(Debug, Clone, Copy)]
+struct OfNode {
+    reachable: bool,
+    draining: bool,
+    cordoned: bool,
+    selected: bool,
+    tier: bool,
+    region: bool,
+}
 
 /// The rules of one policy over one observation.
 #[derive(Debug)]
@@ -18,7 +29,8 @@ pub struct Rules<'a> {
     observation: &'a Observation,
     policy: &'a Policy,
     evaluator: &'a Evaluator<'a>,
-    reachable: BTreeSet<&'a NodeName>,
+    /// What is to be said of each node, whatever the service.
+    nodes: Vec<OfNode>,
     /// Those that look at several services together.
     pub spreads: Spreads,
 }
@@ -26,18 +38,36 @@ pub struct Rules<'a> {
 impl<'a> Rules<'a> {
     /// Over an observation that was read into an evaluator.
     pub fn new(observation: &'a Observation, policy: &'a Policy, evaluator: &'a Evaluator<'a>) -> Self {
+        let reachable: BTreeSet<&NodeName> = observation.reachable.iter().collect();
+        let Observation { continuum, directives, .. } = observation;
+        let limits = &policy.constraints;
+        let of_node = |(name, node): &(&NodeName, &Node)| {
+            let site = continuum.sites.get(&node.site);
+            let within = |words: &[String], word: fn(&Site) -> &String| {
+                words.is_empty() || site.is_none_or(|site| words.contains(word(site)))
+            };
+            OfNode {
+                reachable: reachable.contains(*name),
+                draining: node.drain || directives.drains(continuum, name),
+                cordoned: directives.cordons(continuum, name),
+                // A node of no known site has no price, power or latency.
+                selected: site.is_some_and(|site| policy.select.has_site(node.site.as_str(), &site.labels)),
+                tier: within(&limits.tiers, |site| &site.tier),
+                region: within(&limits.regions, |site| &site.region),
+            }
+        };
         Self {
             observation,
             policy,
             evaluator,
-            reachable: observation.reachable.iter().collect(),
+            nodes: evaluator.nodes.iter().map(of_node).collect(),
             spreads: Spreads::new(observation, evaluator, policy),
         }
     }
 
     /// Whether the node's agent answered.
     pub fn reachable(&self, node: usize) -> bool {
-        self.reachable.contains(self.evaluator.nodes[node].0)
+        self.nodes[node].reachable
     }
 
     /// Whether a service is the policy's to move, as far as what is known of it goes; else what holds it.
@@ -62,37 +92,22 @@ impl<'a> Rules<'a> {
     /// rules that it breaks there; it may stay all the same, because a rule that is broken already must only not get worse.
     pub fn exclusions(&self, service: usize, node: usize) -> Vec<Exclusion> {
         let here = self.evaluator.now[service] == node;
-        let of_node = self.evaluator.nodes[node].1;
-        let select = &self.policy.select;
+        let of_node = self.nodes[node];
         let limits = &self.policy.constraints;
         let mut found = Vec::new();
-        if !self.reachable(node) {
-            found.push(Exclusion::Unreachable);
-        }
-        let Observation { continuum, directives, .. } = self.observation;
-        let name = self.evaluator.nodes[node].0;
-        if of_node.drain || directives.drains(continuum, name) {
-            found.push(Exclusion::Draining);
-        }
-        if !here && directives.cordons(continuum, name) {
-            found.push(Exclusion::Cordoned);
-        }
-        if !here && self.evaluator.services[service].1.pinned {
-            found.push(Exclusion::Pinned);
-        }
-        if let Some(site) = self.observation.continuum.sites.get(&of_node.site) {
-            if !here && !select.has_site(of_node.site.as_str(), &site.labels) {
-                found.push(Exclusion::SiteNotSelected);
+        let pinned = self.evaluator.services[service].1.pinned;
+        for (excludes, rule) in [
+            (!of_node.reachable, Exclusion::Unreachable),
+            (of_node.draining, Exclusion::Draining),
+            (!here && of_node.cordoned, Exclusion::Cordoned),
+            (!here && pinned, Exclusion::Pinned),
+            (!here && !of_node.selected, Exclusion::SiteNotSelected),
+            (!of_node.tier, Exclusion::Tier),
+            (!of_node.region, Exclusion::Region),
+        ] {
+            if excludes {
+                found.push(rule);
             }
-            if !limits.tiers.is_empty() && !limits.tiers.contains(&site.tier) {
-                found.push(Exclusion::Tier);
-            }
-            if !limits.regions.is_empty() && !limits.regions.contains(&site.region) {
-                found.push(Exclusion::Region);
-            }
-        } else if !here {
-            // A node of no known site has no price, power or latency.
-            found.push(Exclusion::SiteNotSelected);
         }
         for (metric, level) in &limits.max {
             let value = |node| self.evaluator.value(service, node, *metric);
@@ -119,11 +134,8 @@ impl<'a> Rules<'a> {
             self.evaluator.value(service, node, *metric).is_some_and(|value| value > level.as_micros())
         };
         let limits = self.policy.constraints.max.iter().filter(|limit| over((limit.0, limit.1))).count();
-        let others = self
-            .exclusions(service, node)
-            .iter()
-            .filter(|rule| matches!(rule, Exclusion::Draining | Exclusion::Tier | Exclusion::Region))
-            .count();
+        let OfNode { draining, tier, region, .. } = self.nodes[node];
+        let others = [draining, !tier, !region].into_iter().filter(|broken| *broken).count();
         i64::try_from(limits + others).unwrap_or(i64::MAX)
     }
 

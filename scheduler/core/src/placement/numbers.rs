@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sterna_policies::policy::{Metric, Objective, OnMissing, Policy};
 
-use crate::continuum::{ServiceName, Site, SiteName, UsersName};
+use crate::continuum::{ServiceName, Site, SiteName, Users, UsersName};
 use crate::observation::{Observation, Source, Unknown};
 
 const MICRO: i128 = 1_000_000;
@@ -59,53 +59,62 @@ pub(super) struct SiteNumbers {
 }
 
 /// A latency as it was found.
+#[derive(Clone)]
 pub(super) struct Seen<'a> {
     pub(super) value: Latency,
     pub(super) missing: Vec<&'a UsersName>,
     pub(super) modelled: bool,
 }
 
-/// Latency of a service at a site, over all user groups that ask for it.
-pub(super) fn latency<'a>(
-    observation: &'a Observation,
-    policy: &Policy,
-    service: &ServiceName,
-    site: &SiteName,
-    demand: i128,
-) -> Seen<'a> {
-    let mut seen = Seen { value: Latency::NoDemand, missing: Vec::new(), modelled: false };
-    if demand == 0 {
-        return seen;
+/// What is known of the latencies between user groups and sites.
+pub(super) struct Latencies<'a> {
+    users: Vec<(&'a UsersName, &'a Users)>,
+    /// In millionths, and whether it is modelled; by site, for each group. `None` where it is not known.
+    known: Vec<Vec<Option<(i64, bool)>>>,
+}
+
+impl<'a> Latencies<'a> {
+    /// From all groups to some sites.
+    pub(super) fn new(observation: &'a Observation, policy: &Policy, sites: &[&SiteName]) -> Self {
+        let may_model = on_missing(policy, Metric::UserLatency) == OnMissing::Modelled;
+        let users: Vec<(&UsersName, &Users)> = observation.continuum.users.iter().collect();
+        let known = users.iter().map(|(name, users)| {
+            let measured = observation.latency.get(*name);
+            let of_site = |site: &&SiteName| match measured.and_then(|sites| sites.get(*site)) {
+                Some(sample) => Some((sample.value.as_micros(), sample.source == Source::Modelled)),
+                None => users.latency.get(*site).filter(|_| may_model).map(|value| (value.as_micros(), true)),
+            };
+            sites.iter().map(of_site).collect()
+        });
+        Self { known: known.collect(), users }
     }
-    let may_model = on_missing(policy, Metric::UserLatency) == OnMissing::Modelled;
-    let mut sum = 0i128;
-    for (name, users) in &observation.continuum.users {
-        let rate = users.rates.get(service).map_or(0, |rate| rate.as_micros());
-        if rate <= 0 {
-            continue;
-        }
-        let sample = observation.latency.get(name).and_then(|sites| sites.get(site));
-        let modelled = || users.latency.get(site).filter(|_| may_model);
-        let value = match sample {
-            Some(sample) => {
-                seen.modelled |= sample.source == Source::Modelled;
-                sample.value
+
+    /// The request rates of the groups that ask for a service, in millionths.
+    pub(super) fn asking(&self, service: &ServiceName) -> Vec<(usize, i64)> {
+        let rate = |users: &Users| users.rates.get(service).map_or(0, |rate| rate.as_micros());
+        let rates = self.users.iter().map(|(_, users)| rate(users)).enumerate();
+        rates.filter(|(_, rate)| *rate > 0).collect()
+    }
+
+    /// Latency at a site, over all groups that ask.
+    pub(super) fn of(&self, asking: &[(usize, i64)], site: usize) -> Seen<'a> {
+        let mut seen = Seen { value: Latency::NoDemand, missing: Vec::new(), modelled: false };
+        let mut sum = 0i128;
+        for (users, rate) in asking {
+            match self.known[*users].get(site).copied().flatten() {
+                Some((value, modelled)) => {
+                    seen.modelled |= modelled;
+                    sum += i128::from(*rate) * i128::from(value);
+                }
+                None => seen.missing.push(self.users[*users].0),
             }
-            None => match modelled() {
-                Some(value) => {
-                    seen.modelled = true;
-                    *value
-                }
-                None => {
-                    seen.missing.push(name);
-                    continue;
-                }
-            },
-        };
-        sum += i128::from(rate) * i128::from(value.as_micros());
+        }
+        if !asking.is_empty() {
+            let known = seen.missing.is_empty();
+            seen.value = if known { Latency::Weighted(sum) } else { Latency::Missing };
+        }
+        seen
     }
-    seen.value = if seen.missing.is_empty() { Latency::Weighted(sum) } else { Latency::Missing };
-    seen
 }
 
 /// What is known of one node for its site's numbers: its cores, those asked for on it, and whether it hosts anything.
