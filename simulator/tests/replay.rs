@@ -53,7 +53,7 @@ fn record(scenario: &Scenario, policy: &Policy) -> Vec<Recorded> {
         history.standing = recorded.decision.standing.clone();
         if recorded.decision.report.verdict == Verdict::Move && policy.mode == Mode::Auto {
             for order in &recorded.decision.plan.moves {
-                let course = world.begin(order, &policy.migration).unwrap();
+                let course = world.begin(order, &policy.migration, &[]).unwrap();
                 world.advance(at.after(course.ends));
                 let past = world.end(&order.service).unwrap();
                 assert_eq!(past.outcome, Outcome::Moved);
