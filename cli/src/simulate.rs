@@ -24,6 +24,7 @@ mod text;
 
 /// Arguments of `sterna simulate`.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("many").args(["seeds", "sweep"]).multiple(true))]
 pub struct Args {
     /// The scenario file.
     #[arg(required_unless_present = "replay")]
@@ -43,7 +44,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["timeline", "html", "csv"])]
     sweep: Option<PathBuf>,
     /// Run on so many threads; as many as there are processors if not said.
-    #[arg(long, value_name = "N", value_parser = threads)]
+    #[arg(long, value_name = "N", value_parser = threads, requires = "many")]
     threads: Option<usize>,
     /// How to print the result.
     #[arg(long, value_enum, default_value_t = Output::Table)]

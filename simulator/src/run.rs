@@ -1,7 +1,5 @@
 //! A run: events in order over one scenario, with the production decision at every interval of the policy.
 
-use std::collections::VecDeque;
-
 use jiff::Timestamp;
 use sterna_core::continuum::{NodeName, ServiceName};
 use sterna_core::decide::{Memo, steady_until};
@@ -9,9 +7,9 @@ use sterna_core::history::{History, Outcome as MigrationOutcome};
 use sterna_core::plan::{Effect, Move};
 use sterna_core::report::{Decision, Verdict};
 use sterna_policies::policy::{Mode, Policy};
-use sterna_policies::window;
 
 use crate::alternatives;
+use crate::carrying::Carrying;
 use crate::clock::SimTime;
 use crate::events::Queue;
 use crate::gain;
@@ -187,16 +185,9 @@ enum Event {
 }
 
 /// A plan on its way.
-struct Carrying {
+struct Carried {
     decision: Decision,
-    /// Moves that have not begun, in their order.
-    waiting: VecDeque<Move>,
-    /// The wave of those that have.
-    wave: u32,
-    /// How many of them have not ended.
-    running: usize,
-    /// Whether all that ended arrived.
-    as_planned: bool,
+    moves: Carrying,
     /// When the next look would be.
     next_look: SimTime,
 }
@@ -210,7 +201,7 @@ struct Run<'a> {
     policy: &'a Policy,
     seed: u64,
     /// The plan that is being carried out.
-    carrying: Option<Carrying>,
+    carrying: Option<Carried>,
     holds: Holds,
     watch: Option<Watch<'a>>,
     last_verdict: Option<Verdict>,
@@ -315,13 +306,10 @@ impl<'a> Run<'a> {
         }
         self.last_verdict = Some(verdict);
         let wanted = decision.report.verdict == Verdict::Move && self.policy.mode != Mode::Off;
-        let mut waiting = decision.plan.moves.clone();
-        waiting.sort_by_key(|order| order.wave);
-        match waiting.first().map(|order| order.wave).filter(|_| wanted) {
-            Some(wave) => {
+        match Carrying::of(&decision.plan).filter(|_| wanted) {
+            Some(moves) => {
                 self.steady_until = None;
-                let waiting = waiting.into();
-                self.carry(Carrying { decision, waiting, wave, running: 0, as_planned: true, next_look })
+                self.carry(Carried { decision, moves, next_look })
             }
             None => {
                 if matches!(self.deciding, Deciding::Briefly(_)) {
@@ -334,31 +322,13 @@ impl<'a> Run<'a> {
     }
 
     /// Begins what may begin now of a plan, or ends it.
-    fn carry(&mut self, mut plan: Carrying) -> Result<(), RunError> {
-        let at_once = usize::try_from(self.policy.budget.concurrent.max(1)).unwrap_or(usize::MAX);
-        if let Some(next) = plan.waiting.front()
-            && plan.running == 0
-            && plan.as_planned
-        {
-            plan.wave = next.wave;
-            // As the daemon's carrier does.
-            let now = self.world.now().on_calendar(self.scenario.start);
-            if plan.wave > 0 && window::shut(&self.policy.windows, now).is_some() {
-                plan.waiting.clear();
-            }
-        }
-        let wave = plan.wave;
-        let mut batch = Vec::new();
-        while plan.running + batch.len() < at_once
-            && let Some(order) = plan.waiting.pop_front_if(|order| order.wave == wave)
-        {
-            batch.push(order);
-        }
+    fn carry(&mut self, mut plan: Carried) -> Result<(), RunError> {
+        let now = self.world.now().on_calendar(self.scenario.start);
+        let batch: Vec<Move> = std::iter::from_fn(|| plan.moves.begin(self.policy, now)).collect();
         for order in &batch {
-            self.begin(order, &plan, &batch)?;
+            self.begin(order, &plan.decision, &batch)?;
         }
-        plan.running += batch.len();
-        if plan.running == 0 {
+        if plan.moves.rests() {
             self.queue.push(plan.next_look.max(self.world.now()), Event::Look);
         } else {
             self.carrying = Some(plan);
@@ -366,7 +336,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn begin(&mut self, order: &Move, plan: &Carrying, beside: &[Move]) -> Result<(), RunError> {
+    fn begin(&mut self, order: &Move, decision: &Decision, beside: &[Move]) -> Result<(), RunError> {
         let now = self.world.now();
         let course = self
             .world
@@ -382,8 +352,8 @@ impl<'a> Run<'a> {
             self.queue.push(now.after(course.freezes), Event::Freeze(service.clone()));
         }
         self.queue.push(now.after(course.ends), Event::End(service.clone()));
-        let gain = gain::of_move(&plan.decision, order);
-        let choice = alternatives::of_move(&plan.decision, self.policy, order);
+        let gain = gain::of_move(decision, order);
+        let choice = alternatives::of_move(decision, self.policy, order);
         self.outcome.moves.push(MoveRecord {
             began: now,
             at: now.on_calendar(self.scenario.start),
@@ -422,8 +392,7 @@ impl<'a> Run<'a> {
         self.history.record(service, past);
         match self.carrying.take() {
             Some(mut plan) => {
-                plan.running -= 1;
-                plan.as_planned &= arrived;
+                plan.moves.ended(arrived);
                 self.carry(plan)
             }
             None => Ok(()),

@@ -105,7 +105,7 @@ impl Tracks {
 impl Scenario {
     /// Whether seeds make a difference to it.
     pub fn is_random(&self) -> bool {
-        self.noise.is_some() || !self.chance.is_empty()
+        self.noise.is_some() || self.chance.is_random()
     }
 
     /// The scenario with everything drawn that hangs on the seed: where users go, bursts, failures, how far rates stray. The same for

@@ -91,10 +91,12 @@ impl<'s> World<'s> {
     /// Reads the scenario's numbers anew, and says what else happened by itself.
     pub fn refresh(&mut self) -> News {
         self.conditions = Conditions::at(self.scenario, self.now);
-        self.gone = Gone::at(self.scenario, self.now);
+        let before = std::mem::replace(&mut self.gone, Gone::at(self.scenario, self.now));
+        // What is gone from the beginning goes at the beginning.
+        let before = if self.now == SimTime::START { Gone::default() } else { before };
         let broken = self.break_moves();
         self.settle();
-        News { standing: self.standing(), broken }
+        News { standing: self.standing(&before), broken }
     }
 
     /// Begins a move, and says how it will go. Where its ends or the way between them are gone, it is refused.

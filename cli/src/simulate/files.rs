@@ -27,6 +27,11 @@ impl Draft {
         if path.is_dir() {
             bail!("can't write {}: it is a folder", path.display());
         }
+        // Of a link the file is replaced that it leads to, and not the link; devices and pipes are not replaced at all.
+        let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        if path.exists() && !path.is_file() {
+            bail!("can't write {}: it is not an ordinary file", path.display());
+        }
         let folder = match path.parent() {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),

@@ -85,10 +85,10 @@ pub fn decide_with(
     decide_as(observation, policy, history, now, asked)
 }
 
-/// [`decide`] for whoever decides very often, and does not look at places that a service doesn't go to: the same moves, verdict
-/// and memory, by the same rules. Of the report's services only those are told that move or are held, with their two places as
-/// options, and neither the order's makespan nor, where nothing moves, the state's hash is there. Plans that move nothing are
-/// not judged.
+/// [`decide`] for whoever decides very often, and does not look at places of services that stay: the same moves, verdict and
+/// memory, by the same rules. Of the report's services only those are told that move, with all their options, or that are held,
+/// with their two places and no gain; and neither the order's makespan nor, where nothing moves, the state's hash is there. Plans that
+/// move nothing are not judged.
 pub fn decide_briefly(
     observation: &Observation,
     policy: &Policy,

@@ -25,6 +25,17 @@ pub enum Mobility {
     Recorded(Route),
 }
 
+impl Mobility {
+    /// Whether another seed makes other ways.
+    pub fn is_random(&self) -> bool {
+        match self {
+            Self::Stays(_) | Self::Recorded(_) => false,
+            Self::Waypoint(_) => true,
+            Self::Commuter(commuter) => commuter.spread > Millis::ZERO,
+        }
+    }
+}
+
 /// The random waypoint model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Waypoint {
@@ -84,7 +95,8 @@ impl Route {
         let still = |pair: &[(SimTime, Location)]| pair[0].1 == pair[1].1;
         let mut times: Vec<SimTime> = Vec::new();
         for pair in self.0.windows(2).filter(|pair| !still(pair)) {
-            let (first, last) = (pair[0].0.as_nanos() / step, pair[1].0.as_nanos().div_ceil(step));
+            let last = pair[1].0.min(end).as_nanos().div_ceil(step);
+            let first = pair[0].0.as_nanos() / step;
             times.extend((first..=last).map(|n| SimTime::from_nanos(n.saturating_mul(step))));
         }
         times.retain(|at| *at < end);

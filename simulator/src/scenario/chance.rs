@@ -9,10 +9,10 @@ use super::{Bursts, People, Scenario, Track};
 use crate::clock::SimTime;
 use crate::fleet::stream::{Purpose, Stream};
 use crate::models::distance;
-use crate::models::fault::{Fault, Outage};
+use crate::models::fault::{Fault, Outage, When};
 use crate::models::mobility::{Mobility, Route};
 
-/// What hangs on the seed.
+/// Where users go and what fails, by chance or not: all of it is drawn, though some of it comes out the same for each seed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Chance {
     /// Where user groups are.
@@ -36,7 +36,14 @@ pub struct Drawn {
 }
 
 impl Chance {
-    /// Whether nothing does.
+    /// Whether another seed makes another world.
+    pub fn is_random(&self) -> bool {
+        let people = |people: &People| people.jitter > Millis::ZERO || people.mobility.is_random();
+        let drawn = |fault: &Fault| matches!(fault.when, When::Drawn { .. });
+        !self.bursts.is_empty() || self.people.values().any(people) || self.faults.iter().any(drawn)
+    }
+
+    /// Whether there is nothing to draw.
     pub fn is_empty(&self) -> bool {
         self.people.is_empty() && self.bursts.is_empty() && self.faults.is_empty()
     }

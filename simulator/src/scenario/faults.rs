@@ -12,7 +12,7 @@ use crate::clock::SimTime;
 use crate::models::fault::{Fault, Part, When};
 
 /// How many failures of one thing a scenario may have, in the mean: more than anybody can mean.
-const MOST: u64 = 10_000;
+pub(super) const MOST: u64 = 10_000;
 
 /// Something fails. Exactly one of `site`, `node`, `nodes_of` and `link` says what; `at` and `for` say when, or `mtbf` and `mttr`
 /// how often.
@@ -112,7 +112,12 @@ impl Reader<'_> {
         };
         let parts = self.parts(said, span);
         let (Some(when), Some(notice)) = (when, notice) else { return };
-        for (name, parts) in parts {
+        for (mut name, parts) in parts {
+            // Two faults of one thing are two matters of chance.
+            let again = faults.iter().filter(|other| other.parts == parts).count();
+            if again > 0 {
+                name = format!("{name} {}", again + 1);
+            }
             faults.push(Fault { parts, name, when, notice });
         }
     }

@@ -122,6 +122,8 @@ pub fn load_allowing(
         allow_unused: written.allow_unused,
         noise,
     };
+    // Nothing is drawn of what is refused: there may be too much of it.
+    let findings = findings.refuse_errors()?;
     scenario.drawn = scenario.chance.draw(&scenario, 0);
     let Loaded { value: scenario, warnings } = findings.finish(scenario)?;
     Ok(Read { scenario, warnings: [inventory.warnings, warnings] })
@@ -304,6 +306,16 @@ impl Reader<'_> {
                 .label("must be at most 100%: nobody asks for less than nothing");
         }
         let turn = SimTime::from_millis(every.read_positive(&mut self.findings)?);
+        if self.frame.duration.as_nanos() / turn.as_nanos().max(1) > MOST_STEPS {
+            self.findings
+                .error(
+                    "S0030",
+                    every.span(),
+                    format!("rates that stray anew every {turn} can't be simulated"),
+                )
+                .label(format!("there would be more than {MOST_STEPS} changes"));
+            return None;
+        }
         if turn.as_nanos() < SECOND || turn > self.frame.duration {
             self.findings
                 .error("S0030", every.span(), format!("rates can't stray anew every {turn}"))

@@ -30,6 +30,8 @@ impl Noise {
         let mut tracks: std::collections::BTreeMap<_, _> =
             rates.filter_map(|(key, rate)| Some((key, still(rate)?))).collect();
         tracks.extend(std::mem::take(&mut scenario.tracks.rate));
+        // Bursts are laid over all else.
+        tracks.extend(std::mem::take(&mut scenario.drawn.rates));
         let (step, end) = (scenario.step, scenario.duration);
         let turns = (0..).map(|turn| SimTime::from_nanos(self.every.saturating_mul(turn)));
         let turns: Vec<SimTime> = turns.take_while(|at| *at < end).collect();

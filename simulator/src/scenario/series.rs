@@ -7,6 +7,7 @@ use sterna_policies::quantity::{Millis, PerSecond, Quantity};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::faults::MOST;
 use super::load::Reader;
 use super::{Shape, Track, table};
 use crate::clock::SimTime;
@@ -155,6 +156,13 @@ impl Reader<'_> {
                 let value = number::<Q>(value, unit, &mut findings);
                 points.extend(time.zip(value.map(&whole)));
             }
+            if let (Some([last, _]), Some((at, _))) = (rows.last(), points.last())
+                && *at < 0
+            {
+                findings
+                    .error("S0012", last.span(), "the values end before the scenario's start")
+                    .label("the last is older than all that is simulated");
+            }
             let track = within(&points, duration, shape);
             if track.is_none() && !findings.has_errors() {
                 findings
@@ -194,6 +202,13 @@ impl Reader<'_> {
         let base = bursts.base.read_unsigned(findings);
         let peak = bursts.peak.read_positive(findings);
         let between = bursts.between.read_positive(findings);
+        let least = SimTime::from_nanos(self.frame.duration.as_nanos() / MOST);
+        if let Some(often) = between.filter(|between| SimTime::from_millis(*between) < least) {
+            findings
+                .error("S0012", bursts.between.span(), format!("a burst each {often} can't be simulated"))
+                .label(format!("for this duration it must be at least {least}"));
+            return None;
+        }
         let lasts = bursts.lasts.read_positive(findings);
         Some(Bursts { base: base?, peak: peak?, between: between?, lasts: lasts? })
     }

@@ -54,7 +54,7 @@ impl Track {
     pub fn changes(&self, step: u64, end: SimTime) -> Vec<SimTime> {
         let mut times: Vec<SimTime> = self.points.iter().map(|(at, _)| *at).collect();
         if let (Shape::Linear, Some((last, _))) = (self.shape, self.points.last()) {
-            let steps = last.as_nanos() / step;
+            let steps = (*last).min(end).as_nanos() / step;
             times.extend((0..=steps).map(|n| SimTime::from_nanos(n * step)));
         }
         times.retain(|at| *at < end);

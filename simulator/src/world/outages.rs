@@ -8,7 +8,7 @@ use sterna_core::directive::{Ask, Directive, Directives, Place};
 
 use super::World;
 use crate::clock::SimTime;
-use crate::models::fault::{Outage, Part};
+use crate::models::fault::Part;
 use crate::scenario::Scenario;
 
 /// What is gone at one instant.
@@ -54,6 +54,11 @@ impl Gone {
         gone
     }
 
+    fn parts(&self) -> BTreeSet<Part> {
+        let nodes = self.nodes.iter().map(|node| Part::Node(node.clone()));
+        nodes.chain(self.links.iter().map(|link| Part::Link(link.clone()))).collect()
+    }
+
     /// Whether everything is there.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty() && self.links.is_empty()
@@ -61,19 +66,18 @@ impl Gone {
 }
 
 impl World<'_> {
-    /// What is announced, comes or goes at this very instant.
-    pub(super) fn standing(&self) -> Vec<(Part, Standing)> {
-        let of = |outage: &Outage| {
-            let now = self.now;
-            let standing = match () {
-                () if outage.from == now => Standing::Gone,
-                () if outage.to == now => Standing::Back,
-                () if outage.notice == Some(now) => Standing::Announced,
-                () => return None,
-            };
-            Some((outage.part.clone(), standing))
-        };
-        self.scenario.drawn.outages.iter().filter_map(of).collect()
+    /// What comes or goes now that something else was gone before, and what is announced at this very instant.
+    pub(super) fn standing(&self, before: &Gone) -> Vec<(Part, Standing)> {
+        let (before, now) = (before.parts(), self.gone.parts());
+        let gone = now.difference(&before).map(|part| (part.clone(), Standing::Gone));
+        let back = before.difference(&now).map(|part| (part.clone(), Standing::Back));
+        let announced = self.scenario.drawn.outages.iter().filter(|outage| {
+            // What is gone already can't be announced to go.
+            outage.notice == Some(self.now) && !now.contains(&outage.part)
+        });
+        let announced: BTreeSet<&Part> = announced.map(|outage| &outage.part).collect();
+        let announced = announced.into_iter().map(|part| (part.clone(), Standing::Announced));
+        gone.chain(back).chain(announced).collect()
     }
 
     /// Whether something on the way between two nodes is gone.

@@ -98,8 +98,11 @@ pub fn minimise(model: &Model, problem: &Problem, means: Means) -> Result<Staged
         if i128::from(state.value()) > stage.bound && columns <= means.largest {
             match exactly(model, &start, &mut state, Effort { seconds, ..means.effort }) {
                 Ok(answer) => {
+                    // The slack is the solver's, and says nothing about a bound of our own.
+                    let proven =
+                        answer.bound.map_or(stage.bound, |bound| (bound + answer.slack).max(stage.bound));
                     stage.bound = answer.bound.map_or(stage.bound, |bound| bound.max(stage.bound));
-                    stage.slack = answer.slack;
+                    stage.slack = proven - stage.bound;
                     stage.program = (answer.columns > 0).then_some((answer.columns, answer.rows));
                 }
                 Err(SolveError::TooLarge { .. }) => {

@@ -8,7 +8,7 @@ use super::{Outcome, Round};
 use crate::assignment::order::Step;
 use crate::checker;
 use crate::continuum::ServiceName;
-use crate::plan::{Move, Plan};
+use crate::plan::Plan;
 use crate::planning;
 use crate::planning::abreast::Abreast;
 use crate::report::{Decision, Exclusion, Gain, Hold, NodeOption, Report, ServiceReport, Verdict};
@@ -73,7 +73,7 @@ impl Round<'_> {
             let width = Abreast::new(self.observation, evaluator, &self.policy.budget).total;
             planning::makespan(&plan.moves, &direct, width, |service, to| self.takes(service, to))
         });
-        let services = self.services(&target, &plan.moves);
+        let services = self.services(&target);
         let mut by: Vec<Hold> = of_all.into_iter().collect();
         for hold in services.iter().flat_map(|service| &service.held_by) {
             if !by.contains(hold) {
@@ -122,7 +122,7 @@ impl Round<'_> {
         }
     }
 
-    fn services(&self, target: &[usize], moves: &[Move]) -> Vec<ServiceReport> {
+    fn services(&self, target: &[usize]) -> Vec<ServiceReport> {
         if self.policy.mode == Mode::Off {
             return Vec::new();
         }
@@ -139,14 +139,13 @@ impl Round<'_> {
                 |service| target[service] == self.evaluator.now[service] && !self.held.contains_key(&service);
             !self.brief || !self.evaluator.service(name).is_some_and(quiet)
         });
-        told.map(|(name, _)| self.service(name, target, moves, [&planned, &ideal])).collect()
+        told.map(|(name, _)| self.service(name, target, [&planned, &ideal])).collect()
     }
 
     fn service(
         &self,
         name: &ServiceName,
         target: &[usize],
-        moves: &[Move],
         [planned, ideal]: [&BTreeMap<usize, Gain>; 2],
     ) -> ServiceReport {
         let evaluator = self.evaluator;
@@ -166,13 +165,8 @@ impl Round<'_> {
             true => (self.ideal[service], ideal),
             false => (target[service], planned),
         };
-        // Where it is parked on its way, too.
-        let touched = |node: usize| {
-            let mut own = moves.iter().filter(|one| one.service == *name);
-            own.any(|one| one.to == *evaluator.nodes[node].0)
-        };
         let options = (0..evaluator.nodes.len())
-            .filter(|node| !self.brief || *node == on || *node == best || touched(*node))
+            .filter(|node| !self.brief || target[service] != on || *node == on || *node == best)
             .map(|node| {
                 let mut excluded_by = self.rules.all(service, node, &self.room);
                 if node == best && node != on {

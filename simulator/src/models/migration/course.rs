@@ -71,7 +71,8 @@ impl Course {
             leg("frozen", self.freezes, ahead, true),
             leg("verified", self.downtime(), Bytes(self.bytes.0 - ahead.0), false),
         ];
-        let is_frozen = after >= self.freezes && self.downtime() > Millis::ZERO;
+        // What breaks at the very instant of the freeze comes before it.
+        let is_frozen = after > self.freezes && self.downtime() > Millis::ZERO;
         let fault = Fault {
             phase: if is_frozen { "verified" } else { "frozen" },
             after: if is_frozen { after.saturating_sub(self.freezes) } else { after },
