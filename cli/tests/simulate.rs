@@ -12,7 +12,7 @@ fn scenarios() -> PathBuf {
 fn simulate(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sterna"))
         .current_dir(scenarios())
-        .args(["simulate", "quiet.toml", "--policy", "latency-first.toml"])
+        .args(["simulate", "quiet.toml", "--policy", "latency-first.toml", "--allow-unused"])
         .args(args)
         .env("NO_COLOR", "1")
         .output()

@@ -69,6 +69,6 @@ mod tests {
         assert_eq!(marks("1d"), "0:00 4:00 8:00 12:00 16:00 20:00 24:00");
         assert_eq!(marks("90s"), "0:00:00 0:00:15 0:00:30 0:00:45 0:01:00 0:01:15 0:01:30");
         assert_eq!(marks("30d"), "0d 5d 10d 15d 20d 25d 30d");
-        assert_eq!(marks("366d"), "0d 120d 240d 360d");
+        assert_eq!(marks("366d"), "0d 60d 120d 180d 240d 300d 360d");
     }
 }

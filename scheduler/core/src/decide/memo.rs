@@ -4,7 +4,7 @@
 //! for how much gain it lets services move. So policies that differ in that alone, and looks between which nothing changed, ask
 //! for the placement of the very same model.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{Hash as _, Hasher};
 use std::sync::Mutex;
 
@@ -23,7 +23,7 @@ pub struct Memo {
 
 #[derive(Debug, Default)]
 struct Kept {
-    placements: HashMap<[u8; 32], Staged>,
+    placements: BTreeMap<[u8; 32], Staged>,
     /// The oldest first.
     order: VecDeque<[u8; 32]>,
     used: Used,

@@ -76,8 +76,10 @@ mod tests {
         assert_eq!(until(&History::default(), "10:00:00"), Some(Timestamp::MAX));
         let history = history(Outcome::Moved);
         let day = "2026-03-03T10:00:00Z".parse().unwrap();
-        let ends = ["10:01:00", "10:05:00", "10:20:00", "11:00:00"].map(|now| until(&history, now).unwrap());
-        assert_eq!(ends, [at("10:05:00"), at("10:20:00"), at("11:00:00"), day]);
+        let ends = ["10:01:00", "10:05:00", "10:20:00", "10:30:00", "11:00:00"];
+        let ends = ends.map(|now| until(&history, now).unwrap());
+        // Cooldown, residency, return, and the budgets of an hour and of a day.
+        assert_eq!(ends, [at("10:05:00"), at("10:20:00"), at("10:30:00"), at("11:00:00"), day]);
     }
 
     #[test]

@@ -130,8 +130,8 @@ async fn the_decisions_of_one_policy_come_in_their_order() {
         store.record_decision(one).await.unwrap();
     }
     let deciders = |since| store.deciders(at(since));
-    assert_eq!(deciders(0).await.unwrap(), [("other".to_owned(), 2), (name.clone(), 3)]);
-    assert_eq!(deciders(6).await.unwrap(), [("other".to_owned(), 1), (name.clone(), 1)]);
+    assert_eq!(deciders(0).await.unwrap(), [(name.clone(), 3), ("other".to_owned(), 2)]);
+    assert_eq!(deciders(6).await.unwrap(), [(name.clone(), 1), ("other".to_owned(), 1)]);
     drop(store);
     let store = HistoryStore::read_file(folder.path().join(FILE)).unwrap().unwrap();
     let all = store.each_of(&name, at(2), Vec::new(), Vec::push).await.unwrap();
