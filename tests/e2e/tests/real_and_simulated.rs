@@ -17,6 +17,8 @@ use tokio::time::{Instant, sleep};
 /// Where the users go, one after the other, and what the service then moves to.
 const DAY: [(&Distances, &str); 4] =
     [(EVENING, "edge-south"), (MORNING, "edge-north"), (EVENING, "edge-south"), (MORNING, "edge-north")];
+/// How many MiB the service has more from then on: what moves take is learnt from services of several sizes.
+const MORE: [Option<u32>; 4] = [None, None, Some(48), Some(96)];
 /// How far the two may be apart.
 const NEAR: f64 = 0.15;
 
@@ -69,13 +71,16 @@ fn scenario(
     start: jiff::Timestamp,
     seconds: f64,
     ways: &[(f64, &Distances)],
-    memory: &str,
+    memory: &[(f64, String)],
 ) -> String {
+    let memory: Vec<String> =
+        memory.iter().map(|(since, size)| format!("[\"{since:.3}s\", \"{size}\"]")).collect();
+    let memory = memory.join(", ");
     let inventory = stage.continuum().file().display();
     let mut text = format!(
         "schema_version = 1\nname = \"day\"\ninventory = \"{inventory}\"\nstart = \"{start}\"\nduration = \"{seconds:.3}s\"\n\
-         step = \"1s\"\ncalibration = \"calibration.toml\"\n[placement]\n{SERVICE} = \"north-1\"\n\
-         [[memory]]\nservice = \"{SERVICE}\"\npoints = [[\"0s\", \"{memory}\"]]\n"
+         calibration = \"calibration.toml\"\n[placement]\n{SERVICE} = \"north-1\"\n\
+         [[memory]]\nservice = \"{SERVICE}\"\npoints = [{memory}]\n"
     );
     for (at, (site, _)) in MORNING.iter().enumerate() {
         let points: Vec<String> = ways
@@ -100,7 +105,15 @@ async fn a_day_goes_as_it_is_simulated() {
     let mut scheduler = stage.scheduler(&sterna, policy.clone(), |_| {}).unwrap();
     let mut ways = vec![(jiff::Timestamp::now(), MORNING)];
     sleep(Duration::from_secs(5)).await;
-    for (distances, site) in DAY {
+    let mut grown = vec![ways[0].0];
+    for ((distances, site), more) in DAY.into_iter().zip(MORE) {
+        if let Some(mib) = more {
+            let end = (mib << 20).to_string();
+            let command = ["redis-cli", "SETRANGE", "sterna:more", &end, "."];
+            stage.continuum().exec(stage.home().await.unwrap(), SERVICE, &command).await.unwrap();
+            grown.push(jiff::Timestamp::now());
+            sleep(Duration::from_secs(3)).await;
+        }
         stage.users_go(distances).unwrap();
         ways.push((jiff::Timestamp::now(), distances));
         arrives(&stage, site).await.unwrap();
@@ -128,16 +141,25 @@ async fn a_day_goes_as_it_is_simulated() {
         all.iter().map(leg).collect()
     };
     let decisions = json(&sterna, &stage, &["history", "--config", "sterna.toml"]).await.unwrap();
-    let decision = decisions["decisions"][0]["id"].to_string();
-    let recorded = json(&sterna, &stage, &["history", &decision, "--config", "sterna.toml"]).await.unwrap();
-    let memory = recorded["observation"]["memory"][SERVICE].as_str().unwrap();
-
+    let mut numbers: Vec<i64> =
+        decisions["decisions"].as_array().unwrap().iter().map(|one| one["id"].as_i64().unwrap()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers.len(), DAY.len());
+    let mut sizes = Vec::new();
+    for number in numbers {
+        let arguments = ["history", &number.to_string(), "--config", "sterna.toml"];
+        let recorded = json(&sterna, &stage, &arguments).await.unwrap();
+        sizes.push(recorded["observation"]["memory"][SERVICE].as_str().unwrap().to_owned());
+    }
     ask(&sterna, &stage, &["calibrate", "--config", "sterna.toml", "--out", "calibration.toml"])
         .await
         .unwrap();
     let since = |at: jiff::Timestamp| at.duration_since(first).as_secs_f64().max(0.0);
+    let sizes = [&sizes[0], &sizes[2], &sizes[3]];
+    let memory: Vec<(f64, String)> =
+        grown.into_iter().zip(sizes).map(|(at, size)| (since(at), size.clone())).collect();
     let ways: Vec<(f64, &Distances)> = ways.into_iter().map(|(at, way)| (since(at), way)).collect();
-    std::fs::write(folder.join("day.toml"), scenario(&stage, first, seconds, &ways, memory)).unwrap();
+    std::fs::write(folder.join("day.toml"), scenario(&stage, first, seconds, &ways, &memory)).unwrap();
     let simulate = [&["simulate", "day.toml"], &with_policy[..]].concat();
     let simulated = json(&sterna, &stage, &simulate).await.unwrap()["report"]["outcomes"][0].take();
 
@@ -150,6 +172,8 @@ async fn a_day_goes_as_it_is_simulated() {
         assert!(really > 0.0 && (as_simulated / really - 1.0).abs() <= NEAR, "{key}");
     }
     assert_eq!(stage.run_id().await.unwrap(), id, "it was started cold");
+    let home = stage.home().await.unwrap();
+    stage.continuum().exec(home, SERVICE, &["redis-cli", "DEL", "sterna:more"]).await.unwrap();
     stage.compare().await.unwrap();
     stage.strike().await.unwrap();
 }
