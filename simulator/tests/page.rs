@@ -343,3 +343,12 @@ fn tables_can_be_read_again_and_have_the_reports_numbers() {
     assert_eq!(course.len(), points);
     assert_eq!(course[0]["from"], "2026-03-02T00:00:00Z");
 }
+
+#[test]
+fn carbon_that_is_not_known_is_not_drawn_as_none() {
+    let (scenario, mut report) = commuters();
+    assert!(html::page(&report, &scenario, "x").unwrap().contains("Carbon over time"));
+    report.unmoved.carbon = None;
+    report.outcomes.iter_mut().for_each(|one| one.totals.carbon = None);
+    assert!(!html::page(&report, &scenario, "x").unwrap().contains("Carbon over time"));
+}

@@ -173,7 +173,11 @@ fn charts(report: &Report) -> Result<Vec<Chart>, NotDrawn> {
     let policies = report.outcomes.iter().enumerate();
     let policies = policies.map(|(at, one)| (one.policy.as_str(), chart::colour(at), &one.course));
     let courses: Vec<(&str, Colour, &Vec<Point>)> = [unmoved].into_iter().chain(policies).collect();
+    // Where no sum of it is known a line would show what is not known as nothing.
+    let known =
+        report.unmoved.carbon.is_some() || report.outcomes.iter().any(|one| one.totals.carbon.is_some());
     all.into_iter()
+        .filter(|(title, ..)| known || *title != "Carbon")
         .map(|(title, unit, of)| {
             let line = |(_, colour, course): &(&str, Colour, &Vec<Point>)| Line {
                 colour: *colour,
