@@ -9,7 +9,6 @@
 //! |---|---|
 //! | [`columns`] | nodes, services and sites |
 //! | [`curve`] | power over load |
-//! | [`stream`] | numbers that look random, one stream per entity |
 //! | [`trace`] | what services use of what they ask for, tick by tick |
 //! | [`passes`] | memory sent ahead, pass after pass |
 //! | [`fit`] | what is wrong with a fleet |
@@ -36,7 +35,6 @@ pub mod engine;
 pub mod fit;
 pub mod passes;
 pub mod report;
-pub mod stream;
 pub mod trace;
 
 pub use engine::run;

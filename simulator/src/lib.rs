@@ -8,6 +8,7 @@
 //! | [`scenario`] | what is simulated: the file, its checks, tracks of values over time |
 //! | [`cases`] | what a policy must decide in described situations: the file, and its trial |
 //! | [`clock`], [`events`] | time in whole nanoseconds; what happens next |
+//! | [`stream`] | numbers that look random, each thing's own |
 //! | [`world`] | the continuum at one instant, what a scheduler sees of it, what adds up |
 //! | [`models`] | power, price, carbon, latency, how migrations go |
 //! | [`calibrate`] | what the parts of a move take, learnt from migrations that were measured |
@@ -34,6 +35,7 @@ pub mod replay;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod stream;
 pub mod sweep;
 pub mod violation;
 pub mod world;

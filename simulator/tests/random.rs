@@ -13,11 +13,11 @@ use sterna_core::history::Outcome as MigrationOutcome;
 use sterna_policies::policy::Policy;
 use sterna_policies::quantity::{Cores, Millis};
 use sterna_simulator::clock::SimTime;
-use sterna_simulator::fleet::stream::{Purpose, Stream};
 use sterna_simulator::models::fault::Part;
 use sterna_simulator::report::{Outcome, Report};
 use sterna_simulator::run;
 use sterna_simulator::scenario::{Scenario, load};
+use sterna_simulator::stream::{Purpose, Stream};
 use sterna_simulator::world::World;
 
 struct Draws(Stream, u64);

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use comfy_table::{Table, presets};
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -16,6 +15,7 @@ use sterna_simulator::replay::Replay;
 use sterna_simulator::replay::report::{Compared, Totals};
 use sterna_simulator::report::words::{outcome_word, span};
 
+use super::text::new_table;
 use crate::run::say;
 use crate::service::time;
 use crate::wiring::{Output, runtime};
@@ -128,7 +128,7 @@ fn text(of: &str, all: &[Compared]) -> String {
             );
         }
         if !one.moves.is_empty() {
-            let mut table = table(&["time (UTC)", "service", "from → to", "downtime", "ended"]);
+            let mut table = new_table(&["time (UTC)", "service", "from → to", "downtime", "ended"]);
             for made in &one.moves {
                 table.add_row([
                     time(made.began),
@@ -142,7 +142,7 @@ fn text(of: &str, all: &[Compared]) -> String {
             }
             let _infallible = writeln!(out, "{}", table.trim_fmt());
         }
-        let mut sums = table(&["", "as it was", &one.policy]);
+        let mut sums = new_table(&["", "as it was", &one.policy]);
         type Row = (&'static str, fn(&Totals) -> String);
         let rows: [Row; 6] = [
             ("user latency, mean", |it| {
@@ -160,10 +160,4 @@ fn text(of: &str, all: &[Compared]) -> String {
         let _infallible = writeln!(out, "{}", sums.trim_fmt());
     }
     out
-}
-
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header.to_vec());
-    table
 }

@@ -11,11 +11,11 @@ use sterna_policies::quantity::{Bytes, Cores, UsdPerGib, UsdPerHour, Watts};
 use super::columns::{Node, Nodes, Service, Services, Site};
 use super::curve::Curve;
 use super::passes::Limits;
-use super::stream::{Purpose, Stream};
 use super::trace::{Drawn, Trace};
 use super::{Fleet, Order, Transfer};
 use crate::clock::{NANOS_PER_HOUR, SimTime};
 use crate::scenario::{Shape, Track};
+use crate::stream::{Purpose, Stream};
 
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;

@@ -3,7 +3,7 @@
 //! The order is by tick and then by service, because a pass over the fleet reads all services of one tick. A share is two bytes:
 //! hundredths of a percent.
 
-use super::stream::{GAMMA, mix};
+use crate::stream::{GAMMA, mix};
 
 /// Shares of all services at all ticks.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@
 use sterna_core::continuum::Location;
 use sterna_policies::quantity::Millis;
 
-use crate::fleet::stream::Stream;
+use crate::stream::Stream;
 
 /// Round-trip time over distance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub fn jitter(stream: Stream, step: u64, mean: Millis) -> Millis {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::stream::Purpose;
+    use crate::stream::Purpose;
 
     #[test]
     fn a_round_trip_is_a_line_over_the_distance() {

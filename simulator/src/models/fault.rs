@@ -4,7 +4,7 @@ use sterna_core::continuum::{NodeName, SiteName};
 use sterna_policies::quantity::Millis;
 
 use crate::clock::SimTime;
-use crate::fleet::stream::Stream;
+use crate::stream::Stream;
 
 /// The shortest time between two events, in nanoseconds: a second.
 const LEAST: u64 = 1_000_000_000;
@@ -121,7 +121,7 @@ impl Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::stream::Purpose;
+    use crate::stream::Purpose;
     use proptest::prelude::*;
 
     fn hours(hours: u64) -> SimTime {

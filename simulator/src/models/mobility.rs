@@ -7,7 +7,7 @@ use sterna_core::continuum::Location;
 use sterna_policies::quantity::{KmPerHour, Millis};
 
 use crate::clock::SimTime;
-use crate::fleet::stream::Stream;
+use crate::stream::Stream;
 
 /// Nanoseconds in a day.
 const DAY: u64 = 86_400_000_000_000;
@@ -185,7 +185,7 @@ impl Commuter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::stream::Purpose;
+    use crate::stream::Purpose;
     use proptest::prelude::*;
 
     const MINUTE: u64 = 60_000_000_000;

@@ -19,7 +19,7 @@ use sterna_policies::policy::{Mode, Policy};
 use sterna_policies::quantity::Millis;
 
 use super::overlay::as_if;
-use super::report::{Compared, Found, Replacement};
+use super::report::{Compared, Replacement, Sums};
 use super::step;
 use crate::carrying::Carrying;
 use crate::clock::SimTime;
@@ -41,7 +41,9 @@ pub struct Replay {
     open: Option<Open>,
     /// Migrations that are counted already.
     counted: BTreeSet<(ServiceName, Timestamp)>,
-    found: Found,
+    was: Sums,
+    with: Sums,
+    found: Compared,
 }
 
 /// What is different.
@@ -76,13 +78,15 @@ impl Replay {
     /// Begins before the first look.
     pub fn new(policy: Policy) -> Self {
         Self {
+            found: Compared::begin(&policy),
             policy,
             standing: None,
             other: None,
             looked: None,
             open: None,
             counted: BTreeSet::new(),
-            found: Found::default(),
+            was: Sums::default(),
+            with: Sums::default(),
         }
     }
 
@@ -208,8 +212,8 @@ impl Replay {
                 other.placement.insert(order.service.clone(), order.to.clone());
             }
             plan.ended(arrived);
-            self.found.with.moves += 1;
-            self.found.with.downtime = self.found.with.downtime.saturating_add(course.downtime());
+            self.with.moves += 1;
+            self.with.downtime = self.with.downtime.saturating_add(course.downtime());
             let record = self.found.moves.iter_mut().rev().find(|one| one.service == order.service);
             if let Some(record) = record {
                 record.outcome = Some(course.outcome);
@@ -251,11 +255,11 @@ impl Replay {
             for past in all.iter().filter(|past| past.ended > *first) {
                 let new = self.counted.insert((name.clone(), past.ended));
                 if new && past.outcome != MigrationOutcome::Refused {
-                    self.found.was.moves += 1;
-                    self.found.was.downtime = self.found.was.downtime.saturating_add(past.downtime);
+                    self.was.moves += 1;
+                    self.was.downtime = self.was.downtime.saturating_add(past.downtime);
                     if self.other.is_none() {
-                        self.found.with.moves += 1;
-                        self.found.with.downtime = self.found.with.downtime.saturating_add(past.downtime);
+                        self.with.moves += 1;
+                        self.with.downtime = self.with.downtime.saturating_add(past.downtime);
                     }
                 }
             }
@@ -268,8 +272,8 @@ impl Replay {
         let span = now.duration_since(open.since).as_nanos();
         let span = u64::try_from(span).unwrap_or(0);
         let known = span.min(u64::try_from(open.most.as_micros()).unwrap_or(0));
-        self.found.was.add(&open.was, open.demand, known);
-        self.found.with.add(&open.with, open.demand, known);
+        self.was.add(&open.was, open.demand, known);
+        self.with.add(&open.with, open.demand, known);
         self.found.counted = self.found.counted.saturating_add(millis(known));
         self.found.not_known = self.found.not_known.saturating_add(millis(span - known));
         self.found.last = Some(now);
@@ -281,7 +285,7 @@ impl Replay {
             self.found.last = Some(open.since);
         }
         let placement = self.other.map(|other| other.placement).unwrap_or_default();
-        self.found.conclude(&self.policy, placement)
+        Compared { was: self.was.totals(), with: self.with.totals(), placement, ..self.found }
     }
 }
 

@@ -1,7 +1,5 @@
 //! What a replay found, as values; the cli puts them into words.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde::Serialize;
 use sterna_core::continuum::{NodeName, Placement, ServiceName};
@@ -10,7 +8,7 @@ use sterna_core::plan::{Effect, Move};
 use sterna_policies::policy::{Mode, Policy};
 use sterna_policies::quantity::{Grams, Millis, PerSecond, Usd, WattHours};
 
-use crate::clock::NANOS_PER_HOUR;
+use crate::clock::per_hour;
 use crate::models::latency::Latencies;
 
 /// A recorded past under another policy, beside what it was.
@@ -46,8 +44,30 @@ pub struct Compared {
     pub placement: Placement,
 }
 
+impl Compared {
+    /// Before the first look.
+    pub(super) fn begin(policy: &Policy) -> Self {
+        Self {
+            policy: policy.name.clone(),
+            mode: policy.mode,
+            first: None,
+            last: None,
+            looks: 0,
+            alike: 0,
+            wanted: 0,
+            apart: None,
+            counted: Millis::ZERO,
+            not_known: Millis::ZERO,
+            was: Totals::default(),
+            with: Totals::default(),
+            moves: Vec::new(),
+            placement: Placement::default(),
+        }
+    }
+}
+
 /// What adds up over the time that counts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Totals {
     /// Mean latency over all requests; `None` where nothing was asked for, or where it was not known.
     pub user_latency_mean: Option<Millis>,
@@ -118,7 +138,8 @@ impl Sums {
         }
     }
 
-    fn totals(&self) -> Totals {
+    /// What it comes to.
+    pub fn totals(&self) -> Totals {
         Totals {
             user_latency_mean: self.latency.mean(),
             cost: Usd::from_micros(per_hour(self.cost)),
@@ -126,48 +147,6 @@ impl Sums {
             carbon: Grams::from_micros(per_hour(self.carbon)),
             moves: self.moves,
             downtime: self.downtime,
-        }
-    }
-}
-
-fn per_hour(integral: i128) -> i64 {
-    let hour = i128::from(NANOS_PER_HOUR);
-    i64::try_from((integral + hour / 2).div_euclid(hour)).unwrap_or(i64::MAX)
-}
-
-/// What is found while a replay goes on.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    pub first: Option<Timestamp>,
-    pub last: Option<Timestamp>,
-    pub looks: u64,
-    pub alike: u64,
-    pub wanted: u64,
-    pub apart: Option<Timestamp>,
-    pub counted: Millis,
-    pub not_known: Millis,
-    pub was: Sums,
-    pub with: Sums,
-    pub moves: Vec<Replacement>,
-}
-
-impl Found {
-    pub fn conclude(self, policy: &Policy, placement: BTreeMap<ServiceName, NodeName>) -> Compared {
-        Compared {
-            policy: policy.name.clone(),
-            mode: policy.mode,
-            first: self.first,
-            last: self.last,
-            looks: self.looks,
-            alike: self.alike,
-            wanted: self.wanted,
-            apart: self.apart,
-            counted: self.counted,
-            not_known: self.not_known,
-            was: self.was.totals(),
-            with: self.with.totals(),
-            moves: self.moves,
-            placement,
         }
     }
 }

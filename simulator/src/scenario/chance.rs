@@ -7,10 +7,10 @@ use sterna_policies::quantity::Millis;
 
 use super::{Bursts, People, Scenario, Track};
 use crate::clock::SimTime;
-use crate::fleet::stream::{Purpose, Stream};
 use crate::models::distance;
 use crate::models::fault::{Fault, Outage, When};
 use crate::models::mobility::{Mobility, Route};
+use crate::stream::{Purpose, Stream};
 
 /// Where users go and what fails, by chance or not: all of it is drawn, though some of it comes out the same for each seed.
 #[derive(Debug, Clone, Default, PartialEq)]

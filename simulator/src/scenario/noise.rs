@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use sterna_core::continuum::UsersName;
 use sterna_policies::quantity::Percent;
 
 use super::{Scenario, Shape, Track};
 use crate::clock::SimTime;
+use crate::stream::{Purpose, Stream};
 
 /// A hundred percent in millionths of a percent.
 const WHOLE: i128 = 100_000_000;
@@ -38,9 +38,10 @@ impl Noise {
         for ((users, service), track) in tracks {
             let mut times: BTreeSet<SimTime> = track.changes(step, end).into_iter().collect();
             times.extend(&turns);
+            let stream = Stream::named(seed, Purpose::Noise, users.as_str());
             let points = times.into_iter().map(|at| {
                 let turn = at.as_nanos() / self.every;
-                (at, self.strayed(track.at(at, step), draw(seed, &users, turn)))
+                (at, self.strayed(track.at(at, step), stream.draw(turn)))
             });
             if let Some(track) = Track::new(Shape::Step, points.collect()) {
                 scenario.tracks.rate.insert((users, service), track);
@@ -57,18 +58,6 @@ impl Noise {
     }
 }
 
-/// A number that looks random: by the seed, a user group's name and how often it has been drawn before.
-fn draw(seed: u64, users: &UsersName, turn: u64) -> u64 {
-    let mut hasher = blake3::Hasher::new();
-    hasher
-        .update(b"noise")
-        .update(&seed.to_le_bytes())
-        .update(&turn.to_le_bytes())
-        .update(users.as_str().as_bytes());
-    let drawn = hasher.finalize();
-    drawn.as_bytes().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,14 +67,14 @@ mod tests {
     #[test]
     fn it_strays_by_no_more_than_it_may_and_by_nothing_on_average() {
         assert_eq!([0, u64::MAX].map(|drawn| NOISE.strayed(1_000_000, drawn)), [750_000, 1_250_000]);
-        let users = UsersName::from("commuters");
-        let sum: i64 = (0..10_000).map(|turn| NOISE.strayed(1_000_000, draw(7, &users, turn))).sum();
+        let stream = Stream::named(7, Purpose::Noise, "commuters");
+        let sum: i64 = (0..10_000).map(|turn| NOISE.strayed(1_000_000, stream.draw(turn))).sum();
         assert!((9_960_000_000..10_040_000_000).contains(&sum), "{sum}");
     }
 
     #[test]
     fn everybody_draws_alone() {
-        let of = |seed, name: &str, turn| draw(seed, &UsersName::from(name), turn);
+        let of = |seed, name: &str, turn| Stream::named(seed, Purpose::Noise, name).draw(turn);
         let all = [of(1, "a", 0), of(1, "b", 0), of(2, "a", 0), of(1, "a", 1)];
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 4);
     }

@@ -11,7 +11,7 @@ use super::faults::MOST;
 use super::load::Reader;
 use super::{Shape, Track, table};
 use crate::clock::SimTime;
-use crate::fleet::stream::Stream;
+use crate::stream::Stream;
 
 /// Nanoseconds between the points of a curve: a quarter of an hour.
 const QUARTER: u64 = 900_000_000_000;
@@ -304,7 +304,7 @@ fn within(points: &[(i64, i64)], end: SimTime, shape: Shape) -> Option<Track> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::stream::Purpose;
+    use crate::stream::Purpose;
 
     #[test]
     fn what_lies_before_the_start_and_after_the_end_is_cut_off() {

@@ -8,7 +8,7 @@ use sterna_core::continuum::{ServiceName, SiteName};
 use sterna_policies::quantity::{Grams, Millis, PerSecond, Usd, WattHours};
 
 use super::flow::Flow;
-use crate::clock::NANOS_PER_HOUR;
+use crate::clock::per_hour;
 use crate::models::latency::{Latencies, requests, weight};
 use crate::report::{ServiceTotals, Totals};
 
@@ -98,12 +98,6 @@ impl Account {
 
 fn standstill(nanos: u64) -> Millis {
     Millis::from_micros(i64::try_from(nanos).unwrap_or(i64::MAX))
-}
-
-/// From a rate per hour times nanoseconds to the amount, rounded to the nearest.
-fn per_hour(integral: i128) -> i64 {
-    let hour = i128::from(NANOS_PER_HOUR);
-    i64::try_from((integral + hour / 2).div_euclid(hour)).unwrap_or(i64::MAX)
 }
 
 /// Requests of one user group for one service, and how they fare.

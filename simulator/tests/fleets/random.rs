@@ -6,10 +6,10 @@ use sterna_simulator::clock::SimTime;
 use sterna_simulator::fleet::columns::{Node, Nodes, Service, Services, Site};
 use sterna_simulator::fleet::curve::Curve;
 use sterna_simulator::fleet::passes::Limits;
-use sterna_simulator::fleet::stream::{Purpose, Stream};
 use sterna_simulator::fleet::trace::{Drawn, Trace};
 use sterna_simulator::fleet::{Fleet, Order, Transfer};
 use sterna_simulator::scenario::{Shape, Track};
+use sterna_simulator::stream::{Purpose, Stream};
 
 const SECOND: u64 = 1_000_000_000;
 

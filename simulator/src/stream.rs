@@ -23,6 +23,8 @@ pub enum Purpose {
     Preemption = 6,
     /// When many ask at once, and for how long.
     Bursts = 7,
+    /// By how much what is asked for strays.
+    Noise = 8,
 }
 
 /// The numbers of one entity for one purpose.
