@@ -95,8 +95,8 @@ fn counted(count: u32, what: &str) -> String {
 fn changed(change: &Change) -> String {
     let kwh = change.energy.as_f64() / 1e3;
     let mut text = format!("{kwh:+.3} kWh, {:+.2} USD", change.cost.as_f64());
-    if change.carbon.as_f64() != 0.0 {
-        text.push_str(&format!(", {:+.1} g CO2", change.carbon.as_f64()));
+    if let Some(carbon) = change.carbon {
+        text.push_str(&format!(", {:+.1} g CO2", carbon.as_f64()));
     }
     if let Some(latency) = change.user_latency {
         text.push_str(&format!(", {:+.1} ms on average", latency.as_f64()));

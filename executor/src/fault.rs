@@ -14,7 +14,9 @@ use thiserror::Error;
 use crate::migration::phase::Phase;
 use crate::migration::table::Undo;
 
-#[cfg(feature = "faults")]
+// Its tests need no program with the feature.
+#[cfg(any(feature = "faults", test))]
+#[cfg_attr(not(feature = "faults"), allow(dead_code, reason = "only its tests"))]
 mod active;
 #[cfg(feature = "faults")]
 pub use active::*;

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use sterna_core::plan::{Effect, Move};
 use sterna_core::report::{Decision, NodeOption};
 use sterna_policies::policy::{Level, Metric, Objective, Policy, Term, Tolerance};
-use sterna_policies::quantity::{Millis, UsdPerHour};
+use sterna_policies::quantity::{GramsPerHour, Millis, UsdPerHour};
 
 use crate::report::{Against, Alternative, Choice};
 
@@ -107,13 +107,13 @@ fn money(objective: &Objective, effect: &Effect) -> i128 {
     terms.iter().map(|term| of(term.metric, term.price) / MICRO).sum()
 }
 
-/// Millionths. A service that nobody asks for keeps nobody waiting.
+/// Millionths. A service that nobody asks for keeps nobody waiting; carbon that is not known is one of no objective.
 fn value(effect: &Effect, metric: Metric) -> i64 {
     match metric {
         Metric::UserLatency => effect.user_latency.map_or(0, Millis::as_micros),
         Metric::CostRate => effect.cost_rate.as_micros(),
         Metric::Power => effect.power.as_micros(),
-        Metric::CarbonRate => effect.carbon_rate.as_micros(),
+        Metric::CarbonRate => effect.carbon_rate.map_or(0, GramsPerHour::as_micros),
         Metric::CpuUse => 0,
     }
 }

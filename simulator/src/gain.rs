@@ -25,7 +25,7 @@ fn level(effect: &Effect, metric: Metric) -> Option<Level> {
         Metric::UserLatency => effect.user_latency.map(Level::UserLatency),
         Metric::CostRate => Some(Level::CostRate(effect.cost_rate)),
         Metric::Power => Some(Level::Power(effect.power)),
-        Metric::CarbonRate => Some(Level::CarbonRate(effect.carbon_rate)),
+        Metric::CarbonRate => effect.carbon_rate.map(Level::CarbonRate),
         Metric::CpuUse => None,
     }
 }

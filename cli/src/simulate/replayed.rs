@@ -150,7 +150,7 @@ fn text(of: &str, all: &[Compared]) -> String {
             }),
             ("cost", |it| format!("{:.4}", it.cost)),
             ("energy", |it| format!("{:.3}", it.energy)),
-            ("carbon", |it| format!("{:.2}", it.carbon)),
+            ("carbon", |it| it.carbon.map_or("unknown".to_owned(), |it| format!("{it:.2}"))),
             ("migrations", |it| it.moves.to_string()),
             ("downtime", |it| span(it.downtime)),
         ];

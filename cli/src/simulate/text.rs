@@ -98,7 +98,7 @@ fn timeline(entries: &[Entry]) -> Table {
             effect.user_latency.map_or_else(String::new, |latency| format!("{latency:.2}")),
             format!("{:.4}", effect.cost_rate.as_f64()),
             format!("{:.1}", effect.power.as_f64()),
-            format!("{:.2}", effect.carbon_rate.as_f64()),
+            effect.carbon_rate.map_or_else(String::new, |rate| format!("{:.2}", rate.as_f64())),
         ]);
     }
     align_right(&mut table, 2..6);

@@ -176,7 +176,7 @@ fn of_option(service: &ServiceReport, option: &NodeOption) -> [String; 7] {
         number(Metric::UserLatency, effect.and_then(|e| e.user_latency).map(|v| format!("{v:.1}"))),
         number(Metric::CostRate, effect.map(|e| format!("{:.4}", e.cost_rate))),
         number(Metric::Power, effect.map(|e| format!("{:.1}", e.power))),
-        effect.map_or_else(|| "-".to_owned(), |e| format!("{watts}{:.1}", e.carbon_rate)),
+        effect.and_then(|e| e.carbon_rate).map_or_else(|| "-".to_owned(), |v| format!("{watts}{v:.1}")),
         remark,
     ]
 }
@@ -220,8 +220,7 @@ pub(crate) fn effects([now, then]: [&str; 2], before: &Effect, after: &Effect) -
     let latency = |effect: &Effect| effect.user_latency.map(|v| (v.as_micros(), format!("{v:.1}")));
     let cost = |effect: &Effect| Some((effect.cost_rate.as_micros(), format!("{:.4}", effect.cost_rate)));
     let power = |effect: &Effect| Some((effect.power.as_micros(), format!("{:.1}", effect.power)));
-    let carbon =
-        |effect: &Effect| Some((effect.carbon_rate.as_micros(), format!("{:.1}", effect.carbon_rate)));
+    let carbon = |effect: &Effect| effect.carbon_rate.map(|v| (v.as_micros(), format!("{v:.1}")));
     columns(&[
         ["", "all services", now, then, "change", ""].map(str::to_owned),
         row("latency", latency(before), latency(after)),

@@ -62,6 +62,6 @@ pub struct Effect {
     pub cost_rate: UsdPerHour,
     /// What it draws.
     pub power: Watts,
-    /// What it emits, at the sites whose carbon intensity is known.
-    pub carbon_rate: GramsPerHour,
+    /// What it emits. `None` where the intensity of a site that draws power in it is not known.
+    pub carbon_rate: Option<GramsPerHour>,
 }

@@ -24,7 +24,7 @@ fn a_service_goes_to_the_nearest_node() {
     assert_eq!(decision.plan.after.user_latency, Some(q("10ms")));
     assert_eq!(decision.plan.after.cost_rate, q("0.262USD/h"));
     assert_eq!(decision.plan.after.power, q("56.25W"));
-    assert_eq!(decision.plan.after.carbon_rate, q("11.25g/h"));
+    assert_eq!(decision.plan.after.carbon_rate, Some(q("11.25g/h")));
     assert_eq!(decision.plan.placement[&"redis".into()], NodeName::from("b1"));
     let solver = decision.report.solver.unwrap();
     assert!(solver.proved);
@@ -433,6 +433,17 @@ fn a_price_or_power_that_is_asked_for_must_be_there() {
     assert_eq!(moves(&decide(&observation(), &wanted)), ["redis a1>b1"]);
     wanted.metrics.insert(Metric::CpuUse, source(SourceUnit::Ratio, OnMissing::Hold));
     assert_eq!(held(&decide(&observation(), &wanted)), [Hold::MetricsMissing { metric: Metric::CpuUse }]);
+}
+
+#[test]
+fn what_is_emitted_is_not_known_in_part() {
+    let mut seen = observation();
+    seen.continuum.sites.get_mut(&"edge-b".into()).unwrap().carbon = None;
+    // The objective asks for no intensity, and half a sum would look like less carbon.
+    let decision = decide(&seen, &policy());
+    assert_eq!(moves(&decision), ["redis a1>b1"]);
+    assert_eq!((decision.plan.before.carbon_rate, decision.plan.after.carbon_rate), (Some(q("10g/h")), None));
+    assert_eq!(option(&decision, "redis", "b1").effect.unwrap().carbon_rate, None);
 }
 
 #[test]

@@ -75,8 +75,8 @@ pub struct Totals {
     pub cost: Usd,
     /// Energy of all nodes.
     pub energy: WattHours,
-    /// Carbon, at the sites whose carbon intensity is known.
-    pub carbon: Grams,
+    /// Carbon; `None` where the intensity of a site that drew power was not known all the time.
+    pub carbon: Option<Grams>,
     /// Migrations that ended, those that were undone included.
     pub moves: u64,
     /// For how long services stood still for them.
@@ -120,6 +120,7 @@ pub(super) struct Sums {
     cost: i128,
     energy: i128,
     carbon: i128,
+    carbon_unknown: bool,
     latency: Latencies,
     pub moves: u64,
     pub downtime: Millis,
@@ -131,7 +132,10 @@ impl Sums {
         let span = i128::from(nanos);
         self.cost += i128::from(effect.cost_rate.as_micros()) * span;
         self.energy += i128::from(effect.power.as_micros()) * span;
-        self.carbon += i128::from(effect.carbon_rate.as_micros()) * span;
+        match effect.carbon_rate {
+            Some(rate) => self.carbon += i128::from(rate.as_micros()) * span,
+            None => self.carbon_unknown |= nanos > 0,
+        }
         if let Some(latency) = effect.user_latency {
             let rate = PerSecond::from_micros(i64::try_from(demand).unwrap_or(i64::MAX));
             self.latency.add(latency, rate, nanos);
@@ -144,7 +148,7 @@ impl Sums {
             user_latency_mean: self.latency.mean(),
             cost: Usd::from_micros(per_hour(self.cost)),
             energy: WattHours::from_micros(per_hour(self.energy)),
-            carbon: Grams::from_micros(per_hour(self.carbon)),
+            carbon: (!self.carbon_unknown).then(|| Grams::from_micros(per_hour(self.carbon))),
             moves: self.moves,
             downtime: self.downtime,
         }

@@ -6,7 +6,7 @@ use askama::Template;
 use sterna_core::continuum::SiteName;
 use sterna_core::history::Outcome as MigrationOutcome;
 use sterna_core::plan::Effect;
-use sterna_policies::quantity::Millis;
+use sterna_policies::quantity::{GramsPerHour, Millis};
 use thiserror::Error;
 
 use super::answer::{self, Best};
@@ -167,7 +167,7 @@ fn charts(report: &Report) -> Result<Vec<Chart>, NotDrawn> {
         ("User latency", "ms", |effect| effect.user_latency.map(Millis::as_f64)),
         ("Cost", "USD/h", |effect| Some(effect.cost_rate.as_f64())),
         ("Power", "W", |effect| Some(effect.power.as_f64())),
-        ("Carbon", "g/h", |effect| Some(effect.carbon_rate.as_f64())),
+        ("Carbon", "g/h", |effect| effect.carbon_rate.map(GramsPerHour::as_f64)),
     ];
     let unmoved = (UNMOVED, GREY, &report.unmoved_course);
     let policies = report.outcomes.iter().enumerate();
@@ -319,6 +319,8 @@ fn numbers(effect: Option<&Effect>) -> [String; 4] {
         }),
         number(&|effect| format!("{:.4}", effect.cost_rate)),
         number(&|effect| format!("{:.2}", effect.power)),
-        number(&|effect| format!("{:.2}", effect.carbon_rate)),
+        number(&|effect| {
+            effect.carbon_rate.map_or_else(|| "not known".to_owned(), |it| format!("{it:.2}"))
+        }),
     ]
 }

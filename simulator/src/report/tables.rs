@@ -11,7 +11,7 @@
 //! | `course.csv` | what all placements are worth from an instant on |
 
 use sterna_policies::policy::Level;
-use sterna_policies::quantity::Millis;
+use sterna_policies::quantity::{GramsPerHour, Millis};
 use thiserror::Error;
 
 use super::comparison::{self, UNMOVED};
@@ -151,7 +151,7 @@ fn alternatives(report: &Report) -> Result<String, NoTable> {
             millis(effect.and_then(|effect| effect.user_latency)),
             effect.map_or_else(String::new, |effect| number(effect.cost_rate.as_f64())),
             effect.map_or_else(String::new, |effect| number(effect.power.as_f64())),
-            effect.map_or_else(String::new, |effect| number(effect.carbon_rate.as_f64())),
+            grams(effect.and_then(|effect| effect.carbon_rate)),
             other.against.to_string(),
         ]
     };
@@ -219,7 +219,7 @@ fn course(report: &Report) -> Result<String, NoTable> {
             millis(effect.user_latency),
             number(effect.cost_rate.as_f64()),
             number(effect.power.as_f64()),
-            number(effect.carbon_rate.as_f64()),
+            grams(effect.carbon_rate),
         ]
     };
     let unmoved = report.unmoved_course.iter().map(|point| (UNMOVED, point));
@@ -244,6 +244,10 @@ fn written<const N: usize>(
 
 fn number(value: f64) -> String {
     value.to_string()
+}
+
+fn grams(value: Option<GramsPerHour>) -> String {
+    value.map_or_else(String::new, |value| number(value.as_f64()))
 }
 
 fn millis(value: Option<Millis>) -> String {

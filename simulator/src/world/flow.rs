@@ -72,6 +72,14 @@ impl Flow {
         flow
     }
 
+    /// All emissions; `None` where a site draws power whose intensity is not known.
+    fn emissions(&self) -> Option<GramsPerHour> {
+        let drawing = self.power.iter().filter(|(_, power)| **power > Watts::ZERO);
+        drawing
+            .map(|(site, _)| self.carbon.get(site))
+            .try_fold(GramsPerHour::ZERO, |sum, rate| Some(sum.saturating_add(*rate?)))
+    }
+
     /// The same as the effect that decisions reckon with, as if nothing stood still.
     pub fn effect(&self) -> Effect {
         let mut sum = 0i128;
@@ -85,7 +93,7 @@ impl Flow {
                 .then(|| Millis::from_micros(i64::try_from(sum / rates).unwrap_or(i64::MAX))),
             cost_rate: self.cost,
             power: self.power.values().fold(Watts::ZERO, |sum, power| sum.saturating_add(*power)),
-            carbon_rate: self.carbon.values().fold(GramsPerHour::ZERO, |sum, rate| sum.saturating_add(*rate)),
+            carbon_rate: self.emissions(),
         }
     }
 }

@@ -134,8 +134,9 @@ impl<'a> Judge<'a> {
         (i128::from(reading.value.as_micros()) - busy).max(0)
     }
 
-    fn grams(watts: i128, site: &Site) -> i128 {
-        site.carbon.map_or(0, |grams| watts * i128::from(grams.as_micros()) / 1_000_000_000)
+    /// `None` where the intensity is not known.
+    fn grams(watts: i128, site: &Site) -> Option<i128> {
+        site.carbon.map(|grams| watts * i128::from(grams.as_micros()) / 1_000_000_000)
     }
 
     /// What a service adds to a metric on a node, all else as it is, in millionths.
@@ -161,8 +162,7 @@ impl<'a> Judge<'a> {
             }
             Metric::Power => Some(self.draw(about, of_node, site) + idle),
             Metric::CarbonRate => {
-                site.carbon?;
-                Some(Self::grams(self.draw(about, of_node, site), site) + Self::grams(idle, site))
+                Some(Self::grams(self.draw(about, of_node, site), site)? + Self::grams(idle, site)?)
             }
             Metric::CpuUse => None,
         }
@@ -171,7 +171,8 @@ impl<'a> Judge<'a> {
     /// What a placement is worth.
     pub(super) fn effect(&self, placement: &Placement) -> Effect {
         let continuum = &self.observation.continuum;
-        let (mut cost, mut power, mut carbon) = (0i128, 0i128, 0i128);
+        let (mut cost, mut power, mut carbon) = (0i128, 0i128, Some(0i128));
+        let more = |sum: Option<i128>, grams: Option<i128>| Some(sum? + grams?);
         let (mut sum, mut rates, mut known) = (0i128, 0i128, true);
         let running = placement.iter().filter(|(service, node)| {
             continuum.services.contains_key(*service) && continuum.nodes.contains_key(*node)
@@ -199,7 +200,7 @@ impl<'a> Judge<'a> {
             let watts = self.draw(about, of_node, site);
             cost += self.share(about, site);
             power += watts;
-            carbon += Self::grams(watts, site);
+            carbon = more(carbon, Self::grams(watts, site));
         }
         for (name, node) in &continuum.nodes {
             let Some(site) = continuum.sites.get(&node.site) else { continue };
@@ -209,7 +210,7 @@ impl<'a> Judge<'a> {
             if in_use.contains(name) || !site.power.off_when_empty {
                 let watts = self.idle(node, site);
                 power += watts;
-                carbon += Self::grams(watts, site);
+                carbon = more(carbon, Self::grams(watts, site));
             }
         }
         let whole = |sum: i128| sum.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64;
@@ -217,7 +218,7 @@ impl<'a> Judge<'a> {
             user_latency: (known && rates > 0).then(|| Millis::from_micros(whole(sum / rates))),
             cost_rate: UsdPerHour::from_micros(whole(cost)),
             power: Watts::from_micros(whole(power)),
-            carbon_rate: GramsPerHour::from_micros(whole(carbon)),
+            carbon_rate: carbon.map(|carbon| GramsPerHour::from_micros(whole(carbon))),
         }
     }
 }

@@ -232,7 +232,7 @@ impl Explained {
             number(Metric::UserLatency, effect.and_then(|e| e.user_latency).map(|v| format!("{v:.1}"))),
             number(Metric::CostRate, effect.map(|e| format!("{:.4}", e.cost_rate))),
             number(Metric::Power, effect.map(|e| format!("{:.1}", e.power))),
-            number(Metric::CarbonRate, effect.map(|e| format!("{:.1}", e.carbon_rate))),
+            number(Metric::CarbonRate, effect.and_then(|e| e.carbon_rate).map(|v| format!("{v:.1}"))),
             self.remark(place),
         ]
     }

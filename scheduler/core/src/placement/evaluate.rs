@@ -73,7 +73,7 @@ pub struct Evaluator<'a> {
     /// What the policy asks for and what is neither measured nor in the inventory.
     pub unknown: Vec<Unknown>,
     /// Watts and g/h of the idle nodes that are never switched off.
-    standing: (i64, i64),
+    standing: (i64, Option<i64>),
     /// How many services each node has now.
     hosted: Vec<u32>,
     /// Whether one is on its way to it.
@@ -161,7 +161,7 @@ impl<'a> Evaluator<'a> {
             demand: Vec::with_capacity(services.len()),
             missing: Vec::with_capacity(services.len()),
             modelled: Vec::with_capacity(services.len()),
-            standing: (0, 0),
+            standing: (0, Some(0)),
             hosted: vec![0; nodes.len()],
             awaited: vec![false; nodes.len()],
             site: nodes.iter().map(|(_, node)| number_of(&node.site)).collect(),
@@ -180,7 +180,8 @@ impl<'a> Evaluator<'a> {
             } else {
                 evaluator.openings.push(Opening { cost: site.price, power: 0, carbon: carbon.map(|_| 0) });
                 evaluator.standing.0 = evaluator.standing.0.saturating_add(site.idle);
-                evaluator.standing.1 = evaluator.standing.1.saturating_add(carbon.unwrap_or(0));
+                evaluator.standing.1 =
+                    evaluator.standing.1.zip(carbon).map(|(sum, more)| sum.saturating_add(more));
             }
         }
         for (name, service) in &evaluator.services {
@@ -270,8 +271,9 @@ impl<'a> Evaluator<'a> {
 
     /// What an assignment is worth.
     pub fn effect(&self, assignment: &[usize]) -> Effect {
-        let (mut cost, mut power, mut carbon) =
-            (0i128, i128::from(self.standing.0), i128::from(self.standing.1));
+        let (mut cost, mut power) = (0i128, i128::from(self.standing.0));
+        let mut carbon = self.standing.1.map(i128::from);
+        let emits = |sum: Option<i128>, more: Option<i64>| Some(sum? + i128::from(more?));
         let (mut weighted, mut demand, mut latency_known) = (0i128, 0i128, true);
         for (service, node) in assignment.iter().enumerate() {
             match self.pairs[service][*node].latency {
@@ -288,14 +290,14 @@ impl<'a> Evaluator<'a> {
             let pair = &self.pairs[service][node];
             cost += i128::from(pair.cost);
             power += i128::from(pair.power);
-            carbon += i128::from(pair.carbon.unwrap_or(0));
+            carbon = emits(carbon, pair.carbon);
         }
         for (node, open) in self.open(assignment).into_iter().enumerate() {
             if open {
                 let opening = &self.openings[node];
                 cost += i128::from(opening.cost);
                 power += i128::from(opening.power);
-                carbon += i128::from(opening.carbon.unwrap_or(0));
+                carbon = emits(carbon, opening.carbon);
             }
         }
         Effect {
@@ -303,7 +305,7 @@ impl<'a> Evaluator<'a> {
                 .then(|| Millis::from_micros(narrow(weighted / demand))),
             cost_rate: UsdPerHour::from_micros(narrow(cost)),
             power: Watts::from_micros(narrow(power)),
-            carbon_rate: GramsPerHour::from_micros(narrow(carbon)),
+            carbon_rate: carbon.map(|carbon| GramsPerHour::from_micros(narrow(carbon))),
         }
     }
 
@@ -371,7 +373,7 @@ impl<'a> Evaluator<'a> {
             user_latency: value(Metric::UserLatency).filter(|_| demanded).map(Millis::from_micros),
             cost_rate: UsdPerHour::from_micros(value(Metric::CostRate).unwrap_or(0)),
             power: Watts::from_micros(value(Metric::Power).unwrap_or(0)),
-            carbon_rate: GramsPerHour::from_micros(value(Metric::CarbonRate).unwrap_or(0)),
+            carbon_rate: value(Metric::CarbonRate).map(GramsPerHour::from_micros),
         })
     }
 

@@ -70,9 +70,9 @@ pub struct Change {
     /// Energy.
     #[schema(value_type = String)]
     pub energy: WattHours,
-    /// Carbon, at the sites whose intensity is known.
-    #[schema(value_type = String)]
-    pub carbon: Grams,
+    /// Carbon, over the time for which the intensities are known; `None` where they never are.
+    #[schema(value_type = Option<String>)]
+    pub carbon: Option<Grams>,
     /// Latency, on average over the time that it is known for.
     #[schema(value_type = Option<String>)]
     pub user_latency: Option<Millis>,
@@ -112,8 +112,8 @@ pub struct Worth {
     #[schema(value_type = String)]
     pub power: Watts,
     /// What it emits, where the intensity is known.
-    #[schema(value_type = String)]
-    pub carbon_rate: GramsPerHour,
+    #[schema(value_type = Option<String>)]
+    pub carbon_rate: Option<GramsPerHour>,
     /// The numbers among them that are computed from the inventory and not measured.
     pub modelled: Vec<String>,
 }
@@ -139,6 +139,8 @@ struct Sums {
     cost: i128,
     energy: i128,
     carbon: i128,
+    /// Nanoseconds that the intensities are known for.
+    carbon_nanos: i128,
     latency: i128,
     /// Nanoseconds that a latency is known for.
     latency_nanos: i128,
@@ -151,7 +153,10 @@ impl Sums {
         let less = |to: i64, from: i64| (i128::from(to) - i128::from(from)) * nanos;
         self.cost += less(to.cost_rate.as_micros(), from.cost_rate.as_micros());
         self.energy += less(to.power.as_micros(), from.power.as_micros());
-        self.carbon += less(to.carbon_rate.as_micros(), from.carbon_rate.as_micros());
+        if let (Some(from), Some(to)) = (from.carbon_rate, to.carbon_rate) {
+            self.carbon += less(to.as_micros(), from.as_micros());
+            self.carbon_nanos += nanos;
+        }
         if let (Some(from), Some(to)) = (from.user_latency, to.user_latency) {
             self.latency += less(to.as_micros(), from.as_micros());
             self.latency_nanos += nanos;
@@ -164,6 +169,7 @@ impl Sums {
             cost: a.cost + b.cost,
             energy: a.energy + b.energy,
             carbon: a.carbon + b.carbon,
+            carbon_nanos: a.carbon_nanos + b.carbon_nanos,
             latency: a.latency + b.latency,
             latency_nanos: a.latency_nanos + b.latency_nanos,
             nanos: a.nanos + b.nanos,
@@ -177,7 +183,7 @@ impl Sums {
         Change {
             cost: Usd::from_micros(narrow(self.cost / HOUR)),
             energy: WattHours::from_micros(narrow(self.energy / HOUR)),
-            carbon: Grams::from_micros(narrow(self.carbon / HOUR)),
+            carbon: (self.carbon_nanos > 0).then(|| Grams::from_micros(narrow(self.carbon / HOUR))),
             user_latency: latency.map(Millis::from_micros),
             known_for: Millis::from_micros(narrow(self.nanos)),
         }
