@@ -12,7 +12,7 @@ fn effect(cost: &str, power: &str, latency: &str) -> Option<Effect> {
         user_latency: Some(latency.parse().unwrap()),
         cost_rate: cost.parse().unwrap(),
         power: power.parse().unwrap(),
-        carbon_rate: "10g/h".parse().unwrap(),
+        carbon_rate: "10g/h".parse().ok(),
     })
 }
 
