@@ -103,6 +103,7 @@ fn recorded() -> Recorded {
         price: Default::default(),
         memory: Default::default(),
         under_way: Vec::new(),
+        overdue: Default::default(),
         unknown: Vec::new(),
         directives: Default::default(),
         costs: Default::default(),

@@ -152,12 +152,25 @@ pub async fn see<S: MetricStore>(
     now: Timestamp,
 ) -> Result<Observed, CycleError> {
     let asking = tracing::info_span!("observe");
+    let committed: BTreeSet<MigrationId> = view.committed.iter().map(|(id, ..)| *id).collect();
     let mut observed = observe(store, continuum, view, policy, now).instrument(asking).await;
     // An order whose end is unknown may still be carried out.
     for open in history.open_intents().await? {
         let known = observed.observation.under_way.iter().any(|one| one.service == open.service);
+        let over = open.is_over(now);
+        // Nothing is sent or frozen for it any more; an agent may still try to hand over what it has committed.
+        if over && (!known || committed.contains(&open.id)) {
+            observed.observation.overdue.insert(open.service.clone());
+        }
         if !known {
-            observed.notes.push(format!("{} is not settled: its end was not seen", open.line()));
+            let line = open.line();
+            let note = format!("{line} is not settled: its end was not seen");
+            observed.notes.push(if over {
+                let (from, service) = (&open.from, &open.service);
+                format!("{note} and its time is over; until `{from}` answers, or another node runs `{service}`, that service alone is kept back")
+            } else {
+                note
+            });
             observed.observation.under_way.push(UnderWay {
                 service: open.service,
                 from: open.from,
@@ -407,25 +420,40 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
         Ok(Looked { considered, against, mover })
     }
 
-    /// Settles orders whose end was not seen (this process or the one before was cut off, or lost sight) and that the source's
-    /// agent does not remember: both ends answer, neither speaks of a migration, so the service's place tells. An agent that
-    /// could not be asked, or that has the migration in hand by now, may still report more than that.
+    /// Settles orders whose end was not seen (this process or the one before was cut off, or lost sight) and that their source's
+    /// agent does not remember: no agent speaks of a migration, so the service's place tells. An agent that could not be asked,
+    /// or that has the migration in hand by now, may still report more than that.
+    ///
+    /// So it is where the source does not answer once the order's time is over, or is not in the inventory any more: whoever
+    /// else owns the service has a certificate for it, which is made once, by the commit or in its stead, and after which the
+    /// source never runs it again. Where nobody is seen to run it nothing is concluded: it may stand at the source.
     async fn settle(&self, view: &FleetView, forgotten: &BTreeSet<MigrationId>) -> Result<(), CycleError> {
         let open = self.history.open_intents().await?;
-        for open in open.into_iter().filter(|one| forgotten.contains(&one.id)) {
-            let both = view.reachable.contains(&open.from) && view.reachable.contains(&open.to);
+        let (nodes, now) = (&self.files.inventory.value().nodes, self.clock.now());
+        for open in open {
+            let answers = |node| view.reachable.contains(node);
+            let gone = |node| !nodes.contains_key(node);
+            let silent = !answers(&open.from) && (gone(&open.from) || open.is_over(now));
             let busy = view.under_way.iter().any(|one| one.service == open.service);
-            if !both || busy {
+            if busy || !(silent || forgotten.contains(&open.id)) {
                 continue;
             }
             let (outcome, what) = match view.placement.get(&open.service) {
-                Some(node) if *node == open.to => (Outcome::Moved, "arrived"),
-                Some(node) if *node == open.from => (Outcome::RolledBack, "stayed"),
-                _ => continue,
+                Some(node) if *node == open.to => (Outcome::Moved, "the service arrived".to_owned()),
+                Some(node) if *node == open.from => {
+                    // What does not answer may have been let run it.
+                    if !(answers(&open.to) || gone(&open.to)) {
+                        continue;
+                    }
+                    (Outcome::RolledBack, "the service stayed".to_owned())
+                }
+                // It came there by a later migration. Whether by way of this one's destination is not known.
+                Some(node) => (Outcome::RolledBack, format!("the service runs on `{node}`")),
+                None => continue,
             };
-            let line = format!("{}: its end was not seen; the service {what}", open.line());
+            let line = format!("{}: its end was not seen; {what}", open.line());
             (self.tell)(&Notice::Settled(&line));
-            self.history.settle(open.id, open.service, outcome, line, self.clock.now()).await?;
+            self.history.settle(open.id, open.service, outcome, line, now).await?;
         }
         Ok(())
     }

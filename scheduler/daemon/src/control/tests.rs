@@ -22,11 +22,13 @@ mod carrying;
 mod reloading;
 mod several;
 mod trailing;
+mod unsettled;
 
 use super::stop::{Stopper, stop};
 use super::world::Mover;
 use super::*;
 use crate::fixture;
+use crate::history::Intent;
 use crate::observe::store::{Answer, Row, StoreError};
 
 /// What happens to an order.

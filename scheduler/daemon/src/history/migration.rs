@@ -14,6 +14,9 @@ use sterna_policies::quantity::{Bytes, Millis};
 use super::decision::{instant, json, odd, parse};
 use super::{HistoryError, HistoryStore, explain};
 
+/// How long an order may take of which no policy says so: longer than any that is sensible.
+const LASTS: Millis = Millis::from_micros(3_600_000_000_000);
+
 /// Migrations per service that a decision remembers, besides its last arrival.
 const REMEMBERED: u32 = 32;
 
@@ -43,6 +46,8 @@ pub struct OpenIntent {
     pub written: Timestamp,
     /// What was predicted.
     pub predicted: MoveCost,
+    /// Deadline and freeze lease together, as the policy by which it was ordered has them.
+    pub lasts: Millis,
 }
 
 impl HistoryStore {
@@ -242,10 +247,14 @@ impl HistoryStore {
             let failed = |error| explain(path, error);
             let mut statement = connection
                 .prepare_cached(
-                    "SELECT id, service, from_node, to_node, written,
-                        predicted_downtime_ns, predicted_duration_ns, predicted_bytes
-                     FROM intent WHERE NOT EXISTS (SELECT 1 FROM migration WHERE migration.id = intent.id)
-                     ORDER BY id",
+                    "SELECT intent.id, service, from_node, to_node, written,
+                        predicted_downtime_ns, predicted_duration_ns, predicted_bytes,
+                        body ->> '$.migration.deadline', body ->> '$.migration.freeze_lease'
+                     FROM intent
+                     LEFT JOIN decision ON decision.id = intent.decision
+                     LEFT JOIN document ON hash = decision.policy
+                     WHERE NOT EXISTS (SELECT 1 FROM migration WHERE migration.id = intent.id)
+                     ORDER BY intent.id",
                 )
                 .map_err(failed)?;
             let mut rows = statement.query([]).map_err(failed)?;
@@ -253,8 +262,14 @@ impl HistoryStore {
             while let Some(row) = rows.next().map_err(failed)? {
                 let text = |index: usize| row.get::<_, String>(index).map_err(failed);
                 let number = |index: usize| row.get::<_, i64>(index).map_err(failed);
+                // Another version of this program may have written them otherwise.
+                let span = |index: usize| {
+                    let text: Option<String> = row.get(index).map_err(failed)?;
+                    Ok::<_, HistoryError>(text.and_then(|text| text.parse::<Millis>().ok()))
+                };
                 let id = text(0)?;
                 let name = format!("intent {id}");
+                let lasts = span(8)?.zip(span(9)?).map(|(deadline, lease)| deadline.saturating_add(lease));
                 open.push(OpenIntent {
                     id: id.parse().map_err(|error| odd(path, &name, &error))?,
                     service: ServiceName(text(1)?),
@@ -266,6 +281,7 @@ impl HistoryStore {
                         duration: Millis::from_micros(number(6)?),
                         bytes: amount(number(7)?),
                     },
+                    lasts: lasts.unwrap_or(LASTS),
                 });
             }
             Ok(open)
@@ -340,6 +356,11 @@ fn outcome(name: &str) -> Option<Outcome> {
 }
 
 impl OpenIntent {
+    /// Whether its source's agent has undone it by now, if it lives and has not committed it.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        now.duration_since(self.written).as_nanos() > i128::from(self.lasts.as_micros())
+    }
+
     /// One line about it.
     pub fn line(&self) -> String {
         let Self { id, service, from, to, .. } = self;

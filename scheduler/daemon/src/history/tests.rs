@@ -42,6 +42,7 @@ fn recorded(second: i64) -> Recorded {
         price: Default::default(),
         memory: Default::default(),
         under_way: Vec::new(),
+        overdue: Default::default(),
         unknown: Vec::new(),
         directives: Default::default(),
         costs: Default::default(),
@@ -155,6 +156,7 @@ async fn an_intent_stays_open_until_its_end_is_known() {
         to: "b1".into(),
         written: at(5),
         predicted: planned("shop").predicted,
+        lasts: "1h".parse().unwrap(),
     };
     assert_eq!(open, [expected]);
     assert!(store.for_decision(Timestamp::MAX).await.unwrap().migrations.is_empty());
@@ -168,6 +170,18 @@ async fn an_intent_stays_open_until_its_end_is_known() {
     assert_eq!((last.outcome, last.ended), (Outcome::RolledBack, at(9)));
     // What ended can't end again.
     assert!(store.record_migration(ended(id, "shop", report::Outcome::Moved), at(10)).await.is_err());
+}
+
+/// The policy gives it a minute until the commit, and a lease of 20 s.
+#[tokio::test]
+async fn an_order_is_over_when_its_deadline_and_its_lease_have_passed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = HistoryStore::open(folder.path()).unwrap();
+    let decision = store.record_decision(recorded(1)).await.unwrap();
+    let intent = Intent { id: MigrationId::new(), decision: Some(decision), order: planned("shop") };
+    store.intend(intent, at(5)).await.unwrap();
+    let open = &store.open_intents().await.unwrap()[0];
+    assert_eq!([at(0), at(85), at(86)].map(|now| open.is_over(now)), [false, false, true]);
 }
 
 #[tokio::test]
