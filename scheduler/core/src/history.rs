@@ -61,11 +61,11 @@ pub struct PastMigration {
     pub to: NodeName,
     /// What came of it.
     pub outcome: Outcome,
-    /// Measured downtime; zero where it did not get so far.
+    /// How long the service stood still, also where that was in vain; what was predicted, where it is not known.
     pub downtime: Millis,
-    /// Bytes that crossed the link.
+    /// Bytes that crossed the link; what was predicted, where it is not known.
     pub bytes: Bytes,
-    /// From planned to cleaned.
+    /// From planned to cleaned; what was predicted, where it is not known.
     pub duration: Millis,
 }
 

@@ -117,8 +117,8 @@ impl HistoryStore {
     /// Records a migration that has ended as its source's agent remembers it, with an intent where there is none: the history
     /// was lost, or the migration was ordered by hand. Gives whether that was news.
     ///
-    /// The agent's clock may be ahead of ours: nothing has ended later than `now`, or it would be held against the service
-    /// until our clock gets there.
+    /// The agent's clock may be another than ours: nothing has ended later than `now`, or it would be held against the service
+    /// until our clock gets there; nor before it was ordered, or its cooldown would be over too early.
     ///
     /// # Errors
     /// When it can't be written.
@@ -126,7 +126,7 @@ impl HistoryStore {
         let Standing { order, report: Some(report), taken, ended, .. } = standing else { return Ok(false) };
         let (taken, ended) = (taken.min(now), ended.unwrap_or(taken).min(now));
         let id = order.id.to_string();
-        let known = self
+        let ordered = self
             .work(move |connection, path| {
                 let failed = |error| explain(path, error);
                 let known = connection
@@ -134,7 +134,7 @@ impl HistoryStore {
                     .optional()
                     .map_err(failed)?;
                 if known.is_some() {
-                    return Ok(true);
+                    return Ok(None);
                 }
                 let predicted = order.predicted.unwrap_or_default();
                 connection
@@ -154,13 +154,16 @@ impl HistoryStore {
                         ],
                     )
                     .map_err(failed)?;
-                Ok(false)
+                let written: String = connection
+                    .query_row("SELECT written FROM intent WHERE id = ?1", [&id], |row| row.get(0))
+                    .map_err(failed)?;
+                let written = written.parse::<Timestamp>();
+                Ok(Some(written.map_err(|error| odd(path, &format!("intent {id}"), &error))?))
             })
             .await?;
-        if !known {
-            self.record_migration(report, ended).await?;
-        }
-        Ok(!known)
+        let Some(ordered) = ordered else { return Ok(false) };
+        self.record_migration(report, ended.max(ordered).min(now)).await?;
+        Ok(true)
     }
 
     /// Settles an intent without a report: the order was never given, or its end was not seen and the agents said
@@ -290,7 +293,7 @@ impl HistoryStore {
     }
 
     /// What a decision remembers: the newest migrations of each service, its last arrival however old, and all that used budgets
-    /// since a time.
+    /// since a time. What was not measured of those that touched something is what was predicted of it, and never nothing.
     ///
     /// # Errors
     /// When the file can't be read.
@@ -299,8 +302,10 @@ impl HistoryStore {
             let failed = |error| explain(path, error);
             let mut statement = connection
                 .prepare_cached(
-                    "SELECT id, service, ended, from_node, to_node, outcome, downtime_ns, bytes, duration_ns FROM (
+                    "SELECT id, service, ended, from_node, to_node, outcome, downtime_ns, bytes, duration_ns,
+                        predicted_downtime_ns, predicted_bytes, predicted_duration_ns, report ->> '$.frozen_in_vain' FROM (
                         SELECT migration.*, from_node, to_node,
+                            predicted_downtime_ns, predicted_bytes, predicted_duration_ns,
                             row_number() OVER (PARTITION BY migration.service ORDER BY ended DESC, migration.id DESC)
                                 AS nth,
                             row_number() OVER (PARTITION BY migration.service, outcome ORDER BY ended DESC,
@@ -317,14 +322,27 @@ impl HistoryStore {
                 let text = |index: usize| row.get::<_, String>(index).map_err(failed);
                 let number = |index: usize| row.get::<_, Option<i64>>(index).map_err(failed);
                 let name = format!("migration {}", text(0)?);
+                let outcome = outcome(&text(5)?).ok_or_else(|| odd(path, &name, &"unknown outcome"))?;
+                let known = |measured: usize, predicted: usize| match (number(measured)?, outcome) {
+                    (Some(measured), _) => Ok(measured),
+                    (None, Outcome::Refused) => Ok(0),
+                    (None, Outcome::Moved | Outcome::RolledBack) => Ok(number(predicted)?.unwrap_or(0)),
+                };
+                // One that was undone has no downtime, but its service may have stood still in vain.
+                let frozen: Option<String> = row.get(12).map_err(failed)?;
+                let frozen = frozen.filter(|_| outcome == Outcome::RolledBack);
+                let downtime = match frozen.map(|frozen| frozen.parse()) {
+                    Some(frozen) => frozen.map_err(|error| odd(path, &name, &error))?,
+                    None => Millis::from_micros(known(6, 9)?),
+                };
                 let past = PastMigration {
                     ended: text(2)?.parse().map_err(|error| odd(path, &name, &error))?,
                     from: NodeName(text(3)?),
                     to: NodeName(text(4)?),
-                    outcome: outcome(&text(5)?).ok_or_else(|| odd(path, &name, &"unknown outcome"))?,
-                    downtime: Millis::from_micros(number(6)?.unwrap_or(0)),
-                    bytes: amount(number(7)?.unwrap_or(0)),
-                    duration: Millis::from_micros(number(8)?.unwrap_or(0)),
+                    outcome,
+                    downtime,
+                    bytes: amount(known(7, 10)?),
+                    duration: Millis::from_micros(known(8, 11)?),
                 };
                 history.record(ServiceName(text(1)?), past);
             }

@@ -215,6 +215,34 @@ async fn a_decision_remembers_the_newest_and_the_last_arrival() {
     assert_eq!(history.migrations[&"shop".into()].len(), 41);
 }
 
+#[tokio::test]
+async fn what_was_not_measured_counts_as_predicted_and_time_frozen_in_vain_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = HistoryStore::open(folder.path()).unwrap();
+    for (service, outcome) in
+        [("unseen", Outcome::Moved), ("undone", Outcome::RolledBack), ("refused", Outcome::Refused)]
+    {
+        let id = MigrationId::new();
+        store.intend(Intent { id, decision: None, order: planned(service) }, at(1)).await.unwrap();
+        store.settle(id, service.into(), outcome, "its end was not seen".to_owned(), at(2)).await.unwrap();
+    }
+    let id = MigrationId::new();
+    store.intend(Intent { id, decision: None, order: planned("vain") }, at(1)).await.unwrap();
+    let undone = report::Outcome::RolledBack { after: Phase::Dumped, reason: "link".to_owned() };
+    let vain = report::Report { frozen_in_vain: "1500ms".parse().unwrap(), ..ended(id, "vain", undone) };
+    store.record_migration(vain, at(2)).await.unwrap();
+
+    let history = store.for_decision(Timestamp::MAX).await.unwrap();
+    let of = |service: &str| {
+        let last = history.last(&service.into()).unwrap();
+        MoveCost { downtime: last.downtime, duration: last.duration, bytes: last.bytes }
+    };
+    assert_eq!([of("unseen"), of("undone")], [planned("unseen").predicted; 2]);
+    assert_eq!(of("refused"), MoveCost::default());
+    let (downtime, duration) = ("1500ms".parse().unwrap(), "2s".parse().unwrap());
+    assert_eq!(of("vain"), MoveCost { downtime, duration, bytes: Bytes::from_mib(70) });
+}
+
 #[test]
 fn two_schedulers_do_not_share_a_state() {
     let folder = tempfile::tempdir().unwrap();
