@@ -47,6 +47,7 @@ pub mod notice;
 pub mod recall;
 mod reloading;
 pub mod rounds;
+mod sight;
 pub mod stop;
 mod trail;
 pub mod world;

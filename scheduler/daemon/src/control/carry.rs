@@ -15,6 +15,7 @@ use sterna_policies::window;
 use tracing::Instrument as _;
 
 use super::notice::Notice;
+use super::sight::Sight;
 use super::stop::{Stop, Urgency};
 use super::trail::Trail;
 use super::world::{Clock, Mover};
@@ -132,12 +133,21 @@ impl<M: Mover, C: Clock> Carrier<'_, M, C> {
         tracing::info!(migration = %order.id, service = %order.service, from = %order.from, to = %order.to, "ordered");
         let mut trail = Trail::begin(&order, self.decision);
         let span = trail.migration();
+        let sight = Sight::begin(&order);
         let mut on_event = |event: &_| {
             self.telemetry.goes_on();
+            sight.heard(event);
             trail.follow(event);
             (self.tell)(&Notice::Event(&planned.service, event));
         };
-        match self.mover.migrate(&order, &mut on_event).instrument(span).await {
+        let migrating = self.mover.migrate(&order, &mut on_event).instrument(span);
+        let ended = tokio::select! {
+            biased;
+            ended = migrating => ended,
+            // What comes of it the next looks ask the agents.
+            reason = sight.lost() => Err(FleetError::LostSight { id: order.id, reason }),
+        };
+        match ended {
             Ok(report) => {
                 trail.end(outcome_name(report.past_outcome()), report.outcome == Outcome::Moved);
                 self.telemetry.migrated(MigrationEnd::Reported(&report));

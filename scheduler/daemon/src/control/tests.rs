@@ -39,6 +39,10 @@ enum Fate {
     Refused,
     Silent,
     LosesSight,
+    /// Nothing is heard of it.
+    Hangs,
+    /// It is committed, and nothing is heard of it then.
+    IsNotDelivered,
 }
 
 #[derive(Debug)]
@@ -114,6 +118,11 @@ impl Mover for FakeWorld {
             }
             Fate::LosesSight => {
                 return Err(FleetError::LostSight { id: order.id, reason: "reset".to_owned() });
+            }
+            Fate::Hangs => std::future::pending().await,
+            Fate::IsNotDelivered => {
+                on_event(&Event::Reached(PhaseRecord { phase: Phase::Committed, ..synced }));
+                std::future::pending().await
             }
         };
         if fate == Fate::Moves {
@@ -395,6 +404,56 @@ async fn a_lost_history_is_made_anew_from_what_the_agents_remember() {
     let told = bench.told();
     let settled = told.iter().filter(|line| line.starts_with("settled")).count();
     assert_eq!(settled, 1, "once: {told:?}");
+}
+
+/// By hand, from `a1` to `b1`.
+#[tokio::test(start_paused = true)]
+async fn what_others_order_meanwhile_is_remembered_as_if_it_had_been_seen() {
+    let moved = Standing {
+        report: remembered(MigrationId::new())
+            .report
+            .map(|one| report::Report { outcome: report::Outcome::Moved, ..one }),
+        ..remembered(MigrationId::new())
+    };
+    let undone = remembered(MigrationId::new());
+    let last = async |bench: &Bench| {
+        let past = bench.scheduler.history.for_decision(jiff::Timestamp::MAX).await.unwrap();
+        past.last(&"shop".into()).map(|last| last.outcome)
+    };
+    // Begun and ended between two looks.
+    let mut bench = bench(Mode::Auto, Fate::Moves, wanting(vec![]));
+    bench.run(1).await;
+    bench.place.remembered.lock().unwrap().push(moved);
+    bench.place.view.lock().unwrap().placement.insert("shop".into(), "b1".into());
+    bench.run(1).await;
+    assert_eq!(last(&bench).await, Some(Outcome::Moved));
+
+    let mut bench = self::bench(Mode::Auto, Fate::Moves, wanting(vec![]));
+    bench.run(1).await;
+    let under_way = UnderWay { service: "shop".into(), from: "a1".into(), to: "b1".into() };
+    bench.place.view.lock().unwrap().under_way.push(under_way);
+    bench.run(1).await;
+    assert_eq!(last(&bench).await, None);
+    bench.place.view.lock().unwrap().under_way.clear();
+    bench.place.remembered.lock().unwrap().push(undone);
+    bench.run(1).await;
+    assert_eq!(last(&bench).await, Some(Outcome::RolledBack));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_whose_clock_is_behind_does_not_end_the_past_early() {
+    let mut bench = bench(Mode::Auto, Fate::Silent, real());
+    bench.run(1).await;
+    let open = bench.scheduler.history.open_intents().await.unwrap();
+    let behind = Some("1999-01-01T00:00:00Z".parse().unwrap());
+    bench.place.remembered.lock().unwrap().push(Standing { ended: behind, ..remembered(open[0].id) });
+    bench.run(1).await;
+    let past = bench.scheduler.history.for_decision(jiff::Timestamp::MAX).await.unwrap();
+    assert_eq!(past.last(&"shop".into()).unwrap().ended, open[0].written);
+    let Verdict::Held { by } = bench.last_decision().await.decision.report.verdict else {
+        panic!("not held")
+    };
+    assert!(matches!(by.as_slice(), [Hold::Cooldown { .. }]), "{by:?}");
 }
 
 #[tokio::test(start_paused = true)]
