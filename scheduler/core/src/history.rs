@@ -43,10 +43,11 @@ impl History {
     }
 }
 
-/// What is left at a time of a span that began at another; nothing once it is over.
+/// What is left at a time of a span that began at another; nothing once it is over. What is said to lie ahead was written by a
+/// clock that was ahead, and began no later than now.
 pub(crate) fn left(began: Timestamp, span: Millis, now: Timestamp) -> Option<Millis> {
     // A millionth of a millisecond is a nanosecond.
-    let left = i128::from(span.as_micros()) - now.duration_since(began).as_nanos();
+    let left = i128::from(span.as_micros()) - now.duration_since(began).as_nanos().max(0);
     (left > 0).then(|| Millis::from_micros(narrow(left)))
 }
 
@@ -79,4 +80,19 @@ pub enum Outcome {
     RolledBack,
     /// Refused before anything was touched.
     Refused,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_lasts_longer_because_a_clock_was_ahead() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let minute: Millis = "1m".parse().unwrap();
+        let left = |began| left(at(began), minute, at(1000));
+        assert_eq!(left(940), None);
+        assert_eq!(left(990), Some("50s".parse().unwrap()));
+        assert_eq!(left(1_000_000), Some(minute));
+    }
 }

@@ -212,7 +212,7 @@ pub async fn consider<S: MetricStore>(
     let since = now.checked_sub(remembered(policy)).unwrap_or(Timestamp::MIN);
     let standing = match standing {
         Some(standing) => standing,
-        None => history.standing(&policy.name).await?,
+        None => history.standing(&policy.name, now).await?,
     };
     let history = History { standing, ..history.for_decision(since).await? };
     let recorded = decided(engine, observed.observation.clone(), policy.clone(), history, now).await?;

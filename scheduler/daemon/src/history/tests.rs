@@ -366,6 +366,67 @@ async fn old_decisions_of_which_nothing_came_go_with_what_only_they_refer_to() {
     }
 }
 
+/// Always of the same mind.
+struct Says(i64);
+
+impl crate::control::world::Clock for Says {
+    fn now(&self) -> Timestamp {
+        at(self.0)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_ahead_deletes_nothing() {
+    const DAY: i64 = 86_400;
+    let folder = tempfile::tempdir().unwrap();
+    let store = HistoryStore::open(folder.path()).unwrap();
+    let first = store.record_decision(recorded(1)).await.unwrap();
+    store.record_decision(recorded(20 * DAY)).await.unwrap();
+    let keep = async |days: i64, clock: i64| {
+        let time = format!("{days}d").parse().unwrap();
+        let keeping = retention::keep(store.clone(), time, Says(clock));
+        let _goes_on = tokio::time::timeout(Duration::from_secs(60), keeping).await;
+        store.decision(first).await.unwrap().is_some()
+    };
+    assert!(keep(30, 400 * DAY).await);
+    // Young it is not, whatever the clock says.
+    assert!(!keep(10, 400 * DAY).await);
+}
+
+#[tokio::test]
+async fn decisions_of_a_clock_that_was_ahead_are_not_the_newest() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = HistoryStore::open(folder.path()).unwrap();
+    let told = |second| {
+        let mut recorded = recorded(second);
+        recorded.decision.standing.at = Some(at(second));
+        recorded
+    };
+    store.record_decision(told(1_000_000)).await.unwrap();
+    let newest = store.record_decision(told(20)).await.unwrap();
+    store.record_decision(told(10)).await.unwrap();
+    assert_eq!(store.newest_of_each_policy(at(30)).await.unwrap(), [newest]);
+    let name = policy(Mode::Auto).name;
+    assert_eq!(store.standing(&name, at(30)).await.unwrap(), told(20).decision.standing);
+}
+
+#[tokio::test]
+async fn the_decision_before_is_one_of_the_same_policy() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = HistoryStore::open(folder.path()).unwrap();
+    let of = |name: &str| {
+        let mut recorded = recorded(1);
+        recorded.policy.name = name.to_owned();
+        recorded
+    };
+    for name in ["a", "b", "b", "a"] {
+        store.record_decision(of(name)).await.unwrap();
+    }
+    assert_eq!(store.before(4, "a").await.unwrap(), Some(1));
+    assert_eq!(store.before(3, "b").await.unwrap(), Some(2));
+    assert_eq!(store.before(1, "a").await.unwrap(), None);
+}
+
 #[tokio::test]
 async fn a_history_that_is_not_there_is_not_made_by_reading() {
     let folder = tempfile::tempdir().unwrap();
