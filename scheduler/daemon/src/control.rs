@@ -5,12 +5,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use sterna_core::budget::{broken_circuit, remembered};
 use sterna_core::compare::Decisions;
-use sterna_core::continuum::Continuum;
+use sterna_core::continuum::{Continuum, NodeName};
 use sterna_core::cost::Costs;
 use sterna_core::history::{History, Outcome};
 use sterna_core::observation::{Observation, UnderWay};
@@ -289,7 +290,7 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
         rounds.begin(&in_force);
         let approvals = Approvals { history: &self.history, tell: &*self.tell };
         if let Err(error) = approvals.of_others(&in_force, self.clock.now()).await {
-            (self.tell)(&Notice::Failed(&error.to_string()));
+            (self.tell)(&Notice::Failed(None, &error.to_string()));
         }
         self.telemetry.in_force(in_force.iter().map(|policy| policy.name.as_str()));
         let names: Vec<String> = in_force.into_iter().map(|policy| policy.name).collect();
@@ -305,7 +306,7 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
             // The others look all the same.
             round.failed = looked.err().map(|error| error.to_string());
             if let Some(error) = &round.failed {
-                (self.tell)(&Notice::Failed(error));
+                (self.tell)(&Notice::Failed(Some(&name), error));
             }
         }
     }
@@ -365,6 +366,7 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
             Urgency::No => approvals.after(number, &recorded).await?,
             Urgency::WhenDone | Urgency::Now => None,
         };
+        let is_approved = approved.is_some();
         let ordered = approved.or_else(|| act.then_some((number, decision.plan)));
         if let Some((number, plan)) = ordered {
             let carrier = Carrier {
@@ -376,8 +378,12 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
                 tell: &*self.tell,
                 continuum: self.files.inventory.value(),
                 decision: number,
+                given: AtomicUsize::new(0),
             };
             carrier.carry_out(&plan, policy).await?;
+            if is_approved && carrier.given.into_inner() == 0 {
+                approvals.came_to_nothing(number, self.clock.now()).await?;
+            }
         }
         Ok(())
     }
@@ -432,8 +438,8 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
         let open = self.history.open_intents().await?;
         let (nodes, now) = (&self.files.inventory.value().nodes, self.clock.now());
         for open in open {
-            let answers = |node| view.reachable.contains(node);
-            let gone = |node| !nodes.contains_key(node);
+            let answers = |node: &NodeName| view.reachable.contains(node);
+            let gone = |node: &NodeName| !nodes.contains_key(node);
             let silent = !answers(&open.from) && (gone(&open.from) || open.is_over(now));
             let busy = view.under_way.iter().any(|one| one.service == open.service);
             if busy || !(silent || forgotten.contains(&open.id)) {

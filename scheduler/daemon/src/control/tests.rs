@@ -3,7 +3,6 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use sterna_core::continuum::NodeName;
 use sterna_core::plan::{Move, Plan};
 use sterna_core::report::Hold;
 use sterna_executor::migration::order::Order;
@@ -58,6 +57,8 @@ struct Place {
     /// Whether agents do not say what they remember.
     deaf: AtomicBool,
     carried: Mutex<Vec<MigrationId>>,
+    /// Whether no agent's address is known.
+    unlisted: AtomicBool,
 }
 
 #[derive(Debug, Clone)]
@@ -89,6 +90,9 @@ impl Mover for FakeWorld {
     }
 
     fn address(&self, node: &NodeName) -> Result<String, FleetError> {
+        if self.0.unlisted.load(Ordering::SeqCst) {
+            return Err(FleetError::UnknownNode { node: node.clone(), reason: None });
+        }
         Ok(format!("{node}:7420"))
     }
 
@@ -203,6 +207,7 @@ fn bench(mode: Mode, fate: Fate, engine: Engine) -> Bench {
         remembered: Mutex::default(),
         deaf: AtomicBool::new(false),
         carried: Mutex::default(),
+        unlisted: AtomicBool::new(false),
     });
     let policy_file = folder.path().join("policy");
     let inventory_file = folder.path().join("inventory");
@@ -278,7 +283,7 @@ fn line(notice: &Notice<'_>) -> String {
         Notice::Ended(planned, report) => format!("ended {}: {:?}", planned.service, report.past_outcome()),
         Notice::NotSeen(planned, reason) => format!("not seen {}: {reason}", planned.service),
         Notice::Settled(line) => format!("settled {}", line.split(": ").last().unwrap_or_default()),
-        Notice::Failed(error) => format!("failed: {error}"),
+        Notice::Failed(_, error) => format!("failed: {error}"),
         Notice::PutUp(number, plan, _) => format!("put up {number}: {} moves", plan.moves.len()),
         Notice::Approval(number, step, note) => format!("approval {number} {}: {note}", step.name()),
         Notice::LeftToAgents(services) => format!("left {services:?}"),
@@ -409,12 +414,8 @@ async fn a_lost_history_is_made_anew_from_what_the_agents_remember() {
 /// By hand, from `a1` to `b1`.
 #[tokio::test(start_paused = true)]
 async fn what_others_order_meanwhile_is_remembered_as_if_it_had_been_seen() {
-    let moved = Standing {
-        report: remembered(MigrationId::new())
-            .report
-            .map(|one| report::Report { outcome: report::Outcome::Moved, ..one }),
-        ..remembered(MigrationId::new())
-    };
+    let mut moved = remembered(MigrationId::new());
+    moved.report.as_mut().unwrap().outcome = report::Outcome::Moved;
     let undone = remembered(MigrationId::new());
     let last = async |bench: &Bench| {
         let past = bench.scheduler.history.for_decision(jiff::Timestamp::MAX).await.unwrap();

@@ -35,7 +35,7 @@ async fn once_its_time_is_over_it_keeps_nothing_back_but_its_service() {
     }
     bench.run(1).await;
     assert_eq!(bench.orders(), 0, "as many as may be under way at once");
-    tokio::time::advance(Duration::from_secs(3600)).await;
+    tokio::time::advance(Duration::from_secs(3601)).await;
     bench.run(1).await;
     assert_eq!(bench.orders(), 1);
     assert_eq!(bench.open().await, 2, "nobody has said what came of them");
@@ -105,7 +105,7 @@ async fn what_is_committed_and_can_not_be_handed_over_keeps_nothing_else_back() 
     }
     bench.run(1).await;
     assert!(bench.last_decision().await.observation.overdue.is_empty());
-    tokio::time::advance(Duration::from_secs(3600)).await;
+    tokio::time::advance(Duration::from_secs(3601)).await;
     bench.run(1).await;
     let seen = bench.last_decision().await.observation;
     assert_eq!((seen.overdue.len(), seen.under_way.len(), bench.open().await), (1, 1, 1));
