@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use sterna_executor::config_file::ConfigError;
 
+/// Something could not be done.
+pub const ERROR: u8 = 1;
 /// There are changes to be made.
 pub const CHANGES: u8 = 2;
 /// A policy, inventory or scenario is invalid.

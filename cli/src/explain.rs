@@ -105,7 +105,7 @@ pub async fn recall(
     policy: Option<&str>,
 ) -> anyhow::Result<(i64, Recorded)> {
     if let (Which::Last, Some(policy)) = (which, policy) {
-        for number in history.newest_of_each_policy().await? {
+        for number in history.newest_of_each_policy(jiff::Timestamp::now()).await? {
             if let Some(recorded) = history.decision(number).await?.filter(|one| one.policy.name == policy) {
                 return Ok((number, recorded));
             }

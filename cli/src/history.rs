@@ -61,7 +61,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                     say(&format!("decision {number} at {}", time(recorded.now)));
                     say(explain::text(&recorded.decision).trim_end());
                     // One that a newer or older program wrote is no reason to show nothing.
-                    let before = history.decision(number - 1).await.ok().flatten();
+                    let before = match history.before(number, &recorded.policy.name).await? {
+                        Some(before) => history.decision(before).await.ok().flatten(),
+                        None => None,
+                    };
                     let before = before.map(|before| before.policy);
                     if let Some(before) = before.filter(|before| *before != recorded.policy) {
                         say(&format!("\n{}", against(before, &recorded)?.trim_end()));
@@ -94,6 +97,18 @@ fn against(before: Policy, recorded: &Recorded) -> anyhow::Result<String> {
     Ok(text)
 }
 
+/// What became of a plan that was put up, and who has approved it.
+fn stands(put_up: &Proposal) -> String {
+    let Some(last) = put_up.steps.last() else { return "waits for approval".to_owned() };
+    let by = put_up.steps.iter().rev().find_map(|step| Some((step.step, step.by.as_ref()?)));
+    let by = by.map(|(step, by)| format!("{} by {by}", step.name()));
+    match by {
+        Some(by) if last.by.is_some() => by,
+        Some(by) => format!("{}, {by}", last.step.name()),
+        None => last.step.name().to_owned(),
+    }
+}
+
 fn text(past: &Past) -> String {
     let mut parts = Vec::new();
     if past.decisions.is_empty() {
@@ -106,13 +121,7 @@ fn text(past: &Past) -> String {
             .load_style(UTF8_HORIZONTAL_ONLY)
             .set_header(["decision", "at (UTC)", "mode", "verdict", "moves", ""]);
         for one in &past.decisions {
-            let approval = past.approvals.iter().find(|put_up| put_up.id == one.id).map(|put_up| {
-                let last = put_up.steps.iter().rev().find(|step| step.by.is_some()).or(put_up.steps.last());
-                last.map_or("waits for approval".to_owned(), |step| match &step.by {
-                    Some(by) => format!("{} by {by}", step.step.name()),
-                    None => step.step.name().to_owned(),
-                })
-            });
+            let approval = past.approvals.iter().find(|put_up| put_up.id == one.id).map(stands);
             table.add_row([
                 one.id.to_string(),
                 time(one.at),

@@ -19,7 +19,7 @@ use crate::wiring::{Output, runtime};
 ///
 /// Of several policies each decides for the services that it has.
 ///
-/// Exit codes: 0 nothing to do, 2 there are moves, 3 a file is invalid, 4 metrics do not suffice.
+/// Exit codes: 0 nothing to do, 1 no decision could be made, 2 there are moves, 3 a file is invalid, 4 metrics do not suffice.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The settings file.
@@ -84,7 +84,7 @@ async fn plan(args: Args) -> anyhow::Result<ExitCode> {
             });
         }
     }
-    Ok(code(all.iter().map(|one| &one.recorded.decision)))
+    Ok(code(all.iter().map(|one| &one.recorded.decision)).into())
 }
 
 /// A decision and its notes, under the policy's name where there are several.
@@ -115,19 +115,52 @@ fn why_not(args: &Args, opened: &Opened, all: &[Considered]) -> anyhow::Result<E
         }
         Output::Json => say(&serde_json::to_string_pretty(&answers)?),
     }
-    Ok(code(all.iter().map(|one| &one.recorded.decision)))
+    Ok(code(all.iter().map(|one| &one.recorded.decision)).into())
 }
 
-/// What is most worth knowing of all decisions: that there are moves, else that metrics don't suffice.
-fn code<'d>(decisions: impl Iterator<Item = &'d Decision>) -> ExitCode {
+/// What is most worth knowing of all decisions: that one could not be made, that there are moves, else that metrics don't suffice.
+fn code<'d>(decisions: impl Iterator<Item = &'d Decision>) -> u8 {
+    let fails = |hold: &Hold| matches!(hold, Hold::Solver { .. } | Hold::Checker { .. });
     let code = |decision: &Decision| match &decision.report.verdict {
         Verdict::Move => exit::CHANGES,
+        Verdict::Held { by } if by.iter().any(fails) => exit::ERROR,
         Verdict::Held { by } if by.iter().any(|hold| matches!(hold, Hold::MetricsMissing { .. })) => {
             exit::METRICS
         }
         Verdict::Stay | Verdict::Held { .. } => 0,
     };
     let codes: Vec<u8> = decisions.map(code).collect();
-    let first = [exit::CHANGES, exit::METRICS].into_iter().find(|code| codes.contains(code));
-    ExitCode::from(first.unwrap_or(0))
+    let first = [exit::ERROR, exit::CHANGES, exit::METRICS].into_iter().find(|code| codes.contains(code));
+    first.unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decided(verdict: Verdict) -> Decision {
+        let report = sterna_core::report::Report {
+            policy: "p".to_owned(),
+            verdict,
+            services: Vec::new(),
+            solver: None,
+            makespan: None,
+            unknown: Vec::new(),
+        };
+        Decision { plan: Default::default(), report, standing: Default::default() }
+    }
+
+    #[test]
+    fn what_could_not_be_decided_is_an_error() {
+        let held = |hold: Hold| decided(Verdict::Held { by: vec![hold] });
+        let solver = held(Hold::Solver { message: "no answer".to_owned() });
+        let checker = held(Hold::Checker { finding: "too full".to_owned() });
+        let (stay, moves) = (decided(Verdict::Stay), decided(Verdict::Move));
+        assert_eq!(code([&stay].into_iter()), 0);
+        assert_eq!(code([&stay, &moves].into_iter()), exit::CHANGES);
+        for failed in [&solver, &checker] {
+            assert_eq!(code([&stay, &moves, failed].into_iter()), exit::ERROR);
+        }
+        assert_eq!(code([&held(Hold::UnderWay)].into_iter()), 0);
+    }
 }

@@ -452,7 +452,7 @@ impl Printer {
             Notice::Ended(_, report) => say(migrate::table(report).trim_end()),
             Notice::NotSeen(planned, reason) => say(&format!("{} not moved: {reason}", planned.service)),
             Notice::Settled(line) => say(line),
-            Notice::Failed(reason) => {
+            Notice::Failed(_, reason) => {
                 self.failed.store(true, Ordering::Relaxed);
                 say(&format!("cycle not complete: {reason}"));
             }

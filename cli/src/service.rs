@@ -152,7 +152,7 @@ impl Service {
     /// What was in force and seen at the newest decision; `None` where none was made.
     pub async fn standing(&self, history: &HistoryStore) -> anyhow::Result<Option<Standing>> {
         let mut all = Vec::new();
-        for number in history.newest_of_each_policy().await? {
+        for number in history.newest_of_each_policy(jiff::Timestamp::now()).await? {
             all.extend(history.decision(number).await?.map(|recorded| (number, recorded)));
         }
         let newest = all.iter().map(|(_, recorded)| recorded.now).max();

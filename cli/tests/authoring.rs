@@ -115,6 +115,7 @@ fn stage() -> (tempfile::TempDir, Recorded) {
         under_way: Vec::new(),
         directives: Default::default(),
         costs: Default::default(),
+        overdue: Default::default(),
         unknown: Vec::new(),
     };
     let recorded = Recorded::make(observation, policy, History::default(), at, 0);

@@ -16,6 +16,7 @@ use sterna_daemon::api::{self, Api};
 use sterna_daemon::control::desk::Desk;
 use sterna_daemon::control::world::SystemClock;
 use sterna_daemon::history::HistoryStore;
+use sterna_daemon::history::approval::{Step, Stepped};
 use sterna_daemon::reload::{FileError, Refused};
 use sterna_daemon::telemetry::{self, ConfigFile, Telemetry};
 
@@ -103,6 +104,7 @@ fn recorded() -> Recorded {
         price: Default::default(),
         memory: Default::default(),
         under_way: Vec::new(),
+        overdue: Default::default(),
         unknown: Vec::new(),
         directives: Default::default(),
         costs: Default::default(),
@@ -144,6 +146,7 @@ fn without_a_scheduler_the_past_can_be_read_and_nothing_can_be_said() {
     by_another.policy.hysteresis.min_gain = "99%".parse().unwrap();
     let Recorded { observation, policy, history: past, now, .. } = by_another;
     let by_another = Recorded::make(observation, policy, past, now, 0);
+    let again = by_another.clone();
     let number = runtime.block_on(history.record_decision(by_another)).unwrap();
     let (code, out, err) = sterna(folder.path(), &["history", &number.to_string()]);
     assert_eq!(code, Some(0), "{err}");
@@ -151,6 +154,22 @@ fn without_a_scheduler_the_past_can_be_read_and_nothing_can_be_said() {
     assert!(out.contains("old: goes to far-1") && out.contains("new: stays, held: gain"), "{out}");
     let (_, out, _) = sterna(folder.path(), &["history", "1"]);
     assert!(!out.contains("another policy"), "{out}");
+    // Decisions of another one in between are not those that came before.
+    let number = runtime.block_on(async {
+        let mut other = recorded();
+        other.policy.name = "other".to_owned();
+        let put_up = history.record_decision(other).await.unwrap();
+        history.put_up(put_up, now, expires).await.unwrap();
+        let approved = Stepped { at: now, step: Step::Approved, by: Some("eve".to_owned()), note: None };
+        history.step(put_up, approved).await.unwrap();
+        let refused = Stepped { at: now, step: Step::Refused, by: None, note: Some("no".to_owned()) };
+        history.step(put_up, refused).await.unwrap();
+        history.record_decision(again).await.unwrap()
+    });
+    let (_, out, _) = sterna(folder.path(), &["history", &number.to_string()]);
+    assert!(!out.contains("another policy"), "{out}");
+    let (_, out, _) = sterna(folder.path(), &["history"]);
+    assert!(out.contains("refused, approved by eve"), "{out}");
     let (code, out, _) = sterna(folder.path(), &["report", "--output", "json"]);
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &report["recommended"]["moves"]), (Some(0), &1.into()));

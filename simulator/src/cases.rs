@@ -146,6 +146,7 @@ impl Case {
             under_way: self.situation.under_way.clone(),
             directives: Default::default(),
             costs: Default::default(),
+            overdue: Default::default(),
             unknown: Vec::new(),
         };
         if asks(Metric::UserLatency) {

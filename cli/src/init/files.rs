@@ -349,6 +349,7 @@ mod tests {
             under_way: Vec::new(),
             directives: Default::default(),
             costs: Default::default(),
+            overdue: Default::default(),
             unknown: Vec::new(),
         };
         let history = Default::default();

@@ -12,7 +12,7 @@ use thiserror::Error;
 use self::crowds::Crowds;
 use crate::continuum::{NodeName, ServiceName};
 use crate::directive::{Ask, Place};
-use crate::observation::Observation;
+use crate::observation::{Observation, UnderWay};
 use crate::plan::{Effect, Move, Plan};
 use crate::report::Exclusion;
 use crate::state;
@@ -195,7 +195,7 @@ impl<'a> Judge<'a> {
         let mut used = self.used_now();
         let start = used.clone();
         let mut crowds = Crowds::new(self.observation, self.policy);
-        let left = (self.policy.budget.concurrent as usize).saturating_sub(self.observation.under_way.len());
+        let left = (self.policy.budget.concurrent as usize).saturating_sub(self.running().count());
         let mut rest = moves;
         let mut wave = 0;
         while let Some(first) = rest.first() {
@@ -222,11 +222,17 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
+    /// Migrations under way that take from the budget: not those whose time is over.
+    fn running(&self) -> impl Iterator<Item = &'a UnderWay> {
+        let Observation { under_way, overdue, .. } = self.observation;
+        under_way.iter().filter(|one| !overdue.contains(&one.service))
+    }
+
     /// No site and no link has more moves at one time than the budget allows, those among them that are under way.
     fn abreast(&self, these: &[Move], wave: u32) -> Result<(), Finding> {
         let site = |node: &NodeName| self.observation.continuum.nodes.get(node).map(|node| &node.site);
         let planned = these.iter().map(|one| (&one.from, &one.to));
-        let running = self.observation.under_way.iter().map(|one| (&one.from, &one.to));
+        let running = self.running().map(|one| (&one.from, &one.to));
         let ends: Vec<_> = planned.chain(running).map(|(from, to)| (site(from), site(to))).collect();
         let budget = &self.policy.budget;
         if budget.concurrent_per_site.is_none() && budget.concurrent_per_link.is_none() {

@@ -448,7 +448,7 @@ impl Round<'_> {
 
     fn spend(&self, wanted: Vec<Wanted<'_>>) -> BTreeMap<usize, Vec<Hold>> {
         let (evaluator, observation) = (self.evaluator, self.observation);
-        let under_way = observation.under_way.iter().map(|moving| {
+        let under_way = observation.counted().map(|moving| {
             let ends = evaluator.node(&moving.from).zip(evaluator.node(&moving.to));
             let cost = evaluator.service(&moving.service).zip(ends);
             Takes {
@@ -476,7 +476,7 @@ impl Round<'_> {
         let paused = gate::paused(self.observation);
         let shut = || window::shut(&self.policy.windows, self.now).map(Hold::from);
         paused.or_else(shut).or_else(|| {
-            budget::no_moves_left(self.policy, self.history, self.observation.under_way.len(), self.now)
+            budget::no_moves_left(self.policy, self.history, self.observation.counted().count(), self.now)
         })
     }
 

@@ -63,7 +63,7 @@ pub fn opted_out(observation: &Observation, service: &ServiceName) -> Option<Hol
 pub fn shut(observation: &Observation, policy: &Policy, history: &History, now: Timestamp) -> Option<Hold> {
     let window = || window::shut(&policy.windows, now).map(Hold::from);
     let failures = || budget::broken_circuit(policy, history, now);
-    let spent = || budget::no_moves_left(policy, history, observation.under_way.len(), now);
+    let spent = || budget::no_moves_left(policy, history, observation.counted().count(), now);
     paused(observation).or_else(window).or_else(failures).or_else(spent)
 }
 

@@ -43,10 +43,11 @@ impl History {
     }
 }
 
-/// What is left at a time of a span that began at another; nothing once it is over.
+/// What is left at a time of a span that began at another; nothing once it is over. What is said to lie ahead was written by a
+/// clock that was ahead, and began no later than now.
 pub(crate) fn left(began: Timestamp, span: Millis, now: Timestamp) -> Option<Millis> {
     // A millionth of a millisecond is a nanosecond.
-    let left = i128::from(span.as_micros()) - now.duration_since(began).as_nanos();
+    let left = i128::from(span.as_micros()) - now.duration_since(began).as_nanos().max(0);
     (left > 0).then(|| Millis::from_micros(narrow(left)))
 }
 
@@ -61,11 +62,11 @@ pub struct PastMigration {
     pub to: NodeName,
     /// What came of it.
     pub outcome: Outcome,
-    /// Measured downtime; zero where it did not get so far.
+    /// How long the service stood still, also where that was in vain; what was predicted, where it is not known.
     pub downtime: Millis,
-    /// Bytes that crossed the link.
+    /// Bytes that crossed the link; what was predicted, where it is not known.
     pub bytes: Bytes,
-    /// From planned to cleaned.
+    /// From planned to cleaned; what was predicted, where it is not known.
     pub duration: Millis,
 }
 
@@ -79,4 +80,19 @@ pub enum Outcome {
     RolledBack,
     /// Refused before anything was touched.
     Refused,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_lasts_longer_because_a_clock_was_ahead() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let minute: Millis = "1m".parse().unwrap();
+        let left = |began| left(at(began), minute, at(1000));
+        assert_eq!(left(940), None);
+        assert_eq!(left(990), Some("50s".parse().unwrap()));
+        assert_eq!(left(1_000_000), Some(minute));
+    }
 }

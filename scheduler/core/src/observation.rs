@@ -1,6 +1,6 @@
 //! What was seen at one instant: the continuum, the placement, and every measured number with its age and source.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -57,6 +57,10 @@ pub struct Observation {
     pub memory: BTreeMap<ServiceName, Bytes>,
     /// Migrations under way.
     pub under_way: Vec<UnderWay>,
+    /// Services of which one is under way, as far as is known, although its time is over: nobody tells what came of it. It keeps
+    /// its own service back and room for it at both ends, and nothing else.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub overdue: BTreeSet<ServiceName>,
     /// What could not be learnt, each with the reason.
     pub unknown: Vec<Unknown>,
     /// What people have said.
@@ -65,6 +69,13 @@ pub struct Observation {
     /// What the parts of a move take, as measured on these nodes.
     #[serde(default, skip_serializing_if = "Costs::are_default")]
     pub costs: Costs,
+}
+
+impl Observation {
+    /// The migrations under way that count for what may be done at one time, and what was done within a time.
+    pub fn counted(&self) -> impl Iterator<Item = &UnderWay> {
+        self.under_way.iter().filter(|moving| !self.overdue.contains(&moving.service))
+    }
 }
 
 /// A migration that is running. Its service counts on both nodes until it ends.

@@ -92,6 +92,13 @@ fn what_is_under_way_counts_already() {
     assert_eq!(moves(&decide(&seen, &wanted)), ["redis a1>b1"]);
     wanted.budget.moves_per_hour = Some(1);
     assert_eq!(held(&decide(&seen, &wanted)), spent(Limited::MovesPerHour, "1h"));
+    // Nor does it stand in the way for ever once nobody can tell what came of it.
+    wanted.budget.concurrent = 1;
+    wanted.budget.concurrent_per_site = Some(1);
+    seen.overdue = ["batch".into()].into();
+    assert_eq!(moves(&decide(&seen, &wanted)), ["redis a1>b1"]);
+    wanted.select.services = vec!["batch".into()];
+    assert_eq!(held(&decide(&seen, &wanted)), [Hold::UnderWay]);
 }
 
 /// Those that gain most, and what they were held for is said of the others.

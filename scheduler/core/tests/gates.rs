@@ -165,6 +165,10 @@ fn disturbed_sites_decide_nothing() {
         [Hold::Settling { site: "edge-b".into(), left: None }]
     );
 
+    seen.overdue = ["web".into()].into();
+    assert_eq!(moves(&decide(&seen, &wanted)), ["redis a1>b1"], "nothing is sent for it any more");
+    seen.overdue.clear();
+
     // A node that is drained doesn't wait for numbers.
     seen.under_way = vec![disturbing("c1", "a1")];
     seen.continuum.nodes.get_mut(&"a1".into()).unwrap().drain = true;

@@ -154,6 +154,8 @@ fn world(dice: &mut Dice<'_>) -> Observation {
     if dice.one_in(24) {
         say(Ask::Pause);
     }
+    let late = under_way.iter().filter(|_| dice.one_in(3));
+    let overdue = late.map(|one| one.service.clone()).collect();
     Observation {
         at: noon(),
         reachable: node_names.iter().filter(|_| !dice.one_in(10)).cloned().collect(),
@@ -165,6 +167,7 @@ fn world(dice: &mut Dice<'_>) -> Observation {
         price: BTreeMap::new(),
         memory: BTreeMap::new(),
         under_way,
+        overdue,
         unknown: Vec::new(),
         directives,
         costs: Default::default(),

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use sterna_core::budget::{broken_circuit, remembered};
 use sterna_core::compare::Decisions;
-use sterna_core::continuum::Continuum;
+use sterna_core::continuum::{Continuum, NodeName};
 use sterna_core::cost::Costs;
 use sterna_core::history::{History, Outcome};
 use sterna_core::observation::{Observation, UnderWay};
@@ -47,6 +48,7 @@ pub mod notice;
 pub mod recall;
 mod reloading;
 pub mod rounds;
+mod sight;
 pub mod stop;
 mod trail;
 pub mod world;
@@ -152,12 +154,25 @@ pub async fn see<S: MetricStore>(
     now: Timestamp,
 ) -> Result<Observed, CycleError> {
     let asking = tracing::info_span!("observe");
+    let committed: BTreeSet<MigrationId> = view.committed.iter().map(|(id, ..)| *id).collect();
     let mut observed = observe(store, continuum, view, policy, now).instrument(asking).await;
     // An order whose end is unknown may still be carried out.
     for open in history.open_intents().await? {
         let known = observed.observation.under_way.iter().any(|one| one.service == open.service);
+        let over = open.is_over(now);
+        // Nothing is sent or frozen for it any more; an agent may still try to hand over what it has committed.
+        if over && (!known || committed.contains(&open.id)) {
+            observed.observation.overdue.insert(open.service.clone());
+        }
         if !known {
-            observed.notes.push(format!("{} is not settled: its end was not seen", open.line()));
+            let line = open.line();
+            let note = format!("{line} is not settled: its end was not seen");
+            observed.notes.push(if over {
+                let (from, service) = (&open.from, &open.service);
+                format!("{note} and its time is over; until `{from}` answers, or another node runs `{service}`, that service alone is kept back")
+            } else {
+                note
+            });
             observed.observation.under_way.push(UnderWay {
                 service: open.service,
                 from: open.from,
@@ -198,7 +213,7 @@ pub async fn consider<S: MetricStore>(
     let since = now.checked_sub(remembered(policy)).unwrap_or(Timestamp::MIN);
     let standing = match standing {
         Some(standing) => standing,
-        None => history.standing(&policy.name).await?,
+        None => history.standing(&policy.name, now).await?,
     };
     let history = History { standing, ..history.for_decision(since).await? };
     let recorded = decided(engine, observed.observation.clone(), policy.clone(), history, now).await?;
@@ -275,7 +290,7 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
         rounds.begin(&in_force);
         let approvals = Approvals { history: &self.history, tell: &*self.tell };
         if let Err(error) = approvals.of_others(&in_force, self.clock.now()).await {
-            (self.tell)(&Notice::Failed(&error.to_string()));
+            (self.tell)(&Notice::Failed(None, &error.to_string()));
         }
         self.telemetry.in_force(in_force.iter().map(|policy| policy.name.as_str()));
         let names: Vec<String> = in_force.into_iter().map(|policy| policy.name).collect();
@@ -291,7 +306,7 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
             // The others look all the same.
             round.failed = looked.err().map(|error| error.to_string());
             if let Some(error) = &round.failed {
-                (self.tell)(&Notice::Failed(error));
+                (self.tell)(&Notice::Failed(Some(&name), error));
             }
         }
     }
@@ -351,6 +366,7 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
             Urgency::No => approvals.after(number, &recorded).await?,
             Urgency::WhenDone | Urgency::Now => None,
         };
+        let is_approved = approved.is_some();
         let ordered = approved.or_else(|| act.then_some((number, decision.plan)));
         if let Some((number, plan)) = ordered {
             let carrier = Carrier {
@@ -362,8 +378,12 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
                 tell: &*self.tell,
                 continuum: self.files.inventory.value(),
                 decision: number,
+                given: AtomicUsize::new(0),
             };
             carrier.carry_out(&plan, policy).await?;
+            if is_approved && carrier.given.into_inner() == 0 {
+                approvals.came_to_nothing(number, self.clock.now()).await?;
+            }
         }
         Ok(())
     }
@@ -407,25 +427,40 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
         Ok(Looked { considered, against, mover })
     }
 
-    /// Settles orders whose end was not seen (this process or the one before was cut off, or lost sight) and that the source's
-    /// agent does not remember: both ends answer, neither speaks of a migration, so the service's place tells. An agent that
-    /// could not be asked, or that has the migration in hand by now, may still report more than that.
+    /// Settles orders whose end was not seen (this process or the one before was cut off, or lost sight) and that their source's
+    /// agent does not remember: no agent speaks of a migration, so the service's place tells. An agent that could not be asked,
+    /// or that has the migration in hand by now, may still report more than that.
+    ///
+    /// So it is where the source does not answer once the order's time is over, or is not in the inventory any more: whoever
+    /// else owns the service has a certificate for it, which is made once, by the commit or in its stead, and after which the
+    /// source never runs it again. Where nobody is seen to run it nothing is concluded: it may stand at the source.
     async fn settle(&self, view: &FleetView, forgotten: &BTreeSet<MigrationId>) -> Result<(), CycleError> {
         let open = self.history.open_intents().await?;
-        for open in open.into_iter().filter(|one| forgotten.contains(&one.id)) {
-            let both = view.reachable.contains(&open.from) && view.reachable.contains(&open.to);
+        let (nodes, now) = (&self.files.inventory.value().nodes, self.clock.now());
+        for open in open {
+            let answers = |node: &NodeName| view.reachable.contains(node);
+            let gone = |node: &NodeName| !nodes.contains_key(node);
+            let silent = !answers(&open.from) && (gone(&open.from) || open.is_over(now));
             let busy = view.under_way.iter().any(|one| one.service == open.service);
-            if !both || busy {
+            if busy || !(silent || forgotten.contains(&open.id)) {
                 continue;
             }
             let (outcome, what) = match view.placement.get(&open.service) {
-                Some(node) if *node == open.to => (Outcome::Moved, "arrived"),
-                Some(node) if *node == open.from => (Outcome::RolledBack, "stayed"),
-                _ => continue,
+                Some(node) if *node == open.to => (Outcome::Moved, "the service arrived".to_owned()),
+                Some(node) if *node == open.from => {
+                    // What does not answer may have been let run it.
+                    if !(answers(&open.to) || gone(&open.to)) {
+                        continue;
+                    }
+                    (Outcome::RolledBack, "the service stayed".to_owned())
+                }
+                // It came there by a later migration. Whether by way of this one's destination is not known.
+                Some(node) => (Outcome::RolledBack, format!("the service runs on `{node}`")),
+                None => continue,
             };
-            let line = format!("{}: its end was not seen; the service {what}", open.line());
+            let line = format!("{}: its end was not seen; {what}", open.line());
             (self.tell)(&Notice::Settled(&line));
-            self.history.settle(open.id, open.service, outcome, line, self.clock.now()).await?;
+            self.history.settle(open.id, open.service, outcome, line, now).await?;
         }
         Ok(())
     }

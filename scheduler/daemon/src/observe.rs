@@ -58,6 +58,7 @@ pub async fn observe<S: MetricStore>(
             price: Default::default(),
             memory: view.memory,
             under_way: view.under_way,
+            overdue: Default::default(),
             unknown: Vec::new(),
             directives: Default::default(),
             costs: Default::default(),

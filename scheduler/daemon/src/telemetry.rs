@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`probes`] | what agents measured last |
 //! | [`links`] | what moves got of links |
+//! | `connections` | how many there may be |
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,15 +29,17 @@ use sterna_core::report::{Decision, Hold, Verdict};
 use sterna_executor::migration::report::{Outcome, Report};
 use sterna_policies::policy::Metric;
 use sterna_policies::quantity::Millis;
-use tokio::net::TcpListener;
 
 use crate::observe::Observed;
 
 use self::links::Links;
 use self::probes::Probes;
 
+mod connections;
 pub mod links;
 pub mod probes;
+
+pub use connections::serve;
 
 type ByOne = [(&'static str, &'static str); 1];
 type ByReceiver = [(&'static str, String); 1];
@@ -491,14 +494,6 @@ pub fn routes(telemetry: Arc<Telemetry>) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .with_state(telemetry)
-}
-
-/// Serves routes until the process ends.
-///
-/// # Errors
-/// When the listener fails.
-pub async fn serve(listener: TcpListener, routes: Router) -> std::io::Result<()> {
-    axum::serve(listener, routes).await
 }
 
 async fn metrics(State(telemetry): State<Arc<Telemetry>>) -> impl IntoResponse {

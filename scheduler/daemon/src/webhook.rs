@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `delivery` | one event on its way to one receiver: the request, its signature, which failures pass |
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -181,8 +181,8 @@ pub struct Hooks {
     continuum: String,
     telemetry: Arc<Telemetry>,
     clock: Arc<dyn Clock>,
-    /// Why the look before could not be completed: one that fails again for the same reason is no news.
-    failure: Mutex<Option<String>>,
+    /// Why each policy's look before could not be completed: one that fails again for the same reason is no news.
+    failures: Mutex<BTreeMap<Option<String>, String>>,
 }
 
 impl Hooks {
@@ -223,7 +223,7 @@ impl Hooks {
             let (kinds, room) = (webhook.kinds.clone(), Arc::new(Semaphore::new(MOST_BYTES)));
             hooks.push(Hook { host, kinds, queue, room, waiting, worker });
         }
-        Ok(Self { hooks, continuum: continuum.to_owned(), telemetry, clock, failure: Mutex::default() })
+        Ok(Self { hooks, continuum: continuum.to_owned(), telemetry, clock, failures: Mutex::default() })
     }
 
     /// Tells all receivers that want to know. Never waits.
@@ -265,11 +265,13 @@ impl Hooks {
     }
 
     fn is_news(&self, happened: &Happened) -> bool {
-        let mut last = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         match happened {
-            Happened::Failed { reason } => last.replace(reason.clone()).as_ref() != Some(reason),
-            Happened::Decided { .. } => {
-                *last = None;
+            Happened::Failed { policy, reason } => {
+                last.insert(policy.clone(), reason.clone()).as_ref() != Some(reason)
+            }
+            Happened::Decided { policy, .. } => {
+                last.remove(&Some(policy.clone()));
                 true
             }
             _ => true,

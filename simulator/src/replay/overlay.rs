@@ -22,6 +22,7 @@ pub fn as_if(observed: &Observation, placement: &Placement, under_way: Vec<Under
         }
     }
     other.under_way.retain(|moving| !placement.contains_key(&moving.service));
+    other.overdue.retain(|service| !placement.contains_key(service));
     other.under_way.extend(under_way);
     let more = more(observed, &other);
     let of = |site: &SiteName| more.get(site).copied().unwrap_or(0);

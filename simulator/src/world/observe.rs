@@ -54,6 +54,7 @@ impl World<'_> {
             cpu_use: Default::default(),
             power: Default::default(),
             price: Default::default(),
+            overdue: Default::default(),
             unknown: Vec::new(),
             directives: self.directives(),
             costs: self.scenario.costs,

@@ -39,7 +39,7 @@ pub fn disturbed(
             *longest = (*longest).max(Some(left));
         }
     }
-    for moving in &observation.under_way {
+    for moving in observation.counted() {
         disturbed.extend([&moving.from, &moving.to].into_iter().filter_map(site).map(|site| (site, None)));
     }
     disturbed

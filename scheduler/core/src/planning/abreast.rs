@@ -56,7 +56,7 @@ impl<'a> Abreast<'a> {
     pub fn new(observation: &'a Observation, evaluator: &'a Evaluator<'a>, budget: &'a Budget) -> Self {
         let site = |node| observation.continuum.nodes.get(node).map(|node| &node.site);
         let mut under_way = Counts::default();
-        for moving in &observation.under_way {
+        for moving in observation.counted() {
             match (site(&moving.from), site(&moving.to)) {
                 (Some(from), Some(to)) => under_way.add(from, to),
                 (Some(end), None) | (None, Some(end)) => *under_way.of_site.entry(end).or_default() += 1,
@@ -65,7 +65,7 @@ impl<'a> Abreast<'a> {
         }
         let concurrent = usize::try_from(budget.concurrent).unwrap_or(usize::MAX);
         Self {
-            total: concurrent.saturating_sub(observation.under_way.len()),
+            total: concurrent.saturating_sub(observation.counted().count()),
             budget,
             sites: evaluator.nodes.iter().map(|(_, node)| &node.site).collect(),
             under_way,

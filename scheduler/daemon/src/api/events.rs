@@ -163,6 +163,9 @@ pub enum Happened {
     },
     /// A look could not be completed.
     Failed {
+        /// The policy whose look it was.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        policy: Option<String>,
         /// Why.
         reason: String,
     },
@@ -241,7 +244,9 @@ impl Happened {
                 new: explain::verdict(&decisions.new),
                 services: decisions.services.iter().map(SidesView::from).collect(),
             },
-            Notice::Failed(reason) => Self::Failed { reason: (*reason).to_owned() },
+            Notice::Failed(policy, reason) => {
+                Self::Failed { policy: policy.map(str::to_owned), reason: (*reason).to_owned() }
+            }
             Notice::LeftToAgents(services) => {
                 Self::LeftToAgents { services: services.iter().map(ToString::to_string).collect() }
             }

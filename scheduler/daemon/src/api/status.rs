@@ -9,9 +9,6 @@ use super::view::{
 use crate::control::desk::{Governs, Seen, Standing};
 use crate::history::{HistoryError, HistoryStore};
 
-/// More orders than this are never open.
-const MOST: u32 = 1000;
-
 /// How things stand.
 ///
 /// # Errors
@@ -24,13 +21,6 @@ pub async fn status(
     let directives = history.directives().await?;
     let continuum = &*standing.continuum;
     let seen = standing.newest();
-    let open: Vec<String> = history.open_intents().await?.iter().map(|open| open.id.to_string()).collect();
-    let under_way = if open.is_empty() {
-        Vec::new()
-    } else {
-        let lines = history.migrations(jiff::Timestamp::MIN, MOST).await?;
-        lines.into_iter().filter(|line| open.contains(&line.id)).collect()
-    };
     let nodes = continuum.nodes.iter().map(|(name, about)| NodeView {
         node: name.to_string(),
         site: about.site.to_string(),
@@ -49,7 +39,7 @@ pub async fn status(
         health,
         nodes: nodes.collect(),
         services: services.collect(),
-        under_way,
+        under_way: history.open_migrations().await?,
         directives: directed(&directives),
         approvals: waiting(history).await?,
         refused: standing

@@ -271,11 +271,34 @@ async fn a_plan_is_shown_and_approved_once() {
 }
 
 #[tokio::test]
+async fn an_order_that_is_stuck_is_told_however_many_came_after_it() {
+    let served = serve(None).await;
+    let mut file = rusqlite::Connection::open(served.api.history.path()).unwrap();
+    let rows = file.transaction().unwrap();
+    for n in 0..1500 {
+        let at = format!("2026-01-01T00:{:02}:{:02}.000000000Z", n / 60, n % 60);
+        rows.execute(
+            "INSERT INTO intent VALUES (?1, NULL, ?2, 'shop', 'a1', 'b1', 0, 0, 0)",
+            (n.to_string(), &at),
+        )
+        .unwrap();
+        if n > 0 {
+            let end = "INSERT INTO migration (id, ended, service, outcome) VALUES (?1, ?2, 'shop', 'moved')";
+            rows.execute(end, (n.to_string(), &at)).unwrap();
+        }
+    }
+    rows.commit().unwrap();
+    let status = served.get("/status").await;
+    let ids: Vec<_> = status["under_way"].as_array().unwrap().iter().map(|one| &one["id"]).collect();
+    assert_eq!(ids, ["0"]);
+}
+
+#[tokio::test]
 async fn events_come_as_they_happen() {
     let served = serve(None).await;
     let mut response = served.http.get(format!("{}/events", served.url)).send().await.unwrap();
     assert_eq!(response.headers()["content-type"], "text/event-stream");
-    served.api.feed.tell(&Notice::Failed("the link broke"));
+    served.api.feed.tell(&Notice::Failed(None, "the link broke"));
     let chunk = tokio::time::timeout(Duration::from_secs(5), response.chunk()).await.unwrap().unwrap();
     let text = String::from_utf8(chunk.unwrap().to_vec()).unwrap();
     assert_eq!(text, "event: failed\ndata: {\"event\":\"failed\",\"reason\":\"the link broke\"}\n\n");

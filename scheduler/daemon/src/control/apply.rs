@@ -107,6 +107,7 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
             tell: &tell,
             continuum,
             decision,
+            given: AtomicUsize::new(0),
         };
         carrier.carry_out(plan, &policy).await?;
         Ok(Applied::CarriedOut { decision, moved: moved.into_inner(), of: plan.moves.len() })

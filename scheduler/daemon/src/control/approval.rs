@@ -175,6 +175,14 @@ impl Approvals<'_> {
         Ok(None)
     }
 
+    /// Records of a plan that was begun that no order was given for it.
+    pub async fn came_to_nothing(&self, id: i64, at: Timestamp) -> Result<(), HistoryError> {
+        let note = "nothing of it was ordered";
+        (self.tell)(&Notice::Approval(id, Step::Refused, note));
+        let stepped = Stepped { at, step: Step::Refused, by: None, note: Some(note.to_owned()) };
+        self.history.step(id, stepped).await
+    }
+
     async fn step(
         &self,
         waits: &Proposal,

@@ -1,5 +1,7 @@
 //! Carrying a plan out: wave by wave, each order journalled before it is given.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use futures_util::stream::{self, StreamExt};
 use jiff::Timestamp;
 use sterna_core::continuum::Continuum;
@@ -15,6 +17,7 @@ use sterna_policies::window;
 use tracing::Instrument as _;
 
 use super::notice::Notice;
+use super::sight::Sight;
 use super::stop::{Stop, Urgency};
 use super::trail::Trail;
 use super::world::{Clock, Mover};
@@ -34,6 +37,8 @@ pub(super) struct Carrier<'a, M, C> {
     pub continuum: &'a Continuum,
     /// Number of the decision in the history.
     pub decision: i64,
+    /// How many orders have been given.
+    pub given: AtomicUsize,
 }
 
 /// How one order ended, as far as the plan is concerned.
@@ -109,6 +114,8 @@ impl<M: Mover, C: Clock> Carrier<'_, M, C> {
         // A plan may take long; the next decision says what keeps back what is left of it.
         let Some((deadline, freeze_lease)) = limits(policy, planned.predicted.duration, self.clock.now())
         else {
+            let reason = "a window keeps it back by now, or would abort it before it could end";
+            (self.tell)(&Notice::NotSeen(planned, reason));
             return Ok(Went::Otherwise);
         };
         let order = Order {
@@ -128,16 +135,26 @@ impl<M: Mover, C: Clock> Carrier<'_, M, C> {
         };
         let intent = Intent { id: order.id, decision: Some(self.decision), order: planned.clone() };
         self.history.intend(intent, self.clock.now()).await?;
+        self.given.fetch_add(1, Ordering::Relaxed);
         (self.tell)(&Notice::Moving(order.id, planned));
         tracing::info!(migration = %order.id, service = %order.service, from = %order.from, to = %order.to, "ordered");
         let mut trail = Trail::begin(&order, self.decision);
         let span = trail.migration();
+        let sight = Sight::begin(&order);
         let mut on_event = |event: &_| {
             self.telemetry.goes_on();
+            sight.heard(event);
             trail.follow(event);
             (self.tell)(&Notice::Event(&planned.service, event));
         };
-        match self.mover.migrate(&order, &mut on_event).instrument(span).await {
+        let migrating = self.mover.migrate(&order, &mut on_event).instrument(span);
+        let ended = tokio::select! {
+            biased;
+            ended = migrating => ended,
+            // What comes of it the next looks ask the agents.
+            reason = sight.lost() => Err(FleetError::LostSight { id: order.id, reason }),
+        };
+        match ended {
             Ok(report) => {
                 trail.end(outcome_name(report.past_outcome()), report.outcome == Outcome::Moved);
                 self.telemetry.migrated(MigrationEnd::Reported(&report));

@@ -37,8 +37,8 @@ pub enum Notice<'a> {
     NotSeen(&'a Move, &'a str),
     /// It became known what came of an earlier order.
     Settled(&'a str),
-    /// A cycle could not be completed; the next one tries again.
-    Failed(&'a str),
+    /// A look could not be completed, of a policy where it was one's, and why; the next one tries again.
+    Failed(Option<&'a str>, &'a str),
     /// A plan was put up for approval: the number of its decision, and until when it may be approved.
     PutUp(i64, &'a Plan, Timestamp),
     /// What became of a plan that was put up, and why.

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use sterna_core::continuum::NodeName;
+use sterna_core::continuum::{NodeName, Placement};
+use sterna_core::observation::UnderWay;
 use sterna_executor::fleet::FleetView;
 use sterna_executor::migration::order::MigrationId;
 
@@ -16,11 +17,14 @@ use crate::history::{HistoryError, HistoryStore};
 pub struct Recall {
     /// Nodes whose agents have been asked for all that they remember.
     asked: BTreeSet<NodeName>,
+    /// Where services ran at the last look.
+    seen: Placement,
 }
 
 impl Recall {
     /// Asks each node that answers once for all that it remembers, and again for as long as an order that was given to it has
-    /// no known end. Whatever of it the history lacks is recorded as if it had been seen. Gives the orders without a known end
+    /// no known end, and when somebody else has a service moved away from it: while that is under way, and once more when it is
+    /// over, or when the service is not there any more. Whatever of it the history lacks is recorded as if it had been seen. Gives the orders without a known end
     /// of which the agent that they were for has just said that it remembers nothing.
     ///
     /// # Errors
@@ -35,6 +39,15 @@ impl Recall {
     ) -> Result<BTreeSet<MigrationId>, HistoryError> {
         let open = history.open_intents().await?;
         let waiting: BTreeSet<&NodeName> = open.iter().map(|one| &one.from).collect();
+        let ours =
+            |one: &&UnderWay| open.iter().any(|open| open.service == one.service && open.from == one.from);
+        let leaving: BTreeSet<&NodeName> =
+            view.under_way.iter().filter(|one| !ours(one)).map(|one| &one.from).collect();
+        let before = std::mem::replace(&mut self.seen, view.placement.clone());
+        let gone = before.iter().filter(|(service, node)| view.placement.get(*service) != Some(*node));
+        for node in gone.map(|(_, node)| node).chain(leaving.iter().copied()) {
+            self.asked.remove(node);
+        }
         let mut forgotten = BTreeSet::new();
         for node in &view.reachable {
             if self.asked.contains(node) && !waiting.contains(node) {
@@ -58,7 +71,10 @@ impl Recall {
                     tell(&Notice::Settled(&line));
                 }
             }
-            self.asked.insert(node.clone());
+            // It has not ended yet.
+            if !leaving.contains(node) {
+                self.asked.insert(node.clone());
+            }
         }
         Ok(forgotten)
     }

@@ -3,7 +3,6 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use sterna_core::continuum::NodeName;
 use sterna_core::plan::{Move, Plan};
 use sterna_core::report::Hold;
 use sterna_executor::migration::order::Order;
@@ -22,11 +21,13 @@ mod carrying;
 mod reloading;
 mod several;
 mod trailing;
+mod unsettled;
 
 use super::stop::{Stopper, stop};
 use super::world::Mover;
 use super::*;
 use crate::fixture;
+use crate::history::Intent;
 use crate::observe::store::{Answer, Row, StoreError};
 
 /// What happens to an order.
@@ -37,6 +38,10 @@ enum Fate {
     Refused,
     Silent,
     LosesSight,
+    /// Nothing is heard of it.
+    Hangs,
+    /// It is committed, and nothing is heard of it then.
+    IsNotDelivered,
 }
 
 #[derive(Debug)]
@@ -52,6 +57,8 @@ struct Place {
     /// Whether agents do not say what they remember.
     deaf: AtomicBool,
     carried: Mutex<Vec<MigrationId>>,
+    /// Whether no agent's address is known.
+    unlisted: AtomicBool,
 }
 
 #[derive(Debug, Clone)]
@@ -83,6 +90,9 @@ impl Mover for FakeWorld {
     }
 
     fn address(&self, node: &NodeName) -> Result<String, FleetError> {
+        if self.0.unlisted.load(Ordering::SeqCst) {
+            return Err(FleetError::UnknownNode { node: node.clone(), reason: None });
+        }
         Ok(format!("{node}:7420"))
     }
 
@@ -112,6 +122,11 @@ impl Mover for FakeWorld {
             }
             Fate::LosesSight => {
                 return Err(FleetError::LostSight { id: order.id, reason: "reset".to_owned() });
+            }
+            Fate::Hangs => std::future::pending().await,
+            Fate::IsNotDelivered => {
+                on_event(&Event::Reached(PhaseRecord { phase: Phase::Committed, ..synced }));
+                std::future::pending().await
             }
         };
         if fate == Fate::Moves {
@@ -192,6 +207,7 @@ fn bench(mode: Mode, fate: Fate, engine: Engine) -> Bench {
         remembered: Mutex::default(),
         deaf: AtomicBool::new(false),
         carried: Mutex::default(),
+        unlisted: AtomicBool::new(false),
     });
     let policy_file = folder.path().join("policy");
     let inventory_file = folder.path().join("inventory");
@@ -267,7 +283,7 @@ fn line(notice: &Notice<'_>) -> String {
         Notice::Ended(planned, report) => format!("ended {}: {:?}", planned.service, report.past_outcome()),
         Notice::NotSeen(planned, reason) => format!("not seen {}: {reason}", planned.service),
         Notice::Settled(line) => format!("settled {}", line.split(": ").last().unwrap_or_default()),
-        Notice::Failed(error) => format!("failed: {error}"),
+        Notice::Failed(_, error) => format!("failed: {error}"),
         Notice::PutUp(number, plan, _) => format!("put up {number}: {} moves", plan.moves.len()),
         Notice::Approval(number, step, note) => format!("approval {number} {}: {note}", step.name()),
         Notice::LeftToAgents(services) => format!("left {services:?}"),
@@ -393,6 +409,52 @@ async fn a_lost_history_is_made_anew_from_what_the_agents_remember() {
     let told = bench.told();
     let settled = told.iter().filter(|line| line.starts_with("settled")).count();
     assert_eq!(settled, 1, "once: {told:?}");
+}
+
+/// By hand, from `a1` to `b1`.
+#[tokio::test(start_paused = true)]
+async fn what_others_order_meanwhile_is_remembered_as_if_it_had_been_seen() {
+    let mut moved = remembered(MigrationId::new());
+    moved.report.as_mut().unwrap().outcome = report::Outcome::Moved;
+    let undone = remembered(MigrationId::new());
+    let last = async |bench: &Bench| {
+        let past = bench.scheduler.history.for_decision(jiff::Timestamp::MAX).await.unwrap();
+        past.last(&"shop".into()).map(|last| last.outcome)
+    };
+    // Begun and ended between two looks.
+    let mut bench = bench(Mode::Auto, Fate::Moves, wanting(vec![]));
+    bench.run(1).await;
+    bench.place.remembered.lock().unwrap().push(moved);
+    bench.place.view.lock().unwrap().placement.insert("shop".into(), "b1".into());
+    bench.run(1).await;
+    assert_eq!(last(&bench).await, Some(Outcome::Moved));
+
+    let mut bench = self::bench(Mode::Auto, Fate::Moves, wanting(vec![]));
+    bench.run(1).await;
+    let under_way = UnderWay { service: "shop".into(), from: "a1".into(), to: "b1".into() };
+    bench.place.view.lock().unwrap().under_way.push(under_way);
+    bench.run(1).await;
+    assert_eq!(last(&bench).await, None);
+    bench.place.view.lock().unwrap().under_way.clear();
+    bench.place.remembered.lock().unwrap().push(undone);
+    bench.run(1).await;
+    assert_eq!(last(&bench).await, Some(Outcome::RolledBack));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_whose_clock_is_behind_does_not_end_the_past_early() {
+    let mut bench = bench(Mode::Auto, Fate::Silent, real());
+    bench.run(1).await;
+    let open = bench.scheduler.history.open_intents().await.unwrap();
+    let behind = Some("1999-01-01T00:00:00Z".parse().unwrap());
+    bench.place.remembered.lock().unwrap().push(Standing { ended: behind, ..remembered(open[0].id) });
+    bench.run(1).await;
+    let past = bench.scheduler.history.for_decision(jiff::Timestamp::MAX).await.unwrap();
+    assert_eq!(past.last(&"shop".into()).unwrap().ended, open[0].written);
+    let Verdict::Held { by } = bench.last_decision().await.decision.report.verdict else {
+        panic!("not held")
+    };
+    assert!(matches!(by.as_slice(), [Hold::Cooldown { .. }]), "{by:?}");
 }
 
 #[tokio::test(start_paused = true)]

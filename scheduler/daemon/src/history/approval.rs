@@ -16,7 +16,7 @@ pub enum Step {
     Approved,
     /// Its orders are given.
     Begun,
-    /// It was approved, and the state was not the same any more.
+    /// It was approved, and the state was not the same any more, or nothing of it could be ordered.
     Refused,
     /// A newer decision has another plan, or none.
     Superseded,

@@ -39,20 +39,22 @@ impl HistoryStore {
     }
 
     /// What the newest decision of a policy wants its next one to remember: the newest by its time, for a plan that is applied was
-    /// decided before. Nothing where that is long ago.
+    /// decided before. Nothing where that is long ago. What is said to be decided later than now was so by a clock that was ahead:
+    /// it is older than it says.
     ///
     /// # Errors
     /// When the file can't be read or the row makes no sense.
-    pub async fn standing(&self, policy: &str) -> Result<Standing, HistoryError> {
+    pub async fn standing(&self, policy: &str, now: Timestamp) -> Result<Standing, HistoryError> {
         let policy = policy.to_owned();
         self.work(move |connection, path| {
             let text: Option<Option<String>> = connection
                 .query_row(
                     "SELECT decision ->> '$.standing' FROM decision WHERE id = (
-                         SELECT id FROM (SELECT id, at, policy FROM decision ORDER BY at DESC, id DESC LIMIT ?2) newest
+                         SELECT id FROM (SELECT id, at, policy FROM decision WHERE at <= ?3
+                             ORDER BY at DESC, id DESC LIMIT ?2) newest
                          JOIN document ON hash = newest.policy
                          WHERE body ->> '$.name' = ?1 ORDER BY newest.at DESC, id DESC LIMIT 1)",
-                    params![policy, NEWEST],
+                    params![policy, NEWEST, instant(now)],
                     |row| row.get(0),
                 )
                 .optional()
@@ -65,24 +67,60 @@ impl HistoryStore {
         .await
     }
 
-    /// Number of the newest decision, by its time, of each policy of which there is one among the newest of all.
+    /// Number of the newest decision, by its time, of each policy of which there is one among the newest of all that are not of a
+    /// clock that was ahead.
     ///
     /// # Errors
     /// When the file can't be read.
-    pub async fn newest_of_each_policy(&self) -> Result<Vec<i64>, HistoryError> {
-        self.work(|connection, path| {
+    pub async fn newest_of_each_policy(&self, now: Timestamp) -> Result<Vec<i64>, HistoryError> {
+        self.work(move |connection, path| {
             let failed = |error| explain(path, error);
             let mut statement = connection
                 .prepare_cached(
                     "SELECT id FROM (
                          SELECT id, row_number() OVER (PARTITION BY body ->> '$.name' ORDER BY newest.at DESC, id DESC) AS rank
-                         FROM (SELECT id, at, policy FROM decision ORDER BY at DESC, id DESC LIMIT ?1) newest
+                         FROM (SELECT id, at, policy FROM decision WHERE at <= ?2
+                             ORDER BY at DESC, id DESC LIMIT ?1) newest
                          JOIN document ON hash = newest.policy)
                      WHERE rank = 1 ORDER BY id",
                 )
                 .map_err(failed)?;
-            let ids = statement.query_map([NEWEST], |row| row.get(0)).map_err(failed)?;
+            let ids = statement.query_map(params![NEWEST, instant(now)], |row| row.get(0)).map_err(failed)?;
             ids.collect::<Result<_, _>>().map_err(failed)
+        })
+        .await
+    }
+
+    /// Number of the decision that was recorded before another, of the policies of that name; `None` where there is none.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn before(&self, id: i64, policy: &str) -> Result<Option<i64>, HistoryError> {
+        let policy = policy.to_owned();
+        self.work(move |connection, path| {
+            connection
+                .query_row(
+                    "SELECT id FROM decision JOIN document ON hash = policy
+                     WHERE id < ?1 AND body ->> '$.name' = ?2 ORDER BY id DESC LIMIT 1",
+                    params![id, policy],
+                    |row| row.get(0),
+                )
+                .optional()
+                .map_err(|error| explain(path, error))
+        })
+        .await
+    }
+
+    /// When the newest decision was made, by its time; `None` where there is none.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub(super) async fn newest_time(&self) -> Result<Option<Timestamp>, HistoryError> {
+        self.work(|connection, path| {
+            let at: Option<String> = connection
+                .query_row("SELECT max(at) FROM decision", [], |row| row.get(0))
+                .map_err(|error| explain(path, error))?;
+            at.map(|at| at.parse().map_err(|error| odd(path, "newest decision", &error))).transpose()
         })
         .await
     }

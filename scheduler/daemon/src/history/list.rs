@@ -86,6 +86,8 @@ pub struct Past {
     pub at: Timestamp,
     /// The policy's mode.
     pub mode: String,
+    /// Whether an order came of it.
+    pub ordered: bool,
     /// What was decided.
     pub decision: Decision,
 }
@@ -148,7 +150,8 @@ impl HistoryStore {
         .await
     }
 
-    /// Calls `each` with every decision since a time, oldest first, one at a time: there may be very many.
+    /// Calls `each` with every decision since a time, oldest first by their own time, for a plan that is applied was decided before.
+    /// One at a time: there may be very many.
     ///
     /// # Errors
     /// When the file can't be read.
@@ -161,7 +164,11 @@ impl HistoryStore {
         self.work(move |connection, path| {
             let failed = |error| explain(path, error);
             let mut statement = connection
-                .prepare_cached("SELECT id, at, mode, decision FROM decision WHERE at >= ?1 ORDER BY id")
+                .prepare_cached(
+                    "SELECT id, at, mode, decision,
+                        EXISTS (SELECT 1 FROM intent WHERE intent.decision = decision.id)
+                     FROM decision WHERE at >= ?1 ORDER BY at, id",
+                )
                 .map_err(failed)?;
             let mut rows = statement.query([instant(since)]).map_err(failed)?;
             while let Some(row) = rows.next().map_err(failed)? {
@@ -173,6 +180,7 @@ impl HistoryStore {
                     id,
                     at: at.parse().map_err(|error| odd(path, &name, &error))?,
                     mode: row.get(2).map_err(failed)?,
+                    ordered: row.get(4).map_err(failed)?,
                     decision: parse(&decision, &name, path)?,
                 };
                 each(&mut state, past);
@@ -193,6 +201,25 @@ impl HistoryStore {
                 format!("{MIGRATIONS} WHERE written >= ?1 OR ended >= ?1 ORDER BY written DESC LIMIT ?2");
             let mut statement = connection.prepare_cached(&text).map_err(failed)?;
             let mut rows = statement.query(params![instant(since), limit]).map_err(failed)?;
+            let mut lines = Vec::new();
+            while let Some(row) = rows.next().map_err(failed)? {
+                lines.push(line(row, path)?);
+            }
+            Ok(lines)
+        })
+        .await
+    }
+
+    /// The migrations whose end is not known, however old, newest first.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn open_migrations(&self) -> Result<Vec<MigrationLine>, HistoryError> {
+        self.work(|connection, path| {
+            let failed = |error| explain(path, error);
+            let text = format!("{MIGRATIONS} WHERE ended IS NULL ORDER BY written DESC");
+            let mut statement = connection.prepare_cached(&text).map_err(failed)?;
+            let mut rows = statement.query([]).map_err(failed)?;
             let mut lines = Vec::new();
             while let Some(row) = rows.next().map_err(failed)? {
                 lines.push(line(row, path)?);

@@ -14,6 +14,9 @@ use sterna_policies::quantity::{Bytes, Millis};
 use super::decision::{instant, json, odd, parse};
 use super::{HistoryError, HistoryStore, explain};
 
+/// How long an order may take of which no policy says so: longer than any that is sensible.
+const LASTS: Millis = Millis::from_micros(3_600_000_000_000);
+
 /// Migrations per service that a decision remembers, besides its last arrival.
 const REMEMBERED: u32 = 32;
 
@@ -43,6 +46,8 @@ pub struct OpenIntent {
     pub written: Timestamp,
     /// What was predicted.
     pub predicted: MoveCost,
+    /// Deadline and freeze lease together, as the policy by which it was ordered has them.
+    pub lasts: Millis,
 }
 
 impl HistoryStore {
@@ -112,8 +117,8 @@ impl HistoryStore {
     /// Records a migration that has ended as its source's agent remembers it, with an intent where there is none: the history
     /// was lost, or the migration was ordered by hand. Gives whether that was news.
     ///
-    /// The agent's clock may be ahead of ours: nothing has ended later than `now`, or it would be held against the service
-    /// until our clock gets there.
+    /// The agent's clock may be another than ours: nothing has ended later than `now`, or it would be held against the service
+    /// until our clock gets there; nor before it was ordered, or its cooldown would be over too early.
     ///
     /// # Errors
     /// When it can't be written.
@@ -121,7 +126,7 @@ impl HistoryStore {
         let Standing { order, report: Some(report), taken, ended, .. } = standing else { return Ok(false) };
         let (taken, ended) = (taken.min(now), ended.unwrap_or(taken).min(now));
         let id = order.id.to_string();
-        let known = self
+        let ordered = self
             .work(move |connection, path| {
                 let failed = |error| explain(path, error);
                 let known = connection
@@ -129,7 +134,7 @@ impl HistoryStore {
                     .optional()
                     .map_err(failed)?;
                 if known.is_some() {
-                    return Ok(true);
+                    return Ok(None);
                 }
                 let predicted = order.predicted.unwrap_or_default();
                 connection
@@ -149,13 +154,16 @@ impl HistoryStore {
                         ],
                     )
                     .map_err(failed)?;
-                Ok(false)
+                let written: String = connection
+                    .query_row("SELECT written FROM intent WHERE id = ?1", [&id], |row| row.get(0))
+                    .map_err(failed)?;
+                let written = written.parse::<Timestamp>();
+                Ok(Some(written.map_err(|error| odd(path, &format!("intent {id}"), &error))?))
             })
             .await?;
-        if !known {
-            self.record_migration(report, ended).await?;
-        }
-        Ok(!known)
+        let Some(ordered) = ordered else { return Ok(false) };
+        self.record_migration(report, ended.max(ordered).min(now)).await?;
+        Ok(true)
     }
 
     /// Settles an intent without a report: the order was never given, or its end was not seen and the agents said
@@ -242,10 +250,14 @@ impl HistoryStore {
             let failed = |error| explain(path, error);
             let mut statement = connection
                 .prepare_cached(
-                    "SELECT id, service, from_node, to_node, written,
-                        predicted_downtime_ns, predicted_duration_ns, predicted_bytes
-                     FROM intent WHERE NOT EXISTS (SELECT 1 FROM migration WHERE migration.id = intent.id)
-                     ORDER BY id",
+                    "SELECT intent.id, service, from_node, to_node, written,
+                        predicted_downtime_ns, predicted_duration_ns, predicted_bytes,
+                        body ->> '$.migration.deadline', body ->> '$.migration.freeze_lease'
+                     FROM intent
+                     LEFT JOIN decision ON decision.id = intent.decision
+                     LEFT JOIN document ON hash = decision.policy
+                     WHERE NOT EXISTS (SELECT 1 FROM migration WHERE migration.id = intent.id)
+                     ORDER BY intent.id",
                 )
                 .map_err(failed)?;
             let mut rows = statement.query([]).map_err(failed)?;
@@ -253,8 +265,14 @@ impl HistoryStore {
             while let Some(row) = rows.next().map_err(failed)? {
                 let text = |index: usize| row.get::<_, String>(index).map_err(failed);
                 let number = |index: usize| row.get::<_, i64>(index).map_err(failed);
+                // Another version of this program may have written them otherwise.
+                let span = |index: usize| {
+                    let text: Option<String> = row.get(index).map_err(failed)?;
+                    Ok::<_, HistoryError>(text.and_then(|text| text.parse::<Millis>().ok()))
+                };
                 let id = text(0)?;
                 let name = format!("intent {id}");
+                let lasts = span(8)?.zip(span(9)?).map(|(deadline, lease)| deadline.saturating_add(lease));
                 open.push(OpenIntent {
                     id: id.parse().map_err(|error| odd(path, &name, &error))?,
                     service: ServiceName(text(1)?),
@@ -266,6 +284,7 @@ impl HistoryStore {
                         duration: Millis::from_micros(number(6)?),
                         bytes: amount(number(7)?),
                     },
+                    lasts: lasts.unwrap_or(LASTS),
                 });
             }
             Ok(open)
@@ -274,7 +293,7 @@ impl HistoryStore {
     }
 
     /// What a decision remembers: the newest migrations of each service, its last arrival however old, and all that used budgets
-    /// since a time.
+    /// since a time. What was not measured of those that touched something is what was predicted of it, and never nothing.
     ///
     /// # Errors
     /// When the file can't be read.
@@ -283,8 +302,10 @@ impl HistoryStore {
             let failed = |error| explain(path, error);
             let mut statement = connection
                 .prepare_cached(
-                    "SELECT id, service, ended, from_node, to_node, outcome, downtime_ns, bytes, duration_ns FROM (
+                    "SELECT id, service, ended, from_node, to_node, outcome, downtime_ns, bytes, duration_ns,
+                        predicted_downtime_ns, predicted_bytes, predicted_duration_ns, report ->> '$.frozen_in_vain' FROM (
                         SELECT migration.*, from_node, to_node,
+                            predicted_downtime_ns, predicted_bytes, predicted_duration_ns,
                             row_number() OVER (PARTITION BY migration.service ORDER BY ended DESC, migration.id DESC)
                                 AS nth,
                             row_number() OVER (PARTITION BY migration.service, outcome ORDER BY ended DESC,
@@ -301,14 +322,27 @@ impl HistoryStore {
                 let text = |index: usize| row.get::<_, String>(index).map_err(failed);
                 let number = |index: usize| row.get::<_, Option<i64>>(index).map_err(failed);
                 let name = format!("migration {}", text(0)?);
+                let outcome = outcome(&text(5)?).ok_or_else(|| odd(path, &name, &"unknown outcome"))?;
+                let known = |measured: usize, predicted: usize| match (number(measured)?, outcome) {
+                    (Some(measured), _) => Ok(measured),
+                    (None, Outcome::Refused) => Ok(0),
+                    (None, Outcome::Moved | Outcome::RolledBack) => Ok(number(predicted)?.unwrap_or(0)),
+                };
+                // One that was undone has no downtime, but its service may have stood still in vain.
+                let frozen: Option<String> = row.get(12).map_err(failed)?;
+                let frozen = frozen.filter(|_| outcome == Outcome::RolledBack);
+                let downtime = match frozen.map(|frozen| frozen.parse()) {
+                    Some(frozen) => frozen.map_err(|error| odd(path, &name, &error))?,
+                    None => Millis::from_micros(known(6, 9)?),
+                };
                 let past = PastMigration {
                     ended: text(2)?.parse().map_err(|error| odd(path, &name, &error))?,
                     from: NodeName(text(3)?),
                     to: NodeName(text(4)?),
-                    outcome: outcome(&text(5)?).ok_or_else(|| odd(path, &name, &"unknown outcome"))?,
-                    downtime: Millis::from_micros(number(6)?.unwrap_or(0)),
-                    bytes: amount(number(7)?.unwrap_or(0)),
-                    duration: Millis::from_micros(number(8)?.unwrap_or(0)),
+                    outcome,
+                    downtime,
+                    bytes: amount(known(7, 10)?),
+                    duration: Millis::from_micros(known(8, 11)?),
                 };
                 history.record(ServiceName(text(1)?), past);
             }
@@ -340,6 +374,11 @@ fn outcome(name: &str) -> Option<Outcome> {
 }
 
 impl OpenIntent {
+    /// Whether its source's agent has undone it by now, if it lives and has not committed it.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        now.duration_since(self.written).as_nanos() > i128::from(self.lasts.as_micros())
+    }
+
     /// One line about it.
     pub fn line(&self) -> String {
         let Self { id, service, from, to, .. } = self;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use sterna_policies::quantity::Millis;
+use tokio::time::Instant;
 
 use super::decision::instant;
 use super::{HistoryError, HistoryStore, explain};
@@ -17,9 +18,20 @@ const AT_A_TIME: u32 = 500;
 const EVERY: Duration = Duration::from_secs(3600);
 
 /// Deletes decisions that are older than `keep`, now and from time to time, for as long as it is polled.
+///
+/// A clock that has not been set yet may be years ahead. So it is believed no further than the last decision from before the
+/// start, and the time that has passed since: what the scheduler was down for is kept the longer.
 pub async fn keep(store: HistoryStore, keep: Millis, clock: impl Clock) {
+    let began = Instant::now();
+    let newest = match store.newest_time().await {
+        Ok(newest) => newest,
+        Err(error) => {
+            return tracing::warn!(%error, "old decisions are kept: it can't be told which these are");
+        }
+    };
     loop {
-        let now = clock.now();
+        let believed = newest.and_then(|newest| newest.checked_add(began.elapsed()).ok());
+        let now = clock.now().min(believed.unwrap_or(Timestamp::MAX));
         let before = now.checked_sub(SignedDuration::from_nanos(keep.as_micros())).unwrap_or(Timestamp::MIN);
         match store.prune(before, now).await {
             Ok(0) => {}

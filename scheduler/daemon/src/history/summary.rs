@@ -3,7 +3,8 @@
 //! Every decision says what each service adds on each node at that moment. So what a move changed is told from the decisions
 //! after it: what the service adds where it went, less what it would have added at the same moment where it was, times how long
 //! that lasted. That compares two places and not two times, so other users or other prices than before the move do not count
-//! as its merit. Services that moved together are compared one by one, all else as it was.
+//! as its merit. Services that moved together are compared one by one, all else as it was. Of several policies the one that
+//! ordered a move tells what it changed; another that knows it does where that one says nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -198,16 +199,50 @@ struct Walked {
     before: Option<Worth>,
     predicted: Option<Worth>,
     after: Option<(Worth, Option<Worth>)>,
+    /// The policy whose decisions tell what it changed.
+    told_by: Option<String>,
     sums: Sums,
+}
+
+impl Walked {
+    /// Has a decision's policy tell of it from now on where none does, or the one that did has not for long.
+    fn listen(&mut self, past: &Past, last: &BTreeMap<String, Past>) {
+        let before = self.told_by.as_ref().and_then(|name| last.get(name));
+        let speaks = before.is_some_and(|before| past.at <= before.at + LONGEST);
+        let knows = || self.lasted.is_some_and(|(ended, _)| past.at >= ended) && self.effects(past).is_some();
+        if !speaks && self.told_by.as_ref() != Some(&past.decision.report.policy) && knows() {
+            if let Some(before) = before {
+                self.account(before, past.at);
+            }
+            self.told_by = Some(past.decision.report.policy.clone());
+        }
+    }
+
+    /// What the service adds where it was and where it is, by a decision that sees it there.
+    fn effects<'p>(&self, past: &'p Past) -> Option<(&'p Effect, &'p Effect)> {
+        let effect = |node: &str| effect_on(&past.decision, &self.line.service, node);
+        let there = is_on(&past.decision, &self.line.service, &self.line.to);
+        there.then(|| effect(&self.line.from).zip(effect(&self.line.to))).flatten()
+    }
+
+    /// Adds up what a decision says of the time until `now`.
+    fn account(&mut self, last: &Past, now: Timestamp) {
+        let Some((ended, leaves)) = self.lasted else { return };
+        let until = now.min(last.at + LONGEST).min(leaves);
+        let span = until.duration_since(last.at.max(ended));
+        if let Some((from, to)) = self.effects(last).filter(|_| span.is_positive()) {
+            self.sums.add(from, to, span);
+        }
+    }
 }
 
 struct Walk {
     walked: Vec<Walked>,
     decisions: u64,
-    /// The decision before, which speaks for the time until the next.
-    last: Option<Past>,
-    /// Moves that are recommended and were counted.
-    standing: BTreeSet<(String, String, String)>,
+    /// The decision before of each policy, which speaks for the time until its next.
+    last: BTreeMap<String, Past>,
+    /// Moves that each policy recommends and that were counted.
+    standing: BTreeMap<String, BTreeSet<(String, String, String)>>,
     recommended: Recommended,
     sums: Sums,
 }
@@ -234,14 +269,16 @@ impl HistoryStore {
             };
             let worth = |node: &str| worth_on(decided.as_ref()?, &line.service, node);
             let (before, predicted) = (worth(&line.from), worth(&line.to));
-            walked.push(Walked { before, predicted, lasted, line, after: None, sums: Sums::default() });
+            let told_by = decided.map(|decided| decided.report.policy);
+            let sums = Sums::default();
+            walked.push(Walked { before, predicted, lasted, line, after: None, told_by, sums });
         }
         walked.reverse();
         let walk = Walk {
             walked,
             decisions: 0,
-            last: None,
-            standing: BTreeSet::new(),
+            last: BTreeMap::new(),
+            standing: BTreeMap::new(),
             recommended: Recommended::default(),
             sums: Sums::default(),
         };
@@ -252,17 +289,23 @@ impl HistoryStore {
                 }
             })
             .await?;
-        walk.account(until);
+        for name in walk.last.keys().cloned().collect::<Vec<_>>() {
+            walk.account(&name, until);
+        }
         Ok(walk.summary(since, until))
     }
 }
 
 impl Walk {
     fn step(&mut self, past: Past) {
-        self.account(past.at);
+        let name = past.decision.report.policy.clone();
+        self.account(&name, past.at);
         self.decisions += 1;
         for one in &mut self.walked {
-            let Some((ended, leaves)) = one.lasted else { continue };
+            one.listen(&past, &self.last);
+            let Some((ended, leaves)) = one.lasted.filter(|_| one.told_by.as_ref() == Some(&name)) else {
+                continue;
+            };
             let settled = past.at >= ended + SETTLES && past.at < leaves;
             if one.after.is_none() && settled && is_on(&past.decision, &one.line.service, &one.line.to) {
                 let worth = |node: &str| worth_on(&past.decision, &one.line.service, node);
@@ -270,45 +313,40 @@ impl Walk {
             }
         }
         self.recommend(&past);
-        self.last = Some(past);
+        self.last.insert(name, past);
     }
 
-    /// Counts each move once for as long as it is recommended.
+    /// Counts each move once for as long as a policy recommends it.
     fn recommend(&mut self, past: &Past) {
+        if past.ordered {
+            return;
+        }
         let key = |one: &Move| (one.service.to_string(), one.from.to_string(), one.to.to_string());
+        let standing = self.standing.entry(past.decision.report.policy.clone()).or_default();
         match &past.decision.report.verdict {
             Verdict::Move if only_watches(past) => {
                 let moves = &past.decision.plan.moves;
-                for one in moves.iter().filter(|one| !self.standing.contains(&key(one))) {
+                for one in moves.iter().filter(|one| !standing.contains(&key(one))) {
                     let told = &mut self.recommended;
                     told.moves += 1;
                     told.downtime = told.downtime.saturating_add(one.predicted.downtime);
                     told.bytes = Bytes(told.bytes.0.saturating_add(one.predicted.bytes.0));
                 }
-                self.standing = moves.iter().map(key).collect();
+                *standing = moves.iter().map(key).collect();
             }
-            Verdict::Move | Verdict::Stay => self.standing.clear(),
+            Verdict::Move | Verdict::Stay => standing.clear(),
             // It may be recommended again when what holds it has passed.
             Verdict::Held { .. } => {}
         }
     }
 
-    /// Adds up what the decision before says of the time until `now`.
-    fn account(&mut self, now: Timestamp) {
-        let Some(last) = &self.last else { return };
-        let until = now.min(last.at + LONGEST);
-        for one in &mut self.walked {
-            let Some((ended, leaves)) = one.lasted else { continue };
-            let span = until.min(leaves).duration_since(last.at.max(ended));
-            let service = &one.line.service;
-            if span.is_positive() && is_on(&last.decision, service, &one.line.to) {
-                let effect = |node: &str| effect_on(&last.decision, service, node);
-                if let (Some(from), Some(to)) = (effect(&one.line.from), effect(&one.line.to)) {
-                    one.sums.add(from, to, span);
-                }
-            }
+    /// Adds up what a policy's decision before says of the time until `now`.
+    fn account(&mut self, policy: &str, now: Timestamp) {
+        let Some(last) = self.last.get(policy) else { return };
+        for one in self.walked.iter_mut().filter(|one| one.told_by.as_deref() == Some(policy)) {
+            one.account(last, now);
         }
-        let span = until.duration_since(last.at);
+        let span = now.min(last.at + LONGEST).duration_since(last.at);
         if span.is_positive() && only_watches(last) && last.decision.report.verdict == Verdict::Move {
             let plan = &last.decision.plan;
             self.sums.add(&plan.before, &plan.after, span);
@@ -359,9 +397,9 @@ impl From<Walked> for Told {
     }
 }
 
-/// Whether nobody was to carry its plan out. In mode `approve` somebody may have, and what came of that is measured.
+/// Whether nobody was to carry its plan out, and nobody did. In mode `approve` somebody may have, and what came of that is measured.
 fn only_watches(past: &Past) -> bool {
-    [Mode::Observe, Mode::Recommend].iter().any(|mode| past.mode == mode.name())
+    !past.ordered && [Mode::Observe, Mode::Recommend].iter().any(|mode| past.mode == mode.name())
 }
 
 fn is_on(decision: &Decision, service: &str, node: &str) -> bool {

@@ -42,6 +42,7 @@ fn recorded(second: i64) -> Recorded {
         price: Default::default(),
         memory: Default::default(),
         under_way: Vec::new(),
+        overdue: Default::default(),
         unknown: Vec::new(),
         directives: Default::default(),
         costs: Default::default(),
@@ -155,6 +156,7 @@ async fn an_intent_stays_open_until_its_end_is_known() {
         to: "b1".into(),
         written: at(5),
         predicted: planned("shop").predicted,
+        lasts: "1h".parse().unwrap(),
     };
     assert_eq!(open, [expected]);
     assert!(store.for_decision(Timestamp::MAX).await.unwrap().migrations.is_empty());
@@ -168,6 +170,18 @@ async fn an_intent_stays_open_until_its_end_is_known() {
     assert_eq!((last.outcome, last.ended), (Outcome::RolledBack, at(9)));
     // What ended can't end again.
     assert!(store.record_migration(ended(id, "shop", report::Outcome::Moved), at(10)).await.is_err());
+}
+
+/// The policy gives it a minute until the commit, and a lease of 20 s.
+#[tokio::test]
+async fn an_order_is_over_when_its_deadline_and_its_lease_have_passed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = HistoryStore::open(folder.path()).unwrap();
+    let decision = store.record_decision(recorded(1)).await.unwrap();
+    let intent = Intent { id: MigrationId::new(), decision: Some(decision), order: planned("shop") };
+    store.intend(intent, at(5)).await.unwrap();
+    let open = &store.open_intents().await.unwrap()[0];
+    assert_eq!([at(0), at(85), at(86)].map(|now| open.is_over(now)), [false, false, true]);
 }
 
 #[tokio::test]
@@ -199,6 +213,34 @@ async fn a_decision_remembers_the_newest_and_the_last_arrival() {
     // Budgets count all that moved or was undone since.
     let history = store.for_decision(at(5)).await.unwrap();
     assert_eq!(history.migrations[&"shop".into()].len(), 41);
+}
+
+#[tokio::test]
+async fn what_was_not_measured_counts_as_predicted_and_time_frozen_in_vain_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = HistoryStore::open(folder.path()).unwrap();
+    for (service, outcome) in
+        [("unseen", Outcome::Moved), ("undone", Outcome::RolledBack), ("refused", Outcome::Refused)]
+    {
+        let id = MigrationId::new();
+        store.intend(Intent { id, decision: None, order: planned(service) }, at(1)).await.unwrap();
+        store.settle(id, service.into(), outcome, "its end was not seen".to_owned(), at(2)).await.unwrap();
+    }
+    let id = MigrationId::new();
+    store.intend(Intent { id, decision: None, order: planned("vain") }, at(1)).await.unwrap();
+    let undone = report::Outcome::RolledBack { after: Phase::Dumped, reason: "link".to_owned() };
+    let vain = report::Report { frozen_in_vain: "1500ms".parse().unwrap(), ..ended(id, "vain", undone) };
+    store.record_migration(vain, at(2)).await.unwrap();
+
+    let history = store.for_decision(Timestamp::MAX).await.unwrap();
+    let of = |service: &str| {
+        let last = history.last(&service.into()).unwrap();
+        MoveCost { downtime: last.downtime, duration: last.duration, bytes: last.bytes }
+    };
+    assert_eq!([of("unseen"), of("undone")], [planned("unseen").predicted; 2]);
+    assert_eq!(of("refused"), MoveCost::default());
+    let (downtime, duration) = ("1500ms".parse().unwrap(), "2s".parse().unwrap());
+    assert_eq!(of("vain"), MoveCost { downtime, duration, bytes: Bytes::from_mib(70) });
 }
 
 #[test]
@@ -322,6 +364,67 @@ async fn old_decisions_of_which_nothing_came_go_with_what_only_they_refer_to() {
         let error = connection.execute(change, []).unwrap_err().to_string();
         assert!(error.contains("append-only"), "{error}");
     }
+}
+
+/// Always of the same mind.
+struct Says(i64);
+
+impl crate::control::world::Clock for Says {
+    fn now(&self) -> Timestamp {
+        at(self.0)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_ahead_deletes_nothing() {
+    const DAY: i64 = 86_400;
+    let folder = tempfile::tempdir().unwrap();
+    let store = HistoryStore::open(folder.path()).unwrap();
+    let first = store.record_decision(recorded(1)).await.unwrap();
+    store.record_decision(recorded(20 * DAY)).await.unwrap();
+    let keep = async |days: i64, clock: i64| {
+        let time = format!("{days}d").parse().unwrap();
+        let keeping = retention::keep(store.clone(), time, Says(clock));
+        let _goes_on = tokio::time::timeout(Duration::from_secs(60), keeping).await;
+        store.decision(first).await.unwrap().is_some()
+    };
+    assert!(keep(30, 400 * DAY).await);
+    // Young it is not, whatever the clock says.
+    assert!(!keep(10, 400 * DAY).await);
+}
+
+#[tokio::test]
+async fn decisions_of_a_clock_that_was_ahead_are_not_the_newest() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = HistoryStore::open(folder.path()).unwrap();
+    let told = |second| {
+        let mut recorded = recorded(second);
+        recorded.decision.standing.at = Some(at(second));
+        recorded
+    };
+    store.record_decision(told(1_000_000)).await.unwrap();
+    let newest = store.record_decision(told(20)).await.unwrap();
+    store.record_decision(told(10)).await.unwrap();
+    assert_eq!(store.newest_of_each_policy(at(30)).await.unwrap(), [newest]);
+    let name = policy(Mode::Auto).name;
+    assert_eq!(store.standing(&name, at(30)).await.unwrap(), told(20).decision.standing);
+}
+
+#[tokio::test]
+async fn the_decision_before_is_one_of_the_same_policy() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = HistoryStore::open(folder.path()).unwrap();
+    let of = |name: &str| {
+        let mut recorded = recorded(1);
+        recorded.policy.name = name.to_owned();
+        recorded
+    };
+    for name in ["a", "b", "b", "a"] {
+        store.record_decision(of(name)).await.unwrap();
+    }
+    assert_eq!(store.before(4, "a").await.unwrap(), Some(1));
+    assert_eq!(store.before(3, "b").await.unwrap(), Some(2));
+    assert_eq!(store.before(1, "a").await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -10,10 +10,14 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use ring::hmac;
 use serde_json::{Value, json};
+use sterna_core::plan::Plan;
+use sterna_core::report::{Decision, Report, Verdict};
+use sterna_policies::policy::Mode;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use super::*;
+use crate::control::notice::Decided;
 use crate::control::world::SystemClock;
 use crate::telemetry::ConfigFile;
 
@@ -155,13 +159,53 @@ async fn only_the_kinds_that_are_wanted_come_and_a_failure_that_lasts_comes_once
     let report = sterna_policies::diagnose::Findings::new("p", "").finish(()).unwrap().warnings;
     settled(&bench.hooks, "not wanted");
     bench.hooks.tell(&Notice::Breaker(None));
-    bench.hooks.tell(&Notice::Failed("dark"));
-    bench.hooks.tell(&Notice::Failed("dark"));
-    bench.hooks.tell(&Notice::Failed("full"));
+    bench.hooks.tell(&Notice::Failed(Some("a"), "dark"));
+    bench.hooks.tell(&Notice::Failed(Some("a"), "dark"));
+    bench.hooks.tell(&Notice::Failed(Some("a"), "full"));
     bench.hooks.tell(&Notice::Reloaded(ConfigFile::Policy, &report, &[]));
     bench.hooks.finish(Duration::from_secs(5)).await;
     let events: Vec<_> = inbox.until(3).await.iter().map(|(.., body)| body["event"].clone()).collect();
     assert_eq!(events, [json!("failed"), json!("failed"), json!("reloaded")]);
+}
+
+/// One fails, the other decides, over and over.
+#[tokio::test]
+async fn a_policy_that_fails_is_told_once_whatever_others_decide() {
+    let (inbox, url) = Inbox::default().serve().await;
+    let bench = start(&url, &[Kind::Decision], None, QUICK);
+    let decided = |name: &str| {
+        let decision = Decision { plan: Plan::default(), report: stay(name), standing: Default::default() };
+        bench.hooks.tell(&Notice::Decided(Decided {
+            number: 1,
+            policy: name,
+            decision: &decision,
+            mode: Mode::Auto,
+            news: false,
+            acted_on: false,
+            notes: &[],
+        }));
+    };
+    for _ in 0..5 {
+        bench.hooks.tell(&Notice::Failed(Some("a"), "dark"));
+        decided("b");
+    }
+    decided("a");
+    bench.hooks.tell(&Notice::Failed(Some("a"), "dark"));
+    bench.hooks.finish(Duration::from_secs(5)).await;
+    let came = inbox.until(2).await;
+    assert_eq!(came.len(), 2, "once, and again after it had decided");
+    assert_eq!(came[0].2["policy"], "a");
+}
+
+fn stay(policy: &str) -> Report {
+    Report {
+        policy: policy.to_owned(),
+        verdict: Verdict::Stay,
+        services: Vec::new(),
+        solver: None,
+        makespan: None,
+        unknown: Vec::new(),
+    }
 }
 
 #[tokio::test]

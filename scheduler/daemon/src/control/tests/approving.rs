@@ -60,6 +60,19 @@ async fn a_plan_is_refused_once_its_state_has_changed_and_it_is_said_what() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_plan_of_which_nothing_could_be_ordered_says_so() {
+    let mut bench = bench(Mode::Approve, Fate::Moves, real());
+    bench.run(1).await;
+    assert_eq!(bench.approve(1).await, Answer::Approved);
+    bench.place.unlisted.store(true, Ordering::SeqCst);
+    bench.run(1).await;
+    assert_eq!(bench.orders(), 0);
+    assert_eq!(bench.steps(1).await, [Step::Approved, Step::Begun, Step::Refused]);
+    let told = bench.told();
+    assert!(told.contains(&"approval 1 refused: nothing of it was ordered".to_owned()), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_plan_supersedes_and_an_old_one_expires() {
     let mut bench = bench(Mode::Approve, Fate::Moves, real());
     bench.run(1).await;

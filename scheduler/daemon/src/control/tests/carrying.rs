@@ -26,6 +26,7 @@ async fn a_plan_goes_no_further_once_a_window_keeps_moves_back() {
     tokio::time::advance(Duration::from_secs(18)).await;
     bench.run(1).await;
     assert_eq!(bench.orders(), 1);
+    assert!(bench.told().iter().any(|line| line.starts_with("not seen other: a window keeps it back")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,4 +91,26 @@ async fn nothing_is_ordered_that_can_not_be_recorded() {
     assert_eq!(bench.orders(), 0);
     assert!(bench.told().iter().any(|line| line.starts_with("failed: the history")));
     assert!(bench.scheduler.telemetry.ready().is_err());
+}
+
+/// The policy gives it a minute until the commit, and a lease of 20 s.
+#[tokio::test(start_paused = true)]
+async fn a_migration_that_does_not_end_does_not_keep_the_loop() {
+    for (fate, after, reason) in [
+        (Fate::Hangs, 80, "it has not ended within deadline and freeze lease, 80s"),
+        (Fate::IsNotDelivered, 63, "it is committed and has said nothing for 60 s"),
+    ] {
+        let mut bench = bench(Mode::Auto, fate, real());
+        let began = Instant::now();
+        bench.run(1).await;
+        assert_eq!(began.elapsed().as_secs(), after, "{fate:?}");
+        let told = bench.told();
+        assert!(
+            told.iter().any(|line| line.starts_with("not seen shop: ") && line.contains(reason)),
+            "{told:?}"
+        );
+        assert_eq!(bench.scheduler.history.open_intents().await.unwrap().len(), 1);
+        bench.run(1).await;
+        assert_eq!(bench.orders(), 1);
+    }
 }

@@ -86,7 +86,10 @@ async fn each_has_its_own_plan_waiting_and_its_own_memory() {
     assert_eq!(newest.policy.name, "first");
     assert_eq!(standing, newest.decision.standing);
     assert_eq!(bench.scheduler.history.standing("third").await.unwrap(), Default::default());
-    assert_eq!(bench.scheduler.history.newest_of_each_policy().await.unwrap(), [3, 4]);
+    assert_eq!(
+        bench.scheduler.history.newest_of_each_policy(bench.scheduler.clock.now()).await.unwrap(),
+        [3, 4]
+    );
 
     let standing = bench.scheduler.desk.standing();
     let status = crate::api::status::status(&bench.scheduler.history, &standing, None).await.unwrap();

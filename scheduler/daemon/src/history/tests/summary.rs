@@ -109,3 +109,65 @@ async fn of_what_is_not_known_nothing_is_told() {
     // Older ones are left out.
     assert_eq!(store.summary(at(2500), at(HOUR)).await.unwrap().migrations.len(), 1);
 }
+
+/// Another policy's decision, made in between, by which nothing is to be moved.
+fn of_another(second: i64, on: &str) -> Recorded {
+    let mut recorded = seen(second, Mode::Recommend, on, false);
+    recorded.policy.name = "another".to_owned();
+    recorded.decision.report.policy = "another".to_owned();
+    recorded
+}
+
+#[tokio::test]
+async fn what_another_policy_decides_in_between_takes_nothing_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = HistoryStore::open(folder.path()).unwrap();
+    let decision = store.record_decision(seen(1000, Mode::Auto, "a1", true)).await.unwrap();
+    let id = MigrationId::new();
+    store.intend(Intent { id, decision: Some(decision), order: planned("shop") }, at(1001)).await.unwrap();
+    store.record_migration(ended(id, "shop", report::Outcome::Moved), at(1005)).await.unwrap();
+    for look in 1..=12 {
+        store.record_decision(seen(1005 + 300 * look, Mode::Auto, "b1", false)).await.unwrap();
+        store.record_decision(of_another(1006 + 300 * look, "b1")).await.unwrap();
+    }
+    let summary = store.summary(at(0), at(1005 + 10 * HOUR)).await.unwrap();
+    assert_eq!(summary.change.known_for, "65m".parse().unwrap(), "once, and all of it");
+    assert_eq!(summary.change.energy, "-65Wh".parse().unwrap());
+
+    // It is not in force any more: the other one goes on telling, from when its ten minutes are over.
+    for look in 13..=24 {
+        store.record_decision(of_another(1006 + 300 * look, "b1")).await.unwrap();
+    }
+    let summary = store.summary(at(0), at(1005 + 10 * HOUR)).await.unwrap();
+    let known = summary.change.known_for.to_duration().as_secs();
+    assert!((120 * 60..=125 * 60 + 2).contains(&known), "{known}");
+}
+
+#[tokio::test]
+async fn each_policy_s_recommendations_stand_for_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = HistoryStore::open(folder.path()).unwrap();
+    for look in 0..4 {
+        store.record_decision(seen(300 * look, Mode::Recommend, "a1", true)).await.unwrap();
+        store.record_decision(of_another(300 * look + 1, "a1")).await.unwrap();
+    }
+    let summary = store.summary(at(0), at(1200)).await.unwrap();
+    assert_eq!((summary.recommended.moves, summary.decisions), (1, 8));
+    assert_eq!(summary.recommended.change.energy, "-20Wh".parse().unwrap());
+}
+
+/// `sterna apply` records the decision when it carries it out, with the time at which it was made.
+#[tokio::test]
+async fn a_plan_that_was_applied_is_not_only_recommended() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = HistoryStore::open(folder.path()).unwrap();
+    store.record_decision(seen(600, Mode::Observe, "a1", false)).await.unwrap();
+    let applied = store.record_decision(seen(300, Mode::Observe, "a1", true)).await.unwrap();
+    let id = MigrationId::new();
+    store.intend(Intent { id, decision: Some(applied), order: planned("shop") }, at(700)).await.unwrap();
+    store.record_migration(ended(id, "shop", report::Outcome::Moved), at(705)).await.unwrap();
+    store.record_decision(seen(905, Mode::Observe, "b1", false)).await.unwrap();
+    let summary = store.summary(at(0), at(905 + 600)).await.unwrap();
+    assert_eq!((summary.moved, summary.recommended), (1, Default::default()));
+    assert_eq!(summary.change.known_for, "10m".parse().unwrap());
+}
