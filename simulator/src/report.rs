@@ -194,6 +194,9 @@ pub struct MoveRecord {
     /// Where else the service could have gone.
     #[serde(skip)]
     pub choice: Choice,
+    /// When the service began to run at the destination, where that was before the end: it fetched its memory since then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arrived: Option<SimTime>,
     /// What came of it; `None` where the scenario ended first.
     pub end: Option<MoveEnd>,
 }
@@ -318,6 +321,13 @@ pub enum Happening {
     Frozen {
         /// The service.
         service: ServiceName,
+    },
+    /// The service runs at the destination, and its memory is still being fetched.
+    Resumed {
+        /// The service.
+        service: ServiceName,
+        /// Where it runs now.
+        on: NodeName,
     },
     /// The move ended.
     Ended {

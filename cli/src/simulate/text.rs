@@ -115,6 +115,7 @@ fn happening(event: &Happening) -> String {
             Standing::Back => format!("{part} is back"),
         },
         Happening::Frozen { service } => format!("{service} is frozen"),
+        Happening::Resumed { service, on } => format!("{service} runs on {on} and fetches its memory"),
         Happening::Ended { service, on, outcome } => {
             format!("{service} runs on {on} ({})", outcome_word(*outcome))
         }

@@ -13,7 +13,7 @@ use sterna_policies::quantity::{Bytes, Cores, Millis, Percent, Quantity};
 
 use super::file::{NoiseFile, Point, RateTrack, ScenarioFile};
 use super::series::From;
-use super::{Bursts, Chance, Drawn, Noise, Scenario, Shape, Track, Tracks, Writes};
+use super::{Bursts, Chance, Drawn, Noise, Scenario, Shape, Track, Tracks};
 use crate::clock::SimTime;
 
 /// The format that this version reads.
@@ -95,6 +95,7 @@ pub fn load_allowing(
     };
     let fits = reader.fits(&written);
     let writes = reader.writes(&written);
+    let ways = reader.ways(&written, &writes, &costs);
     let noise = reader.noise(&written);
     let placement = reader.placement(&written);
     reader.check_use(&written, &tracks, &chance);
@@ -116,6 +117,7 @@ pub fn load_allowing(
         tracks,
         costs,
         writes,
+        ways,
         fits,
         chance,
         drawn: Drawn::default(),
@@ -277,24 +279,6 @@ impl Reader<'_> {
                 None
             }
         }
-    }
-
-    fn writes(&mut self, written: &ScenarioFile) -> BTreeMap<ServiceName, Writes> {
-        let (mut writes, mut seen) = (BTreeMap::new(), BTreeMap::new());
-        for one in &written.writes {
-            let rate = one.rate.read_unsigned(&mut self.findings).unwrap_or_default();
-            let working_set =
-                one.working_set.as_ref().and_then(|size| size.read_positive(&mut self.findings));
-            let Some(service) = self.service(&one.service) else { continue };
-            if let Some(first) = seen.insert(service.clone(), one.service.span()) {
-                self.findings
-                    .error("S0006", one.service.span(), format!("it is said twice how `{service}` writes"))
-                    .label("the second")
-                    .also(first, "the first");
-            }
-            writes.insert(service, Writes { rate, working_set });
-        }
-        writes
     }
 
     fn noise(&mut self, written: &ScenarioFile) -> Option<Noise> {
