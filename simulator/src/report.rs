@@ -44,6 +44,9 @@ pub struct Report {
     pub duration: SimTime,
     /// The seed that every decision got.
     pub seed: u64,
+    /// Failures that were asked for beside those of the scenario's file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub injected: Vec<String>,
     /// What it would have been if nothing ever moved: the yardstick.
     pub unmoved: Totals,
     /// How that goes.

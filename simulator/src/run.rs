@@ -60,6 +60,7 @@ pub fn compare(
         start: scenario.start,
         duration: scenario.duration,
         seed,
+        injected: scenario.injected.clone(),
         unmoved: totals,
         unmoved_course: course,
         unmoved_violations: violations,

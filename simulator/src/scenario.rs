@@ -20,6 +20,7 @@ pub mod track;
 mod chance;
 mod faults;
 mod file;
+mod inject;
 mod moves;
 mod people;
 mod series;
@@ -64,6 +65,8 @@ pub struct Scenario {
     pub chance: Chance,
     /// What came of it: for the seed 0 where it was read, for another see [`Scenario::drawn`].
     pub drawn: Drawn,
+    /// Failures that were asked for beside those of the file, as they were written.
+    pub injected: Vec<String>,
     /// Whether policies may decide nothing, and inputs may have no effect.
     pub allow_unused: bool,
     /// How far what is asked for strays, where that is left to chance.
