@@ -10,6 +10,7 @@ use serde::Serialize;
 use sterna_policies::diagnose;
 use sterna_policies::load::Loaded;
 use sterna_policies::policy::Policy;
+use sterna_simulator::fleet::described;
 use sterna_simulator::report::{Report, html, tables};
 use sterna_simulator::scenario::{self, Scenario};
 use sterna_simulator::{clock::SimTime, run};
@@ -18,6 +19,7 @@ use crate::exit::Invalid;
 use crate::wiring::Output;
 
 mod files;
+mod fleet;
 mod many;
 mod replayed;
 mod text;
@@ -31,9 +33,16 @@ pub struct Args {
     scenario: Option<PathBuf>,
     #[command(flatten)]
     recorded: replayed::Recorded,
-    /// A policy file; give several to compare them.
-    #[arg(long, required = true, value_name = "FILE")]
+    /// A policy file; give several to compare them. Only the moves of a fleet are decided without one.
+    #[arg(long, value_name = "FILE")]
     policy: Vec<PathBuf>,
+    /// Simulate a fleet with so many nodes, instead of as many as its file says.
+    #[arg(long, value_name = "N", conflicts_with = "policy")]
+    nodes: Option<u32>,
+    /// Let something fail beside what the scenario lets fail: 'site/NAME at 9:00 for 2h', or node/NAME, nodes-of/SITE or
+    /// link/SITE/SITE; by chance 'node/NAME mtbf 5d mttr 1h'. May be given several times.
+    #[arg(long, value_name = "FAILURE", conflicts_with = "replay")]
+    fail: Vec<String>,
     /// The seed: of what the scenario leaves to chance, and of every decision.
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
@@ -72,7 +81,20 @@ struct Printed<'a> {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let scenario = args.scenario.as_deref().map(|path| read_scenario(path, args.allow_unused)).transpose()?;
+    if let Some(path) = &args.scenario {
+        let text = read_text(path)?;
+        if described::is_fleet(&text) {
+            print(&fleet::run(&args, path, &text)?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    anyhow::ensure!(args.nodes.is_none(), "only a scenario with a [fleet] takes --nodes");
+    anyhow::ensure!(!args.policy.is_empty(), "there is nothing to try: give at least one --policy FILE");
+    let mut scenario =
+        args.scenario.as_deref().map(|path| read_scenario(path, args.allow_unused)).transpose()?;
+    if let Some(scenario) = &mut scenario {
+        scenario.inject(&args.fail).map_err(refused)?;
+    }
     let policies = args.policy.iter().map(|path| read_policy(path)).collect::<anyhow::Result<Vec<_>>>()?;
     for (index, policy) in policies.iter().enumerate() {
         if policies[..index].iter().any(|other| other.name == policy.name) {
@@ -95,13 +117,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             text
         }
     };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads has read enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
-        written => written.context("can't print the report")?,
-    }
+    print(&text)?;
     decided(&scenario, &idle)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads has read enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("can't print the report"),
+    }
 }
 
 /// A policy that decided nothing in a whole scenario is most often a mistake in one of the two.

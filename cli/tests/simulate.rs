@@ -63,3 +63,73 @@ fn where_nothing_can_be_written_nothing_is_simulated() {
     }
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
 }
+
+fn fleet(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sterna"))
+        .current_dir(scenarios())
+        .args(["simulate", "consolidation-24h/scenario.toml"])
+        .args(args)
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn the_fleet_by_which_simulators_are_compared_runs_from_its_file() {
+    for (args, known, moves) in [
+        (&["--nodes", "100"][..], "Energy  320.871852 kWh", "Moves   200 made, 0 refused"),
+        (&[], "Energy  3209.782140 kWh", "Moves   2009 made, 0 refused"),
+    ] {
+        let told = fleet(args);
+        assert!(told.status.success(), "{}", said(&told.stderr));
+        let text = said(&told.stdout);
+        assert!(
+            text.contains(known) && text.contains(moves) && text.contains("node-hours per second"),
+            "{text}"
+        );
+    }
+    let json = said(&fleet(&["--nodes", "100", "--output", "json"]).stdout);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["report"]["migrations"].as_array().unwrap().len(), 200);
+    assert_eq!(json["sites"][3], "fourth");
+    assert!(json["speed"]["node_hours_per_second"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn what_is_no_use_for_a_fleet_or_without_one_is_refused() {
+    let refused = |output: Output| {
+        assert_eq!(output.status.code(), Some(1));
+        said(&output.stderr)
+    };
+    let policy = refused(fleet(&["--policy", "latency-first.toml"]));
+    assert!(
+        policy.contains("consolidation-24h/scenario.toml") && policy.contains("it takes no --policy"),
+        "{policy}"
+    );
+    let large = refused(fleet(&["--nodes", "4000000"]));
+    assert!(large.contains("4000000 nodes can't be simulated"), "{large}");
+    let without = Command::new(env!("CARGO_BIN_EXE_sterna"))
+        .current_dir(scenarios())
+        .args(["simulate", "quiet.toml"])
+        .output()
+        .unwrap();
+    assert!(refused(without).contains("at least one --policy FILE"));
+}
+
+#[test]
+fn what_fails_by_the_command_line_is_told() {
+    let home = tempfile::tempdir().unwrap();
+    let page = home.path().join("report.html");
+    let asked = "site/edge-south at 9:00 for 2h";
+    let told = simulate(&["--fail", asked, "--html", page.to_str().unwrap()]);
+    assert!(told.status.success(), "{}", said(&told.stderr));
+    assert!(said(&told.stdout).contains(&format!("Fails by the command line: {asked}\n")), "{}", said(&told.stdout));
+    assert!(std::fs::read_to_string(&page).unwrap().contains(asked));
+    assert!(said(&simulate(&["--fail", asked, "--timeline"]).stdout).contains("south-1 is gone"));
+    let many = simulate(&["--fail", "node/south-1 mtbf 3h mttr 10m", "--seeds", "2"]);
+    assert!(said(&many.stdout).contains("Fails by the command line: node/south-1 mtbf 3h mttr 10m\n"), "{}", said(&many.stdout));
+    let wrong = simulate(&["--fail", "site/edge-sout at 9:00 for 2h"]);
+    assert_eq!(wrong.status.code(), Some(3));
+    let error = said(&wrong.stderr);
+    assert!(error.contains("--fail:1:6") && error.contains("did you mean `edge-south`?"), "{error}");
+}

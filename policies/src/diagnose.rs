@@ -378,7 +378,7 @@ impl Findings {
     }
 
     /// Refuses the file.
-    pub(crate) fn into_invalid(self) -> Invalid {
+    pub fn into_invalid(self) -> Invalid {
         Invalid(Box::new(self.into_report()))
     }
 

@@ -16,6 +16,10 @@ mod timing;
 mod window;
 mod written;
 
+use std::any::TypeId;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::de::DeserializeOwned;
@@ -32,14 +36,17 @@ pub use written::{At, Written};
 /// # Errors
 /// All that is wrong with the file's form: syntax, unknown and missing keys, wrong types, words that are not among those
 /// allowed.
-pub fn toml_document<T: DeserializeOwned + JsonSchema>(file_name: &str, text: &str) -> Result<T, Invalid> {
+pub fn toml_document<T>(file_name: &str, text: &str) -> Result<T, Invalid>
+where
+    T: DeserializeOwned + JsonSchema + 'static,
+{
     let mut findings = Findings::new(file_name, text);
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         shape::syntax(&error, text, &mut findings);
     }
     let mut findings = findings.refuse_errors()?;
-    shape::check(&schema_of::<T>(), &table, &mut findings);
+    shape::check(&made_once::<T>(), &table, &mut findings);
     let mut findings = findings.refuse_errors()?;
     match T::deserialize(Deserializer::from(table)) {
         Ok(value) => Ok(value),
@@ -48,6 +55,14 @@ pub fn toml_document<T: DeserializeOwned + JsonSchema>(file_name: &str, text: &s
             Err(findings.into_invalid())
         }
     }
+}
+
+/// A file type's schema, made when it is first asked for: that takes longer than to read most files.
+fn made_once<T: JsonSchema + 'static>() -> Arc<schemars::Schema> {
+    static MADE: Mutex<BTreeMap<TypeId, Arc<schemars::Schema>>> = Mutex::new(BTreeMap::new());
+    // Whoever panicked meanwhile has put in a whole schema or none.
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(made.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(schema_of::<T>())))
 }
 
 /// The JSON Schema of a file type, as [`toml_document`] checks it and as editors want it.

@@ -16,6 +16,8 @@
 //! | [`engine`] | the run: ticks and events |
 //! | [`report`] | what it found |
 //! | [`closed_form`] | the energy, reckoned service by service instead of node by node |
+//! | [`described`] | a fleet that a file describes, in any size |
+//! | [`drawing`] | moves that are drawn |
 //! | [`consolidation`] | the fleet that is compared with other simulators |
 
 use sterna_policies::quantity::UsdPerGib;
@@ -31,11 +33,15 @@ pub mod closed_form;
 pub mod columns;
 pub mod consolidation;
 pub mod curve;
+pub mod described;
+pub mod drawing;
 pub mod engine;
 pub mod fit;
 pub mod passes;
 pub mod report;
 pub mod trace;
+
+mod file;
 
 pub use engine::run;
 

@@ -44,6 +44,9 @@ pub struct Report {
     pub duration: SimTime,
     /// The seed that every decision got.
     pub seed: u64,
+    /// Failures that were asked for beside those of the scenario's file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub injected: Vec<String>,
     /// What it would have been if nothing ever moved: the yardstick.
     pub unmoved: Totals,
     /// How that goes.
@@ -194,6 +197,9 @@ pub struct MoveRecord {
     /// Where else the service could have gone.
     #[serde(skip)]
     pub choice: Choice,
+    /// When the service began to run at the destination, where that was before the end: it fetched its memory since then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arrived: Option<SimTime>,
     /// What came of it; `None` where the scenario ended first.
     pub end: Option<MoveEnd>,
 }
@@ -318,6 +324,13 @@ pub enum Happening {
     Frozen {
         /// The service.
         service: ServiceName,
+    },
+    /// The service runs at the destination, and its memory is still being fetched.
+    Resumed {
+        /// The service.
+        service: ServiceName,
+        /// Where it runs now.
+        on: NodeName,
     },
     /// The move ended.
     Ended {

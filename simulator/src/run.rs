@@ -60,6 +60,7 @@ pub fn compare(
         start: scenario.start,
         duration: scenario.duration,
         seed,
+        injected: scenario.injected.clone(),
         unmoved: totals,
         unmoved_course: course,
         unmoved_violations: violations,
@@ -126,6 +127,7 @@ pub fn run_as(
                     run.tell(Happening::Frozen { service });
                 }
             }
+            Event::Resume(service) => run.resume(service),
             Event::End(service) => run.end(service)?,
         }
         run.note(at);
@@ -180,6 +182,8 @@ enum Event {
     Look,
     /// A service that moves is frozen.
     Freeze(ServiceName),
+    /// A service runs at the destination, and its memory is still being fetched.
+    Resume(ServiceName),
     /// A service's move is over.
     End(ServiceName),
 }
@@ -274,6 +278,19 @@ impl<'a> Run<'a> {
         for (service, at) in news.broken {
             self.queue.push(at, Event::End(service));
         }
+        for (service, [resumes, ends]) in news.going_on {
+            self.queue.push(resumes, Event::Resume(service.clone()));
+            self.queue.push(ends, Event::End(service));
+        }
+    }
+
+    fn resume(&mut self, service: ServiceName) {
+        let Some(on) = self.world.resume(&service) else { return };
+        let now = self.world.now();
+        if let Some(record) = self.open_record(&service) {
+            record.arrived = Some(now);
+        }
+        self.tell(Happening::Resumed { service, on });
     }
 
     fn look(&mut self) -> Result<(), RunError> {
@@ -351,6 +368,9 @@ impl<'a> Run<'a> {
         if course.downtime().as_micros() > 0 {
             self.queue.push(now.after(course.freezes), Event::Freeze(service.clone()));
         }
+        if course.resumes < course.ends {
+            self.queue.push(now.after(course.resumes), Event::Resume(service.clone()));
+        }
         self.queue.push(now.after(course.ends), Event::End(service.clone()));
         let gain = gain::of_move(decision, order);
         let choice = alternatives::of_move(decision, self.policy, order);
@@ -362,6 +382,7 @@ impl<'a> Run<'a> {
             to: order.to.clone(),
             gain,
             choice,
+            arrived: None,
             end: None,
         });
         Ok(())
@@ -371,13 +392,7 @@ impl<'a> Run<'a> {
         let Some(past) = self.world.end(&service) else { return Ok(()) };
         self.steady_until = None;
         let now = self.world.now();
-        let record = self
-            .outcome
-            .moves
-            .iter_mut()
-            .rev()
-            .find(|record| record.service == service && record.end.is_none());
-        if let Some(record) = record {
+        if let Some(record) = self.open_record(&service) {
             record.end = Some(MoveEnd {
                 ended: now,
                 outcome: past.outcome,
@@ -397,6 +412,11 @@ impl<'a> Run<'a> {
             }
             None => Ok(()),
         }
+    }
+
+    /// What is told of a service's move that has not ended.
+    fn open_record(&mut self, service: &ServiceName) -> Option<&mut MoveRecord> {
+        self.outcome.moves.iter_mut().rev().find(|record| record.service == *service && record.end.is_none())
     }
 
     fn tell(&mut self, event: Happening) {

@@ -11,6 +11,7 @@ use sterna_core::cost::Costs;
 use sterna_policies::quantity::{Bytes, MibPerSecond};
 
 use crate::clock::SimTime;
+use crate::models::migration::Way;
 
 pub mod load;
 pub mod noise;
@@ -19,6 +20,8 @@ pub mod track;
 mod chance;
 mod faults;
 mod file;
+mod inject;
+mod moves;
 mod people;
 mod series;
 mod table;
@@ -54,12 +57,16 @@ pub struct Scenario {
     pub costs: Costs,
     /// How services write their memory while it is sent ahead, where that is said; others leave what is predicted.
     pub writes: BTreeMap<ServiceName, Writes>,
+    /// How services' moves go that do not go by checkpoints.
+    pub ways: BTreeMap<ServiceName, Way>,
     /// Latency over distance, for what nobody measured.
     pub fits: Fits,
     /// What hangs on the seed.
     pub chance: Chance,
     /// What came of it: for the seed 0 where it was read, for another see [`Scenario::drawn`].
     pub drawn: Drawn,
+    /// Failures that were asked for beside those of the file, as they were written.
+    pub injected: Vec<String>,
     /// Whether policies may decide nothing, and inputs may have no effect.
     pub allow_unused: bool,
     /// How far what is asked for strays, where that is left to chance.

@@ -13,12 +13,13 @@ use sterna_policies::quantity::{Bytes, Millis};
 use crate::clock::SimTime;
 use crate::models::migration::checkpoint::{AS_STERNA, Ahead, Checkpoint};
 use crate::models::migration::rounds::Writing;
-use crate::models::migration::{Course, Path};
+use crate::models::migration::{Course, Passage, Path};
 use crate::report::Totals;
 use crate::scenario::Scenario;
 use account::Account;
 use conditions::Conditions;
 use flow::Flow;
+use moving::Moving;
 use outages::{Gone, News};
 
 pub mod account;
@@ -26,6 +27,7 @@ pub mod conditions;
 pub mod flow;
 pub mod outages;
 
+mod moving;
 mod observe;
 
 /// A continuum at one instant.
@@ -39,20 +41,6 @@ pub struct World<'s> {
     moving: BTreeMap<ServiceName, Moving>,
     flow: Flow,
     account: Account,
-}
-
-/// A migration under way.
-#[derive(Debug, Clone)]
-struct Moving {
-    from: NodeName,
-    to: NodeName,
-    began: SimTime,
-    course: Course,
-    frozen: bool,
-    /// When the source would go on by itself, at the latest.
-    thaws: Millis,
-    /// What it needs failed meanwhile.
-    broken: bool,
 }
 
 /// A move that can't begin, because the world is not as its plan says.
@@ -95,8 +83,9 @@ impl<'s> World<'s> {
         // What is gone from the beginning goes at the beginning.
         let before = if self.now == SimTime::START { Gone::default() } else { before };
         let broken = self.break_moves();
+        let going_on = self.go_on();
         self.settle();
-        News { standing: self.standing(&before), broken }
+        News { standing: self.standing(&before), broken, going_on }
     }
 
     /// Begins a move, and says how it will go. Where its ends or the way between them are gone, it is refused.
@@ -114,15 +103,30 @@ impl<'s> World<'s> {
         if !there || self.moving.contains_key(&order.service) {
             return Err(cannot());
         }
-        let course = if self.is_cut(&order.from, &order.to) {
-            Course::refused()
+        let (course, passage) = if self.is_cut(&order.from, &order.to) {
+            (Course::refused(), None)
         } else {
             let sharing = self.sharing(order, beside);
-            Course::of(&self.cost(order, limits, sharing).unwrap_or(order.predicted), limits)
+            match self.passage(order, limits, sharing) {
+                Some((passage, back)) => (Course::along(&passage, back, limits), Some(passage)),
+                None => {
+                    let cost = self.cost(order, limits, sharing).unwrap_or(order.predicted);
+                    (Course::of(&cost, limits), None)
+                }
+            }
         };
-        let (from, to) = (order.from.clone(), order.to.clone());
-        let thaws = course.freezes.saturating_add(limits.freeze_lease).min(limits.deadline);
-        let moving = Moving { from, to, began: self.now, course, frozen: false, thaws, broken: false };
+        let moving = Moving {
+            from: order.from.clone(),
+            to: order.to.clone(),
+            began: self.now,
+            course,
+            passage,
+            frozen: false,
+            arrived: false,
+            thaws: course.freezes.saturating_add(limits.freeze_lease).min(limits.deadline),
+            broken: false,
+            stalled: None,
+        };
         self.moving.insert(order.service.clone(), moving);
         self.settle();
         Ok(course)
@@ -146,15 +150,10 @@ impl<'s> World<'s> {
         if writes.is_none() && sharing == 1 {
             return None;
         }
-        let continuum = &self.scenario.continuum;
-        let (from, to) = (continuum.nodes.get(&order.from)?, continuum.nodes.get(&order.to)?);
-        let (link, rtt) = planning::path(continuum, &from.site, &to.site);
+        let path = self.path(order, limits, sharing)?;
         let memory = self.conditions.memory.get(&order.service).copied()?;
-        // All have the same limit, so an even share of the link is what is fair in the max-min sense.
-        let share = link.scaled(1, u64::from(sharing));
-        let bandwidth = limits.bandwidth.map_or(share, |most| most.min(share));
         let Some(writes) = writes else {
-            return Some(self.scenario.costs.of_move(memory, limits.memory, bandwidth, rtt));
+            return Some(self.scenario.costs.of_move(memory, limits.memory, path.bandwidth, path.each));
         };
         let working_set = writes.working_set.unwrap_or(memory);
         let writing = Writing { memory, rate: writes.rate, working_set };
@@ -162,7 +161,7 @@ impl<'s> World<'s> {
             memory,
             image: Bytes::ZERO,
             costs: self.scenario.costs,
-            path: Path { bandwidth, sharing: 1, each: rtt },
+            path,
             // Reading keeps up with sending.
             ahead: Some(Ahead { writing, pass: Line::default(), until: AS_STERNA }),
         };
@@ -170,10 +169,28 @@ impl<'s> World<'s> {
         Some(passage.cost())
     }
 
+    /// How a move goes whose service has a model of its own, and what going back takes.
+    fn passage(&self, order: &Move, limits: &Migration, sharing: u32) -> Option<(Passage, Millis)> {
+        let way = self.scenario.ways.get(&order.service)?;
+        let memory = self.conditions.memory.get(&order.service).copied()?;
+        Some((way.passage(memory, self.path(order, limits, sharing)?), way.back()))
+    }
+
+    /// What a move has of its link.
+    fn path(&self, order: &Move, limits: &Migration, sharing: u32) -> Option<Path> {
+        let continuum = &self.scenario.continuum;
+        let (from, to) = (continuum.nodes.get(&order.from)?, continuum.nodes.get(&order.to)?);
+        let (link, rtt) = planning::path(continuum, &from.site, &to.site);
+        // All have the same limit, so an even share of the link is what is fair in the max-min sense.
+        let share = link.scaled(1, u64::from(sharing));
+        let bandwidth = limits.bandwidth.map_or(share, |most| most.min(share));
+        Some(Path { bandwidth, sharing: 1, each: rtt })
+    }
+
     /// Freezes a service that moves. Gives whether it is to be frozen now.
     pub fn freeze(&mut self, service: &ServiceName) -> bool {
         let Some(moving) = self.moving.get_mut(service) else { return false };
-        if moving.broken || moving.began.after(moving.course.freezes) != self.now {
+        if moving.broken || moving.arrived || moving.began.after(moving.course.freezes) != self.now {
             return false;
         }
         moving.frozen = true;
@@ -183,7 +200,8 @@ impl<'s> World<'s> {
 
     /// Ends a service's move. `None` where none ends now.
     pub fn end(&mut self, service: &ServiceName) -> Option<PastMigration> {
-        let due = |moving: &Moving| moving.began.after(moving.course.ends) == self.now;
+        let due =
+            |moving: &Moving| moving.stalled.is_none() && moving.began.after(moving.course.ends) == self.now;
         self.moving.get(service).filter(|moving| due(moving))?;
         let moving = self.moving.remove(service)?;
         let course = moving.course;
@@ -232,9 +250,9 @@ impl<'s> World<'s> {
         self.flow = Flow::of(self, &self.conditions);
     }
 
-    /// Services that stand still: frozen for their move, or on a node that is gone.
+    /// Services that stand still: frozen for their move, in the middle of one that is held up, or on a node that is gone.
     fn frozen(&self) -> BTreeSet<ServiceName> {
-        let moving = self.moving.iter().filter(|(_, moving)| moving.frozen).map(|(service, _)| service);
+        let moving = self.moving.iter().filter(|(_, moving)| moving.stands()).map(|(service, _)| service);
         let stranded = self.placement.iter().filter(|(_, node)| self.gone.nodes.contains(*node));
         moving.chain(stranded.map(|(service, _)| service)).cloned().collect()
     }
@@ -243,7 +261,7 @@ impl<'s> World<'s> {
     fn hosted(&self) -> BTreeMap<&NodeName, Vec<&'s Service>> {
         let mut hosted: BTreeMap<&NodeName, Vec<&'s Service>> = BTreeMap::new();
         let services = &self.scenario.continuum.services;
-        let moving = self.moving.iter().map(|(service, moving)| (service, &moving.to));
+        let moving = self.moving.iter().map(|(service, moving)| (service, moving.other_end()));
         for (name, node) in self.placement.iter().chain(moving) {
             if let Some(service) = services.get(name) {
                 hosted.entry(node).or_default().push(service);

@@ -19,6 +19,7 @@ pub fn render(report: &Report, hash: &str) -> String {
         report.start,
         report.seed
     );
+    out.push_str(&injected(&report.injected));
     for outcome in &report.outcomes {
         out.push('\n');
         policy(&mut out, outcome);
@@ -28,6 +29,11 @@ pub fn render(report: &Report, hash: &str) -> String {
     unknown_carbon(&mut out, report);
     let _infallible = writeln!(out, "Report hash {hash}");
     out
+}
+
+/// What the command line let fail.
+pub(super) fn injected(all: &[String]) -> String {
+    all.iter().map(|one| format!("Fails by the command line: {one}\n")).collect()
 }
 
 fn policy(out: &mut String, outcome: &Outcome) {
@@ -115,13 +121,14 @@ fn happening(event: &Happening) -> String {
             Standing::Back => format!("{part} is back"),
         },
         Happening::Frozen { service } => format!("{service} is frozen"),
+        Happening::Resumed { service, on } => format!("{service} runs on {on} and fetches its memory"),
         Happening::Ended { service, on, outcome } => {
             format!("{service} runs on {on} ({})", outcome_word(*outcome))
         }
     }
 }
 
-fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
+pub(super) fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
     for index in columns {
         if let Some(column) = table.column_mut(index) {
             column.set_cell_alignment(CellAlignment::Right);

@@ -89,6 +89,13 @@ pub struct Written<Q> {
     quantity: PhantomData<Q>,
 }
 
+impl<Q> From<At<String>> for Written<Q> {
+    /// A text that stands elsewhere than in a file of its own.
+    fn from(text: At<String>) -> Self {
+        Self { text, quantity: PhantomData }
+    }
+}
+
 impl<Q> Written<Q> {
     /// Where it stands.
     pub fn span(&self) -> Range<usize> {

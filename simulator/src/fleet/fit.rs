@@ -58,6 +58,14 @@ pub enum Unfit {
         /// Services.
         services: usize,
     },
+    /// It has more nodes than what happens on them can be simulated of.
+    #[error("{nodes} nodes can't be simulated; with its services and moves at most {most}")]
+    TooMany {
+        /// How many it has.
+        nodes: u32,
+        /// How many it may have.
+        most: u32,
+    },
     /// Sums could be larger than a number holds.
     #[error("the fleet is too large, or looked at for too long, to be added up exactly")]
     TooLarge,

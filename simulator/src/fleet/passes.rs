@@ -1,10 +1,12 @@
-//! Memory sent ahead, pass after pass, while the service runs: all of it first, then what was written during the pass before.
+//! Memory sent ahead, pass after pass, while the service runs: the rounds of [the models](crate::models::migration::rounds), ended by
+//! a fleet's own limits.
 //!
-//! A service writes at a rate, but never more than its working set. Once what is left takes no longer than the downtime that is
+//! They are looked at before a pass, as nothing is worth sending that would leave as much as it sends. Once what is left takes no longer than the downtime that is
 //! allowed, the service is frozen and the rest follows. So it is, too, when a pass leaves no less than the one before, or after so
 //! many passes: a service that writes faster than the link carries never gets there by itself.
 
 use crate::clock::SimTime;
+use crate::models::migration::rounds::{Next, Sending};
 
 const SECOND: u128 = 1_000_000_000;
 
@@ -50,27 +52,26 @@ pub struct Passes {
 impl Passes {
     /// Sends memory ahead within limits.
     pub fn of(memory: Memory, limits: Limits) -> Self {
-        let mut left = memory.size;
+        let written = |nanos| memory.written_in(nanos).min(memory.working_set);
+        let mut sending = Sending::of(memory.size, |bytes| memory.takes(bytes), written);
         let (mut elapsed, mut sent, mut count) = (0u64, 0u64, 0u32);
         loop {
-            let takes = memory.takes(left);
+            let Next { sends, takes, leaves } = sending.round();
             let converged = takes <= limits.downtime;
-            let after = memory.written_in(takes).min(memory.working_set).min(memory.size);
             // The first pass is worth its while whatever it leaves, if that is less than all.
-            let useless = after >= left;
+            let useless = leaves >= sends;
             if converged || useless || count >= limits.passes {
                 return Self {
                     freezes: elapsed,
                     ends: elapsed.saturating_add(takes).saturating_add(limits.resume),
-                    bytes: sent.saturating_add(left),
+                    bytes: sent.saturating_add(sends),
                     count,
                     converged,
                 };
             }
-            sent = sent.saturating_add(left);
+            sent = sent.saturating_add(sends);
             elapsed = elapsed.saturating_add(takes);
             count += 1;
-            left = after;
         }
     }
 

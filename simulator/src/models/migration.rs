@@ -14,7 +14,8 @@
 //! | [`postcopy`] | started first, its memory fetched afterwards |
 //! | [`layers`] | what a node lacks of an image |
 //! | [`failure`] | a migration that fails on the way to a phase |
-//! | [`course`] | a predicted move within the limits of its policy |
+//! | [`way`] | which of them a service's moves follow |
+//! | [`course`] | a move within the limits of its policy, as predicted or as its model has it |
 
 pub mod checkpoint;
 pub mod cold;
@@ -26,7 +27,9 @@ pub mod path;
 pub mod postcopy;
 pub mod precopy;
 pub mod rounds;
+pub mod way;
 
 pub use course::Course;
 pub use passage::Passage;
 pub use path::Path;
+pub use way::Way;

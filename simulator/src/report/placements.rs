@@ -24,7 +24,7 @@ pub struct Stay<'a> {
     pub until: SimTime,
 }
 
-/// Every service's stays, by service and in order. A service is where it was until its move has ended.
+/// Every service's stays, by service and in order. A service is where it was until it runs elsewhere.
 pub fn stays<'a>(outcome: &'a Outcome, scenario: &'a Scenario) -> Vec<Stay<'a>> {
     let mut since: BTreeMap<&ServiceName, (&NodeName, SimTime)> =
         scenario.placement.iter().map(|(service, node)| (service, (node, SimTime::START))).collect();
@@ -38,8 +38,8 @@ pub fn stays<'a>(outcome: &'a Outcome, scenario: &'a Scenario) -> Vec<Stay<'a>> 
     };
     let mut stays = Vec::new();
     let arrivals = outcome.moves.iter().filter_map(|one| {
-        let end = one.end.as_ref().filter(|end| end.outcome == MigrationOutcome::Moved)?;
-        Some((end.ended, one))
+        let ended = one.end.as_ref().filter(|end| end.outcome == MigrationOutcome::Moved);
+        Some((one.arrived.or(ended.map(|end| end.ended))?, one))
     });
     for (ended, one) in arrivals {
         if let Some(before) = since.insert(&one.service, (&one.to, ended)) {

@@ -2,8 +2,8 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sterna_core::continuum::{NodeName, SiteName};
-use sterna_policies::load::{At, Written};
+use sterna_core::continuum::{Continuum, NodeName, SiteName};
+use sterna_policies::load::{At, Findings, Written};
 use sterna_policies::quantity::Millis;
 
 use super::file::ScenarioFile;
@@ -62,6 +62,91 @@ pub struct PreemptionFile {
     pub mttr: Option<Written<Millis>>,
 }
 
+/// What fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Failing {
+    /// All nodes of a site at once.
+    Site(SiteName),
+    /// A node.
+    Node(NodeName),
+    /// The nodes of a site, each by itself.
+    NodesOf(SiteName),
+    /// The link between two sites.
+    Link([SiteName; 2]),
+}
+
+impl Failing {
+    /// What fails together, with the name by which it draws.
+    pub(super) fn parts(&self, continuum: &Continuum) -> Vec<(String, Vec<Part>)> {
+        let nodes_at = |site: &SiteName| -> Vec<NodeName> {
+            let nodes = continuum.nodes.iter().filter(|(_, node)| &node.site == site);
+            nodes.map(|(name, _)| name.clone()).collect()
+        };
+        let alone = |node: NodeName| (format!("node {node}"), vec![Part::Node(node)]);
+        match self {
+            Self::Site(site) => {
+                vec![(format!("site {site}"), nodes_at(site).into_iter().map(Part::Node).collect())]
+            }
+            Self::Node(node) => vec![alone(node.clone())],
+            Self::NodesOf(site) => nodes_at(site).into_iter().map(alone).collect(),
+            Self::Link([a, b]) => {
+                let [a, b] = if a < b { [a, b] } else { [b, a] };
+                vec![(format!("link {a} {b}"), vec![Part::Link([a.clone(), b.clone()])])]
+            }
+        }
+    }
+}
+
+/// Adds what fails together.
+pub(super) fn add(
+    faults: &mut Vec<Fault>,
+    parts: Vec<(String, Vec<Part>)>,
+    when: When,
+    notice: Option<Millis>,
+) {
+    for (mut name, parts) in parts {
+        // Two faults of one thing are two matters of chance.
+        let again = faults.iter().filter(|other| other.parts == parts).count();
+        if again > 0 {
+            name = format!("{name} {}", again + 1);
+        }
+        faults.push(Fault { parts, name, when, notice });
+    }
+}
+
+/// Once, from an instant on that must be within the scenario.
+pub(super) fn once(
+    findings: &mut Findings,
+    duration: SimTime,
+    (begins, span): (SimTime, std::ops::Range<usize>),
+    lasts: Millis,
+) -> When {
+    if begins >= duration {
+        findings
+            .error("S0016", span, format!("{begins} is not within the scenario, which lasts {duration}"))
+            .label("has no effect");
+    }
+    When::Once { at: begins, lasts }
+}
+
+/// Again and again, though not too often to be simulated.
+pub(super) fn drawn(
+    findings: &mut Findings,
+    duration: SimTime,
+    (between, span): (Millis, std::ops::Range<usize>),
+    lasts: Millis,
+) -> Option<When> {
+    let least = duration.as_nanos() / MOST;
+    if SimTime::from_millis(between).as_nanos() < least {
+        let least = SimTime::from_nanos(least);
+        findings
+            .error("S0016", span, format!("a failure each {between} can't be simulated"))
+            .label(format!("for this duration it must be at least {least}"));
+        return None;
+    }
+    Some(When::Drawn { between, lasts })
+}
+
 /// Both kinds, as they are read.
 struct Said<'f> {
     site: Option<&'f At<String>>,
@@ -112,14 +197,7 @@ impl Reader<'_> {
         };
         let parts = self.parts(said, span);
         let (Some(when), Some(notice)) = (when, notice) else { return };
-        for (mut name, parts) in parts {
-            // Two faults of one thing are two matters of chance.
-            let again = faults.iter().filter(|other| other.parts == parts).count();
-            if again > 0 {
-                name = format!("{name} {}", again + 1);
-            }
-            faults.push(Fault { parts, name, when, notice });
-        }
+        add(faults, parts, when, notice);
     }
 
     /// What fails together, with the name by which it draws.
@@ -133,35 +211,24 @@ impl Reader<'_> {
                 .label(format!("expected exactly one of {among}"));
             return Vec::new();
         }
-        if let Some(site) = said.site {
-            let Some(site) = self.site(site) else { return Vec::new() };
-            let nodes = self.nodes_at(&site).into_iter().map(Part::Node).collect();
-            return vec![(format!("site {site}"), nodes)];
-        }
-        if let Some(node) = said.node {
-            let node = self.node(node);
-            return node.into_iter().map(|node| (format!("node {node}"), vec![Part::Node(node)])).collect();
-        }
-        if let Some(site) = said.nodes_of {
-            let Some(site) = self.site(site) else { return Vec::new() };
-            let nodes = self.nodes_at(&site).into_iter();
-            return nodes.map(|node| (format!("node {node}"), vec![Part::Node(node)])).collect();
-        }
-        let Some(link) = said.link else { return Vec::new() };
-        let [a, b] = &link.value;
-        let (Some(a), Some(b)) = (self.site(a), self.site(b)) else { return Vec::new() };
-        if self.continuum.link(&a, &b).is_none() {
-            self.findings
-                .error("S0016", link.span(), format!("there is no link between `{a}` and `{b}`"))
-                .label("not in the inventory");
-        }
-        let ends = if a < b { [a, b] } else { [b, a] };
-        vec![(format!("link {} {}", ends[0], ends[1]), vec![Part::Link(ends)])]
+        let failing = if let Some(site) = said.site {
+            self.site(site).map(Failing::Site)
+        } else if let Some(node) = said.node {
+            self.node(node).map(Failing::Node)
+        } else if let Some(site) = said.nodes_of {
+            self.site(site).map(Failing::NodesOf)
+        } else {
+            said.link.and_then(|link| self.link(link)).map(Failing::Link)
+        };
+        failing.map(|failing| failing.parts(self.continuum)).unwrap_or_default()
     }
 
-    fn nodes_at(&self, site: &SiteName) -> Vec<NodeName> {
-        let nodes = self.continuum.nodes.iter().filter(|(_, node)| &node.site == site);
-        nodes.map(|(name, _)| name.clone()).collect()
+    /// The ends of a link; reports one that there is not.
+    fn link(&mut self, link: &At<[At<String>; 2]>) -> Option<[SiteName; 2]> {
+        let [a, b] = &link.value;
+        let (a, b) = (self.site(a)?, self.site(b)?);
+        no_link(&mut self.findings, self.continuum, [&a, &b], link.span());
+        Some([a, b])
     }
 
     fn when(&mut self, said: &Said<'_>, span: std::ops::Range<usize>) -> Option<When> {
@@ -169,32 +236,12 @@ impl Reader<'_> {
             ([Some(at), Some(lasts)], [None, None]) => {
                 let begins = at.read_unsigned(&mut self.findings).map(SimTime::from_millis);
                 let lasts = lasts.read_positive(&mut self.findings);
-                let begins = begins?;
-                if begins >= self.frame.duration {
-                    let whole = self.frame.duration;
-                    self.findings
-                        .error(
-                            "S0016",
-                            at.span(),
-                            format!("{begins} is not within the scenario, which lasts {whole}"),
-                        )
-                        .label("has no effect");
-                }
-                Some(When::Once { at: begins, lasts: lasts? })
+                Some(once(&mut self.findings, self.frame.duration, (begins?, at.span()), lasts?))
             }
             ([None, None], [Some(mtbf), Some(mttr)]) => {
                 let between = mtbf.read_positive(&mut self.findings);
                 let lasts = mttr.read_positive(&mut self.findings);
-                let between = between?;
-                let least = self.frame.duration.as_nanos() / MOST;
-                if SimTime::from_millis(between).as_nanos() < least {
-                    let least = SimTime::from_nanos(least);
-                    self.findings
-                        .error("S0016", mtbf.span(), format!("a failure each {between} can't be simulated"))
-                        .label(format!("for this duration it must be at least {least}"));
-                    return None;
-                }
-                Some(When::Drawn { between, lasts: lasts? })
+                drawn(&mut self.findings, self.frame.duration, (between?, mtbf.span()), lasts?)
             }
             _ => {
                 self.findings
@@ -203,5 +250,19 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+}
+
+/// Reports a link that there is not.
+pub(super) fn no_link(
+    findings: &mut Findings,
+    continuum: &Continuum,
+    [a, b]: [&SiteName; 2],
+    span: std::ops::Range<usize>,
+) {
+    if continuum.link(a, b).is_none() {
+        findings
+            .error("S0016", span, format!("there is no link between `{a}` and `{b}`"))
+            .label("not in the inventory");
     }
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sterna_policies::load::{At, Written};
-use sterna_policies::quantity::{Bytes, GramsPerKwh, MibPerSecond, Millis, PerSecond, Percent, UsdPerHour};
+use sterna_policies::quantity::{Bytes, GramsPerKwh, Millis, PerSecond, Percent, UsdPerHour};
 
 use super::Shape;
 use super::faults::{FailureFile, PreemptionFile};
+use super::moves::{MigrationFile, WritesFile};
 use super::people::{DistanceFile, MobilityFile};
 use super::series::{BurstsFile, DailyFile};
 
@@ -53,6 +54,9 @@ pub struct ScenarioFile {
     /// How services write it.
     #[serde(default)]
     pub writes: Vec<WritesFile>,
+    /// How moves of services go.
+    #[serde(default)]
+    pub migration: Vec<MigrationFile>,
     /// Where user groups are.
     #[serde(default)]
     pub mobility: Vec<MobilityFile>,
@@ -81,19 +85,6 @@ pub struct NoiseFile {
     pub rate: Written<Percent>,
     /// For so long by the same share, such as "1h".
     pub every: Written<Millis>,
-}
-
-/// How a service writes its memory: what has changed when most of it was sent ahead.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "Writes")]
-pub struct WritesFile {
-    /// The service.
-    pub service: At<String>,
-    /// How fast, such as "20MiB/s".
-    pub rate: Written<MibPerSecond>,
-    /// The part of its memory that it writes again and again; all of it where it is left out.
-    pub working_set: Option<Written<Bytes>>,
 }
 
 /// Time since the start, and value.

@@ -13,7 +13,7 @@ use sterna_policies::quantity::{Bytes, Cores, Millis, Percent, Quantity};
 
 use super::file::{NoiseFile, Point, RateTrack, ScenarioFile};
 use super::series::From;
-use super::{Bursts, Chance, Drawn, Noise, Scenario, Shape, Track, Tracks, Writes};
+use super::{Bursts, Chance, Drawn, Noise, Scenario, Shape, Track, Tracks};
 use crate::clock::SimTime;
 
 /// The format that this version reads.
@@ -95,6 +95,7 @@ pub fn load_allowing(
     };
     let fits = reader.fits(&written);
     let writes = reader.writes(&written);
+    let ways = reader.ways(&written, &writes, &costs);
     let noise = reader.noise(&written);
     let placement = reader.placement(&written);
     reader.check_use(&written, &tracks, &chance);
@@ -116,9 +117,11 @@ pub fn load_allowing(
         tracks,
         costs,
         writes,
+        ways,
         fits,
         chance,
         drawn: Drawn::default(),
+        injected: Vec::new(),
         allow_unused: written.allow_unused,
         noise,
     };
@@ -279,24 +282,6 @@ impl Reader<'_> {
         }
     }
 
-    fn writes(&mut self, written: &ScenarioFile) -> BTreeMap<ServiceName, Writes> {
-        let (mut writes, mut seen) = (BTreeMap::new(), BTreeMap::new());
-        for one in &written.writes {
-            let rate = one.rate.read_unsigned(&mut self.findings).unwrap_or_default();
-            let working_set =
-                one.working_set.as_ref().and_then(|size| size.read_positive(&mut self.findings));
-            let Some(service) = self.service(&one.service) else { continue };
-            if let Some(first) = seen.insert(service.clone(), one.service.span()) {
-                self.findings
-                    .error("S0006", one.service.span(), format!("it is said twice how `{service}` writes"))
-                    .label("the second")
-                    .also(first, "the first");
-            }
-            writes.insert(service, Writes { rate, working_set });
-        }
-        writes
-    }
-
     fn noise(&mut self, written: &ScenarioFile) -> Option<Noise> {
         let NoiseFile { rate, every } = &written.noise.as_ref()?.value;
         let (share, whole) = (rate.read_positive(&mut self.findings)?, Percent::from_micros(100_000_000));
@@ -351,53 +336,10 @@ impl Reader<'_> {
     pub(super) fn track<Q: Quantity>(
         &mut self,
         shape: Shape,
-        points: &At<Vec<Point<Q>>>,
+        written: &At<Vec<Point<Q>>>,
         whole: impl Fn(Q) -> i64,
     ) -> Option<Track> {
-        let mut read: Vec<(SimTime, i64)> = Vec::new();
-        let mut sound = true;
-        let mut last = None;
-        for (at, value) in &points.value {
-            let time = self.time(at, &mut last);
-            let value = value.read_unsigned(&mut self.findings);
-            match time.zip(value) {
-                Some((time, value)) => read.push((time, whole(value))),
-                None => sound = false,
-            }
-        }
-        if points.value.is_empty() {
-            self.findings
-                .error("S0004", points.span(), "the track has no point")
-                .help("give it at least one, such as [\"0h\", …]");
-            return None;
-        }
-        if shape == Shape::Linear && points.value.len() == 1 {
-            self.findings
-                .error("S0007", points.span(), "a line needs two points")
-                .help("add a point, or leave out `shape`");
-            return None;
-        }
-        sound.then(|| Track::new(shape, read)).flatten()
-    }
-
-    /// When a point is; reports one that is out of order or beyond the scenario. `last` is the time of the point before.
-    fn time(&mut self, at: &Written<Millis>, last: &mut Option<SimTime>) -> Option<SimTime> {
-        let time = SimTime::from_millis(at.read_unsigned(&mut self.findings)?);
-        let (message, label) = match last.replace(time) {
-            None if time > SimTime::START => {
-                ("the track does not begin at the start".to_owned(), "the first point must be at \"0h\"")
-            }
-            Some(last) if time <= last => {
-                (format!("{time} is not after {last}"), "points must be in order, each time once")
-            }
-            _ if time >= self.frame.duration => (
-                format!("{time} is not within the scenario, which lasts {}", self.frame.duration),
-                "has no effect",
-            ),
-            _ => return Some(time),
-        };
-        self.findings.error("S0004", at.span(), message).label(label);
-        None
+        points(&mut self.findings, self.frame.duration, shape, written, whole)
     }
 
     fn placement(&mut self, written: &ScenarioFile) -> Placement {
@@ -471,6 +413,64 @@ impl Reader<'_> {
         let known = self.continuum.nodes.keys().map(NodeName::as_str);
         known_name(&mut self.findings, name, "node", known).map(NodeName)
     }
+}
+
+/// A track through points, read and checked against the time that there is.
+pub(crate) fn points<Q: Quantity>(
+    findings: &mut Findings,
+    duration: SimTime,
+    shape: Shape,
+    points: &At<Vec<Point<Q>>>,
+    whole: impl Fn(Q) -> i64,
+) -> Option<Track> {
+    let mut read: Vec<(SimTime, i64)> = Vec::new();
+    let mut sound = true;
+    let mut last = None;
+    for (at, value) in &points.value {
+        let time = time(findings, duration, at, &mut last);
+        let value = value.read_unsigned(findings);
+        match time.zip(value) {
+            Some((time, value)) => read.push((time, whole(value))),
+            None => sound = false,
+        }
+    }
+    if points.value.is_empty() {
+        findings
+            .error("S0004", points.span(), "the track has no point")
+            .help("give it at least one, such as [\"0h\", …]");
+        return None;
+    }
+    if shape == Shape::Linear && points.value.len() == 1 {
+        findings
+            .error("S0007", points.span(), "a line needs two points")
+            .help("add a point, or leave out `shape`");
+        return None;
+    }
+    sound.then(|| Track::new(shape, read)).flatten()
+}
+
+/// When a point is; reports one that is out of order or beyond the scenario. `last` is the time of the point before.
+fn time(
+    findings: &mut Findings,
+    duration: SimTime,
+    at: &Written<Millis>,
+    last: &mut Option<SimTime>,
+) -> Option<SimTime> {
+    let time = SimTime::from_millis(at.read_unsigned(findings)?);
+    let (message, label) = match last.replace(time) {
+        None if time > SimTime::START => {
+            ("the track does not begin at the start".to_owned(), "the first point must be at \"0h\"")
+        }
+        Some(last) if time <= last => {
+            (format!("{time} is not after {last}"), "points must be in order, each time once")
+        }
+        _ if time >= duration => {
+            (format!("{time} is not within the scenario, which lasts {duration}"), "has no effect")
+        }
+        _ => return Some(time),
+    };
+    findings.error("S0004", at.span(), message).label(label);
+    None
 }
 
 fn from<'f, Q>(

@@ -29,7 +29,7 @@ impl Reader<'_> {
     }
 
     /// Adds a finding about something without effect: an error, or a warning where the scenario allows it.
-    fn unused(
+    pub(super) fn unused(
         &mut self,
         allowed: bool,
         code: &'static str,
@@ -125,8 +125,9 @@ impl Reader<'_> {
     /// What a service holds and writes matters only when it is moved.
     fn check_services(&mut self, written: &ScenarioFile) {
         let memory = written.memory.iter().map(|one| &one.service);
-        let writes = written.writes.iter().map(|one| &one.service);
-        let services: Vec<&At<String>> = memory.chain(writes).collect();
+        let writes = written.writes.iter().filter_map(|one| one.service.as_ref());
+        let migration = written.migration.iter().filter_map(|one| one.service.as_ref());
+        let services: Vec<&At<String>> = memory.chain(writes).chain(migration).collect();
         for one in services {
             let service = ServiceName(one.value.clone());
             if self.continuum.services.get(&service).is_some_and(|service| service.pinned) {

@@ -22,6 +22,9 @@ pub struct Comparison {
     pub start: Timestamp,
     /// How long it lasts.
     pub duration: SimTime,
+    /// Failures that were asked for beside those of the scenario's file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub injected: Vec<String>,
     /// Whether seeds make a difference to it. If not, one was run, and there are no intervals.
     pub random: bool,
     /// The seeds that were run; all policies met the same world with the same seed.
@@ -77,6 +80,7 @@ impl Comparison {
             scenario: scenario.name.clone(),
             start: scenario.start,
             duration: scenario.duration,
+            injected: scenario.injected.clone(),
             random: scenario.is_random(),
             objectives,
             policies: policies.collect(),

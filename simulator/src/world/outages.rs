@@ -39,6 +39,8 @@ pub struct News {
     pub standing: Vec<(Part, Standing)>,
     /// Services whose moves end otherwise than they began, and when that is now.
     pub broken: Vec<(ServiceName, SimTime)>,
+    /// Services whose moves were held up and go on: when each runs at the destination, and when its move ends.
+    pub going_on: Vec<(ServiceName, [SimTime; 2])>,
 }
 
 impl Gone {
@@ -103,20 +105,29 @@ impl World<'_> {
     /// Breaks the moves whose way or whose ends are gone, and says when each ends now.
     ///
     /// Nothing is committed before a move's end, so all of them are undone. Where the source is gone nothing can be thawed: the
-    /// service stands still with its node. Else the source goes on by itself, at the latest when its lease runs out.
+    /// service stands still with its node. Else the source goes on by itself, at the latest when its lease runs out. Only where a
+    /// service fetches its memory at the destination there is no way back: it stands still until it can go on.
     pub(super) fn break_moves(&mut self) -> Vec<(ServiceName, SimTime)> {
         let cut: Vec<ServiceName> = self
             .moving
             .iter()
-            .filter(|(_, moving)| !moving.broken && self.is_cut(&moving.from, &moving.to))
+            .filter(|(_, moving)| !moving.broken && moving.stalled.is_none())
+            .filter(|(_, moving)| self.is_cut(&moving.from, &moving.to))
             .map(|(service, _)| service.clone())
             .collect();
         let mut broken = Vec::new();
         for service in cut {
             let Some(moving) = self.moving.get_mut(&service) else { continue };
-            let after = SimTime::from_nanos(self.now.since(moving.began)).as_millis();
+            let after = moving.after(self.now);
+            if moving.course.is_committed(after) {
+                moving.stalled = Some(self.now);
+                continue;
+            }
             let lease = if self.gone.nodes.contains(&moving.from) { after } else { moving.thaws };
             moving.course = moving.course.broken(after, lease);
+            if let Some(passage) = &moving.passage {
+                moving.course.bytes = passage.sent_by(after);
+            }
             moving.broken = true;
             broken.push((service, moving.began.after(moving.course.ends)));
         }

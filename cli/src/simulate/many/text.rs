@@ -8,7 +8,7 @@ use sterna_simulator::sweep::estimate::Estimate;
 use sterna_simulator::sweep::result::Compared;
 use sterna_simulator::sweep::{Comparison, Measure};
 
-use crate::simulate::text::{new_table, table_text};
+use crate::simulate::text::{injected, new_table, table_text};
 
 /// So many policies are told with all they come to and differ in.
 const FEW: usize = 8;
@@ -23,6 +23,7 @@ pub fn render(comparison: &Comparison, hash: &str) -> String {
     };
     let lasts = span(duration.as_millis());
     let mut out = format!("Scenario {scenario}: {lasts} of simulated time from {start}, {seeds}\n");
+    out.push_str(&injected(&comparison.injected));
     let words = match (comparison.random, comparison.seeds.len()) {
         (false, _) => {
             "Nothing in the scenario is left to chance: one run says all, and there are no intervals.\n"

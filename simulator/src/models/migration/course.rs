@@ -3,7 +3,8 @@
 //! The prediction is the decision's own ([`MoveCost`]): planning and simulation share one model. What is added here is what the
 //! executor does around it: the service runs at the source until it is frozen, and at the destination from its release on;
 //! a freeze that outlives the lease, or a migration that outlives the deadline, is undone, and one that would stand still for longer
-//! than it may is given up before.
+//! than it may is given up before. A service whose moves follow another model goes [along](Course::along) that model's passage
+//! within the same limits.
 
 use sterna_core::history::Outcome;
 use sterna_core::plan::MoveCost;
@@ -11,15 +12,23 @@ use sterna_policies::policy::Migration;
 use sterna_policies::quantity::{Bytes, Millis};
 
 use super::failure::{Fault, Leg, OnFailure, failing};
-use super::passage::Work;
+use super::passage::{Passage, Span, Work};
 
 /// The course of one migration. Spans count from its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Course {
     /// When the service is frozen; not before `ends` where it is undone before that.
     pub freezes: Millis,
+    /// When it runs again, at whichever end: before `ends` only where it then still fetches its memory.
+    pub resumes: Millis,
     /// When it is over: the service runs at the destination, or goes on at the source.
     pub ends: Millis,
+    /// From when on there is only forward: `ends` where all before it can be undone.
+    pub commits: Millis,
+    /// What going on at the source takes once it stands still: a process that was stopped is started anew.
+    pub back: Millis,
+    /// For how long it stood still after it had resumed.
+    pub stalled: Millis,
     /// What comes of it.
     pub outcome: Outcome,
     /// What crosses the link.
@@ -36,19 +45,59 @@ impl Course {
         let thaws = if frozen { freezes.saturating_add(limits.freeze_lease) } else { freezes };
         let limit = thaws.min(limits.deadline);
         if frozen && whole <= limit {
-            return Self { freezes, ends: whole, outcome: Outcome::Moved, bytes: predicted.bytes };
+            return Self::whole(freezes, whole, Outcome::Moved, predicted.bytes);
         }
         // The transfer is taken to be even over the migration.
         let micros = |span: Millis| u128::from(u64::try_from(span.as_micros()).unwrap_or(0));
         let share = u128::from(predicted.bytes.0) * micros(limit) / micros(whole).max(1);
         let bytes = Bytes(u64::try_from(share).unwrap_or(u64::MAX));
-        Self { freezes: freezes.min(limit), ends: limit, outcome: Outcome::RolledBack, bytes }
+        Self::whole(freezes.min(limit), limit, Outcome::RolledBack, bytes)
+    }
+
+    /// Follows a model's passage through the policy's limits. `back` is what going on at the source takes once it stands still.
+    ///
+    /// The executor commits at the end, whatever the model. Only a service that runs before all of its memory is there has no way
+    /// back from then on, and so no limit.
+    pub fn along(passage: &Passage, back: Millis, limits: &Migration) -> Self {
+        let ends = passage.duration();
+        let Span { from: freezes, to: resumes } =
+            passage.standstill().unwrap_or(Span { from: ends, to: ends });
+        let commits = passage.no_return.filter(|_| resumes < ends).unwrap_or(ends);
+        let frozen = limits.max_downtime.is_none_or(|most| passage.downtime() <= most);
+        let thaws = if frozen { freezes.saturating_add(limits.freeze_lease) } else { freezes };
+        let limit = thaws.min(limits.deadline);
+        if frozen && commits <= limit {
+            let whole = Self::whole(freezes, ends, Outcome::Moved, passage.bytes());
+            return Self { resumes, commits, back, ..whole };
+        }
+        let over = if limit > freezes { limit.saturating_add(back) } else { limit };
+        let undone = Self::whole(freezes.min(limit), over, Outcome::RolledBack, passage.sent_by(limit));
+        Self { back, ..undone }
+    }
+
+    /// One that is over when the service runs again.
+    const fn whole(freezes: Millis, ends: Millis, outcome: Outcome, bytes: Bytes) -> Self {
+        let (back, stalled) = (Millis::ZERO, Millis::ZERO);
+        Self { freezes, resumes: ends, ends, commits: ends, back, stalled, outcome, bytes }
     }
 
     /// One that is refused before anything is touched.
     pub const fn refused() -> Self {
-        let zero = Millis::ZERO;
-        Self { freezes: zero, ends: zero, outcome: Outcome::Refused, bytes: Bytes::ZERO }
+        Self::whole(Millis::ZERO, Millis::ZERO, Outcome::Refused, Bytes::ZERO)
+    }
+
+    /// Whether there is only forward, so long after it began.
+    pub fn is_committed(&self, after: Millis) -> bool {
+        self.resumes < self.ends && after >= self.commits
+    }
+
+    /// The same, when it can't go on for a while after its commit. The service stands still for as long.
+    pub fn delayed(&self, by: Millis, arrived: bool) -> Self {
+        let later = |at: Millis| at.saturating_add(by);
+        if arrived {
+            return Self { ends: later(self.ends), stalled: later(self.stalled), ..*self };
+        }
+        Self { resumes: later(self.resumes), ends: later(self.ends), ..*self }
     }
 
     /// The same, when what it needs fails after a while: before the commit, which is at its end, so everything is undone. A source
@@ -77,17 +126,17 @@ impl Course {
             phase: if is_frozen { "verified" } else { "frozen" },
             after: if is_frozen { after.saturating_sub(self.freezes) } else { after },
             lasts: Millis::ZERO,
-            thaw: thaws.saturating_sub(after).max(Millis::ZERO),
+            thaw: thaws.saturating_sub(after).max(Millis::ZERO).saturating_add(self.back),
             discard: Millis::ZERO,
         };
         let Some((passage, outcome)) = failing(&legs, &fault) else { return *self };
         let ends = passage.duration();
-        Self { freezes: self.freezes.min(ends), ends, outcome, bytes: passage.bytes() }
+        Self { back: self.back, ..Self::whole(self.freezes.min(ends), ends, outcome, passage.bytes()) }
     }
 
     /// How long the service stands still.
     pub fn downtime(&self) -> Millis {
-        self.ends.saturating_sub(self.freezes)
+        self.resumes.saturating_sub(self.freezes).saturating_add(self.stalled)
     }
 }
 

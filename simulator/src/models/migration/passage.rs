@@ -146,6 +146,27 @@ impl Passage {
         Bytes(self.stages.iter().fold(0, |sum, stage| stage.sent.0.saturating_add(sum)))
     }
 
+    /// What of it has crossed by then; within a stage evenly.
+    pub fn sent_by(&self, at: Millis) -> Bytes {
+        let nanos = |span: Millis| u128::from(span.as_micros().unsigned_abs());
+        let sent =
+            self.stages.iter().filter(|stage| stage.span.from < at || stage.span.to <= at).map(|stage| {
+                let whole = nanos(stage.span.length());
+                let over = nanos(at.min(stage.span.to).saturating_sub(stage.span.from));
+                // A stage of no length is over once it has begun.
+                if whole == 0 { u128::from(stage.sent.0) } else { u128::from(stage.sent.0) * over / whole }
+            });
+        Bytes(u64::try_from(sent.sum::<u128>()).unwrap_or(u64::MAX))
+    }
+
+    /// From when to when the service stands still; `None` where it never does.
+    pub fn standstill(&self) -> Option<Span> {
+        let mut still =
+            self.stages.iter().filter(|stage| stage.service == Service::Stands).map(|stage| stage.span);
+        let first = still.next()?;
+        Some(Span { from: first.from, to: still.last().map_or(first.to, |last| last.to) })
+    }
+
     /// While both ends hold what the service asks for.
     pub fn doubled(&self) -> Option<Span> {
         self.source.overlap(self.destination)
@@ -187,5 +208,22 @@ mod tests {
         let span = |from: i64, to: i64| Span { from: Millis::from_micros(from), to: Millis::from_micros(to) };
         assert_eq!(span(0, 5).overlap(span(3, 9)), Some(span(3, 5)));
         assert_eq!(span(0, 5).overlap(span(5, 9)), None);
+    }
+
+    #[test]
+    fn what_has_crossed_goes_by_stages() {
+        let ms = |millis: i64| Millis::from_micros(millis * 1_000_000);
+        let mut stages = Stages::default();
+        stages.then(Work::Prepare, ms(100), Bytes::ZERO, Service::Runs);
+        stages.then(Work::Round(0), ms(1000), Bytes(500), Service::Runs);
+        stages.then(Work::Send, ms(100), Bytes(200), Service::Stands);
+        stages.then(Work::Start, ms(50), Bytes::ZERO, Service::Stands);
+        stages.then(Work::Fetch, ms(0), Bytes(7), Service::Waits);
+        let end = Span { from: ms(0), to: stages.now() };
+        let passage =
+            Passage { source: end, destination: end, image: None, no_return: None, stages: stages.stages() };
+        let sent = [0, 100, 600, 1100, 1150, 1200, 1250].map(|at| passage.sent_by(ms(at)).0);
+        assert_eq!(sent, [0, 0, 250, 500, 600, 700, 707]);
+        assert_eq!(passage.standstill(), Some(Span { from: ms(1100), to: ms(1250) }));
     }
 }

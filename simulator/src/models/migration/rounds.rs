@@ -3,6 +3,9 @@
 //! After `t` a service that writes `D` per second has changed `min(D·t, W)`, where `W` is its working set: what it writes again and
 //! again counts once (Clark et al., NSDI 2005). What is left after a round grows with what was sent in it, so once a round leaves
 //! as much as the one before, no later one will leave less: writing is as fast as the link, and only a limit ends it.
+//!
+//! [`Sending`] is that and nothing else, in plain numbers and without an end: [`Rounds`] ends it by limits that are looked at after a
+//! round, a fleet's [passes](crate::fleet::passes) by limits that are looked at before.
 
 use sterna_policies::quantity::{Bytes, MibPerSecond, Millis};
 
@@ -23,6 +26,42 @@ impl Writing {
     /// What has changed after a time.
     pub fn changed(&self, time: Millis) -> Bytes {
         written(self.rate, time).min(self.working_set).min(self.memory)
+    }
+}
+
+/// A round that is next: bytes and nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Next {
+    /// What crosses in it.
+    pub sends: u64,
+    /// How long it takes.
+    pub takes: u64,
+    /// What will have been written meanwhile.
+    pub leaves: u64,
+}
+
+/// Rounds without an end: all of a memory, and then always what was written during the round before.
+#[derive(Debug, Clone, Copy)]
+pub struct Sending<T, W> {
+    memory: u64,
+    left: u64,
+    takes: T,
+    written: W,
+}
+
+impl<T: Fn(u64) -> u64, W: Fn(u64) -> u64> Sending<T, W> {
+    /// Sends a memory, of which a round of so many bytes `takes` so many nanoseconds, in which so many bytes of it are `written`.
+    pub const fn of(memory: u64, takes: T, written: W) -> Self {
+        Self { memory, left: memory, takes, written }
+    }
+
+    /// The next round.
+    #[inline]
+    pub fn round(&mut self) -> Next {
+        let sends = self.left;
+        let takes = (self.takes)(sends);
+        self.left = (self.written)(takes).min(self.memory);
+        Next { sends, takes, leaves: self.left }
     }
 }
 
@@ -96,13 +135,17 @@ impl Rounds {
     /// Sends until there is little left, or a limit ends it. `each` is what a round takes beside its transfer.
     pub fn of(writing: &Writing, path: &Path, each: Millis, until: &Until) -> Self {
         let mut rounds: Vec<Round> = Vec::new();
-        let (mut next, mut sent, mut converges) = (writing.memory, 0u128, true);
+        let (mut sent, mut converges) = (0u128, true);
         let most = u128::from(writing.memory.0) * u128::from(until.sent_percent) / 100;
+        let span = |nanos: u64| Millis::from_micros(i64::try_from(nanos).unwrap_or(i64::MAX));
+        let takes =
+            |bytes| u64::try_from(path.takes(Bytes(bytes)).saturating_add(each).as_micros()).unwrap_or(0);
+        let mut sending = Sending::of(writing.memory.0, takes, |nanos| writing.changed(span(nanos)).0);
         loop {
-            let round = Round { sent: next, took: path.takes(next).saturating_add(each) };
-            sent += u128::from(next.0);
+            let Next { sends, takes, leaves } = sending.round();
+            let (round, left) = (Round { sent: Bytes(sends), took: span(takes) }, Bytes(leaves));
+            sent += u128::from(sends);
             rounds.push(round);
-            let left = writing.changed(round.took);
             let small = left <= until.left_is || path.takes(left) <= until.left_takes;
             // The first round leaves what it leaves: only from the second on it can be compared.
             let stalled = rounds.len() > 1
@@ -117,7 +160,6 @@ impl Rounds {
             } else if sent >= most {
                 Ended::Sent
             } else {
-                next = left;
                 continue;
             };
             return Self { rounds, left, ended, converges };
