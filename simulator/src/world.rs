@@ -29,7 +29,7 @@ pub mod outages;
 mod observe;
 
 /// A continuum at one instant.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct World<'s> {
     scenario: &'s Scenario,
     now: SimTime,
