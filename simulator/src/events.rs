@@ -6,13 +6,13 @@ use std::collections::BinaryHeap;
 use crate::clock::SimTime;
 
 /// Events to come. The order is total, so a run is the same every time.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Queue<E> {
     heap: BinaryHeap<Reverse<Entry<E>>>,
     sequence: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry<E> {
     at: SimTime,
     sequence: u64,

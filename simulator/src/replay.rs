@@ -7,7 +7,7 @@
 //! | [`report`] | what came of it |
 
 use jiff::Timestamp;
-use sterna_core::decide::{Memo, decide, decide_briefly};
+use sterna_core::decide::{Asking, Brief, Memo, Telling, decide, decide_briefly};
 use sterna_core::history::History;
 use sterna_core::observation::Observation;
 use sterna_core::record::Recorded;
@@ -20,17 +20,17 @@ pub mod report;
 
 pub use course::Replay;
 
-/// Decides, as far as a run looks at it: what is moved, and what holds the rest. This and [`step`] are the only places in the
-/// simulator that decide.
+/// Decides for some policies, as far as a run looks at it: what is moved, and what holds the rest. This and [`step`] are the only
+/// places in the simulator that decide.
 pub fn briefly(
     observation: &Observation,
-    policy: &Policy,
+    asking: &[Asking<'_>],
     history: &History,
     now: Timestamp,
     seed: u64,
-    memo: &Memo,
-) -> Decision {
-    decide_briefly(observation, policy, history, now, seed, memo)
+    how: (&Memo, Telling),
+) -> Vec<Brief> {
+    decide_briefly(observation, asking, history, now, seed, how)
 }
 
 /// Decides, with all that there is to say about it.

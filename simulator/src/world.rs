@@ -31,7 +31,7 @@ mod moving;
 mod observe;
 
 /// A continuum at one instant.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct World<'s> {
     scenario: &'s Scenario,
     now: SimTime,

@@ -2,14 +2,16 @@
 //!
 //! | module | what lives there |
 //! |---|---|
+//! | `common` | what several policies ask alike |
 //! | `conclude` | the plan and the report that come of it |
 //! | `memo` | placements that were found before |
 //! | `steady` | how long a decision goes on being the same |
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use jiff::Timestamp;
-use sterna_policies::policy::{Mode, OnMissing, Policy};
+use sterna_policies::policy::{Mode, Policy};
 use sterna_policies::quantity::{Millis, Percent};
 use sterna_policies::window;
 
@@ -24,26 +26,27 @@ use crate::history::History;
 use crate::observation::Observation;
 use crate::placement::evaluate::Evaluator;
 use crate::placement::exclude::Rules;
-use crate::placement::model;
-use crate::placement::numbers::on_missing;
 use crate::placement::room::Room;
 use crate::plan::MoveCost;
-use crate::planning::abreast::Abreast;
 use crate::planning::{self, Way};
-use crate::report::{Decision, Exclusion, Gain, Hold, Reached, SolverReport};
+use crate::report::{Decision, Gain, Hold, Reached, SolverReport};
 use crate::standing::Standing;
-use crate::{budget, gain, gate};
+use crate::{budget, gate};
 
+mod common;
 mod conclude;
 mod memo;
 mod steady;
 
 pub use memo::{Memo, Used};
-pub use steady::steady_until;
 
-/// Seconds for exact answers. Reaching them makes an answer depend on the machine's speed; the report then says that the answer
-/// is not proved.
-const SECONDS: f64 = 10.0;
+use common::{Common, Placed};
+
+/// Work for exact answers, which is the same on every machine: some ten seconds.
+const WORK: u64 = 1 << 31;
+/// Seconds for exact answers, far more than the work takes. Reaching them makes an answer depend on the machine's speed; the report
+/// then says so.
+const SECONDS: f64 = 300.0;
 /// The largest program that the solver is given, in columns. In the machine reassignment challenge HiGHS comes close to the best
 /// with 12,000, and with 52,000 finds no improvement in five minutes.
 const LARGEST: usize = 20_000;
@@ -58,8 +61,8 @@ const BARRED: usize = 16;
 
 /// Decides what to move, and says why.
 ///
-/// The same arguments give the same bytes, in the simulator as in production, unless the solver's time runs out. On other
-/// machines too where nothing is searched; a search takes logarithms, whose last digit is the platform's. Of the policy's modes only
+/// The same arguments give the same bytes, in the simulator as in production, unless the solver's time runs out, which is far more than
+/// its work takes and stands in the report. On other machines too where nothing is searched; a search takes logarithms, whose last digit is the platform's. Of the policy's modes only
 /// [`Mode::Off`] makes a difference here; how far a plan may go is its carrier's to honour. Every plan has passed the
 /// [`crate::checker`].
 pub fn decide(
@@ -81,24 +84,70 @@ pub fn decide_with(
     seed: u64,
     engine: Engine,
 ) -> Decision {
-    let asked = Asked { engine, seed, memo: None, brief: false };
-    decide_as(observation, policy, history, now, asked)
+    let asked = Asked { engine, seed, memo: None, telling: Telling::Everything };
+    let evaluator = Evaluator::new(observation, policy);
+    let rules = Rules::new(observation, policy, &evaluator);
+    let common = Common::new(observation, policy, (&evaluator, &rules), asked);
+    let asking = Asking { policy, standing: &history.standing };
+    Round::new(&common, asking, history, now).decide().decision
 }
 
-/// [`decide`] for whoever decides very often, and does not look at places of services that stay: the same moves, verdict and
-/// memory, by the same rules. Of the report's services only those are told that move, with all their options, or that are held,
-/// with their two places and no gain; and neither the order's makespan nor, where nothing moves, the state's hash is there. Plans that
-/// move nothing are not judged.
+/// A policy that is asked for a decision, and what it remembers.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// The policy.
+    pub policy: &'a Policy,
+    /// What lasted, as its decision before saw it. What the history has of it does not count.
+    pub standing: &'a Standing,
+}
+
+/// A decision, as far as somebody looks at it who decides very often.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Brief {
+    /// The decision.
+    pub decision: Decision,
+    /// If it moves nothing, until when it would be made again, held by the same rules, for as long as the same is observed and no
+    /// migration ends: what its rules say is left of their times gets less, and nothing else changes. Nothing where time alone may
+    /// change it at any instant.
+    pub steady_until: Option<Timestamp>,
+}
+
+/// What a report tells of services and of their places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    /// All of them.
+    Everything,
+    /// Only those that move, with all their options, and those that are held, with their two places and no gain.
+    Changes,
+    /// The same, and of those that move only their two places too.
+    Ends,
+}
+
+/// [`decide`] for whoever decides very often, for several policies over the same observation and the same past, and does not look at
+/// places of services that stay: the same moves, verdicts and memories, by the same rules. Neither the order's makespan nor, where
+/// nothing moves, the state's hash is there, and plans that move nothing are not judged. What policies ask alike is answered once.
 pub fn decide_briefly(
     observation: &Observation,
-    policy: &Policy,
+    asking: &[Asking<'_>],
     history: &History,
     now: Timestamp,
     seed: u64,
-    memo: &Memo,
-) -> Decision {
-    let asked = Asked { engine: Engine::built_in(), seed, memo: Some(memo), brief: true };
-    decide_as(observation, policy, history, now, asked)
+    (memo, telling): (&Memo, Telling),
+) -> Vec<Brief> {
+    let asked = Asked { engine: Engine::built_in(), seed, memo: Some(memo), telling };
+    let mut briefs: Vec<Option<Brief>> = vec![None; asking.len()];
+    while let Some(first) = briefs.iter().position(Option::is_none) {
+        let policy = asking[first].policy;
+        let evaluator = Evaluator::new(observation, policy);
+        let rules = Rules::new(observation, policy, &evaluator);
+        let common = Common::new(observation, policy, (&evaluator, &rules), asked);
+        for (brief, asking) in briefs.iter_mut().zip(asking).skip(first) {
+            if brief.is_none() && common::are_alike(policy, asking.policy) {
+                *brief = Some(Round::new(&common, *asking, history, now).decide());
+            }
+        }
+    }
+    briefs.into_iter().flatten().collect()
 }
 
 /// How a decision is made, beside what it is made of.
@@ -107,56 +156,30 @@ struct Asked<'m> {
     engine: Engine,
     seed: u64,
     memo: Option<&'m Memo>,
-    brief: bool,
-}
-
-fn decide_as(
-    observation: &Observation,
-    policy: &Policy,
-    history: &History,
-    now: Timestamp,
-    asked: Asked<'_>,
-) -> Decision {
-    let evaluator = Evaluator::new(observation, policy);
-    let mut round = Round {
-        observation,
-        policy,
-        history,
-        now,
-        rules: Rules::new(observation, policy, &evaluator),
-        room: Room::new(&evaluator, policy),
-        evaluator: &evaluator,
-        held: BTreeMap::new(),
-        waiting: BTreeSet::new(),
-        returning: BTreeMap::new(),
-        standing: Standing::begin(&history.standing, &evaluator, policy, now),
-        ideal: evaluator.now.clone(),
-        solver: None,
-        brief: asked.brief,
-    };
-    if policy.mode == Mode::Off {
-        return round.conclude(Outcome::Held(Hold::PolicyOff));
-    }
-    let outcome = round.place(asked);
-    round.conclude(outcome)
+    telling: Telling,
 }
 
 /// What placement and planning came to.
 enum Outcome {
     /// A rule holds the whole decision.
     Held(Hold),
-    /// An assignment and the way to it.
-    Waves(Vec<usize>, Vec<Vec<Step>>),
+    /// Nothing moves.
+    Still,
+    /// A placement, which is moved to by its way.
+    Way(Rc<Placed>),
 }
 
 struct Round<'a> {
+    common: &'a Common<'a>,
     observation: &'a Observation,
     policy: &'a Policy,
+    /// What the policy remembers.
+    before: &'a Standing,
     history: &'a History,
     now: Timestamp,
     evaluator: &'a Evaluator<'a>,
-    rules: Rules<'a>,
-    room: Room,
+    rules: &'a Rules<'a>,
+    room: &'a Room,
     /// Rules that hold single services, by number.
     held: BTreeMap<usize, Vec<Hold>>,
     /// Services for which there was no way to where they should go.
@@ -168,133 +191,123 @@ struct Round<'a> {
     /// The best placement before rules of time, gain and order.
     ideal: Vec<usize>,
     solver: Option<SolverReport>,
-    /// Only what is done and what holds it is asked for.
-    brief: bool,
+    /// When the first of the rules about time that held anything, on whatever way here, no longer does.
+    eases: Option<Millis>,
+    telling: Telling,
 }
 
-impl Round<'_> {
-    /// The services of the policy that may move as far as the observation goes. Notes why others may not.
-    fn movable(&mut self) -> Result<BTreeSet<usize>, Hold> {
-        let evaluator = self.evaluator;
-        let mut movable = BTreeSet::new();
-        for service in 0..evaluator.services.len() {
-            let hold = match self.rules.may_move(service) {
-                Ok(false) => continue,
-                Ok(true) => self.blind(service)?,
-                Err(hold) => Some(hold),
-            };
-            if let Some(hold) = hold {
-                self.held.entry(service).or_default().push(hold);
-            } else {
-                movable.insert(service);
-            }
+impl<'a> Round<'a> {
+    fn new(common: &'a Common<'a>, asking: Asking<'a>, history: &'a History, now: Timestamp) -> Self {
+        let Asking { policy, standing: before } = asking;
+        let evaluator = common.evaluator;
+        Self {
+            common,
+            observation: common.observation,
+            policy,
+            before,
+            history,
+            now,
+            evaluator,
+            rules: common.rules,
+            room: &common.room,
+            held: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            returning: BTreeMap::new(),
+            standing: Standing::begin(before, evaluator, policy, now),
+            ideal: evaluator.now.clone(),
+            solver: None,
+            eases: None,
+            telling: common.asked.telling,
         }
-        Ok(movable)
     }
 
-    /// What is missing for a service: `Err` where it holds the whole decision, `Ok(Some)` where it holds this service.
-    fn blind(&self, service: usize) -> Result<Option<Hold>, Hold> {
-        let here = self.evaluator.now[service];
-        let mut hold = None;
-        for node in 0..self.evaluator.nodes.len() {
-            let missing = self.evaluator.missing(service, node);
-            let by_rule = |rule: &Exclusion| !matches!(rule, Exclusion::MetricMissing { .. });
-            if missing.is_empty()
-                || (node != here && self.rules.exclusions(service, node).iter().any(by_rule))
-            {
-                continue;
-            }
-            for metric in missing {
-                let found = Hold::MetricsMissing { metric: *metric };
-                match on_missing(self.policy, *metric) {
-                    OnMissing::Hold | OnMissing::Modelled => return Err(found),
-                    // It can't be moved to; without its value here, no gain can be told either.
-                    OnMissing::ExcludeSite if node == here => hold = Some(found),
-                    OnMissing::ExcludeSite => {}
-                }
-            }
+    fn decide(mut self) -> Brief {
+        if self.policy.mode == Mode::Off {
+            let steady_until = Some(Timestamp::MAX);
+            return Brief { decision: self.conclude(Outcome::Held(Hold::PolicyOff)), steady_until };
         }
-        Ok(hold)
+        let outcome = self.place();
+        if let Outcome::Held(hold) = &outcome {
+            self.note_time(hold);
+        }
+        let steady_until = steady::until(self.policy, self.history, self.now, self.eases);
+        Brief { decision: self.conclude(outcome), steady_until }
+    }
+
+    /// Notes for how long a rule holds.
+    fn note_time(&mut self, hold: &Hold) {
+        if let Some(left) = hold.left() {
+            self.eases = Some(self.eases.map_or(left, |eases| eases.min(left)));
+        }
     }
 
     /// Solves, gates and orders; what a rule holds is fixed where it is, places without a way to them are given up, and the
     /// rest is solved again.
-    fn place(&mut self, asked: Asked<'_>) -> Outcome {
-        let Asked { engine, seed, memo, .. } = asked;
+    fn place(&mut self) -> Outcome {
         if let Some(open) = budget::broken_circuit(self.policy, self.history, self.now) {
             return Outcome::Held(open);
         }
-        let mut free = match self.movable() {
-            Ok(movable) => movable,
+        let (common, evaluator) = (self.common, self.evaluator);
+        let mut free = match common.movable() {
+            Ok((movable, held)) => {
+                self.held.extend(held.iter().map(|(service, hold)| (*service, vec![hold.clone()])));
+                movable.clone()
+            }
             Err(hold) => return Outcome::Held(hold),
         };
-        let evaluator = self.evaluator;
-        let abreast = Abreast::new(self.observation, evaluator, &self.policy.budget);
+        let abreast = &common.abreast;
         // Places without a way to them, and those that services left too recently.
         let (mut barred, mut too_soon) = (BTreeSet::new(), BTreeSet::new());
         let mut given_up = 0;
         loop {
             let out = &barred | &too_soon;
-            let model = model::model(evaluator, &self.rules, &self.room, self.policy, &free, &out);
             let failed =
                 |error: &dyn std::error::Error| Outcome::Held(Hold::Solver { message: error.to_string() });
-            let find = || -> Result<Staged, Box<dyn std::error::Error>> {
-                let problem = Problem::new(&model)?;
-                Ok(stages::minimise(&model, &problem, means(engine, seed))?)
-            };
-            let staged = match memo {
-                Some(memo) => memo.placement(&model, seed, find),
-                None => find(),
-            };
-            let staged = match staged {
-                Ok(staged) => staged,
+            let placed = match common.placed(&free, &out) {
+                Ok(placed) => placed,
                 Err(error) => return failed(error.as_ref()),
             };
-            let services = &staged.at[..evaluator.services.len()];
-            let target: Vec<usize> = services.iter().map(|node| *node as usize).collect();
+            let Placed { model, staged, target, gains, mending, .. } = &*placed;
             if self.solver.is_none() {
-                self.ideal.clone_from(&target);
+                self.ideal.clone_from(target);
             }
-            self.solver = Some(found(engine, &model, &staged, self.solver.as_ref()));
-            let gains = self.gains(&target);
-            self.note_better(&target, &gains);
+            self.solver = Some(found(common.asked.engine, model, staged, self.solver.as_ref()));
+            self.note_better(target, gains);
             if let Some(hold) = self.all_held() {
-                for service in self.moved(&target).collect::<Vec<_>>() {
+                self.note_time(&hold);
+                for service in self.moved(target).collect::<Vec<_>>() {
                     self.held.entry(service).or_default().push(hold.clone());
                 }
-                return Outcome::Waves(evaluator.now.clone(), Vec::new());
+                return Outcome::Still;
             }
-            let mending = gate::mending(evaluator, &self.rules, &self.room, &target, &gains);
-            let returns = self.returns_too_soon(&target, &mending);
+            let returns = self.returns_too_soon(target, mending);
             if !returns.is_empty() {
+                returns.values().for_each(|hold| self.note_time(hold));
                 too_soon.extend(returns.keys().map(|service| (*service, target[*service])));
                 self.returning.extend(returns);
                 continue;
             }
-            let mut holds = self.holds(&target, &gains, &mending);
+            let mut holds = self.holds(target, gains, mending);
             if holds.is_empty() {
                 let full = |service: usize| {
                     let limit = abreast.full(evaluator.now[service], target[service])?;
                     Some((service, vec![Hold::Concurrent { limit }]))
                 };
-                holds = self.moved(&target).filter_map(full).collect();
+                holds = self.moved(target).filter_map(full).collect();
             }
             if holds.is_empty() {
-                // What it costs to let a service go once more than needed.
-                let takes = |(service, to): (usize, &usize)| self.takes(service, *to).as_micros();
-                let costs: Vec<i64> = target.iter().enumerate().map(takes).collect();
-                let Way { waves, unreachable } = match planning::way(&model, &target, &costs, &abreast) {
+                let Way { waves, unreachable } = match common.way(&placed) {
                     Ok(way) => way,
                     Err(invalid) => return failed(&invalid),
                 };
                 self.waiting.extend(unreachable.iter().map(|(service, _)| *service));
                 if !unreachable.is_empty() && given_up < BARRED {
                     given_up += 1;
-                    let problem = match Problem::new(&model) {
+                    let problem = match Problem::new(model) {
                         Ok(problem) => problem,
                         Err(invalid) => return failed(&invalid),
                     };
-                    barred.extend(least_worth(&problem, &staged.at, &unreachable));
+                    barred.extend(least_worth(&problem, &staged.at, unreachable));
                     continue;
                 }
                 holds = unreachable.iter().map(|(service, _)| (*service, vec![Hold::NoRoom])).collect();
@@ -307,10 +320,10 @@ impl Round<'_> {
                     holds = waves.iter().flatten().filter_map(full).collect();
                 }
                 if holds.is_empty() {
-                    holds = self.parked_beyond(&waves);
+                    holds = self.parked_beyond(waves);
                 }
                 if holds.is_empty() {
-                    return Outcome::Waves(target, waves);
+                    return if waves.is_empty() { Outcome::Still } else { Outcome::Way(placed) };
                 }
             }
             // At least one service less is free in the next turn, and others may be needed to mend.
@@ -318,6 +331,7 @@ impl Round<'_> {
             self.returning.clear();
             for (service, holds) in holds {
                 free.remove(&service);
+                holds.iter().for_each(|hold| self.note_time(hold));
                 self.held.entry(service).or_default().extend(holds);
             }
         }
@@ -355,7 +369,7 @@ impl Round<'_> {
             holds.entry(service).or_default().push(hold);
         }
         let disturbed = gate::disturbed(self.observation, self.policy, self.history, self.now);
-        let settling = gate::settling(evaluator, (&self.rules, &self.room), &disturbed, target, mending);
+        let settling = gate::settling(evaluator, (self.rules, self.room), &disturbed, target, mending);
         for (service, hold) in settling {
             holds.entry(service).or_default().push(hold);
         }
@@ -380,14 +394,18 @@ impl Round<'_> {
         for service in gate::too_weak(self.policy, &gains, &BTreeSet::new()).keys() {
             gains.remove(service);
         }
-        self.standing.note(&self.history.standing, self.evaluator, self.policy, target, &gains);
+        self.standing.note(self.before, self.evaluator, self.policy, target, &gains);
     }
 
     /// The services that a placement takes back to the node that they left too recently.
-    fn returns_too_soon(&self, target: &[usize], mending: &BTreeSet<usize>) -> BTreeMap<usize, Hold> {
+    fn returns_too_soon(&mut self, target: &[usize], mending: &BTreeSet<usize>) -> BTreeMap<usize, Hold> {
         let mut returns = gate::returns_too_soon(self.evaluator, self.policy, self.history, target, self.now);
         // Who rests goes nowhere at all.
-        returns.retain(|service, _| !mending.contains(service) && self.resting(*service).is_empty());
+        returns.retain(|service, _| {
+            let resting = self.resting(*service);
+            resting.iter().for_each(|hold| self.note_time(hold));
+            !mending.contains(service) && resting.is_empty()
+        });
         returns
     }
 
@@ -480,11 +498,6 @@ impl Round<'_> {
         })
     }
 
-    /// What a placement's moves gain.
-    fn gains(&self, target: &[usize]) -> BTreeMap<usize, Gain> {
-        gain::gains(self.observation, self.evaluator, self.policy, target)
-    }
-
     /// How long it is predicted to take to move a service from where it is to a node.
     fn takes(&self, service: usize, to: usize) -> Millis {
         self.cost(service, to).duration
@@ -503,7 +516,7 @@ impl Round<'_> {
 
 fn means(engine: Engine, seed: u64) -> Means {
     let largest = if engine == Engine::Microlp { MICROLP_COLUMNS } else { LARGEST };
-    let effort = Effort { engine, seed, seconds: SECONDS };
+    let effort = Effort { engine, seed, work: WORK, seconds: SECONDS };
     Means { effort, largest, small: SMALL, searches: SEARCH.0, proposals: SEARCH.1, bounding: BOUNDING }
 }
 
@@ -542,6 +555,8 @@ fn found(engine: Engine, model: &Model, staged: &Staged, before: Option<&SolverR
         rows: before.map_or(rows, |before| before.rows),
         models: models + before.map_or(0, |before| before.models),
         proved: proved && before.is_none_or(|before| before.proved),
+        out_of_time: staged.stages.iter().any(|stage| stage.out_of_time)
+            || before.is_some_and(|before| before.out_of_time),
         objectives: reached.collect(),
     }
 }

@@ -258,8 +258,10 @@ pub fn of_solver(solver: &SolverReport) -> String {
         (false, true) => "not proved best".to_owned(),
         (false, false) => format!("not proved best: {}", gaps.join(", ")),
     };
+    let hasty =
+        if solver.out_of_time { "; its time ran out: another machine may find something else" } else { "" };
     format!(
-        "solver: {}, {} models, the last of {} columns and {} rows; {proof}",
+        "solver: {}, {} models, the last of {} columns and {} rows; {proof}{hasty}",
         solver.engine, solver.models, solver.columns, solver.rows
     )
 }

@@ -211,6 +211,21 @@ pub enum Hold {
 }
 
 impl Hold {
+    /// For how long it holds, where time alone ends it.
+    pub const fn left(&self) -> Option<Millis> {
+        match self {
+            Self::GainTooNew { left }
+            | Self::Return { left }
+            | Self::Residency { left }
+            | Self::Cooldown { left }
+            | Self::CircuitOpen { left, .. } => Some(*left),
+            Self::Untriggered { left } | Self::Settling { left, .. } | Self::BudgetSpent { left, .. } => {
+                *left
+            }
+            _ => None,
+        }
+    }
+
     /// Whether another hold is the same rule, whatever its numbers.
     pub fn is_same_rule(&self, other: &Self) -> bool {
         let metric = |hold: &Self| match hold {
@@ -410,6 +425,9 @@ pub struct SolverReport {
     pub models: usize,
     /// Whether the answer is proved best within the terms' tolerances.
     pub proved: bool,
+    /// Whether the solver's time ran out before its work was done: then another machine may find something else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub out_of_time: bool,
     /// The objectives in their order: broken rules, what is beyond nodes' limits if anything is, the policy's terms, moves.
     #[serde(default)]
     pub objectives: Vec<Reached>,

@@ -268,7 +268,7 @@ fn agrees_with_brute_force(bytes: &[u8], engine: Engine) -> Result<(), TestCaseE
     let all: BTreeSet<usize> = (0..evaluator.services.len()).collect();
     let model = model(&evaluator, &rules, &room, &wanted, &all, &BTreeSet::new());
     let problem = Problem::new(&model).unwrap();
-    let effort = Effort { engine, seed: 1, seconds: 10.0 };
+    let effort = Effort { engine, seed: 1, work: u64::MAX, seconds: 10.0 };
     let means =
         Means { effort, largest: 300, small: 300, searches: 1, proposals: 100_000, bounding: 1 << 28 };
     let staged = minimise(&model, &problem, means).map_err(|error| TestCaseError::fail(error.to_string()))?;

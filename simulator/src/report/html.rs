@@ -319,8 +319,6 @@ fn numbers(effect: Option<&Effect>) -> [String; 4] {
         }),
         number(&|effect| format!("{:.4}", effect.cost_rate)),
         number(&|effect| format!("{:.2}", effect.power)),
-        number(&|effect| {
-            effect.carbon_rate.map_or_else(|| "not known".to_owned(), |it| format!("{it:.2}"))
-        }),
+        number(&|effect| effect.carbon_rate.map_or_else(|| "not known".to_owned(), |it| format!("{it:.2}"))),
     ]
 }

@@ -1,13 +1,15 @@
 //! The runs: every policy over every seed.
 
-use rayon::ThreadPoolBuilder;
-use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use rayon::{Scope, ThreadPoolBuilder};
 use serde::Serialize;
 use sterna_core::decide::{Memo, Used};
 use sterna_policies::policy::Policy;
 
-use crate::report::Totals;
-use crate::run::{self, Deciding, RunError};
+use crate::report::{Outcome, Totals};
+use crate::run::{self, Branch, Deciding, RunError, may_share};
 use crate::scenario::Scenario;
 
 /// Placements that all runs keep together; a few kilobytes each where there are hundreds of services.
@@ -68,6 +70,67 @@ pub enum SweepError {
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
 
+/// The runs as a tree for each seed: policies that have done the same so far are one branch.
+struct Tree<'p> {
+    policies: usize,
+    /// By seed and policy.
+    fared: Mutex<BTreeMap<usize, Result<Fared, SweepError>>>,
+    progress: &'p (dyn Fn() + Sync),
+}
+
+impl<'p> Tree<'p> {
+    /// Lets a branch go on to its end, and those that part from it.
+    fn grow<'s>(&'s self, scope: &Scope<'s>, world: usize, branch: Branch<'s>)
+    where
+        'p: 's,
+    {
+        scope.spawn(move |scope| {
+            let numbers = branch.numbers();
+            let first = world * self.policies;
+            match branch.go(&mut |other| self.grow(scope, world, other), &mut |_| {}) {
+                Ok(ended) => {
+                    for (number, outcome) in ended {
+                        self.put(first + number, fared(&outcome));
+                    }
+                }
+                // Who parted from it before goes on; the first of the others tells of it.
+                Err(error) => {
+                    numbers.into_iter().for_each(|number| self.put(first + number, Err(error.clone().into())))
+                }
+            }
+        });
+    }
+
+    /// What came of a policy; of one that was there before a branch failed, what came of it by itself.
+    fn put(&self, number: usize, fared: Result<Fared, SweepError>) {
+        let mut all = self.fared.lock().unwrap_or_else(PoisonError::into_inner);
+        if fared.is_ok() || !all.contains_key(&number) {
+            all.insert(number, fared);
+        }
+        drop(all);
+        (self.progress)();
+    }
+}
+
+fn fared(outcome: &Outcome) -> Result<Fared, SweepError> {
+    let hash = blake3::hash(&serde_json::to_vec(outcome)?).to_hex().to_string();
+    let moves = outcome.moves.len() as u64;
+    Ok(Fared { looks: outcome.looks, moves, totals: outcome.totals.clone(), hash })
+}
+
+/// Policies by whether they may share branches.
+fn sharing(policies: &[Policy]) -> Vec<Vec<(usize, &Policy)>> {
+    let mut groups: Vec<Vec<(usize, &Policy)>> = Vec::new();
+    for (number, policy) in policies.iter().enumerate() {
+        let mut known = groups.iter_mut();
+        match known.find(|group| group.first().is_some_and(|(_, first)| may_share(first, policy))) {
+            Some(group) => group.push((number, policy)),
+            None => groups.push(vec![(number, policy)]),
+        }
+    }
+    groups
+}
+
 /// Runs all. `progress` is told of each run that is over, by any thread.
 ///
 /// # Errors
@@ -79,25 +142,20 @@ pub fn run(runs: Runs<'_>, progress: &(dyn Fn() + Sync)) -> Result<Matrix, Sweep
     let memo = Memo::new(PLACEMENTS);
     let pool = ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build()?;
     let worlds: Vec<Scenario> = seeds.iter().map(|seed| scenario.drawn(*seed).into_owned()).collect();
-    // Seed by seed: policies that meet the same world ask for the same placements.
-    let cells = worlds.len() * policies.len();
-    let fared: Vec<Fared> = pool.install(|| {
-        let cell = |number: usize| {
-            let (world, policy) = (number / policies.len(), number % policies.len());
-            let outcome = run::run_as(
-                &worlds[world],
-                &policies[policy],
-                seeds[world],
-                Deciding::Briefly(&memo),
-                &mut |_| {},
-            )?;
-            let hash = blake3::hash(&serde_json::to_vec(&outcome)?).to_hex().to_string();
-            progress();
-            let moves = outcome.moves.len() as u64;
-            Ok(Fared { looks: outcome.looks, moves, totals: outcome.totals, hash })
-        };
-        (0..cells).into_par_iter().map(cell).collect::<Result<_, SweepError>>()
-    })?;
+    let tree = Tree { policies: policies.len(), fared: Mutex::new(BTreeMap::new()), progress };
+    let groups = sharing(policies);
+    pool.install(|| {
+        rayon::scope(|scope| {
+            for (number, (world, seed)) in worlds.iter().zip(&seeds).enumerate() {
+                for group in &groups {
+                    let branch = Branch::new(world, group, *seed, Deciding::Barely(&memo));
+                    tree.grow(scope, number, branch);
+                }
+            }
+        });
+    });
+    let fared = tree.fared.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let fared: Vec<Fared> = fared.into_values().collect::<Result<_, SweepError>>()?;
     let of_policy =
         |policy: usize| fared.iter().skip(policy).step_by(policies.len().max(1)).cloned().collect();
     let still = |world: &Scenario| Fared {

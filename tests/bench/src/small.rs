@@ -111,7 +111,7 @@ fn both(model: &Model, seed: u64, args: &Args) -> anyhow::Result<Option<Pair>> {
         return Ok(None);
     }
     let start = Instant::now();
-    let effort = Effort { engine: Engine::built_in(), seed: 1, seconds: args.time };
+    let effort = Effort { engine: Engine::built_in(), seed: 1, work: u64::MAX, seconds: args.time };
     let answer = solve(model, &state, Part::Whole, effort)?;
     let exactly = start.elapsed().as_secs_f64();
     let start = Instant::now();

@@ -12,6 +12,7 @@
 //! | `terms` | objectives as sums |
 //! | `engine` | which solver, and why there is no answer |
 //! | `solver` | how they are asked, and what is assumed of them |
+//! | `stop` | when HiGHS stops |
 
 use super::model::Model;
 use super::problem::Problem;
@@ -23,6 +24,8 @@ mod engine;
 pub(super) mod program;
 pub(super) mod rules;
 pub(super) mod solver;
+#[cfg(feature = "highs")]
+mod stop;
 pub(super) mod terms;
 
 pub use engine::{Engine, MICROLP_COLUMNS, SolveError};
@@ -64,6 +67,8 @@ pub struct Answer {
     pub columns: usize,
     /// Rows of the program.
     pub rows: usize,
+    /// Whether it is the time that ran out, so that on another machine something else might have been found.
+    pub out_of_time: bool,
 }
 
 /// A better assignment.
@@ -106,7 +111,15 @@ pub(super) fn step(
     let sum = terms::numbered(&choice, model, objective, &limits.capacity, &mut program);
     if sum.factors().is_empty() {
         let bound = Some(best.values[objective].into());
-        return Ok(Answer { better: None, bound, slack: 0, proved: true, columns: 0, rows: 0 });
+        return Ok(Answer {
+            better: None,
+            bound,
+            slack: 0,
+            proved: true,
+            columns: 0,
+            rows: 0,
+            out_of_time: false,
+        });
     }
     let said = solver::solve(&program, &sum, effort)?;
     let better = choice.read(&said, &best.at).and_then(|at| checked(state, at)).filter(|found| {
@@ -118,7 +131,8 @@ pub(super) fn step(
     let (columns, rows) = program.size();
     // What was found is an answer, so a bound above it is the solver's own error.
     let bound = said.bound.map(|bound| bound.min(value));
-    Ok(Answer { better, bound, slack: said.slack, proved: bound == Some(value), columns, rows })
+    let proved = bound == Some(value);
+    Ok(Answer { better, bound, slack: said.slack, proved, columns, rows, out_of_time: said.out_of_time })
 }
 
 /// The bins that an item may go to.

@@ -16,7 +16,7 @@ use super::state::State;
 /// How much may be spent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Means {
-    /// For exact answers; the seconds are shared out evenly between objectives.
+    /// For exact answers; work and seconds are shared out evenly between objectives.
     pub effort: Effort,
     /// Larger programs are not given to the solver, in columns.
     pub largest: usize,
@@ -43,6 +43,8 @@ pub struct Stage {
     pub program: Option<(usize, usize)>,
     /// Whether it was searched.
     pub searched: bool,
+    /// Whether the solver's time ran out, so that on another machine something else might have been found.
+    pub out_of_time: bool,
 }
 
 impl Stage {
@@ -75,7 +77,11 @@ pub fn minimise(model: &Model, problem: &Problem, means: Means) -> Result<Staged
     let start = state.clone();
     let columns = exact::columns(problem);
     let free = (0..problem.items()).any(|item| problem.allowed(item).is_none_or(|bins| bins.len() > 1));
-    let seconds = means.effort.seconds / problem.objectives().max(1) as f64;
+    let (seconds, work) = (means.effort.seconds, means.effort.work);
+    let (seconds, work) = match problem.objectives().max(1) {
+        count if work < u64::MAX => (seconds / count as f64, work / count as u64),
+        count => (seconds / count as f64, work),
+    };
     let mut stages = Vec::with_capacity(problem.objectives());
     let mut apart = Apart::new(problem);
     for objective in 0..problem.objectives() {
@@ -96,13 +102,14 @@ pub fn minimise(model: &Model, problem: &Problem, means: Means) -> Result<Staged
             stage.searched = true;
         }
         if i128::from(state.value()) > stage.bound && columns <= means.largest {
-            match exactly(model, &start, &mut state, Effort { seconds, ..means.effort }) {
+            match exactly(model, &start, &mut state, Effort { seconds, work, ..means.effort }) {
                 Ok(answer) => {
                     // The slack is the solver's, and says nothing about a bound of our own.
                     let proven =
                         answer.bound.map_or(stage.bound, |bound| (bound + answer.slack).max(stage.bound));
                     stage.bound = answer.bound.map_or(stage.bound, |bound| bound.max(stage.bound));
                     stage.slack = proven - stage.bound;
+                    stage.out_of_time = answer.out_of_time;
                     stage.program = (answer.columns > 0).then_some((answer.columns, answer.rows));
                 }
                 Err(SolveError::TooLarge { .. }) => {

@@ -4,20 +4,19 @@ use std::collections::BTreeMap;
 
 use sterna_policies::policy::Mode;
 
-use super::{Outcome, Round};
+use super::{Outcome, Round, Telling};
 use crate::assignment::order::Step;
 use crate::checker;
 use crate::continuum::ServiceName;
 use crate::plan::Plan;
 use crate::planning;
-use crate::planning::abreast::Abreast;
 use crate::report::{Decision, Exclusion, Gain, Hold, NodeOption, Report, ServiceReport, Verdict};
-use crate::state;
 
 impl Round<'_> {
     pub(super) fn conclude(mut self, outcome: Outcome) -> Decision {
         let evaluator = self.evaluator;
-        let before = evaluator.effect(&evaluator.now);
+        let before = self.common.before;
+        let brief = self.telling != Telling::Everything;
         let mut plan = Plan {
             state: String::new(),
             moves: Vec::new(),
@@ -27,29 +26,26 @@ impl Round<'_> {
         };
         let mut of_all = None;
         let mut target = evaluator.now.clone();
-        let moves = matches!(&outcome, Outcome::Waves(_, waves) if !waves.is_empty());
-        if moves || !self.brief {
-            plan.state = state::hash(self.observation);
+        let mut planned = BTreeMap::new();
+        if matches!(outcome, Outcome::Way(_)) || !brief {
+            plan.state = self.common.state();
         }
         match outcome {
             Outcome::Held(hold) => of_all = Some(hold),
-            Outcome::Waves(..) if !moves && self.brief => self.note_infeasible(&target),
-            Outcome::Waves(assignment, waves) => {
-                let candidate = Plan {
-                    moves: planning::moves(self.observation, evaluator, self.policy, &waves),
-                    after: evaluator.effect(&assignment),
-                    placement: evaluator.placement(self.observation, &assignment),
-                    ..plan.clone()
-                };
-                match checker::check(self.observation, self.policy, &candidate) {
-                    Ok(()) => {
-                        plan = candidate;
-                        target = assignment;
-                        self.note_infeasible(&target);
-                    }
-                    Err(finding) => of_all = Some(Hold::Checker { finding: finding.to_string() }),
+            Outcome::Still if brief => self.note_infeasible(&target),
+            Outcome::Still => match checker::check(self.observation, self.policy, &plan) {
+                Ok(()) => self.note_infeasible(&target),
+                Err(finding) => of_all = Some(Hold::Checker { finding: finding.to_string() }),
+            },
+            Outcome::Way(placed) => match self.common.judged(&placed, &plan) {
+                (judged, None) => {
+                    plan = judged.clone();
+                    target.clone_from(&placed.target);
+                    planned.clone_from(&placed.gains);
+                    self.note_infeasible(&target);
                 }
-            }
+                (_, found) => of_all.clone_from(found),
+            },
         }
         for (service, hold) in std::mem::take(&mut self.returning) {
             if target[service] == evaluator.now[service] {
@@ -64,16 +60,16 @@ impl Round<'_> {
                 }
             }
         }
-        let makespan = (!plan.moves.is_empty() && !self.brief).then(|| {
+        let makespan = (!plan.moves.is_empty() && !brief).then(|| {
             let step = |service: usize| {
                 let (from, to) = (evaluator.now[service] as u32, target[service] as u32);
                 Step { item: service as u32, from, to, parks: false }
             };
             let direct: Vec<Step> = self.moved(&target).map(step).collect();
-            let width = Abreast::new(self.observation, evaluator, &self.policy.budget).total;
+            let width = self.common.abreast.total;
             planning::makespan(&plan.moves, &direct, width, |service, to| self.takes(service, to))
         });
-        let services = self.services(&target);
+        let services = self.services(&target, &planned);
         let mut by: Vec<Hold> = of_all.into_iter().collect();
         for hold in services.iter().flat_map(|service| &service.held_by) {
             if !by.contains(hold) {
@@ -87,7 +83,7 @@ impl Round<'_> {
         };
         let mut standing = std::mem::take(&mut self.standing);
         let placed = self.solver.is_some();
-        standing.settle(&self.history.standing, evaluator, self.policy, placed);
+        standing.settle(self.before, evaluator, self.policy, placed);
         let mut unknown = self.observation.unknown.clone();
         unknown.extend(evaluator.unknown.iter().cloned());
         Decision {
@@ -122,12 +118,12 @@ impl Round<'_> {
         }
     }
 
-    fn services(&self, target: &[usize]) -> Vec<ServiceReport> {
+    fn services(&self, target: &[usize], planned: &BTreeMap<usize, Gain>) -> Vec<ServiceReport> {
         if self.policy.mode == Mode::Off {
             return Vec::new();
         }
-        let planned = self.gains(target);
-        let ideal = if self.brief { BTreeMap::new() } else { self.gains(&self.ideal) };
+        let brief = self.telling != Telling::Everything;
+        let ideal = if brief { BTreeMap::new() } else { self.common.gains(&self.ideal) };
         let selected = self
             .observation
             .continuum
@@ -137,9 +133,9 @@ impl Round<'_> {
         let told = selected.filter(|(name, _)| {
             let quiet =
                 |service| target[service] == self.evaluator.now[service] && !self.held.contains_key(&service);
-            !self.brief || !self.evaluator.service(name).is_some_and(quiet)
+            !brief || !self.evaluator.service(name).is_some_and(quiet)
         });
-        told.map(|(name, _)| self.service(name, target, [&planned, &ideal])).collect()
+        told.map(|(name, _)| self.service(name, target, [planned, &ideal])).collect()
     }
 
     fn service(
@@ -165,10 +161,15 @@ impl Round<'_> {
             true => (self.ideal[service], ideal),
             false => (target[service], planned),
         };
+        let all = match self.telling {
+            Telling::Everything => true,
+            Telling::Changes => target[service] != on,
+            Telling::Ends => false,
+        };
         let options = (0..evaluator.nodes.len())
-            .filter(|node| !self.brief || target[service] != on || *node == on || *node == best)
+            .filter(|node| all || *node == on || *node == best)
             .map(|node| {
-                let mut excluded_by = self.rules.all(service, node, &self.room);
+                let mut excluded_by = self.rules.all(service, node, self.room);
                 if node == best && node != on {
                     // Room is made by another move.
                     let made =

@@ -4,13 +4,17 @@ use jiff::Timestamp;
 use sterna_policies::policy::Policy;
 use sterna_policies::quantity::{Millis, Percent};
 
-use crate::budget::{DAY, HOUR};
 use crate::history::{History, Outcome};
 
-/// Until when a decision to move nothing would be made again, held by the same rules, for as long as the same is observed and no
-/// migration ends: what its rules say is left of their times gets less, and nothing else changes. Nothing where time alone may
-/// change it at any instant.
-pub fn steady_until(policy: &Policy, history: &History, now: Timestamp) -> Option<Timestamp> {
+/// Until when a decision to move nothing would be made again, where the first rule about time that holds anything goes on for `eases`.
+///
+/// A rule about time that holds nothing now holds nothing later, as long as no migration ends; so nothing else changes before.
+pub(super) fn until(
+    policy: &Policy,
+    history: &History,
+    now: Timestamp,
+    eases: Option<Millis>,
+) -> Option<Timestamp> {
     let hysteresis = &policy.hysteresis;
     let lasts = policy.trigger.any.is_some()
         || hysteresis.gain_lasts > Millis::ZERO
@@ -20,19 +24,8 @@ pub fn steady_until(policy: &Policy, history: &History, now: Timestamp) -> Optio
     if lasts || fails || !policy.windows.is_empty() {
         return None;
     }
-    // Every rule about time counts from the end of a migration, for one of these.
-    let spans = [
-        hysteresis.min_residency,
-        hysteresis.cooldown,
-        hysteresis.no_return_within,
-        policy.trigger.settle,
-        HOUR,
-        DAY,
-    ];
-    let ends = history.migrations.values().flatten().flat_map(|past| {
-        spans.iter().map(|span| past.ended.checked_add(span.to_duration()).unwrap_or(Timestamp::MAX))
-    });
-    Some(ends.filter(|end| *end > now).min().unwrap_or(Timestamp::MAX))
+    let end = |left: Millis| now.checked_add(left.to_duration()).unwrap_or(Timestamp::MAX);
+    Some(eases.map_or(Timestamp::MAX, end))
 }
 
 #[cfg(test)]
@@ -71,20 +64,19 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_with_the_next_time_of_a_rule() {
-        let until = |history: &History, now| steady_until(&policy(""), history, at(now));
-        assert_eq!(until(&History::default(), "10:00:00"), Some(Timestamp::MAX));
-        let history = history(Outcome::Moved);
-        let day = "2026-03-03T10:00:00Z".parse().unwrap();
-        let ends = ["10:01:00", "10:05:00", "10:20:00", "10:30:00", "11:00:00"];
-        let ends = ends.map(|now| until(&history, now).unwrap());
-        // Cooldown, residency, return, and the budgets of an hour and of a day.
-        assert_eq!(ends, [at("10:05:00"), at("10:20:00"), at("10:30:00"), at("11:00:00"), day]);
+    fn it_ends_where_the_first_rule_eases() {
+        let until = |eases| until(&policy(""), &history(Outcome::Moved), at("10:01:00"), eases);
+        assert_eq!(until(None), Some(Timestamp::MAX));
+        assert_eq!(until(Some("4m".parse().unwrap())), Some(at("10:05:00")));
+        assert_eq!(
+            until(Some(Millis::from_micros(1))),
+            Some("2026-03-02T10:01:00.000000001Z".parse().unwrap())
+        );
     }
 
     #[test]
     fn what_must_last_may_be_another_at_any_time() {
-        let of = |more: &str, outcome| steady_until(&policy(more), &history(outcome), at("10:01:00"));
+        let of = |more: &str, outcome| until(&policy(more), &history(outcome), at("10:01:00"), None);
         assert!(of("", Outcome::Moved).is_some());
         assert_eq!(of("gain_lasts = \"10m\"", Outcome::Moved), None);
         assert_eq!(of("regret = \"50%\"", Outcome::Moved), None);

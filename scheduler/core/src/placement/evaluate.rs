@@ -81,8 +81,19 @@ pub struct Evaluator<'a> {
     /// The number of each node's site, of those of all nodes.
     site: Vec<usize>,
     /// By service and site.
-    missing: Vec<Vec<BTreeSet<Metric>>>,
-    modelled: Vec<Vec<BTreeSet<Metric>>>,
+    latencies: Vec<Vec<Told>>,
+    /// By site, without the latency and with it.
+    missing: Vec<[BTreeSet<Metric>; 2]>,
+    modelled: Vec<[BTreeSet<Metric>; 2]>,
+}
+
+/// What is known of the latency of a service at a site.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    /// In millionths; zero where nobody asks.
+    value: Option<i64>,
+    missing: bool,
+    modelled: bool,
 }
 
 impl<'a> Evaluator<'a> {
@@ -115,22 +126,24 @@ impl<'a> Evaluator<'a> {
             .filter(|(service, to)| now[*service] != *to)
             .collect();
         let needed = needed(policy);
-        let hosting = |at: usize| {
-            let hosted = || (0..services.len()).filter(|service| now[*service] == at);
-            Hosting {
-                size: nodes[at].1.cpu.as_micros(),
-                requested: hosted()
-                    .fold(0, |sum, service| services[service].1.cpu.as_micros().saturating_add(sum)),
-                hosts: hosted().next().is_some(),
-            }
-        };
+        let mut hosting: Vec<Hosting> = nodes
+            .iter()
+            .map(|(_, node)| Hosting { size: node.cpu.as_micros(), requested: 0, hosts: false })
+            .collect();
+        for ((_, service), at) in services.iter().zip(&now) {
+            hosting[*at].requested = hosting[*at].requested.saturating_add(service.cpu.as_micros());
+            hosting[*at].hosts = true;
+        }
+        let mut here: BTreeMap<&SiteName, Vec<Hosting>> = BTreeMap::new();
+        for ((_, node), hosting) in nodes.iter().zip(hosting) {
+            here.entry(&node.site).or_default().push(hosting);
+        }
         let numbers: BTreeMap<&SiteName, SiteNumbers> = continuum
             .sites
             .iter()
             .map(|(name, site)| {
-                let here = (0..nodes.len()).filter(|node| nodes[*node].1.site == *name);
-                let hosting: Vec<Hosting> = here.map(hosting).collect();
-                (name, SiteNumbers::new(observation, policy, &needed, name, site, &hosting))
+                let here = here.get(name).map(Vec::as_slice).unwrap_or_default();
+                (name, SiteNumbers::new(observation, policy, &needed, name, site, here))
             })
             .collect();
         let nowhere = SiteNumbers::default();
@@ -159,8 +172,9 @@ impl<'a> Evaluator<'a> {
             pairs: Vec::with_capacity(services.len()),
             openings: Vec::with_capacity(nodes.len()),
             demand: Vec::with_capacity(services.len()),
-            missing: Vec::with_capacity(services.len()),
-            modelled: Vec::with_capacity(services.len()),
+            latencies: Vec::with_capacity(services.len()),
+            missing: Vec::with_capacity(sites.len()),
+            modelled: Vec::with_capacity(sites.len()),
             standing: (0, Some(0)),
             hosted: vec![0; nodes.len()],
             awaited: vec![false; nodes.len()],
@@ -184,31 +198,47 @@ impl<'a> Evaluator<'a> {
                     evaluator.standing.1.zip(carbon).map(|(sum, more)| sum.saturating_add(more));
             }
         }
-        for (name, service) in &evaluator.services {
-            let asking = latencies.asking(name);
+        let wants_latency = evaluator.needed.contains(&Metric::UserLatency);
+        let with = |set: &BTreeSet<Metric>| {
+            let mut with = set.clone();
+            with.insert(Metric::UserLatency);
+            [set.clone(), with]
+        };
+        for (_, _, numbers) in &sites {
+            evaluator.missing.push(with(&numbers.missing));
+            evaluator.modelled.push(with(&numbers.modelled));
+        }
+        for ((_, service), asking) in evaluator.services.iter().zip(latencies.asking(&evaluator.services)) {
+            let demand: i128 = asking.iter().map(|(_, rate)| i128::from(*rate)).sum();
             let seen: Vec<_> = (0..sites.len()).map(|site| latencies.of(&asking, site)).collect();
-            let told = sites.iter().zip(&seen).map(|((_, _, numbers), seen)| {
-                let (mut absent, mut computed) = (numbers.missing.clone(), numbers.modelled.clone());
-                if !seen.missing.is_empty() && evaluator.needed.contains(&Metric::UserLatency) {
-                    absent.insert(Metric::UserLatency);
-                }
-                if seen.modelled {
-                    computed.insert(Metric::UserLatency);
-                }
-                (absent, computed)
+            let told = seen.iter().map(|seen| Told {
+                value: match seen.value {
+                    Latency::NoDemand => Some(0),
+                    Latency::Missing => None,
+                    Latency::Weighted(sum) => Some(narrow(sum / demand.max(1))),
+                },
+                missing: wants_latency && !seen.missing.is_empty(),
+                modelled: seen.modelled,
             });
-            let (missing, modelled) = told.unzip();
+            let told = told.collect();
             let own = sites.iter().map(|(_, price, _)| {
                 product(price.core.as_micros(), service.cpu.as_micros().into(), MICRO)
                     .saturating_add(product(price.gib.as_micros(), i128::from(service.memory.0), GIB))
             });
             let own: Vec<i64> = own.collect();
-            let mut pairs = Vec::with_capacity(evaluator.nodes.len());
+            let mut pairs: Vec<Pair> = Vec::with_capacity(evaluator.nodes.len());
+            let mut last = None;
             for ((_, node), site) in evaluator.nodes.iter().zip(&evaluator.site) {
+                // Nodes of one site are mostly alike, and come one after the other.
+                if let Some(pair) = pairs.last().filter(|_| last == Some((*site, node.cpu))) {
+                    pairs.push(pair.clone());
+                    continue;
+                }
+                last = Some((*site, node.cpu));
                 let numbers = sites[*site].2;
                 let power =
                     product(numbers.slope, service.cpu.as_micros().into(), node.cpu.as_micros().into());
-                if evaluator.needed.contains(&Metric::UserLatency) {
+                if wants_latency {
                     for users in &seen[*site].missing {
                         unknown.add(
                             Metric::UserLatency,
@@ -226,9 +256,8 @@ impl<'a> Evaluator<'a> {
                 });
             }
             evaluator.pairs.push(pairs);
-            evaluator.missing.push(missing);
-            evaluator.modelled.push(modelled);
-            evaluator.demand.push(asking.iter().map(|(_, rate)| i128::from(*rate)).sum());
+            evaluator.latencies.push(told);
+            evaluator.demand.push(demand);
         }
         for node in &evaluator.now {
             evaluator.hosted[*node] += 1;
@@ -252,12 +281,14 @@ impl<'a> Evaluator<'a> {
 
     /// The metrics that the policy needs and that are missing for a service on a node.
     pub fn missing(&self, service: usize, node: usize) -> &BTreeSet<Metric> {
-        &self.missing[service][self.site[node]]
+        let site = self.site[node];
+        &self.missing[site][usize::from(self.latencies[service][site].missing)]
     }
 
     /// The metrics whose value for a service on a node is computed, not measured.
     pub fn modelled(&self, service: usize, node: usize) -> &BTreeSet<Metric> {
-        &self.modelled[service][self.site[node]]
+        let site = self.site[node];
+        &self.modelled[site][usize::from(self.latencies[service][site].modelled)]
     }
 
     /// Which nodes host something under an assignment, or are about to.
@@ -311,11 +342,7 @@ impl<'a> Evaluator<'a> {
 
     /// Latency of one service on one node in millionths; zero where nobody asks for it, `None` where it is missing.
     pub fn latency(&self, service: usize, node: usize) -> Option<i64> {
-        match self.pairs[service][node].latency {
-            Latency::NoDemand => Some(0),
-            Latency::Missing => None,
-            Latency::Weighted(sum) => Some(narrow(sum / self.demand[service].max(1))),
-        }
+        self.latencies[service][self.site[node]].value
     }
 
     /// What a service adds to a metric on a node that is used anyway, in millionths; zero where it is unknown, which rules exclude.

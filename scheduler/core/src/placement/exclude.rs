@@ -91,12 +91,20 @@ impl<'a> Rules<'a> {
     /// The rules that exclude a node for a service, whatever else moves. Those of the node where the service runs now are the
     /// rules that it breaks there; it may stay all the same, because a rule that is broken already must only not get worse.
     pub fn exclusions(&self, service: usize, node: usize) -> Vec<Exclusion> {
+        self.excluding(service, node).collect()
+    }
+
+    /// Whether there are any.
+    pub fn excludes(&self, service: usize, node: usize) -> bool {
+        self.excluding(service, node).next().is_some()
+    }
+
+    fn excluding(&self, service: usize, node: usize) -> impl Iterator<Item = Exclusion> + '_ {
         let here = self.evaluator.now[service] == node;
         let of_node = self.nodes[node];
         let limits = &self.policy.constraints;
-        let mut found = Vec::new();
         let pinned = self.evaluator.services[service].1.pinned;
-        for (excludes, rule) in [
+        let of_node = [
             (!of_node.reachable, Exclusion::Unreachable),
             (of_node.draining, Exclusion::Draining),
             (!here && of_node.cordoned, Exclusion::Cordoned),
@@ -104,28 +112,24 @@ impl<'a> Rules<'a> {
             (!here && !of_node.selected, Exclusion::SiteNotSelected),
             (!of_node.tier, Exclusion::Tier),
             (!of_node.region, Exclusion::Region),
-        ] {
-            if excludes {
-                found.push(rule);
-            }
-        }
-        for (metric, level) in &limits.max {
-            let value = |node| self.evaluator.value(service, node, *metric);
-            let (Some(there), max) = (value(node), level.as_micros()) else { continue };
-            let allowed = match value(self.evaluator.now[service]) {
+        ];
+        let of_node = of_node.into_iter().filter(|(excludes, _)| *excludes).map(|(_, rule)| rule);
+        let value = move |node, metric| self.evaluator.value(service, node, metric);
+        let beyond = limits.max.iter().filter_map(move |(metric, level)| {
+            let (there, max) = (value(node, *metric)?, level.as_micros());
+            let allowed = match value(self.evaluator.now[service], *metric) {
                 Some(now) if !here => max.max(now),
                 _ => max,
             };
-            if there > allowed {
-                found.push(Exclusion::Max { metric: *metric });
-            }
-        }
-        for metric in self.evaluator.missing(service, node) {
-            if on_missing(self.policy, *metric) == OnMissing::ExcludeSite {
-                found.push(Exclusion::MetricMissing { metric: *metric });
-            }
-        }
-        found
+            (there > allowed).then_some(Exclusion::Max { metric: *metric })
+        });
+        let missing = self
+            .evaluator
+            .missing(service, node)
+            .iter()
+            .filter(|metric| on_missing(self.policy, **metric) == OnMissing::ExcludeSite);
+        let missing = missing.map(|metric| Exclusion::MetricMissing { metric: *metric });
+        of_node.chain(beyond).chain(missing)
     }
 
     /// How many rules a service breaks on a node: what the placement mends before it looks at the objective.

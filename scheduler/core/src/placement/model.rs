@@ -31,51 +31,128 @@ pub fn model(
     movable: &BTreeSet<usize>,
     barred: &BTreeSet<(usize, usize)>,
 ) -> Model {
-    let options = |service: usize| -> Vec<usize> {
-        if !movable.contains(&service) {
-            return vec![evaluator.now[service]];
-        }
-        let alone_fits = |node: usize| Load::of(evaluator.services[service].1).within(room.limit[node]);
-        let may = |node: &usize| {
-            *node == evaluator.now[service]
-                || (alone_fits(*node)
-                    && !barred.contains(&(service, *node))
-                    && rules.exclusions(service, *node).is_empty())
+    Question::new(evaluator, rules, room, policy, movable).model(movable, barred)
+}
+
+/// What all problems of one observation share, whichever services may move and whichever places are out of reach.
+#[derive(Debug)]
+pub struct Question<'a> {
+    evaluator: &'a Evaluator<'a>,
+    rules: &'a Rules<'a>,
+    /// Where each service may be, where it runs now always among them; ascending.
+    options: Vec<Vec<usize>>,
+    dimensions: Vec<Dimension>,
+    bins: Vec<Bin>,
+    /// What items use, in all dimensions.
+    uses: Vec<Vec<i64>>,
+    /// Before what the policy wants.
+    broken: Pairs,
+    beyond: Vec<model::Objective>,
+    wanted: Vec<Wanted>,
+}
+
+/// What services are worth, by service and node; nothing for services that never have a choice, and for nodes where they can't be.
+type Pairs = Vec<Vec<i64>>;
+
+/// An objective of the policy.
+#[derive(Debug)]
+struct Wanted {
+    name: &'static str,
+    pairs: Pairs,
+    opening: Option<model::Term>,
+    tolerance: Slack,
+}
+
+/// How much worse is as good.
+#[derive(Debug, Clone, Copy)]
+enum Slack {
+    /// For each service that has a choice.
+    Each(i64),
+    All(model::Tolerance),
+}
+
+impl<'a> Question<'a> {
+    /// Over an observation, for the services of `movable` at most.
+    pub fn new(
+        evaluator: &'a Evaluator<'a>,
+        rules: &'a Rules<'a>,
+        room: &Room,
+        policy: &Policy,
+        movable: &BTreeSet<usize>,
+    ) -> Self {
+        let options = |service: usize| -> Vec<usize> {
+            if !movable.contains(&service) {
+                return vec![evaluator.now[service]];
+            }
+            let alone_fits = |node: usize| Load::of(evaluator.services[service].1).within(room.limit[node]);
+            let may = |node: &usize| {
+                *node == evaluator.now[service] || (alone_fits(*node) && !rules.excludes(service, *node))
+            };
+            (0..evaluator.nodes.len()).filter(may).collect()
         };
-        (0..evaluator.nodes.len()).filter(may).collect()
-    };
-    let options: Vec<Vec<usize>> = (0..evaluator.services.len()).map(options).collect();
-    let posed = Posed { evaluator, options };
-    let relieves = (0..room.used.len()).any(|node| room.is_beyond(node));
-    let dimension = |name: &str| Dimension { name: name.to_owned(), transient: false };
-    let mut objectives = vec![posed.objective("broken rules", posed.pair(|s, node| rules.broken(s, node)))];
-    let mut dimensions = vec![dimension("processor"), dimension("memory")];
-    if relieves {
-        objectives.extend(beyond(room));
-        dimensions.extend([dimension("processor in thousandths"), dimension("memory in MiB")]);
+        let options: Vec<Vec<usize>> = (0..evaluator.services.len()).map(options).collect();
+        let relieves = (0..room.used.len()).any(|node| room.is_beyond(node));
+        let dimension = |name: &str| Dimension { name: name.to_owned(), transient: false };
+        let mut dimensions = vec![dimension("processor"), dimension("memory")];
+        if relieves {
+            dimensions.extend([dimension("processor in thousandths"), dimension("memory in MiB")]);
+        }
+        // Coarse amounts are only what is minimised: nobody is kept out by them.
+        let loads = evaluator.services.iter().map(|(_, service)| coarse(Load::of(service), i128::div_euclid));
+        let enough = loads.fold([0; 2], |sum, load| [0, 1].map(|of| i64::saturating_add(sum[of], load[of])));
+        let enough = enough.map(|sum| sum.saturating_mul(2));
+        let bin = |((name, _), limit): (&(&crate::continuum::NodeName, _), &Load)| Bin {
+            name: name.to_string(),
+            capacity: if relieves { with_coarse(*limit, enough) } else { amounts(*limit) },
+        };
+        let uses = |load: Load| match relieves {
+            true => with_coarse(load, coarse(load, i128::div_euclid)),
+            false => amounts(load),
+        };
+        let posed = Posed { evaluator, options: &options };
+        Self {
+            evaluator,
+            rules,
+            dimensions,
+            bins: evaluator.nodes.iter().zip(&room.limit).map(bin).collect(),
+            uses: evaluator.services.iter().map(|(_, service)| uses(Load::of(service))).collect(),
+            broken: posed.pairs(|service, node| rules.broken(service, node)),
+            beyond: if relieves { beyond(room).to_vec() } else { Vec::new() },
+            wanted: match &policy.objective {
+                Objective::Lexicographic { terms } => terms.iter().map(|term| posed.term(term)).collect(),
+                Objective::Priced { terms } => vec![posed.priced(terms)],
+            },
+            options,
+        }
     }
-    match &policy.objective {
-        Objective::Lexicographic { terms } => objectives.extend(terms.iter().map(|term| posed.term(term))),
-        Objective::Priced { terms } => objectives.push(posed.priced(terms)),
+
+    /// The problem of placing some of the services, all others stay.
+    pub fn model(&self, free: &BTreeSet<usize>, barred: &BTreeSet<(usize, usize)>) -> Model {
+        let evaluator = self.evaluator;
+        let options = |(service, options): (usize, &Vec<usize>)| -> Vec<usize> {
+            let here = evaluator.now[service];
+            if !free.contains(&service) {
+                return vec![here];
+            }
+            let may = |node: &usize| *node == here || !barred.contains(&(service, *node));
+            options.iter().copied().filter(may).collect()
+        };
+        let options: Vec<Vec<usize>> = self.options.iter().enumerate().map(options).collect();
+        let posing = Posing { question: self, options };
+        let mut objectives = vec![posing.objective("broken rules", &self.broken)];
+        objectives.extend(self.beyond.iter().cloned());
+        objectives.extend(self.wanted.iter().map(|wanted| posing.wanted(wanted)));
+        objectives.push(posing.fewest_moves());
+        let mut model = Model {
+            dimensions: self.dimensions.clone(),
+            bins: self.bins.clone(),
+            items: posing.items(),
+            objectives,
+            ..Model::default()
+        };
+        self.rules.spreads.extend(evaluator, &mut model);
+        model
     }
-    objectives.push(posed.fewest_moves());
-    // Coarse amounts are only what is minimised: nobody is kept out by them.
-    let loads = evaluator.services.iter().map(|(_, service)| coarse(Load::of(service), i128::div_euclid));
-    let enough = loads.fold([0; 2], |sum, load| [0, 1].map(|of| i64::saturating_add(sum[of], load[of])));
-    let enough = enough.map(|sum| sum.saturating_mul(2));
-    let bin = |((name, _), limit): (&(&crate::continuum::NodeName, _), &Load)| Bin {
-        name: name.to_string(),
-        capacity: if relieves { with_coarse(*limit, enough) } else { amounts(*limit) },
-    };
-    let mut model = Model {
-        dimensions,
-        bins: evaluator.nodes.iter().zip(&room.limit).map(bin).collect(),
-        items: posed.items(relieves),
-        objectives,
-        ..Model::default()
-    };
-    rules.spreads.extend(evaluator, &mut model);
-    model
 }
 
 fn amounts(load: Load) -> Vec<i64> {
@@ -107,85 +184,49 @@ fn coarse(load: Load, divided: impl Fn(i128, i128) -> i128) -> [i64; 2] {
         .map(|(amount, unit)| narrow(divided(amount.clamp(0, LARGEST), unit)))
 }
 
-/// The services and where each may be.
+/// The services and where each may be at most.
 struct Posed<'a> {
     evaluator: &'a Evaluator<'a>,
-    /// Where it runs now always among them; ascending.
-    options: Vec<Vec<usize>>,
+    options: &'a [Vec<usize>],
 }
 
 impl Posed<'_> {
-    fn items(&self, relieves: bool) -> Vec<Item> {
-        let evaluator = self.evaluator;
-        let uses = |load: Load| match relieves {
-            true => with_coarse(load, coarse(load, i128::div_euclid)),
-            false => amounts(load),
-        };
-        let item = |service: usize, now: usize, bins: &[usize]| Item {
-            name: evaluator.services[service].0.to_string(),
-            uses: uses(Load::of(evaluator.services[service].1)),
-            now: now as u32,
-            bins: Some(bins.iter().map(|bin| *bin as u32).collect()),
-        };
-        let running = evaluator.now.iter().zip(&self.options).enumerate();
-        let running = running.map(|(service, (now, options))| item(service, *now, options));
-        running.chain(evaluator.arriving.iter().map(|(service, to)| item(*service, *to, &[]))).collect()
-    }
-
-    /// Whether a service has a choice.
-    fn free(&self, service: usize) -> bool {
-        self.options[service].len() > 1
-    }
-
-    /// What services that have a choice are worth, by node; all others are worth nothing.
-    fn pair(&self, value: impl Fn(usize, usize) -> i64) -> model::Term {
+    fn pairs(&self, value: impl Fn(usize, usize) -> i64) -> Pairs {
         let nodes = self.evaluator.nodes.len();
-        let mut table = vec![vec![0; nodes]];
-        let mut row = vec![0; self.options.len() + self.evaluator.arriving.len()];
-        for (service, options) in self.options.iter().enumerate().filter(|(service, _)| self.free(*service)) {
-            row[service] = table.len() as u32;
-            let mut values = vec![0; nodes];
-            for node in options {
-                values[*node] = value(service, *node);
+        let of = |(service, options): (usize, &Vec<usize>)| {
+            let mut values = Vec::new();
+            if options.len() > 1 {
+                values.resize(nodes, 0);
+                for node in options {
+                    values[*node] = value(service, *node);
+                }
             }
-            table.push(values);
-        }
-        model::Term::Pair { level: Level::Bin, row, table }
+            values
+        };
+        self.options.iter().enumerate().map(of).collect()
     }
 
-    fn objective(&self, name: &str, pair: model::Term) -> model::Objective {
-        model::Objective { name: name.to_owned(), terms: vec![pair], ..model::Objective::default() }
-    }
-
-    fn term(&self, term: &Term) -> model::Objective {
+    fn term(&self, term: &Term) -> Wanted {
         let evaluator = self.evaluator;
-        let name = term.metric.name();
-        let mut objective = match term.satisfied_at {
+        let (pairs, opening) = match term.satisfied_at {
             // The service's own value counts, and with it the node's where it would be alone.
-            Some(level) => self.objective(
-                name,
-                self.pair(|service, node| {
-                    evaluator.value(service, node, term.metric).unwrap_or(0).max(level.as_micros())
-                }),
+            Some(level) => {
+                let value = |service, node| evaluator.value(service, node, term.metric).unwrap_or(0);
+                (self.pairs(|service, node| value(service, node).max(level.as_micros())), None)
+            }
+            None => (
+                self.pairs(|service, node| evaluator.own(service, node, term.metric)),
+                opening(evaluator.opening(term.metric)),
             ),
-            None => {
-                let own = self.pair(|service, node| evaluator.own(service, node, term.metric));
-                let mut objective = self.objective(name, own);
-                objective.terms.extend(opening(evaluator.opening(term.metric)));
-                objective
-            }
         };
-        objective.tolerance = match term.tolerance {
-            Tolerance::Absolute(level) => {
-                let free = (0..self.options.len()).filter(|service| self.free(*service)).count();
-                model::Tolerance::Sum(narrow(i128::from(level.as_micros()) * free as i128))
-            }
-            Tolerance::Relative(share) => model::Tolerance::Share(share.as_micros()),
+        let tolerance = match term.tolerance {
+            Tolerance::Absolute(level) => Slack::Each(level.as_micros()),
+            Tolerance::Relative(share) => Slack::All(model::Tolerance::Share(share.as_micros())),
         };
-        objective
+        Wanted { name: term.metric.name(), pairs, opening, tolerance }
     }
 
-    fn priced(&self, terms: &[PricedTerm]) -> model::Objective {
+    fn priced(&self, terms: &[PricedTerm]) -> Wanted {
         let evaluator = self.evaluator;
         let sum = |value: &dyn Fn(usize, Metric) -> i64| {
             let money = |(at, term): (usize, &PricedTerm)| {
@@ -197,15 +238,84 @@ impl Posed<'_> {
         let open = (0..evaluator.nodes.len())
             .map(|node| sum(&|at, _| openings[at].get(node).copied().unwrap_or(0)))
             .collect();
-        let own = self.pair(|service, node| sum(&|_, metric| evaluator.own(service, node, metric)));
-        let mut objective = self.objective("money", own);
-        objective.terms.extend(opening(open));
+        let pairs = self.pairs(|service, node| sum(&|_, metric| evaluator.own(service, node, metric)));
+        let tolerance = Slack::All(model::Tolerance::default());
+        Wanted { name: "money", pairs, opening: opening(open), tolerance }
+    }
+}
+
+/// The services and where each may be, of one problem.
+struct Posing<'a> {
+    question: &'a Question<'a>,
+    /// Where it runs now always among them; ascending.
+    options: Vec<Vec<usize>>,
+}
+
+impl Posing<'_> {
+    fn items(&self) -> Vec<Item> {
+        let evaluator = self.question.evaluator;
+        let item = |service: usize, now: usize, bins: &[usize]| Item {
+            name: evaluator.services[service].0.to_string(),
+            uses: self.question.uses[service].clone(),
+            now: now as u32,
+            bins: Some(bins.iter().map(|bin| *bin as u32).collect()),
+        };
+        let running = evaluator.now.iter().zip(&self.options).enumerate();
+        let running = running.map(|(service, (now, options))| item(service, *now, options));
+        running.chain(evaluator.arriving.iter().map(|(service, to)| item(*service, *to, &[]))).collect()
+    }
+
+    /// Those that have a choice.
+    fn free(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.options.len()).filter(|service| self.options[*service].len() > 1)
+    }
+
+    /// Nobody's row.
+    fn rows(&self) -> Vec<u32> {
+        vec![0; self.options.len() + self.question.evaluator.arriving.len()]
+    }
+
+    /// What services that have a choice are worth, by node; all others are worth nothing.
+    fn pair(&self, of: impl Fn(usize) -> Vec<i64>) -> model::Term {
+        let mut table = vec![vec![0; self.question.evaluator.nodes.len()]];
+        let mut row = self.rows();
+        for service in self.free() {
+            row[service] = table.len() as u32;
+            table.push(of(service));
+        }
+        model::Term::Pair { level: Level::Bin, row, table }
+    }
+
+    fn objective(&self, name: &str, pairs: &Pairs) -> model::Objective {
+        let of = |service: usize| {
+            let (all, left) = (&self.question.options[service], &self.options[service]);
+            if all.len() == left.len() {
+                return pairs[service].clone();
+            }
+            let mut values = vec![0; pairs[service].len()];
+            for node in left {
+                values[*node] = pairs[service][*node];
+            }
+            values
+        };
+        model::Objective { name: name.to_owned(), terms: vec![self.pair(of)], ..model::Objective::default() }
+    }
+
+    fn wanted(&self, wanted: &Wanted) -> model::Objective {
+        let mut objective = self.objective(wanted.name, &wanted.pairs);
+        objective.terms.extend(wanted.opening.clone());
+        objective.tolerance = match wanted.tolerance {
+            Slack::Each(level) => {
+                model::Tolerance::Sum(narrow(i128::from(level) * self.free().count() as i128))
+            }
+            Slack::All(tolerance) => tolerance,
+        };
         objective
     }
 
     /// Fewest moves first, then the nodes that come first by name: one objective, because a move outweighs all names together.
     fn fewest_moves(&self) -> model::Objective {
-        let free: Vec<usize> = (0..self.options.len()).filter(|service| self.free(*service)).collect();
+        let free: Vec<usize> = self.free().collect();
         let rank = |at: usize, option: usize| (at as i64 + 1).saturating_mul(option as i64);
         let names = free
             .iter()
@@ -214,15 +324,19 @@ impl Posed<'_> {
             .fold(1, i64::saturating_add);
         let named = names < NAMED;
         let cost = if named { names } else { 1 };
-        let mut moves = vec![0; self.options.len() + self.evaluator.arriving.len()];
+        let mut moves: Vec<i64> = vec![0; self.rows().len()];
         for service in &free {
             moves[*service] = cost;
         }
         let mut terms = vec![model::Term::ItemMove { cost: moves }];
         if named {
-            terms.push(self.pair(|service, node| {
+            terms.push(self.pair(|service| {
                 let at = free.binary_search(&service).unwrap_or(0);
-                rank(at, self.options[service].binary_search(&node).unwrap_or(0))
+                let mut values = vec![0; self.question.evaluator.nodes.len()];
+                for (option, node) in self.options[service].iter().enumerate() {
+                    values[*node] = rank(at, option);
+                }
+                values
             }));
         }
         model::Objective { name: MOVES.to_owned(), terms, ..model::Objective::default() }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sterna_policies::policy::{Metric, Objective, OnMissing, Policy};
 
-use crate::continuum::{ServiceName, Site, SiteName, Users, UsersName};
+use crate::continuum::{Service, ServiceName, Site, SiteName, Users, UsersName};
 use crate::observation::{Observation, Source, Unknown};
 
 const MICRO: i128 = 1_000_000;
@@ -89,11 +89,17 @@ impl<'a> Latencies<'a> {
         Self { known: known.collect(), users }
     }
 
-    /// The request rates of the groups that ask for a service, in millionths.
-    pub(super) fn asking(&self, service: &ServiceName) -> Vec<(usize, i64)> {
-        let rate = |users: &Users| users.rates.get(service).map_or(0, |rate| rate.as_micros());
-        let rates = self.users.iter().map(|(_, users)| rate(users)).enumerate();
-        rates.filter(|(_, rate)| *rate > 0).collect()
+    /// The request rates of the groups that ask for each service, in millionths; services in the order of their names.
+    pub(super) fn asking(&self, services: &[(&ServiceName, &Service)]) -> Vec<Vec<(usize, i64)>> {
+        let mut asking = vec![Vec::new(); services.len()];
+        for (number, (_, users)) in self.users.iter().enumerate() {
+            for (name, rate) in users.rates.iter().filter(|(_, rate)| rate.as_micros() > 0) {
+                if let Ok(service) = services.binary_search_by_key(&name, |(other, _)| other) {
+                    asking[service].push((number, rate.as_micros()));
+                }
+            }
+        }
+        asking
     }
 
     /// Latency at a site, over all groups that ask.

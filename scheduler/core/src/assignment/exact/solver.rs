@@ -3,15 +3,17 @@
 //! Rows and what is minimised are scaled by powers of two, so that no digit is lost and a unit stays large beside what the solvers
 //! tolerate. [`TOLERANCE`] is what is assumed of them.
 
-use good_lp::solvers::WithTimeLimit as _;
-use good_lp::variable::UnsolvedProblem;
+#[cfg(feature = "highs")]
 use good_lp::{
-    Constraint, Expression, ProblemVariables, ResolutionError, Solution as _, SolverModel as _, Variable,
-    variable,
+    Constraint, Expression, ProblemVariables, SolverModel as _, Variable, variable, variable::UnsolvedProblem,
 };
 
 use super::engine::{Engine, MICROLP_COLUMNS, SolveError};
-use super::program::{Program, Row, Sum, shared};
+#[cfg(feature = "highs")]
+use super::program::Row;
+use super::program::{Column, Program, Sum, shared};
+#[cfg(feature = "highs")]
+use super::stop::Stop;
 
 /// Factors are scaled to about this size: large beside the solvers' tolerance of a millionth.
 const SCALE: f64 = 1e4;
@@ -20,6 +22,9 @@ const TOLERANCE: f64 = 1e-3;
 /// By how much a bound may be wrong, beside itself.
 const RELATIVE: f64 = 1e-10;
 
+/// A node of microlp's tree counts as so many steps, because it does not say how many it made for it.
+const NODE: u64 = 16;
+
 /// How much may be spent, and by whom.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Effort {
@@ -27,8 +32,19 @@ pub struct Effort {
     pub engine: Engine,
     /// Decides between what is equal.
     pub seed: u64,
+    /// How much may be done, in steps times the size of the program, which is its columns and its rows: the same on every machine.
+    /// [`u64::MAX`] for as much as can be done in the time.
+    pub work: u64,
     /// For all of it together. Reaching it makes an answer depend on the machine's speed.
     pub seconds: f64,
+}
+
+impl Effort {
+    /// So many steps may be made with a program.
+    fn steps(&self, program: &Program) -> u64 {
+        let (columns, rows) = program.size();
+        self.work / (columns + rows).max(1) as u64
+    }
 }
 
 /// What a solver says.
@@ -42,16 +58,18 @@ pub(in crate::assignment) struct Said {
     pub(in crate::assignment) slack: i128,
     /// Whether there is nothing to be found.
     pub(in crate::assignment) impossible: bool,
+    /// Whether it is the time that ran out.
+    pub(in crate::assignment) out_of_time: bool,
 }
 
 impl Said {
-    const NOTHING: Self = Self { values: None, bound: None, slack: 0, impossible: false };
+    const NOTHING: Self = Self { values: None, bound: None, slack: 0, impossible: false, out_of_time: false };
     const IMPOSSIBLE: Self = Self { impossible: true, ..Self::NOTHING };
 
     /// What each column is, and a bound with its slack.
     fn new(values: Option<Vec<f64>>, bound: Option<(i128, i128)>) -> Self {
         let (bound, slack) = bound.map_or((None, 0), |(bound, slack)| (Some(bound), slack));
-        Self { values, bound, slack, impossible: false }
+        Self { values, bound, slack, ..Self::NOTHING }
     }
 
     /// Whether a choice was made.
@@ -116,7 +134,8 @@ pub(in crate::assignment) fn solve(
     }
 }
 
-/// A program as good_lp has it: what is minimised, its columns and its rows.
+/// A program as good_lp has it, from which it makes one for HiGHS: what is minimised, its columns and its rows.
+#[cfg(feature = "highs")]
 fn described(program: &Program, aim: &Aim) -> (UnsolvedProblem, Vec<Variable>, Vec<Constraint>) {
     let mut variables = ProblemVariables::new();
     let columns: Vec<Variable> = program
@@ -172,8 +191,15 @@ fn by_highs(program: &Program, aim: &Aim, effort: Effort) -> Result<Said, SolveE
     }
     let start: Vec<f64> = program.columns.iter().map(|column| column.start as f64).collect();
     model.try_set_solution(Some(&start), None, None, None).map_err(|status| failed(&status))?;
+    let steps = effort.steps(program);
+    let stop = Stop::after(steps);
+    stop.watch(&mut model).map_err(|status| failed(&status))?;
+    // Where nothing has to be whole there is no tree, and nobody asks the stop.
+    let iterations = i32::try_from(steps).unwrap_or(i32::MAX);
+    model.try_set_option("simplex_iteration_limit", iterations).map_err(|status| failed(&status))?;
     // An error is also what it says where rounding leaves it with nothing: then nothing was found.
     let Ok(solved) = model.try_solve() else { return Ok(Said::NOTHING) };
+    let out_of_time = solved.status() == HighsModelStatus::ReachedTimeLimit;
     match solved.status() {
         HighsModelStatus::Infeasible | HighsModelStatus::UnboundedOrInfeasible => {
             return Ok(Said::IMPOSSIBLE);
@@ -189,30 +215,64 @@ fn by_highs(program: &Program, aim: &Aim, effort: Effort) -> Result<Said, SolveE
     };
     let found = solved.primal_solution_status() == HighsSolutionStatus::Feasible;
     let values = found.then(|| solved.get_solution().columns().to_vec());
-    Ok(Said::new(values, bound.and_then(|bound| aim.bound(bound))))
+    Ok(Said { out_of_time, ..Said::new(values, bound.and_then(|bound| aim.bound(bound))) })
 }
 
 fn by_microlp(program: &Program, aim: &Aim, effort: Effort) -> Result<Said, SolveError> {
+    use microlp::{Error, SolveOptions, TerminationReason};
+
     let count = program.columns.len();
     if count > MICROLP_COLUMNS {
         return Err(SolveError::TooLarge { columns: count });
     }
-    let (problem, columns, rows) = described(program, aim);
-    let mut solver =
-        problem.using(good_lp::solvers::microlp::microlp).with_time_limit(effort.seconds.max(0.0));
-    for row in rows {
-        solver.add_constraint(row);
-    }
-    let solution = match solver.solve() {
-        Ok(solution) => solution,
-        Err(ResolutionError::Infeasible) => return Ok(Said::IMPOSSIBLE),
-        // What it says when time ran out.
-        Err(ResolutionError::Other(_)) => return Ok(Said::NOTHING),
-        Err(error) => return Err(SolveError::Engine { engine: "microlp", message: error.to_string() }),
+    let failed = |message: String| SolveError::Engine { engine: "microlp", message };
+    let (problem, columns) =
+        spelled(program, aim).ok_or_else(|| failed("a column is too wide".to_owned()))?;
+    let mut options = SolveOptions::default();
+    options.node_limit = Some(effort.steps(program) / NODE);
+    options.time_limit = std::time::Duration::try_from_secs_f64(effort.seconds.max(0.0)).ok();
+    let start = program.columns.iter().map(|column| column.start as f64);
+    options.warm_start = Some(columns.iter().copied().zip(start).collect());
+    let outcome = match problem.solve_with(options) {
+        Ok(outcome) => outcome,
+        Err(Error::Infeasible) => return Ok(Said::IMPOSSIBLE),
+        Err(error) => return Err(failed(error.to_string())),
     };
-    let values: Vec<f64> = columns.iter().map(|column| solution.value(*column)).collect();
-    let timed_out = matches!(solution.status(), good_lp::solvers::SolutionStatus::TimeLimit);
+    let ended = outcome.termination_reason();
+    let out_of_time = ended == TerminationReason::TimeLimit;
+    let Ok(solution) = outcome.into_solution() else { return Ok(Said { out_of_time, ..Said::NOTHING }) };
+    let values: Vec<f64> = columns.iter().map(|column| solution.var_value(*column)).collect();
     let value: f64 = aim.factors.iter().map(|(column, cost)| values[*column] * cost).sum();
-    let bound = if timed_out { None } else { aim.bound(value) };
-    Ok(Said::new(Some(values), bound))
+    let bound = if ended == TerminationReason::ProvenOptimal { aim.bound(value) } else { None };
+    Ok(Said { out_of_time, ..Said::new(Some(values), bound) })
+}
+
+/// A program as microlp has it; nothing where a column is wider than it can count.
+fn spelled(program: &Program, aim: &Aim) -> Option<(microlp::Problem, Vec<microlp::Variable>)> {
+    use microlp::{ComparisonOp, LinearExpr, OptimizationDirection};
+
+    let mut costs = vec![0.0; program.columns.len()];
+    for (column, cost) in &aim.factors {
+        costs[*column] += cost;
+    }
+    let mut problem = microlp::Problem::new(OptimizationDirection::Minimize);
+    let column = |(it, cost): (&Column, &f64)| {
+        Some(if it.whole {
+            problem.add_integer_var(*cost, (i32::try_from(it.low).ok()?, i32::try_from(it.high).ok()?))
+        } else {
+            problem.add_var(*cost, (it.low as f64, it.high as f64))
+        })
+    };
+    let columns: Vec<microlp::Variable> =
+        program.columns.iter().zip(&costs).map(column).collect::<Option<_>>()?;
+    for row in &program.rows {
+        let scale = scale(row.factors.iter().map(|(_, factor)| *factor));
+        let mut sum = LinearExpr::empty();
+        for (column, factor) in &row.factors {
+            sum.add(columns[*column], *factor as f64 * scale);
+        }
+        let is = if row.least.is_some() { ComparisonOp::Eq } else { ComparisonOp::Le };
+        problem.add_constraint(sum, is, row.most as f64 * scale);
+    }
+    Some((problem, columns))
 }
