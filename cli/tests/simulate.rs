@@ -123,11 +123,19 @@ fn what_fails_by_the_command_line_is_told() {
     let asked = "site/edge-south at 9:00 for 2h";
     let told = simulate(&["--fail", asked, "--html", page.to_str().unwrap()]);
     assert!(told.status.success(), "{}", said(&told.stderr));
-    assert!(said(&told.stdout).contains(&format!("Fails by the command line: {asked}\n")), "{}", said(&told.stdout));
+    assert!(
+        said(&told.stdout).contains(&format!("Fails by the command line: {asked}\n")),
+        "{}",
+        said(&told.stdout)
+    );
     assert!(std::fs::read_to_string(&page).unwrap().contains(asked));
     assert!(said(&simulate(&["--fail", asked, "--timeline"]).stdout).contains("south-1 is gone"));
     let many = simulate(&["--fail", "node/south-1 mtbf 3h mttr 10m", "--seeds", "2"]);
-    assert!(said(&many.stdout).contains("Fails by the command line: node/south-1 mtbf 3h mttr 10m\n"), "{}", said(&many.stdout));
+    assert!(
+        said(&many.stdout).contains("Fails by the command line: node/south-1 mtbf 3h mttr 10m\n"),
+        "{}",
+        said(&many.stdout)
+    );
     let wrong = simulate(&["--fail", "site/edge-sout at 9:00 for 2h"]);
     assert_eq!(wrong.status.code(), Some(3));
     let error = said(&wrong.stderr);

@@ -14,7 +14,9 @@ fn folder() -> std::path::PathBuf {
 
 fn scenario(more: &str) -> Scenario {
     let text = std::fs::read_to_string(folder().join("commuters.toml")).unwrap() + more;
-    load::load("commuters.toml", &text, &|path| std::fs::read_to_string(folder().join(path))).unwrap().scenario
+    load::load("commuters.toml", &text, &|path| std::fs::read_to_string(folder().join(path)))
+        .unwrap()
+        .scenario
 }
 
 fn injected(asked: &[&str]) -> Result<Scenario, String> {
@@ -34,9 +36,15 @@ fn report(scenario: &Scenario) -> Report {
 fn it_is_as_if_it_stood_in_the_file() {
     for (asked, written) in [
         ("site/edge-south at 12:00 for 2h", "site = \"edge-south\"\nat = \"12h\"\nfor = \"2h\""),
-        ("nodes-of/edge-south at 2026-03-02T12:00:00Z for 90m", "nodes_of = \"edge-south\"\nat = \"12h\"\nfor = \"90m\""),
+        (
+            "nodes-of/edge-south at 2026-03-02T12:00:00Z for 90m",
+            "nodes_of = \"edge-south\"\nat = \"12h\"\nfor = \"90m\"",
+        ),
         ("node/north-1 at 0d 7:30 for 10 m", "node = \"north-1\"\nat = \"7.5h\"\nfor = \"10m\""),
-        ("link/edge-south/edge-north at 8h for 1h", "link = [\"edge-north\", \"edge-south\"]\nat = \"8h\"\nfor = \"1h\""),
+        (
+            "link/edge-south/edge-north at 8h for 1h",
+            "link = [\"edge-north\", \"edge-south\"]\nat = \"8h\"\nfor = \"1h\"",
+        ),
         ("node/cloud-1 mtbf 5h mttr 30m", "node = \"cloud-1\"\nmtbf = \"5h\"\nmttr = \"30m\""),
     ] {
         let (with, without) = (injected(&[asked]).unwrap(), scenario(&format!("[[failure]]\n{written}\n")));
@@ -45,7 +53,11 @@ fn it_is_as_if_it_stood_in_the_file() {
         assert_eq!(std::mem::take(&mut with.injected), [asked]);
         assert!(without.injected.is_empty());
         assert_eq!(with, without, "{asked}");
-        assert_ne!(with.hash().unwrap(), report(&scenario("")).hash().unwrap(), "{asked}: it makes a difference");
+        assert_ne!(
+            with.hash().unwrap(),
+            report(&scenario("")).hash().unwrap(),
+            "{asked}: it makes a difference"
+        );
     }
 }
 
