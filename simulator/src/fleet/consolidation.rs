@@ -16,18 +16,15 @@ pub const TICKS: u64 = 288;
 const FILE: &str = include_str!("../../scenarios/consolidation-24h/scenario.toml");
 
 /// The fleet, with so many nodes; at least one.
+#[expect(clippy::expect_used, reason = "of no more nodes than there may be")]
 pub fn consolidation(nodes: u32) -> Fleet {
     let described = shipped();
-    let most = described.most_nodes();
-    #[expect(clippy::expect_used, reason = "of no more nodes than there may be")]
-    described.fleet(nodes.clamp(1, most)).expect("a fleet of a size that can be had")
+    let nodes = nodes.clamp(1, described.most_nodes());
+    described.fleet(nodes).expect("a fleet of a size that can be had")
 }
 
 /// The file that is shipped.
+#[expect(clippy::expect_used, reason = "it is a part of this program, and every test of a fleet reads it")]
 fn shipped() -> Described {
-    #[expect(
-        clippy::expect_used,
-        reason = "it is a part of this program, and every test of a fleet reads it"
-    )]
     described::load("consolidation-24h/scenario.toml", FILE).expect("the shipped scenario is sound").value
 }
