@@ -9,7 +9,7 @@ use sterna_core::report::{Decision, Verdict};
 use sterna_policies::policy::{Mode, Policy};
 
 use crate::alternatives;
-use crate::carrying::Carrying;
+use crate::carrying::{Begun, Carrying};
 use crate::clock::SimTime;
 use crate::events::Queue;
 use crate::gain;
@@ -79,8 +79,9 @@ pub enum Deciding<'m> {
 /// Runs a scenario under one policy, [drawn](Scenario::drawn) by the seed.
 ///
 /// Every plan is carried out as if the policy's mode were `auto`, unless it is `off`, and as the scheduler does it: wave by wave,
-/// in each as many at once as the budget allows; a move that is undone ends the plan after its wave; the next look comes an
-/// interval after the last, or when the plan is carried out, if that is later.
+/// in each as many at once as the budget allows; before each it is asked again whether windows and directives let it begin; a move
+/// that is undone or not begun ends the plan after its wave; the next look comes an interval after the last, or when the plan is
+/// carried out, if that is later.
 ///
 /// # Errors
 /// If a decision's plan contradicts its observation.
@@ -324,9 +325,12 @@ impl<'a> Run<'a> {
     /// Begins what may begin now of a plan, or ends it.
     fn carry(&mut self, mut plan: Carried) -> Result<(), RunError> {
         let now = self.world.now().on_calendar(self.scenario.start);
-        let batch: Vec<Move> = std::iter::from_fn(|| plan.moves.begin(self.policy, now)).collect();
-        for order in &batch {
-            self.begin(order, &plan.decision, &batch)?;
+        let directives = self.world.directives();
+        let against = |order: &Move| directives.against(&self.scenario.continuum, order).is_some();
+        let batch: Vec<Begun> = std::iter::from_fn(|| plan.moves.begin(self.policy, now, against)).collect();
+        let beside: Vec<&Move> = batch.iter().map(|begun| &begun.order).collect();
+        for begun in &batch {
+            self.begin(begun, &plan.decision, &beside)?;
         }
         if plan.moves.rests() {
             self.queue.push(plan.next_look.max(self.world.now()), Event::Look);
@@ -336,12 +340,11 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn begin(&mut self, order: &Move, decision: &Decision, beside: &[Move]) -> Result<(), RunError> {
+    fn begin(&mut self, begun: &Begun, decision: &Decision, beside: &[&Move]) -> Result<(), RunError> {
+        let Begun { order, limits } = begun;
         let now = self.world.now();
-        let course = self
-            .world
-            .begin(order, &self.policy.migration, beside)
-            .map_err(|source| RunError::Plan { at: now, source })?;
+        let course =
+            self.world.begin(order, limits, beside).map_err(|source| RunError::Plan { at: now, source })?;
         let service = order.service.clone();
         self.tell(Happening::Began {
             service: service.clone(),

@@ -107,7 +107,7 @@ impl<'s> World<'s> {
         &mut self,
         order: &Move,
         limits: &Migration,
-        beside: &[Move],
+        beside: &[&Move],
     ) -> Result<Course, CannotBegin> {
         let cannot = || CannotBegin { service: order.service.clone(), from: order.from.clone() };
         let there = self.placement.get(&order.service) == Some(&order.from);
@@ -129,7 +129,7 @@ impl<'s> World<'s> {
     }
 
     /// How many share a move's link, the move with them.
-    fn sharing(&self, order: &Move, beside: &[Move]) -> u32 {
+    fn sharing(&self, order: &Move, beside: &[&Move]) -> u32 {
         let Some(link) = self.sites(&order.from, &order.to) else { return 1 };
         let crosses = |from, to| self.sites(from, to).as_ref() == Some(&link);
         let under_way = self.moving.iter().filter(|(_, moving)| crosses(&moving.from, &moving.to));
