@@ -98,6 +98,18 @@ pub struct Outcome {
     pub course: Vec<Point>,
 }
 
+impl Outcome {
+    /// How many moves were made, whatever came of them. What is refused before anything is touched is none.
+    pub fn made(&self) -> usize {
+        self.moves.len() - self.refused()
+    }
+
+    /// How many moves were refused.
+    pub fn refused(&self) -> usize {
+        self.moves.iter().filter(|one| one.is_refused()).count()
+    }
+}
+
 /// What a placement is worth from an instant on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
@@ -196,6 +208,13 @@ pub struct MoveRecord {
     pub choice: Choice,
     /// What came of it; `None` where the scenario ended first.
     pub end: Option<MoveEnd>,
+}
+
+impl MoveRecord {
+    /// Whether it was refused before anything was touched.
+    pub fn is_refused(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.outcome == MigrationOutcome::Refused)
+    }
 }
 
 /// What a move gains, as its decision reckoned it.

@@ -33,7 +33,7 @@ pub struct Runs<'a> {
 pub struct Fared {
     /// How often it decided.
     pub looks: u64,
-    /// How many moves it began.
+    /// How many moves it made; those that were refused before anything was touched are none.
     pub moves: u64,
     /// What added up.
     pub totals: Totals,
@@ -93,7 +93,7 @@ pub fn run(runs: Runs<'_>, progress: &(dyn Fn() + Sync)) -> Result<Matrix, Sweep
             )?;
             let hash = blake3::hash(&serde_json::to_vec(&outcome)?).to_hex().to_string();
             progress();
-            let moves = outcome.moves.len() as u64;
+            let moves = outcome.made() as u64;
             Ok(Fared { looks: outcome.looks, moves, totals: outcome.totals, hash })
         };
         (0..cells).into_par_iter().map(cell).collect::<Result<_, SweepError>>()
