@@ -253,6 +253,24 @@ impl Reader<'_> {
             findings.finish(places)
         });
         let places = self.or_refused(read.map(|loaded| loaded.value))?;
+        let end = self.frame.duration;
+        if let Some((first, _)) = places
+            .first()
+            .filter(|(first, _)| u64::try_from(*first).is_ok_and(|first| first >= end.as_nanos()))
+        {
+            let first = SimTime::from_nanos(first.unsigned_abs());
+            self.findings
+                .error(
+                    "S0014",
+                    file.span(),
+                    format!("the recording begins at {first}, and the scenario lasts {end}"),
+                )
+                .label("nobody would move")
+                .help(
+                    "numbers are seconds since the start; write points in time as \"2026-03-02T00:00:00Z\"",
+                );
+            return None;
+        }
         let route = from_start(&places, self.frame.duration);
         if route.is_none() {
             self.findings
