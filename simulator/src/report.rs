@@ -272,7 +272,7 @@ pub struct Totals {
     pub requests_held: u64,
     /// Hosting and egress.
     pub cost: Usd,
-    /// What moves sent over priced links.
+    /// What moves sent over priced links; of those still under way at the end, what they had sent by then.
     pub cost_egress: Usd,
     /// Energy of all nodes.
     pub energy: WattHours,

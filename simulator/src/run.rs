@@ -132,6 +132,7 @@ pub fn run_as(
         run.note(at);
     }
     run.advance(scenario.duration);
+    run.world.pay_open();
     Ok(run.finish())
 }
 

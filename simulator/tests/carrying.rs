@@ -146,3 +146,19 @@ fn nothing_more_begins_to_a_node_that_is_said_to_go() {
     assert!(began.len() >= 2 && began[0] == SimTime::START, "{began:?}");
     assert!(began[1..].iter().all(|at| *at >= time("21m")), "{began:?}");
 }
+
+#[test]
+fn what_the_end_cuts_short_is_paid_as_far_as_it_went() {
+    let mut scenario = scenario("");
+    let whole = run_one(&scenario, &policy(1, ""));
+    let first = &whole.moves[0];
+    let end = first.end.as_ref().unwrap();
+    let (took, price) = (end.ended.since(first.began) as f64, end.bytes.as_mib() / 1024.0);
+    scenario.duration = time("45s");
+    let cut = run_one(&scenario, &policy(1, ""));
+    let [open] = &cut.moves[..] else { panic!("{:?}", cut.moves) };
+    assert_eq!((open.began, open.end.as_ref()), (SimTime::START, None));
+    let paid = cut.totals.cost_egress.as_f64();
+    assert!((paid / (price * 45e9 / took) - 1.0).abs() < 0.02, "{paid} of {price}");
+    assert!(cut.totals.cost >= cut.totals.cost_egress);
+}
