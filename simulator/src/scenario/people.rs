@@ -46,7 +46,7 @@ pub struct MobilityFile {
 pub struct WaypointFile {
     /// One corner of the box.
     pub from: LocationFile,
-    /// The opposite corner.
+    /// The opposite corner. The box lies the shorter way between them, over the date line where that is so.
     pub to: LocationFile,
     /// The least and the greatest speed, such as ["3km/h", "6km/h"].
     pub speed: At<[Written<KmPerHour>; 2]>,
@@ -189,11 +189,11 @@ impl Reader<'_> {
         Some(Mobility::Waypoint(Waypoint {
             low: Location {
                 latitude: one.latitude.min(other.latitude),
-                longitude: one.longitude.min(other.longitude),
+                longitude: if one.degrees_east_to(&other) < 0.0 { other.longitude } else { one.longitude },
             },
             high: Location {
                 latitude: one.latitude.max(other.latitude),
-                longitude: one.longitude.max(other.longitude),
+                longitude: if one.degrees_east_to(&other) < 0.0 { one.longitude } else { other.longitude },
             },
             speed: [least, most],
             pause,
