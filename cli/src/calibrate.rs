@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
+use sterna_core::continuum::Continuum;
 use sterna_executor::migration::phase::Phase;
 use sterna_executor::migration::report::Report;
 use sterna_policies::policy::Memory;
@@ -67,16 +68,23 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// The migrations of a scheduler's history that were measured, and the file's name. Tells which were not.
 #[expect(clippy::print_stderr, reason = "what is left out is for whoever asked")]
 fn history(config: &Path) -> anyhow::Result<(Vec<Measured>, String)> {
-    let history = Service::open(config)?.history()?;
+    let service = Service::open(config)?;
+    let history = service.history()?;
     let reports = runtime()?.block_on(history.moved())?;
     let mut measured = Vec::new();
     for report in &reports {
         match of_report(report) {
-            Ok(one) => measured.push(one),
+            Ok(one) => measured.push(Measured { round_trip: round_trip(&service.continuum, report), ..one }),
             Err(reason) => eprintln!("migration {} is left out: {reason}", report.id),
         }
     }
     Ok((measured, history.path().display().to_string()))
+}
+
+/// The round trip between a migration's ends by the inventory; `None` where it does not say.
+fn round_trip(continuum: &Continuum, report: &Report) -> Option<f64> {
+    let (from, to) = (continuum.nodes.get(&report.from)?, continuum.nodes.get(&report.to)?);
+    continuum.link(&from.site, &to.site).map(|link| link.rtt.as_f64())
 }
 
 /// A migration as it was measured, or why it was not.

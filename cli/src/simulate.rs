@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use sterna_core::continuum::{NodeName, ServiceName};
 use sterna_policies::diagnose;
 use sterna_policies::load::Loaded;
 use sterna_policies::policy::Policy;
 use sterna_simulator::fleet::described;
-use sterna_simulator::report::{Report, html, tables};
+use sterna_simulator::report::{MoveEnd, Outcome, Report, html, tables};
 use sterna_simulator::scenario::{self, Scenario};
 use sterna_simulator::{clock::SimTime, run};
 
@@ -187,7 +188,7 @@ pub fn side_by_side(scenario: &Path, old: Policy, new: Policy, output: Output) -
     let mut report = simulate(&scenario, &policies, 0)?;
     let hash = report.hash().context("the report can't be put into JSON")?;
     let differs = match report.outcomes.as_slice() {
-        [old, new] => old.moves != new.moves || old.placement != new.placement,
+        [old, new] => moved(old) != moved(new) || old.placement != new.placement,
         _ => false,
     };
     report.outcomes.iter_mut().for_each(|outcome| outcome.timeline.clear());
@@ -197,6 +198,12 @@ pub fn side_by_side(scenario: &Path, old: Policy, new: Policy, output: Output) -
     };
     crate::run::say(text.trim_end());
     Ok(differs)
+}
+
+/// What a policy moved, and what came of it: not why, which differs with the policy's words.
+fn moved(outcome: &Outcome) -> Vec<(SimTime, &ServiceName, &NodeName, &NodeName, Option<&MoveEnd>)> {
+    let all = outcome.moves.iter();
+    all.map(|one| (one.began, &one.service, &one.from, &one.to, one.end.as_ref())).collect()
 }
 
 /// Runs the scenario under all policies, with a bar on standard error where a person is watching.

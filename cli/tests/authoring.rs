@@ -221,6 +221,14 @@ fn policies_are_compared_on_a_described_day() {
     assert!(said.contains("old latency-first") && said.contains("new cost-first"), "{said}");
     let same = ["policy", "diff", "latency-first.toml", "latency-first.toml", "--scenario", "quiet.toml"];
     ends(&root, &same, 0);
+    // The cloud is not taken for another reason, and all moves are the same.
+    let folder = tempfile::tempdir().unwrap();
+    let narrow = std::fs::read_to_string(root.join("latency-first.toml")).unwrap();
+    let narrow = narrow.replace("[trigger]", "[constraints]\ntiers = [\"edge\"]\n\n[trigger]");
+    let file = folder.path().join("narrow.toml");
+    std::fs::write(&file, narrow).unwrap();
+    let file = file.to_str().unwrap();
+    ends(&root, &["policy", "diff", "latency-first.toml", file, "--scenario", "commuters.toml"], 0);
 }
 
 #[test]

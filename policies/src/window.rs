@@ -9,6 +9,7 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::policy::Migration;
 use crate::quantity::Millis;
 
 /// Whether moves are made in a window or not.
@@ -154,9 +155,35 @@ pub fn shut(windows: &[Window], now: Timestamp) -> Option<Closed> {
     closed(windows, now).filter(|closed| !closed.allow_mending)
 }
 
+/// What a migration is given at least that is aborted soon.
+const LEAST: Millis = Millis::from_micros(1_000_000);
+
+/// The limits of a migration that begins now: what its policy says, but no longer than until a window aborts it. `None` where it is
+/// not to begin at all: moves are kept back, or it is predicted to take longer than that.
+pub fn limits(
+    windows: &[Window],
+    migration: &Migration,
+    predicted: Millis,
+    now: Timestamp,
+) -> Option<Migration> {
+    if shut(windows, now).is_some() {
+        return None;
+    }
+    let Some(aborts) = aborts(windows, now) else { return Some(migration.clone()) };
+    // A millionth of a millisecond is a nanosecond.
+    let left = aborts.duration_since(now).as_nanos();
+    let left = Millis::from_micros(i64::try_from(left).unwrap_or(i64::MAX)).max(LEAST);
+    (predicted <= left).then(|| Migration {
+        deadline: migration.deadline.min(left),
+        freeze_lease: migration.freeze_lease.min(left),
+        ..migration.clone()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::{Memory, Method};
 
     fn window(kind: WindowKind, schedule: &str, duration: &str, timezone: &str) -> Window {
         Window {
@@ -263,5 +290,29 @@ mod tests {
         let opens = Some(at("2026-11-26T22:00:00Z"));
         assert_eq!(both, Some(Closed { by: None, until: opens, allow_mending: false }));
         assert!(!allowed(&[noon, long]));
+    }
+
+    #[test]
+    fn a_window_that_aborts_shortens_the_limits() {
+        let of = |deadline: &str, lease: &str| Migration {
+            method: Method::Checkpoint,
+            memory: Memory::Ahead,
+            max_downtime: None,
+            bandwidth: None,
+            deadline: deadline.parse().unwrap(),
+            freeze_lease: lease.parse().unwrap(),
+        };
+        let whole = of("10m", "30s");
+        let mut night = [window(WindowKind::Deny, "0 3 * * *", "1h", "UTC")];
+        let takes = |windows: &[Window], predicted: &str, time: &str| {
+            limits(windows, &whole, predicted.parse().unwrap(), at(&format!("2026-11-26T{time}Z")))
+        };
+        assert_eq!(takes(&night, "1s", "02:55:00"), Some(whole.clone()), "what has begun goes on");
+        night[0].overrun = Overrun::Abort;
+        assert_eq!(takes(&night, "1s", "02:40:00"), Some(whole.clone()));
+        assert_eq!(takes(&night, "1s", "02:55:00"), Some(of("5m", "30s")));
+        assert_eq!(takes(&night, "1s", "02:59:50"), Some(of("10s", "10s")));
+        assert_eq!(takes(&night, "11s", "02:59:50"), None);
+        assert_eq!(takes(&night, "1s", "03:00:00"), None, "the window is there");
     }
 }

@@ -378,3 +378,22 @@ fn queries_that_are_traps() {
         "[metrics.cost_rate]\nquery = \"sum by (site) (irate(spent_total[5m])) or vector(0)\"\nunit = \"USD/h\"\n"
     ));
 }
+
+/// Each of these is a reason to stay, or leaves something to decide.
+#[test]
+fn what_is_enough_is_not_refused() {
+    let none = "[hysteresis]\nmin_gain = \"0%\"\nmin_residency = \"0s\"\ncooldown = \"0s\"\nno_return_within = \"0s\"\n";
+    let still = format!("{HEAD}mode = \"auto\"\n{TERM}{none}");
+    let limit = "[[objective.term]]\nmetric = \"power\"\nsatisfied_at = \"20W\"\n[constraints.max]\npower = \"20W\"\n";
+    for enough in [
+        format!("{still}gain_lasts = \"5m\"\n"),
+        format!("{still}regret = \"100%\"\n"),
+        format!("{still}[trigger]\nany = [{{ metric = \"cost_rate\", above = \"1USD/h\" }}]\n"),
+        // What is above both today may still get better.
+        format!("{HEAD}{limit}"),
+    ] {
+        let loaded = load::policy("p.toml", &enough).unwrap_or_else(|invalid| panic!("{invalid}\n{enough}"));
+        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    }
+    assert!(load::policy("p.toml", &still).is_err());
+}

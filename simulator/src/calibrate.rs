@@ -13,7 +13,7 @@
 //! | [`mod@file`] | the result as the file that scheduler and scenarios read |
 
 use serde::Serialize;
-use sterna_core::cost::{Costs, Left, Line};
+use sterna_core::cost::{Costs, Left, Line, ROUND_TRIPS};
 use sterna_policies::quantity::{Bytes, Millis, Percent};
 
 pub mod file;
@@ -114,7 +114,7 @@ pub fn calibrate(measured: &[Measured]) -> Result<Calibration, CalibrateError> {
         })
         .collect();
     let left = left(measured);
-    let costs = costs(&phases, left);
+    let costs = costs(&phases, left, round_trip(measured));
     Ok(Calibration { migrations: measured.len(), sizes, duration_error, downtime_error, phases, left, costs })
 }
 
@@ -130,9 +130,17 @@ fn left(measured: &[Measured]) -> Option<Left> {
     Some(Left { constant: Bytes((fit.constant * 1_048_576.0).round() as u64), share })
 }
 
+/// The mean round trip of the links that were crossed, in milliseconds; none where it is not known.
+fn round_trip(measured: &[Measured]) -> f64 {
+    let known: f64 = measured.iter().filter_map(|one| one.round_trip).sum();
+    known / measured.len().max(1) as f64
+}
+
 /// The lines of the phases, added up to the parts that moves are predicted by. A part of which nothing was measured is as it is
 /// without a calibration.
-fn costs(phases: &[Phase], left: Option<Left>) -> Costs {
+///
+/// Round trips are in no cost either: each prediction adds those of its own link, so those that were measured are taken out.
+fn costs(phases: &[Phase], left: Option<Left>, round_trip: f64) -> Costs {
     let assumed = Costs::default();
     let millis = |value: f64| Millis::from_f64(value).unwrap_or(Millis::ZERO);
     let sum = |part: Part| {
@@ -149,12 +157,16 @@ fn costs(phases: &[Phase], left: Option<Left>) -> Costs {
         constant: a.constant.saturating_add(b.constant),
         per_mib: a.per_mib.saturating_add(b.per_mib),
     });
+    let without = |time: Millis, round_trips: i64| {
+        time.saturating_sub(millis(round_trip * round_trips as f64)).max(Millis::ZERO)
+    };
+    let beside = beside.map(|line| Line { constant: without(line.constant, ROUND_TRIPS), ..line });
     Costs {
         dump: sum(Part::Dump).unwrap_or(assumed.dump),
         restore: sum(Part::Restore).unwrap_or(assumed.restore),
         around: sum(Part::Around).unwrap_or(assumed.around),
         beside: beside.unwrap_or(assumed.beside),
-        opening: sum(Part::Transfer).map_or(assumed.opening, |line| line.constant),
+        opening: sum(Part::Transfer).map_or(assumed.opening, |line| without(line.constant, 1)),
         left: left.unwrap_or(assumed.left),
     }
 }

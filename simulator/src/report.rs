@@ -101,6 +101,18 @@ pub struct Outcome {
     pub course: Vec<Point>,
 }
 
+impl Outcome {
+    /// How many moves were made, whatever came of them. What is refused before anything is touched is none.
+    pub fn made(&self) -> usize {
+        self.moves.len() - self.refused()
+    }
+
+    /// How many moves were refused.
+    pub fn refused(&self) -> usize {
+        self.moves.iter().filter(|one| one.is_refused()).count()
+    }
+}
+
 /// What a placement is worth from an instant on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
@@ -204,6 +216,13 @@ pub struct MoveRecord {
     pub end: Option<MoveEnd>,
 }
 
+impl MoveRecord {
+    /// Whether it was refused before anything was touched.
+    pub fn is_refused(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.outcome == MigrationOutcome::Refused)
+    }
+}
+
 /// What a move gains, as its decision reckoned it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Gain {
@@ -259,7 +278,7 @@ pub struct Totals {
     pub requests_held: u64,
     /// Hosting and egress.
     pub cost: Usd,
-    /// What moves sent over priced links.
+    /// What moves sent over priced links; of those still under way at the end, what they had sent by then.
     pub cost_egress: Usd,
     /// Energy of all nodes.
     pub energy: WattHours,

@@ -85,8 +85,9 @@ pub enum Deciding<'m> {
 /// Runs a scenario under one policy, [drawn](Scenario::drawn) by the seed.
 ///
 /// Every plan is carried out as if the policy's mode were `auto`, unless it is `off`, and as the scheduler does it: wave by wave,
-/// in each as many at once as the budget allows; a move that is undone ends the plan after its wave; the next look comes an
-/// interval after the last, or when the plan is carried out, if that is later.
+/// in each as many at once as the budget allows; before each it is asked again whether windows and directives let it begin; a move
+/// that is undone or not begun ends the plan after its wave; the next look comes an interval after the last, or when the plan is
+/// carried out, if that is later.
 ///
 /// # Errors
 /// If a decision's plan contradicts its observation.

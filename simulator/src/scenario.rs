@@ -112,7 +112,9 @@ impl Tracks {
 impl Scenario {
     /// Whether seeds make a difference to it.
     pub fn is_random(&self) -> bool {
-        self.noise.is_some() || self.chance.is_random()
+        let asks = self.continuum.users.values().any(|users| !users.rates.is_empty());
+        let strays = asks || !self.tracks.rate.is_empty();
+        (self.noise.is_some() && strays) || self.chance.is_random()
     }
 
     /// The scenario with everything drawn that hangs on the seed: where users go, bursts, failures, how far rates stray. The same for

@@ -8,7 +8,7 @@ use sterna_core::history::{Outcome, PastMigration};
 use sterna_core::plan::{Effect, Move, MoveCost};
 use sterna_core::planning;
 use sterna_policies::policy::{Memory, Migration};
-use sterna_policies::quantity::{Bytes, Millis};
+use sterna_policies::quantity::{Bytes, Millis, Usd};
 
 use crate::clock::SimTime;
 use crate::models::migration::checkpoint::{AS_STERNA, Ahead, Checkpoint};
@@ -96,7 +96,7 @@ impl<'s> World<'s> {
         &mut self,
         order: &Move,
         limits: &Migration,
-        beside: &[Move],
+        beside: &[&Move],
     ) -> Result<Course, CannotBegin> {
         let cannot = || CannotBegin { service: order.service.clone(), from: order.from.clone() };
         let there = self.placement.get(&order.service) == Some(&order.from);
@@ -133,7 +133,7 @@ impl<'s> World<'s> {
     }
 
     /// How many share a move's link, the move with them.
-    fn sharing(&self, order: &Move, beside: &[Move]) -> u32 {
+    fn sharing(&self, order: &Move, beside: &[&Move]) -> u32 {
         let Some(link) = self.sites(&order.from, &order.to) else { return 1 };
         let crosses = |from, to| self.sites(from, to).as_ref() == Some(&link);
         let under_way = self.moving.iter().filter(|(_, moving)| crosses(&moving.from, &moving.to));
@@ -208,12 +208,7 @@ impl<'s> World<'s> {
         if course.outcome == Outcome::Moved {
             self.placement.insert(service.clone(), moving.to.clone());
         }
-        let nodes = &self.scenario.continuum.nodes;
-        let ends = nodes.get(&moving.from).zip(nodes.get(&moving.to));
-        let link = ends.and_then(|(from, to)| self.scenario.continuum.link(&from.site, &to.site));
-        if let Some(link) = link {
-            self.account.pay_egress(link.price_of(course.bytes));
-        }
+        self.account.pay_egress(self.price(&moving, course.bytes));
         self.settle();
         Some(PastMigration {
             ended: self.now.on_calendar(self.scenario.start),
@@ -224,6 +219,26 @@ impl<'s> World<'s> {
             bytes: course.bytes,
             duration: SimTime::from_nanos(self.now.since(moving.began)).as_millis(),
         })
+    }
+
+    /// What sending some bytes between a move's ends costs.
+    fn price(&self, moving: &Moving, bytes: Bytes) -> Usd {
+        let nodes = &self.scenario.continuum.nodes;
+        let ends = nodes.get(&moving.from).zip(nodes.get(&moving.to));
+        let link = ends.and_then(|(from, to)| self.scenario.continuum.link(&from.site, &to.site));
+        link.map_or(Usd::ZERO, |link| link.price_of(bytes))
+    }
+
+    /// Pays what moves have sent that are still under way: nothing comes after this.
+    pub fn pay_open(&mut self) {
+        let sent = |moving: &Moving| {
+            let after = SimTime::from_nanos(self.now.since(moving.began)).as_millis();
+            // One that is broken sends nothing any more.
+            if moving.broken { moving.course.bytes } else { moving.course.broken(after, after).bytes }
+        };
+        let prices = self.moving.values().map(|moving| self.price(moving, sent(moving)));
+        let open = prices.fold(Usd::ZERO, Usd::saturating_add);
+        self.account.pay_egress(open);
     }
 
     /// The time.

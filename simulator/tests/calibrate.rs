@@ -150,3 +150,45 @@ fn a_scenario_moves_at_what_was_measured() {
     assert!(refused("broken").starts_with("broken.toml:2:1: error[K0001]"), "{}", refused("broken"));
     assert!(refused("nowhere").contains("error[S0001]: can't read nowhere.toml"), "{}", refused("nowhere"));
 }
+
+/// What is learnt over a link of 50 ms tells what moves cost over that link, and over one of 10 ms.
+#[test]
+fn round_trips_of_the_link_that_was_measured_are_not_counted_twice() {
+    let costs = Costs::default();
+    let bandwidth = MibPerSecond::from_f64(100.0).unwrap();
+    let ms = |millis: f64| Millis::from_f64(millis).unwrap();
+    let of = |costs: &Costs, mib: u64, rtt: f64| {
+        let cost = costs.of_move(Bytes::from_mib(mib), Memory::WhileFrozen, bandwidth, ms(rtt));
+        [cost.downtime.as_f64(), cost.duration.as_f64()]
+    };
+    // As they would be measured: six round trips while it runs, one while it is sent.
+    let entry = |mib: u64| {
+        let memory = Bytes::from_mib(mib);
+        let seconds = |time: f64| time / 1e3;
+        format!(
+            r#"{{"memory_mib": {mib}, "round_trip_seconds": 0.05, "phases": [
+                {{"phase": "checked", "seconds": {}}}, {{"phase": "frozen", "seconds": {}}},
+                {{"phase": "dumped", "seconds": {}}}, {{"phase": "restored", "seconds": {}}},
+                {{"phase": "transferred", "seconds": {}, "sent_mib": {mib}}}]}}"#,
+            seconds(costs.beside.at(memory).as_f64() + 300.0),
+            seconds(costs.around.at(memory).as_f64()),
+            seconds(costs.dump.at(memory).as_f64()),
+            seconds(costs.restore.at(memory).as_f64()),
+            seconds(costs.opening.as_f64() + 50.0 + mib as f64 * 10.0),
+        )
+    };
+    let text = |entries: &str| format!(r#"{{"schema_version": 1, "migrations": [{entries}]}}"#);
+    let entries = [64, 256, 512].map(entry).join(",");
+    let known = calibrate(&read("own.json", &text(&entries)).unwrap()).unwrap().costs;
+    for (mib, rtt) in [(64, 50.0), (512, 50.0), (128, 10.0)] {
+        let (told, true_to) = (of(&known, mib, rtt), of(&costs, mib, rtt));
+        assert!(
+            told.iter().zip(true_to).all(|(told, real)| (told - real).abs() < 1.0),
+            "{told:?} {true_to:?}"
+        );
+    }
+    // Where nobody says what the round trip was, it is in what was learnt.
+    let unknown = entries.replace(r#""round_trip_seconds": 0.05, "#, "");
+    let unknown = calibrate(&read("own.json", &text(&unknown)).unwrap()).unwrap().costs;
+    assert!((of(&unknown, 64, 0.0)[1] - of(&costs, 64, 50.0)[1]).abs() < 1.0);
+}

@@ -352,3 +352,45 @@ fn carbon_that_is_not_known_is_not_drawn_as_none() {
     report.outcomes.iter_mut().for_each(|one| one.totals.carbon = None);
     assert!(!html::page(&report, &scenario, "x").unwrap().contains("Carbon over time"));
 }
+
+/// From nothing to something is no percentage, and not as much either.
+#[test]
+fn what_there_was_nothing_of_before_is_more() {
+    let (scenario, mut report) = commuters();
+    report.unmoved.cost = "0USD".parse().unwrap();
+    let text = answer::sentence(&report, &report.outcomes[0]);
+    let cost = format!("{:.4}", report.outcomes[0].totals.cost);
+    assert!(text.contains(&format!(", {cost} more cost, ")), "{text}");
+    let best = answer::best(&report).into_iter().find(|one| one.measure == "cost").unwrap();
+    assert_eq!((best.who.as_str(), best.difference), ("nothing moves", None));
+    let row = comparison::rows(&report).into_iter().find(|row| row.name == "cost").unwrap();
+    assert_eq!(row.cells[1].difference, Some(comparison::Difference::FromNothing));
+    let page = html::page(&report, &scenario, "(its hash)").unwrap();
+    let section = plain(between(&page, "<section id=\"comparison\">", "</section>"));
+    assert!(section.contains(&format!("{cost} from nothing")), "{section}");
+    // Nothing is as much as nothing.
+    report.outcomes[0].totals.cost = report.unmoved.cost;
+    let text = answer::sentence(&report, &report.outcomes[0]);
+    assert!(text.contains("and as much cost"), "{text}");
+}
+
+#[test]
+fn moves_that_were_refused_are_none_and_are_told() {
+    let (scenario, mut report) = commuters();
+    let row = |report: &Report, name: &str| {
+        let row = comparison::rows(report).into_iter().find(|row| row.name == name);
+        row.map(|row| row.cells.into_iter().map(|cell| cell.text).collect::<Vec<_>>())
+    };
+    assert_eq!(row(&report, "moves").unwrap(), ["0", "2", "2", "0"]);
+    assert_eq!(row(&report, "moves refused"), None);
+    report.outcomes[0].moves[1].end.as_mut().unwrap().outcome = MigrationOutcome::Refused;
+    assert_eq!(row(&report, "moves").unwrap(), ["0", "1", "2", "0"]);
+    assert_eq!(row(&report, "moves refused").unwrap(), ["0", "1", "0", "0"]);
+    let text = answer::sentence(&report, &report.outcomes[0]);
+    assert!(text.starts_with("makes 1 move (1 refused); "), "{text}");
+    let page = html::page(&report, &scenario, "(its hash)").unwrap();
+    assert!(page.contains("1 move (1 refused)</p>"));
+    let tables = tables::tables(&report, &scenario).unwrap();
+    let (_, totals) = tables.iter().find(|(name, _)| *name == "totals.csv").unwrap();
+    assert!(totals.lines().any(|line| line.starts_with("latency-first,1,1,")), "{totals}");
+}

@@ -90,6 +90,8 @@ fn load_over(text: &str, inventory: &str) -> Result<Scenario, String> {
         match path.to_str() {
         Some("town.toml") => Ok(inventory.to_owned()),
         Some("ride.csv") => Ok(RIDE.to_owned()),
+        // Of the year 2008, in seconds.
+        Some("old.csv") => Ok("time,lat,lon\n1211018404,-37.80,144.96\n1211018504,-38.80,144.96\n".to_owned()),
         Some("broken.csv") => Ok("time,lat,lon\n0,-37.80,144.96\n0,x,144.96\n60,91,0\n".to_owned()),
         Some("carbon.csv") => Ok(
             "# hourly\ntime,value\n2026-03-01T23:00:00Z,100\n2026-03-02T01:00:00Z,300\n2026-03-02T09:00:00Z,1\n"
@@ -320,6 +322,30 @@ fn what_one_draws_does_not_hang_on_others() {
     assert_eq!(few.drawn(1).drawn(2).drawn, few.drawn(2).drawn);
 }
 
+/// All nodes of a site with one node are that node; with one more they are not, and what happens to each goes on as it did.
+#[test]
+fn a_nodes_failures_do_not_hang_on_another_node() {
+    let failures = "[[failure]]\nsite = \"north\"\nmtbf = \"1h\"\nmttr = \"10m\"\n\
+                    [[failure]]\nnode = \"north-1\"\nmtbf = \"1h\"\nmttr = \"10m\"\n\
+                    [[preemption]]\nnode = \"north-1\"\nmtbf = \"1h\"\nmttr = \"10m\"\nnotice = \"1m\"\n\
+                    [[failure]]\nnode = \"north-1\"\nmtbf = \"1h\"\nmttr = \"10m\"\n";
+    let more = INVENTORY.replace(
+        "name = \"north-1\"\n",
+        "name = \"north-0\"\ncpu = \"4cores\"\nmemory = \"8GiB\"\n[[site.node]]\nname = \"north-1\"\n",
+    );
+    let text = format!("{HEAD}{STAYS}{failures}");
+    let of = |inventory: &str| -> Vec<(SimTime, SimTime)> {
+        let drawn = load_over(&text, inventory).unwrap().drawn(7).into_owned();
+        let outages = drawn.drawn.outages.into_iter();
+        let own = outages.filter(|outage| outage.part == Part::Node("north-1".into()));
+        own.map(|outage| (outage.from, outage.to)).collect()
+    };
+    let few = of(INVENTORY);
+    assert_eq!(few, of(&more));
+    // Two that are said twice are two.
+    assert!(few.len() > 4 && few.iter().collect::<std::collections::BTreeSet<_>>().len() == few.len());
+}
+
 #[test]
 fn everything_wrong_with_it_is_told_with_its_place() {
     let wrong = [
@@ -328,6 +354,7 @@ fn everything_wrong_with_it_is_told_with_its_place() {
         "[[mobility]]\nusers = \"riders\"\nstays = { latitude = -97.8, longitude = nan }\n",
         "[[mobility]]\nusers = \"riders\"\nfile = \"broken.csv\"\n",
         "[[mobility]]\nusers = \"riders\"\nfile = \"none.csv\"\n",
+        "[[mobility]]\nusers = \"riders\"\nfile = \"old.csv\"\n",
         "[[mobility]]\nusers = \"riders\"\nwaypoint = { from = { latitude = 0, longitude = 0 }, \
          to = { latitude = 1, longitude = 1 }, speed = [\"6km/h\", \"3km/h\"] }\n",
         "[[mobility]]\nusers = \"riders\"\ncommuter = { home = { latitude = 0, longitude = 0 }, \
@@ -362,7 +389,26 @@ fn what_has_no_effect_is_refused_unless_it_is_allowed() {
     let pinned = INVENTORY.replace("name = \"chat\"\n", "name = \"chat\"\npinned = true\n");
     let memory = "[[memory]]\nservice = \"chat\"\npoints = [[\"0h\", \"1MiB\"]]\n";
     let distance = format!("{HEAD}{}{}{}", latency("north"), latency("south"), steep());
+    let empty = INVENTORY.replace(
+        "[[link]]",
+        "[[site]]\nname = \"empty\"\ntier = \"fog\"\nregion = \"au\"\nprice = { node = \"0.10USD/h\" }\n\
+         power = { idle = \"8W\", full = \"30W\" }\n[[link]]",
+    );
+    let silent =
+        INVENTORY.replace("rates = { maps = \"10/s\" }", "latency = { north = \"1ms\", south = \"1ms\" }");
+    let noise = "[noise]\nrate = \"10%\"\nevery = \"1h\"\n";
+    let south_is_fog =
+        INVENTORY.replace("name = \"south\"\ntier = \"edge\"", "name = \"south\"\ntier = \"fog\"");
+    let of_fog = "[[distance]]\ntier = \"fog\"\nbase = \"1ms\"\nper_km = \"1ms\"\n";
+    assert!(load_over(&format!("{HEAD}{STAYS}{of_fog}"), &south_is_fog).is_ok());
+    let allowed_noise =
+        format!("{HEAD}{noise}").replace("schema_version = 1\n", "schema_version = 1\nallow_unused = true\n");
+    assert!(!load_over(&allowed_noise, &silent).unwrap().is_random());
+    assert!(load(&format!("{HEAD}{STAYS}{noise}")).unwrap().is_random());
     let refused = [
+        load_over(&format!("{HEAD}{STAYS}{}", latency("empty")), &empty).unwrap_err(),
+        load_over(&format!("{HEAD}{noise}"), &silent).unwrap_err(),
+        load_over(&format!("{HEAD}{STAYS}{}{of_fog}", latency("south")), &south_is_fog).unwrap_err(),
         load(&measured).unwrap_err(),
         load_over(&format!("{HEAD}{STAYS}{memory}"), &pinned).unwrap_err(),
         load(&distance).unwrap_err(),

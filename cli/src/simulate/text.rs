@@ -38,10 +38,14 @@ pub(super) fn injected(all: &[String]) -> String {
 
 fn policy(out: &mut String, outcome: &Outcome) {
     let mode = words::mode(outcome.mode);
-    let moves = match outcome.moves.len() {
+    let moves = match outcome.made() {
         0 => "no move".to_owned(),
         1 => "1 move".to_owned(),
         n => format!("{n} moves"),
+    };
+    let moves = match outcome.refused() {
+        0 => moves,
+        n => format!("{moves} ({n} refused)"),
     };
     let _infallible = writeln!(out, "Policy {} ({mode}): {} looks, {moves}", outcome.policy, outcome.looks);
     if !outcome.moves.is_empty() {
@@ -143,7 +147,7 @@ fn comparison(report: &Report) -> Table {
     let mut table = new_table(&header);
     for row in comparison::rows(report) {
         let cells = row.cells.into_iter().map(|cell| match cell.difference {
-            Some(percent) => format!("{} ({percent:+.1}%)", cell.text),
+            Some(difference) => format!("{} ({difference})", cell.text),
             None => cell.text,
         });
         table.add_row([row.name.to_owned()].into_iter().chain(cells));

@@ -62,7 +62,8 @@ fn term(
     let satisfied_at = file.satisfied_at.as_ref().and_then(|text| {
         let level = level(metric, text, findings)?;
         if let Some(max) = constraints.max.get(&metric.value)
-            && max.as_micros() <= level.as_micros()
+            // A service that is above both today may still get better.
+            && max.as_micros() < level.as_micros()
         {
             let name = metric.name();
             let diagnostic = findings.error(
@@ -70,9 +71,7 @@ fn term(
                 text.span(),
                 format!("`{name}` is satisfied by all that `max` allows"),
             );
-            diagnostic
-                .label("this term could never decide")
-                .help("expected less than max, or no satisfied_at");
+            diagnostic.label("this term could never decide").help("expected at most max, or no satisfied_at");
             if let Some(span) = written.and_then(|written| max_span(written, metric.value)) {
                 diagnostic.also(span, "nothing above this is allowed");
             }

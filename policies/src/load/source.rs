@@ -319,12 +319,18 @@ pub(super) fn unused_and_missing(file: &PolicyFile, constraints: &Constraints, f
     let condition = |metric: Metric| conditions().find(|condition| condition.metric.value == metric);
     let latency = term(Metric::UserLatency).map(|term| &term.metric);
     let latency = latency.or_else(|| condition(Metric::UserLatency).map(|condition| &condition.metric));
-    if let Some(metric) = latency
+    let limit = || {
+        let limit = file.constraints.as_ref()?.max.as_ref()?.user_latency.as_ref();
+        limit.map(|written| (written.span(), "no move will be made at all"))
+    };
+    let latency = latency.map(|metric| (metric.span(), "no move will be made for it")).or_else(limit);
+    // What else there is has a number in the inventory, or a model.
+    if let Some((span, label)) = latency
         && !has(Metric::UserLatency)
     {
         findings
-            .warning("W0001", metric.span(), "nothing measures `user_latency`")
-            .label("no move will be made for it")
+            .warning("W0001", span, "nothing measures `user_latency`")
+            .label(label)
             .help("add a table [metrics.user_latency] with a `builtin` or a `query`");
     }
     let asked = |metric: Metric| {

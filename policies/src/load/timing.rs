@@ -89,16 +89,20 @@ pub(super) fn hysteresis(
         no_return_within: no_return.unwrap_or(DEFAULT_NO_RETURN_WITHIN),
     };
     if let Some(written) = &file.min_residency {
-        let spans = [hysteresis.min_residency, hysteresis.cooldown, hysteresis.no_return_within];
-        let nothing = spans.iter().all(|span| *span == Millis::ZERO);
-        if mode == Mode::Auto && nothing && hysteresis.min_gain == Percent::ZERO {
+        let Hysteresis { min_residency: rest, cooldown, gain_lasts, no_return_within, .. } = hysteresis;
+        let spans = [rest, cooldown, gain_lasts, no_return_within];
+        let shares = [hysteresis.min_gain, hysteresis.regret];
+        let nothing = spans.iter().all(|span| *span == Millis::ZERO)
+            && shares.iter().all(|share| *share == Percent::ZERO)
+            && trigger.any.is_none();
+        if mode == Mode::Auto && nothing {
             findings
                 .error(
                     "P0024",
                     written.span(),
                     "in mode `auto` nothing keeps services from moving to and fro",
                 )
-                .label("`min_gain`, `min_residency`, `cooldown` and `no_return_within` are all zero")
+                .label("`min_gain`, `min_residency`, `cooldown`, `no_return_within`, `gain_lasts` and `regret` are all zero")
                 .help("give at least one of them, such as min_gain = \"10%\"");
         } else if min_residency
             .is_some_and(|residency| Millis::ZERO < residency && residency < trigger.interval)

@@ -74,7 +74,7 @@ pub const BESIDE: Millis = Millis::from_micros(300_000_000);
 pub const LEFT: Left = Left { constant: Bytes::from_mib(1), share: Percent::from_micros(2_000_000) };
 
 /// Round trips of a migration's phases besides its data: check, reserve, sync, certificate, release, clean.
-const ROUND_TRIPS: i64 = 6;
+pub const ROUND_TRIPS: i64 = 6;
 
 /// What crosses while a service stands frozen whose memory was sent ahead, where nothing is known of how much it writes.
 pub fn left(memory: Bytes) -> Bytes {

@@ -192,7 +192,7 @@ mod tests {
     fn measured(mib: f64, dumped: f64) -> Measured {
         let memory = Bytes((mib * 1_048_576.0) as u64);
         let phases = vec![Took { phase: "dumped".into(), took: dumped, sent: Bytes::ZERO }];
-        Measured { memory, ahead: false, phases, downtime: None }
+        Measured { memory, ahead: false, phases, downtime: None, round_trip: None }
     }
 
     #[test]

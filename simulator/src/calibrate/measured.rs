@@ -30,6 +30,8 @@ pub struct Measured {
     pub phases: Vec<Took>,
     /// How long the service stood still, where that is known.
     pub downtime: Option<f64>,
+    /// The round trip of the link that it crossed, where that is known.
+    pub round_trip: Option<f64>,
 }
 
 /// What one phase took.
@@ -105,6 +107,7 @@ struct Entry {
     phases: Vec<EntryPhase>,
     duration_seconds: Option<f64>,
     downtime_seconds: Option<f64>,
+    round_trip_seconds: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -211,7 +214,9 @@ impl Entry {
         }
         let downtime =
             self.downtime_seconds.map(|time| millis(time * 1e3, "`downtime_seconds`")).transpose()?;
-        checked(memory, phases, downtime)
+        let round_trip =
+            self.round_trip_seconds.map(|time| millis(time * 1e3, "`round_trip_seconds`")).transpose()?;
+        Ok(Measured { round_trip, ..checked(memory, phases, downtime)? })
     }
 }
 
@@ -271,7 +276,7 @@ pub fn checked(memory: Bytes, phases: Vec<Took>, downtime: Option<f64>) -> Resul
     let sent = |part| phases.iter().find(|took| Part::of(&took.phase) == Some(part)).map(|took| took.sent.0);
     // Less than half of it crossed while the service stood still: the rest must have before.
     let ahead = sent(Part::Transfer).is_some_and(|left| left < memory.0 / 2) && sent(Part::Sync) > Some(0);
-    Ok(Measured { memory, ahead, phases, downtime })
+    Ok(Measured { memory, ahead, phases, downtime, round_trip: None })
 }
 
 #[cfg(test)]

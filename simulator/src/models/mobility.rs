@@ -39,7 +39,7 @@ impl Mobility {
 /// The random waypoint model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Waypoint {
-    /// The box's corner of the smallest latitude and longitude.
+    /// The box's corner in the south-west.
     pub low: Location,
     /// The opposite corner.
     pub high: Location,
@@ -124,11 +124,9 @@ impl Mobility {
 
 impl Waypoint {
     fn place(&self, stream: Stream, count: u64) -> Location {
-        let between = |low: f64, high: f64, part: f64| low + (high - low) * part;
-        Location {
-            latitude: between(self.low.latitude, self.high.latitude, stream.part(count)),
-            longitude: between(self.low.longitude, self.high.longitude, stream.part(count + 1)),
-        }
+        let north = self.low.towards(&self.high, stream.part(count));
+        let east = self.low.towards(&self.high, stream.part(count + 1));
+        Location { latitude: north.latitude, longitude: east.longitude }
     }
 
     fn route(&self, stream: Stream, step: u64, end: SimTime) -> Route {
@@ -224,6 +222,18 @@ mod tests {
         assert!(on_the_way > 0.0 && on_the_way < 1.0);
         let changes = route.changes(MINUTE, day());
         assert!((120..128).contains(&changes.len()), "only on the way: {}", changes.len());
+    }
+
+    #[test]
+    fn walkers_go_over_the_date_line() {
+        let model = Waypoint { low: at(-18.0, 179.0), high: at(-17.0, -179.0), ..waypoint() };
+        let model = Waypoint { speed: ["60km/h", "90km/h"].map(|speed| speed.parse().unwrap()), ..model };
+        let route = Mobility::Waypoint(model).route(Stream::named(7, Purpose::Mobility, "a"), MINUTE, day());
+        let all: Vec<Location> =
+            (0..1440).map(|minute| route.at(SimTime::from_nanos(minute * MINUTE), MINUTE)).collect();
+        assert!(all.iter().all(|here| here.longitude.abs() >= 179.0));
+        assert!(all.iter().any(|here| here.longitude > 0.0) && all.iter().any(|here| here.longitude < 0.0));
+        assert!(all.windows(2).all(|pair| pair[0].km_to(&pair[1]) < 1.6));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use sterna_policies::quantity::Millis;
 use super::overlay::as_if;
 use super::report::{Compared, Replacement, Sums};
 use super::step;
-use crate::carrying::Carrying;
+use crate::carrying::{Begun, Carrying};
 use crate::clock::SimTime;
 use crate::models::migration::Course;
 
@@ -94,7 +94,7 @@ impl Replay {
     pub fn look(&mut self, recorded: &Recorded) {
         let now = recorded.now;
         self.close(now);
-        self.carry(now);
+        self.carry(now, &recorded.observation);
         let mut policy = self.policy.clone();
         // Whoever had other services then has them still.
         policy.select.others.clone_from(&recorded.policy.select.others);
@@ -166,7 +166,7 @@ impl Replay {
         }
         if moves {
             other.carrying = Carrying::of(&decision.plan);
-            self.carry(now);
+            self.carry(now, observation);
         }
     }
 
@@ -181,15 +181,18 @@ impl Replay {
         moves != moved || (moves && orders(plan) != orders(&then.plan))
     }
 
-    /// Lets simulated migrations go on until an instant.
-    fn carry(&mut self, until: Timestamp) {
+    /// Lets simulated migrations go on until an instant. `observed` has what people had said by then.
+    fn carry(&mut self, until: Timestamp, observed: &Observation) {
         let Some(other) = &mut self.other else { return };
         let Some(mut plan) = other.carrying.take() else { return };
         // What has ended lets others begin at that instant, and not at the look after.
         let mut clock = other.running.iter().map(|one| one.began).max().unwrap_or(until);
         loop {
-            while let Some(order) = plan.begin(&self.policy, clock) {
-                let course = Course::of(&order.predicted, &self.policy.migration);
+            let mut directives = observed.directives.clone();
+            directives.0.retain(|one| one.at <= clock);
+            let against = |order: &Move| directives.against(&observed.continuum, order).is_some();
+            while let Some(Begun { order, limits }) = plan.begin(&self.policy, clock, against) {
+                let course = Course::of(&order.predicted, &limits);
                 self.found.moves.push(Replacement::begun(&order, clock));
                 other.running.push(Running { order, began: clock, course });
             }

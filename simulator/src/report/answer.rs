@@ -1,6 +1,6 @@
 //! What a comparison comes to, in words: which policy is better in what, and by how much.
 
-use super::comparison::{MEASURES, Measure, UNMOVED, difference, sum};
+use super::comparison::{Difference, MEASURES, Measure, UNMOVED, sum};
 use super::words::{held, span};
 use super::{Outcome, Report, Totals};
 
@@ -13,8 +13,8 @@ pub struct Best {
     pub who: String,
     /// The value there.
     pub value: String,
-    /// By how many percent that is more than if nothing moved.
-    pub difference: Option<f64>,
+    /// How that differs from nothing moving.
+    pub difference: Option<Difference>,
     /// The next best, with its value.
     pub then: Option<String>,
 }
@@ -32,19 +32,18 @@ fn best_by(measure: &Measure, all: &[(&str, &Totals)]) -> Option<Best> {
         .iter()
         .map(|(who, totals)| Some(((measure.value)(totals)?, *who, *totals)))
         .collect::<Option<Vec<_>>>()?;
-    let unmoved = known.first()?.0;
+    let unmoved = known.first()?.2;
     known.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (least, _, totals) = *known.first()?;
-    let as_good =
-        |value: f64| value <= least || difference(Some(least), Some(value)).is_none() && least > 0.0;
-    let others = known.iter().position(|(value, ..)| !as_good(*value))?;
+    let as_good = |value: f64, of: &Totals| value <= least || measure.difference(totals, of).is_none();
+    let others = known.iter().position(|(value, _, of)| !as_good(*value, of))?;
     let who: Vec<&str> = known[..others].iter().map(|(_, who, _)| *who).collect();
     let then = known.get(others).map(|(_, who, totals)| format!("{who}: {}", (measure.text)(totals)));
     Some(Best {
         measure: measure.name,
         who: who.join(", "),
         value: (measure.text)(totals),
-        difference: difference(Some(unmoved), Some(least)),
+        difference: measure.difference(unmoved, totals),
         then,
     })
 }
@@ -52,22 +51,29 @@ fn best_by(measure: &Measure, all: &[(&str, &Totals)]) -> Option<Best> {
 /// What one policy comes to against nothing moving.
 pub fn sentence(report: &Report, outcome: &Outcome) -> String {
     let mut parts = Vec::new();
-    match outcome.moves.len() {
-        0 => parts.push("moves nothing".to_owned()),
-        1 => parts.push("makes 1 move".to_owned()),
-        n => parts.push(format!("makes {n} moves")),
-    }
+    let moves = match outcome.made() {
+        0 => "moves nothing".to_owned(),
+        1 => "makes 1 move".to_owned(),
+        n => format!("makes {n} moves"),
+    };
+    parts.push(match outcome.refused() {
+        0 => moves,
+        n => format!("{moves} ({n} refused)"),
+    });
     let (mut changed, mut same, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
     // The mean speaks for the 95th percentile.
     for measure in MEASURES.iter().filter(|measure| !measure.name.ends_with("p95")) {
         let name = measure.name.trim_end_matches(", mean");
-        let (base, value) = ((measure.value)(&report.unmoved), (measure.value)(&outcome.totals));
-        match difference(base, value) {
-            Some(percent) => {
+        let known = [&report.unmoved, &outcome.totals].iter().all(|totals| (measure.value)(totals).is_some());
+        match measure.difference(&report.unmoved, &outcome.totals) {
+            Some(Difference::Percent(percent)) => {
                 let word = if percent < 0.0 { "less" } else { "more" };
                 changed.push(format!("{:.1} % {word} {name}", percent.abs()));
             }
-            None if base.is_some() && value.is_some() => same.push(name),
+            Some(Difference::FromNothing) => {
+                changed.push(format!("{} more {name}", (measure.text)(&outcome.totals)));
+            }
+            None if known => same.push(name),
             None => unknown.push(name),
         }
     }
@@ -97,7 +103,7 @@ pub fn sentence(report: &Report, outcome: &Outcome) -> String {
         });
     }
     let mut text = parts.join("; ") + ".";
-    if outcome.moves.is_empty()
+    if outcome.made() == 0
         && let Some(most) = outcome.holds.iter().max_by_key(|one| one.looks)
     {
         text.push_str(&format!(" Most often {}.", held(most)));

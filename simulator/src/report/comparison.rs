@@ -1,9 +1,11 @@
 //! The numbers of nothing moving and of each policy, side by side. Less is better in all of them.
 
+use std::fmt;
+
 use sterna_policies::quantity::Millis;
 
 use super::words::span;
-use super::{Report, Totals, Violation};
+use super::{Outcome, Report, Totals, Violation};
 
 /// What nothing moving is called beside the policies.
 pub const UNMOVED: &str = "nothing moves";
@@ -48,6 +50,45 @@ pub const MEASURES: [Measure; 5] = [
     },
 ];
 
+/// How a value differs from that of nothing moving.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Difference {
+    /// By so many percent: more, or less where they are negative.
+    Percent(f64),
+    /// There was nothing of it, and now there is.
+    FromNothing,
+}
+
+impl Difference {
+    /// Whether it is less.
+    pub fn is_less(self) -> bool {
+        matches!(self, Self::Percent(percent) if percent < 0.0)
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Percent(percent) => write!(f, "{percent:+.1}%"),
+            Self::FromNothing => f.write_str("from nothing"),
+        }
+    }
+}
+
+impl Measure {
+    /// How its value differs from another; `None` where it is as much, or not known. Less than can be seen is nothing: neither `-0.0`
+    /// nor `+0.0`.
+    pub fn difference(&self, base: &Totals, totals: &Totals) -> Option<Difference> {
+        let (from, to) = ((self.value)(base)?, (self.value)(totals)?);
+        if from > 0.0 {
+            let percent = (to / from - 1.0) * 100.0;
+            return (percent.abs() >= 0.05).then_some(Difference::Percent(percent));
+        }
+        let is_seen = to > from && (self.text)(totals) != (self.text)(base);
+        is_seen.then_some(Difference::FromNothing)
+    }
+}
+
 fn latency(value: Option<Millis>) -> String {
     value.map_or_else(|| "no requests".to_owned(), |value| format!("{value:.2}"))
 }
@@ -66,8 +107,8 @@ pub struct Row {
 pub struct Cell {
     /// The value in words.
     pub text: String,
-    /// By how many percent it is more than if nothing moved; `None` where that can't be said, or where it is as much.
-    pub difference: Option<f64>,
+    /// How it differs from nothing moving; `None` where that can't be said, or where it is as much.
+    pub difference: Option<Difference>,
 }
 
 impl Cell {
@@ -81,10 +122,9 @@ pub fn rows(report: &Report) -> Vec<Row> {
     let all: Vec<&Totals> =
         [&report.unmoved].into_iter().chain(report.outcomes.iter().map(|one| &one.totals)).collect();
     let measured = |measure: Measure| {
-        let base = (measure.value)(&report.unmoved);
         let cell = |(at, totals): (usize, &&Totals)| Cell {
             text: (measure.text)(totals),
-            difference: if at == 0 { None } else { difference(base, (measure.value)(totals)) },
+            difference: if at == 0 { None } else { measure.difference(&report.unmoved, totals) },
         };
         Row { name: measure.name, cells: all.iter().enumerate().map(cell).collect() }
     };
@@ -99,8 +139,14 @@ pub fn rows(report: &Report) -> Vec<Row> {
         format!("{} of {}", totals.requests_held, totals.requests)
     }));
     rows.extend(broken(report));
-    let moves = report.outcomes.iter().map(|one| Cell::plain(one.moves.len().to_string()));
-    rows.push(Row { name: "moves", cells: [Cell::plain("0".to_owned())].into_iter().chain(moves).collect() });
+    let counted = |name, of: &dyn Fn(&Outcome) -> usize| {
+        let all = report.outcomes.iter().map(|one| Cell::plain(of(one).to_string()));
+        Row { name, cells: [Cell::plain("0".to_owned())].into_iter().chain(all).collect() }
+    };
+    rows.push(counted("moves", &Outcome::made));
+    if report.outcomes.iter().any(|one| one.refused() > 0) {
+        rows.push(counted("moves refused", &Outcome::refused));
+    }
     rows
 }
 
@@ -128,10 +174,4 @@ fn broken(report: &Report) -> Option<Row> {
 /// Service by service, added up.
 pub fn sum(violations: &[Violation]) -> Millis {
     violations.iter().fold(Millis::ZERO, |sum, one| sum.saturating_add(one.time))
-}
-
-/// By how many percent a value is more than another. Less than can be seen is nothing: neither `-0.0` nor `+0.0`.
-pub fn difference(base: Option<f64>, value: Option<f64>) -> Option<f64> {
-    let base = base.filter(|base| *base > 0.0)?;
-    Some((value? / base - 1.0) * 100.0).filter(|percent| percent.abs() >= 0.05)
 }

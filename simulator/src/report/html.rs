@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::answer::{self, Best};
 use super::chart::{self, Colour, GREY, Line, NotDrawn};
-use super::comparison::{self, UNMOVED};
+use super::comparison::{self, Difference, UNMOVED};
 use super::map::{self, Map, Place, Trips};
 use super::placements::{Stay, stays};
 use super::timeline::{Timeline, timeline};
@@ -148,13 +148,17 @@ fn css((red, green, blue): Colour) -> String {
 
 impl Page<'_> {
     /// `−12.5 %`.
-    fn signed(&self, percent: &Option<f64>) -> String {
-        percent.map_or_else(String::new, |percent| format!("{percent:+.1} %").replace('-', "−"))
+    fn signed(&self, difference: &Option<Difference>) -> String {
+        match difference {
+            Some(Difference::Percent(percent)) => format!("{percent:+.1} %").replace('-', "−"),
+            Some(Difference::FromNothing) => Difference::FromNothing.to_string(),
+            None => String::new(),
+        }
     }
 
-    fn class(&self, percent: &Option<f64>) -> &'static str {
-        match percent {
-            Some(percent) if *percent < 0.0 => "better",
+    fn class(&self, difference: &Option<Difference>) -> &'static str {
+        match difference {
+            Some(difference) if difference.is_less() => "better",
             Some(_) => "worse",
             None => "",
         }

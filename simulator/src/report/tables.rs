@@ -45,6 +45,7 @@ fn totals(report: &Report) -> Result<String, NoTable> {
     let header = [
         "policy",
         "moves",
+        "refused",
         "user_latency_mean_ms",
         "user_latency_p95_ms",
         "requests",
@@ -56,27 +57,29 @@ fn totals(report: &Report) -> Result<String, NoTable> {
         "downtime_ms",
         "violation_ms",
     ];
-    let row = |policy: &str, moves: usize, totals: &Totals, violations: Option<&[Violation]>| {
-        [
-            policy.to_owned(),
-            moves.to_string(),
-            millis(totals.user_latency_mean),
-            millis(totals.user_latency_p95),
-            totals.requests.to_string(),
-            totals.requests_held.to_string(),
-            number(totals.cost.as_f64()),
-            number(totals.cost_egress.as_f64()),
-            number(totals.energy.as_f64()),
-            totals.carbon.map_or_else(String::new, |carbon| number(carbon.as_f64())),
-            millis(Some(totals.downtime)),
-            millis(violations.map(comparison::sum)),
-        ]
-    };
+    let row =
+        |policy: &str, [made, refused]: [usize; 2], totals: &Totals, violations: Option<&[Violation]>| {
+            [
+                policy.to_owned(),
+                made.to_string(),
+                refused.to_string(),
+                millis(totals.user_latency_mean),
+                millis(totals.user_latency_p95),
+                totals.requests.to_string(),
+                totals.requests_held.to_string(),
+                number(totals.cost.as_f64()),
+                number(totals.cost_egress.as_f64()),
+                number(totals.energy.as_f64()),
+                totals.carbon.map_or_else(String::new, |carbon| number(carbon.as_f64())),
+                millis(Some(totals.downtime)),
+                millis(violations.map(comparison::sum)),
+            ]
+        };
     let policies = report
         .outcomes
         .iter()
-        .map(|one| row(&one.policy, one.moves.len(), &one.totals, one.violations.as_deref()));
-    written(header, [row(UNMOVED, 0, &report.unmoved, None)].into_iter().chain(policies))
+        .map(|one| row(&one.policy, [one.made(), one.refused()], &one.totals, one.violations.as_deref()));
+    written(header, [row(UNMOVED, [0, 0], &report.unmoved, None)].into_iter().chain(policies))
 }
 
 fn moves(report: &Report) -> Result<String, NoTable> {

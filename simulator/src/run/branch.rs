@@ -12,7 +12,7 @@ use sterna_policies::policy::{Mode, Policy};
 use super::follower::Follower;
 use super::{Deciding, RunError, note};
 use crate::alternatives;
-use crate::carrying::Carrying;
+use crate::carrying::{Begun, Carrying};
 use crate::clock::SimTime;
 use crate::events::Queue;
 use crate::gain;
@@ -137,6 +137,7 @@ impl<'a> Branch<'a> {
             self.note(at);
         }
         self.advance(self.scenario.duration);
+        self.world.pay_open();
         Ok(self.finish())
     }
 
@@ -287,9 +288,12 @@ impl<'a> Branch<'a> {
     fn carry(&mut self, mut plan: Carried) -> Result<(), RunError> {
         let Some(policy) = self.followers.first().map(|follower| follower.policy) else { return Ok(()) };
         let now = self.world.now().on_calendar(self.scenario.start);
-        let batch: Vec<Move> = std::iter::from_fn(|| plan.moves.begin(policy, now)).collect();
-        for order in &batch {
-            self.begin(order, policy, &batch)?;
+        let directives = self.world.directives();
+        let against = |order: &Move| directives.against(&self.scenario.continuum, order).is_some();
+        let batch: Vec<Begun> = std::iter::from_fn(|| plan.moves.begin(policy, now, against)).collect();
+        let beside: Vec<&Move> = batch.iter().map(|begun| &begun.order).collect();
+        for begun in &batch {
+            self.begin(begun, &beside)?;
         }
         if plan.moves.rests() {
             self.queue.push(plan.next_look.max(self.world.now()), Event::Look);
@@ -299,12 +303,11 @@ impl<'a> Branch<'a> {
         Ok(())
     }
 
-    fn begin(&mut self, order: &Move, policy: &Policy, beside: &[Move]) -> Result<(), RunError> {
+    fn begin(&mut self, begun: &Begun, beside: &[&Move]) -> Result<(), RunError> {
+        let Begun { order, limits } = begun;
         let now = self.world.now();
-        let course = self
-            .world
-            .begin(order, &policy.migration, beside)
-            .map_err(|source| RunError::Plan { at: now, source })?;
+        let course =
+            self.world.begin(order, limits, beside).map_err(|source| RunError::Plan { at: now, source })?;
         let service = order.service.clone();
         self.tell(&Happening::Began {
             service: service.clone(),

@@ -105,8 +105,14 @@ pub(super) fn add(
     notice: Option<Millis>,
 ) {
     for (mut name, parts) in parts {
-        // Two faults of one thing are two matters of chance.
-        let again = faults.iter().filter(|other| other.parts == parts).count();
+        // Two faults of one name and purpose are two matters of chance. Others draw elsewhere and do not count: a node's faults
+        // do not hang on what else is said of its site.
+        let is_same = |other: &&Fault| {
+            let rest = other.name.strip_prefix(name.as_str());
+            let same = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '));
+            same && other.notice.is_some() == notice.is_some()
+        };
+        let again = faults.iter().filter(is_same).count();
         if again > 0 {
             name = format!("{name} {}", again + 1);
         }

@@ -46,7 +46,7 @@ pub struct MobilityFile {
 pub struct WaypointFile {
     /// One corner of the box.
     pub from: LocationFile,
-    /// The opposite corner.
+    /// The opposite corner. The box lies the shorter way between them, over the date line where that is so.
     pub to: LocationFile,
     /// The least and the greatest speed, such as ["3km/h", "6km/h"].
     pub speed: At<[Written<KmPerHour>; 2]>,
@@ -189,11 +189,11 @@ impl Reader<'_> {
         Some(Mobility::Waypoint(Waypoint {
             low: Location {
                 latitude: one.latitude.min(other.latitude),
-                longitude: one.longitude.min(other.longitude),
+                longitude: if one.degrees_east_to(&other) < 0.0 { other.longitude } else { one.longitude },
             },
             high: Location {
                 latitude: one.latitude.max(other.latitude),
-                longitude: one.longitude.max(other.longitude),
+                longitude: if one.degrees_east_to(&other) < 0.0 { one.longitude } else { other.longitude },
             },
             speed: [least, most],
             pause,
@@ -253,6 +253,24 @@ impl Reader<'_> {
             findings.finish(places)
         });
         let places = self.or_refused(read.map(|loaded| loaded.value))?;
+        let end = self.frame.duration;
+        if let Some((first, _)) = places
+            .first()
+            .filter(|(first, _)| u64::try_from(*first).is_ok_and(|first| first >= end.as_nanos()))
+        {
+            let first = SimTime::from_nanos(first.unsigned_abs());
+            self.findings
+                .error(
+                    "S0014",
+                    file.span(),
+                    format!("the recording begins at {first}, and the scenario lasts {end}"),
+                )
+                .label("nobody would move")
+                .help(
+                    "numbers are seconds since the start; write points in time as \"2026-03-02T00:00:00Z\"",
+                );
+            return None;
+        }
         let route = from_start(&places, self.frame.duration);
         if route.is_none() {
             self.findings

@@ -22,10 +22,11 @@ impl Reader<'_> {
         let asking: BTreeSet<&UsersName> = self.continuum.users.keys().filter(|users| asks(users)).collect();
         self.check_step(written, tracks, chance);
         self.check_askers(written, &asking);
+        self.check_noise(written, &asking);
         self.check_latency(written, &asking);
         self.check_sites(written);
         self.check_services(written);
-        self.check_distance(written, chance);
+        self.check_distance(written, chance, &asking);
     }
 
     /// Adds a finding about something without effect: an error, or a warning where the scenario allows it.
@@ -66,9 +67,18 @@ impl Reader<'_> {
         }
     }
 
+    /// Where nobody asks, nothing can stray.
+    fn check_noise(&mut self, written: &ScenarioFile, asking: &BTreeSet<&UsersName>) {
+        if let Some(noise) = written.noise.as_ref().filter(|_| asking.is_empty()) {
+            self.unused(written.allow_unused, "S0015", noise.span(), "noise has no effect".to_owned())
+                .label("nobody asks for anything")
+                .help("give users a rate in the inventory or a [[rate]] track");
+        }
+    }
+
     /// Between all who ask and all sites with a node there is a latency, and where somebody is matters to at least one.
     fn check_latency(&mut self, written: &ScenarioFile, asking: &BTreeSet<&UsersName>) {
-        for (name, users) in &self.continuum.users {
+        for name in self.continuum.users.keys() {
             if !asking.contains(name) {
                 continue;
             }
@@ -76,11 +86,7 @@ impl Reader<'_> {
             let mut by_distance = false;
             for (site, about) in &self.continuum.sites {
                 let hosts = self.continuum.nodes.values().any(|node| &node.site == site);
-                let measured = users.latency.contains_key(site)
-                    || written
-                        .latency
-                        .iter()
-                        .any(|one| one.users.value == name.0 && one.site.value == site.0);
+                let measured = self.is_measured(written, name, site);
                 by_distance |= hosts && !measured && about.location.is_some();
                 if hosts && !measured && (declared.is_none() || about.location.is_none()) {
                     let span = declared.map_or_else(|| written.inventory.span(), |one| one.users.span());
@@ -105,13 +111,15 @@ impl Reader<'_> {
         }
     }
 
-    /// Prices and carbon of a site without nodes reach nobody.
+    /// Nothing can be placed at a site without nodes, so what is said of it reaches nobody.
     fn check_sites(&mut self, written: &ScenarioFile) {
         let price = written.price.iter().map(|one| &one.site);
         let carbon = written.carbon.iter().map(|one| &one.site);
+        let latency = written.latency.iter().map(|one| &one.site);
         let failure = written.failure.iter().flat_map(|one| one.site.as_ref().or(one.nodes_of.as_ref()));
         let preemption = written.preemption.iter().flat_map(|one| one.nodes_of.as_ref());
-        let sites: Vec<&At<String>> = price.chain(carbon).chain(failure).chain(preemption).collect();
+        let sites: Vec<&At<String>> =
+            price.chain(carbon).chain(latency).chain(failure).chain(preemption).collect();
         for one in sites {
             let site = SiteName(one.value.clone());
             let hosts = self.continuum.nodes.values().any(|node| node.site == site);
@@ -137,18 +145,44 @@ impl Reader<'_> {
         }
     }
 
-    fn check_distance(&mut self, written: &ScenarioFile, chance: &Chance) {
+    /// Latency over distance is for those who are somewhere and ask, and for sites to which nobody measured.
+    fn check_distance(&mut self, written: &ScenarioFile, chance: &Chance, asking: &BTreeSet<&UsersName>) {
+        if self.findings.has_errors() {
+            return;
+        }
         if let Some(one) = written.distance.first()
             && chance.people.is_empty()
-            && !self.findings.has_errors()
         {
-            self.unused(
-                written.allow_unused,
-                "S0015",
-                one.base.span(),
-                "latency over distance has no effect".to_owned(),
-            )
-            .label("no [[mobility]] says where anybody is");
+            let message = "latency over distance has no effect".to_owned();
+            self.unused(written.allow_unused, "S0015", one.base.span(), message)
+                .label("no [[mobility]] says where anybody is");
+            return;
         }
+        let of_own: BTreeSet<&str> =
+            written.distance.iter().filter_map(|one| one.tier.as_ref()).map(|tier| tier.as_str()).collect();
+        for one in &written.distance {
+            let applies = |tier: &str| match &one.tier {
+                Some(own) => own.as_str() == tier,
+                None => !of_own.contains(tier),
+            };
+            let needed = self.continuum.sites.iter().any(|(site, about)| {
+                let hosts = self.continuum.nodes.values().any(|node| &node.site == site);
+                let somewhere = hosts && about.location.is_some() && applies(&about.tier);
+                let people = || chance.people.keys().filter(|users| asking.contains(users));
+                somewhere && people().any(|users| !self.is_measured(written, users, site))
+            });
+            if !needed {
+                let message = "latency over distance has no effect".to_owned();
+                self.unused(written.allow_unused, "S0015", one.base.span(), message)
+                    .label("to every such site there is a measured latency, or it has no `location`");
+            }
+        }
+    }
+
+    /// Whether a number, and not a distance, says what the latency from users to a site is.
+    fn is_measured(&self, written: &ScenarioFile, users: &UsersName, site: &SiteName) -> bool {
+        let about = self.continuum.users.get(users);
+        about.is_some_and(|about| about.latency.contains_key(site))
+            || written.latency.iter().any(|one| one.users.value == users.0 && one.site.value == site.0)
     }
 }

@@ -35,7 +35,7 @@ pub struct Runs<'a> {
 pub struct Fared {
     /// How often it decided.
     pub looks: u64,
-    /// How many moves it began.
+    /// How many moves it made; those that were refused before anything was touched are none.
     pub moves: u64,
     /// What added up.
     pub totals: Totals,
@@ -114,7 +114,7 @@ impl<'p> Tree<'p> {
 
 fn fared(outcome: &Outcome) -> Result<Fared, SweepError> {
     let hash = blake3::hash(&serde_json::to_vec(outcome)?).to_hex().to_string();
-    let moves = outcome.moves.len() as u64;
+    let moves = outcome.made() as u64;
     Ok(Fared { looks: outcome.looks, moves, totals: outcome.totals.clone(), hash })
 }
 

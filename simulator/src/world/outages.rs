@@ -135,7 +135,7 @@ impl World<'_> {
     }
 
     /// Spot nodes that are known to go are drained, as an operator's script would ask for it.
-    pub(super) fn directives(&self) -> Directives {
+    pub(crate) fn directives(&self) -> Directives {
         let mut drains = BTreeSet::new();
         let mut directives = Vec::new();
         for outage in self.scenario.drawn.outages.iter().filter(|outage| outage.is_announced(self.now)) {

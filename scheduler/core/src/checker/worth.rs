@@ -196,14 +196,20 @@ impl<'a> Judge<'a> {
             else {
                 continue;
             };
-            let Some(site) = continuum.sites.get(&of_node.site) else { continue };
+            let Some(site) = continuum.sites.get(&of_node.site) else {
+                carbon = None;
+                continue;
+            };
             let watts = self.draw(about, of_node, site);
             cost += self.share(about, site);
             power += watts;
             carbon = more(carbon, Self::grams(watts, site));
         }
         for (name, node) in &continuum.nodes {
-            let Some(site) = continuum.sites.get(&node.site) else { continue };
+            let Some(site) = continuum.sites.get(&node.site) else {
+                carbon = None;
+                continue;
+            };
             if in_use.contains(name) {
                 cost += self.price(node, site);
             }

@@ -35,13 +35,27 @@ impl Location {
         2.0 * RADIUS * libm::asin(chord.clamp(0.0, 1.0).sqrt())
     }
 
-    /// The place a part of the way to another, along straight lines in degrees: for ways within a region.
+    /// The place a part of the way to another, along straight lines in degrees and the shorter way round: for ways within a region.
     pub fn towards(&self, other: &Self, part: f64) -> Self {
-        let between = |from: f64, to: f64| from + (to - from) * part.clamp(0.0, 1.0);
+        let part = part.clamp(0.0, 1.0);
         Self {
-            latitude: between(self.latitude, other.latitude),
-            longitude: between(self.longitude, other.longitude),
+            latitude: self.latitude + (other.latitude - self.latitude) * part,
+            longitude: round(self.longitude + self.degrees_east_to(other) * part),
         }
+    }
+
+    /// How far another is to the east the shorter way round, -180 to 180 degrees: over the date line where that is shorter.
+    pub fn degrees_east_to(&self, other: &Self) -> f64 {
+        round(other.longitude - self.longitude)
+    }
+}
+
+/// Degrees of longitude that went beyond the date line, as it is counted behind it.
+fn round(longitude: f64) -> f64 {
+    match longitude {
+        east if east > 180.0 => east - 360.0,
+        west if west < -180.0 => west + 360.0,
+        longitude => longitude,
     }
 }
 
@@ -91,6 +105,16 @@ mod tests {
         assert!((at(0.0, 179.5).km_to(&at(0.0, -179.5)) - degree).abs() < 1e-9);
         // Melbourne and Sydney are some 714 km apart.
         assert!((at(-37.8136, 144.9631).km_to(&at(-33.8688, 151.2093)) - 713.4).abs() < 1.0);
+    }
+
+    #[test]
+    fn ways_go_over_the_date_line_where_that_is_shorter() {
+        let (samoa, fiji) = (at(-14.0, -172.0), at(-18.0, 178.0));
+        assert_eq!(samoa.towards(&fiji, 0.5), at(-16.0, -177.0));
+        assert_eq!(samoa.towards(&fiji, 0.9), at(-17.6, 179.0));
+        assert_eq!(fiji.towards(&samoa, 1.0), at(-14.0, -172.0));
+        assert_eq!((fiji.degrees_east_to(&samoa), samoa.degrees_east_to(&fiji)), (10.0, -10.0));
+        assert_eq!(at(0.0, -30.0).towards(&at(0.0, 90.0), 0.25), at(0.0, 0.0));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::stream::{self, StreamExt};
-use jiff::Timestamp;
 use sterna_core::continuum::Continuum;
 use sterna_core::history::Outcome as PastOutcome;
 use sterna_core::plan::{Move, Plan};
@@ -12,7 +11,6 @@ use sterna_executor::migration::order::{MigrationId, Order};
 use sterna_executor::migration::report::Outcome;
 use sterna_executor::node::client::ClientError;
 use sterna_policies::policy::Policy;
-use sterna_policies::quantity::Millis;
 use sterna_policies::window;
 use tracing::Instrument as _;
 
@@ -112,8 +110,8 @@ impl<M: Mover, C: Clock> Carrier<'_, M, C> {
             }
         };
         // A plan may take long; the next decision says what keeps back what is left of it.
-        let Some((deadline, freeze_lease)) = limits(policy, planned.predicted.duration, self.clock.now())
-        else {
+        let (takes, now) = (planned.predicted.duration, self.clock.now());
+        let Some(limits) = window::limits(&policy.windows, &policy.migration, takes, now) else {
             let reason = "a window keeps it back by now, or would abort it before it could end";
             (self.tell)(&Notice::NotSeen(planned, reason));
             return Ok(Went::Otherwise);
@@ -126,11 +124,12 @@ impl<M: Mover, C: Clock> Carrier<'_, M, C> {
             from_address,
             to_address,
             method: planned.method,
-            memory: policy.migration.memory,
-            max_downtime: policy.migration.max_downtime,
-            bandwidth: policy.migration.bandwidth,
-            deadline,
-            freeze_lease,
+            memory: limits.memory,
+            max_downtime: limits.max_downtime,
+            bandwidth: limits.bandwidth,
+            // The agents keep to both by themselves.
+            deadline: limits.deadline,
+            freeze_lease: limits.freeze_lease,
             predicted: Some(planned.predicted),
         };
         let intent = Intent { id: order.id, decision: Some(self.decision), order: planned.clone() };
@@ -182,49 +181,5 @@ impl<M: Mover, C: Clock> Carrier<'_, M, C> {
                 Ok(Went::Otherwise)
             }
         }
-    }
-}
-
-/// Deadline and freeze lease of a migration that begins now: what the policy says, but no longer than until a window aborts it.
-/// The agents keep to both by themselves. `None` where it is not to begin at all: moves are kept back, or it would be aborted.
-fn limits(policy: &Policy, predicted: Millis, now: Timestamp) -> Option<(Millis, Millis)> {
-    if window::shut(&policy.windows, now).is_some() {
-        return None;
-    }
-    let (deadline, lease) = (policy.migration.deadline, policy.migration.freeze_lease);
-    let Some(aborts) = window::aborts(&policy.windows, now) else { return Some((deadline, lease)) };
-    let left = aborts.duration_since(now).as_nanos();
-    let left = Millis::from_micros(i64::try_from(left).unwrap_or(i64::MAX)).max(LEAST);
-    (predicted <= left).then(|| (deadline.min(left), lease.min(left)))
-}
-
-/// What an agent is given at least.
-const LEAST: Millis = Millis::from_micros(1_000_000);
-
-#[cfg(test)]
-mod tests {
-    use sterna_policies::policy::{Mode, Overrun};
-
-    use super::*;
-    use crate::fixture;
-
-    #[test]
-    fn a_window_that_aborts_shortens_the_deadline() {
-        let mut policy = fixture::policy(Mode::Auto);
-        policy.migration.deadline = "10m".parse().unwrap();
-        policy.migration.freeze_lease = "30s".parse().unwrap();
-        policy.windows.push(fixture::closed("0 3 * * *"));
-        let second = "1s".parse().unwrap();
-        let whole = Some((policy.migration.deadline, policy.migration.freeze_lease));
-        let at = |time: &str| format!("2026-11-26T{time}Z").parse::<Timestamp>().unwrap();
-        let limits = |policy: &Policy, time: &str| limits(policy, second, at(time));
-        assert_eq!(limits(&policy, "02:55:00"), whole, "what has begun goes on");
-        policy.windows[0].overrun = Overrun::Abort;
-        assert_eq!(limits(&policy, "02:40:00"), whole);
-        let of = |deadline: &str, lease: &str| Some((deadline.parse().unwrap(), lease.parse().unwrap()));
-        assert_eq!(limits(&policy, "02:55:00"), of("5m", "30s"));
-        assert_eq!(limits(&policy, "02:59:50"), of("10s", "10s"));
-        assert_eq!(super::limits(&policy, "11s".parse().unwrap(), at("02:59:50")), None);
-        assert_eq!(limits(&policy, "03:00:00"), None, "the window is there");
     }
 }

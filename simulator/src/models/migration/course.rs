@@ -104,10 +104,9 @@ impl Course {
     /// that is frozen goes on when it thaws by itself.
     pub fn broken(&self, after: Millis, thaws: Millis) -> Self {
         let back = |thaws| OnFailure::Back { thaws, discards: true };
-        let whole = self.ends.as_micros().unsigned_abs();
-        let until =
-            |at: Millis| self.bytes.0.checked_mul(at.as_micros().unsigned_abs()).map(|b| b / whole.max(1));
-        let ahead = Bytes(until(self.freezes).unwrap_or(self.bytes.0).min(self.bytes.0));
+        let micros = |span: Millis| u128::from(span.as_micros().unsigned_abs());
+        let ahead = u128::from(self.bytes.0) * micros(self.freezes) / micros(self.ends).max(1);
+        let ahead = Bytes(u64::try_from(ahead).unwrap_or(u64::MAX).min(self.bytes.0));
         let leg = |phase: &str, took, sent, runs| Leg {
             phase: phase.to_owned(),
             work: if runs { Work::Prepare } else { Work::Send },

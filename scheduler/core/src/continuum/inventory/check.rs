@@ -60,7 +60,7 @@ pub(super) fn links(file: &InventoryFile, names: &Declared, findings: &mut Findi
         let message = format!("none of the {} sites has a link", file.site.len());
         findings
             .warning("W1002", first.name.span(), message)
-            .label("100 Mbit/s and 50 ms are assumed between all of them")
+            .label("100 Mbit/s and 50 ms are assumed between all of them, and that sending costs nothing")
             .help("add a [[link]] for each two sites between which services move");
         return;
     }
@@ -77,7 +77,7 @@ pub(super) fn links(file: &InventoryFile, names: &Declared, findings: &mut Findi
         if let (false, Some(place)) = (others.is_empty(), names.sites.place(&site.name)) {
             findings
                 .warning("W1002", place, format!("`{}` has no link to {}", site.name.value, listed(&others)))
-                .label("nothing can be moved between them")
+                .label("100 Mbit/s and 50 ms are assumed between them, and that sending costs nothing")
                 .help(format!("add a [[link]] with between = [\"{}\", \"{}\"]", site.name.value, others[0]));
         }
     }
