@@ -75,6 +75,35 @@ fn brief_decisions_are_the_whole_ones() {
     assert!(memo.used().known > 0);
 }
 
+/// Policies that go together for as long as they do the same come to what each comes to alone, every decision made anew.
+#[test]
+fn together_they_come_to_what_each_comes_to_alone() {
+    let mut moves = BTreeSet::new();
+    for seed in 0..cases() {
+        let (scenario, mut policies) = random::case(seed);
+        // The same wishes with more and less patience.
+        for policy in policies.clone() {
+            for (gain, rest) in [("1%", "5m"), ("1%", "40m"), ("40%", "5m")] {
+                let mut variant = policy.clone();
+                variant.hysteresis.min_gain = gain.parse().unwrap();
+                variant.hysteresis.min_residency = rest.parse().unwrap();
+                variant.hysteresis.cooldown = "7m".parse().unwrap();
+                policies.push(variant);
+            }
+        }
+        let runs = Runs { scenario: &scenario, policies: &policies, seed, seeds: 1, threads: Some(2) };
+        let matrix = sweep::run(runs, &|| {}).unwrap();
+        for (policy, fared) in policies.iter().zip(&matrix.fared) {
+            let alone = run::run_as(&scenario, policy, seed, Deciding::Anew, &mut |_| {}).unwrap();
+            let hash = blake3::hash(&serde_json::to_vec(&alone).unwrap()).to_hex().to_string();
+            assert_eq!(fared[0].hash, hash, "case {seed}, {}", policy.name);
+            moves.insert((seed, fared[0].moves));
+        }
+    }
+    // In some of them they parted.
+    assert!(moves.len() as u64 > cases(), "{moves:?}");
+}
+
 #[test]
 fn random_scenarios_come_to_the_same_with_any_number_of_threads() {
     for seed in 0..cases() {

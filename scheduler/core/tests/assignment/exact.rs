@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::sample::Index;
 use sterna_core::assignment::exact::{Answer, Effort, Engine, Part, SolveError, solve};
-use sterna_core::assignment::model::{Item, Model};
+use sterna_core::assignment::model::{Bin, Dimension, Item, Level, Model, Objective, Term};
 use sterna_core::assignment::problem::Problem;
 use sterna_core::assignment::state::State;
 use sterna_core::checker::assignment::{Judgement, judge};
@@ -136,4 +136,61 @@ proptest! {
         prop_assert!(answer.better.is_none_or(|better| better.values[0] >= least));
         prop_assert!(answer.bound.is_none_or(|bound| bound <= i128::from(least)));
     }
+}
+
+/// Items of odd sizes on bins that are nearly full: a root alone proves nothing.
+fn hard() -> Model {
+    let (items, bins) = (36u32, 9u32);
+    let cost = |row: u32| (0..bins).map(|bin| i64::from((row * 37 + bin * 61 + row * bin * 13) % 101)).collect();
+    Model {
+        dimensions: vec![Dimension { name: "size".to_owned(), transient: false }],
+        bins: (0..bins).map(|bin| Bin { name: bin.to_string(), capacity: vec![61 + i64::from(bin % 3) * 4] }).collect(),
+        items: (0..items)
+            .map(|item| Item {
+                name: item.to_string(),
+                uses: vec![9 + i64::from(item * 7 % 11)],
+                now: item % bins,
+                bins: None,
+            })
+            .collect(),
+        objectives: vec![Objective {
+            terms: vec![Term::Pair {
+                level: Level::Bin,
+                row: (0..items).collect(),
+                table: (0..items).map(cost).collect(),
+            }],
+            ..Objective::default()
+        }],
+        ..Model::default()
+    }
+}
+
+/// What ends little work is that it is done, and not the time: the same each time.
+#[test]
+fn work_ends_where_it_is_done() {
+    let model = hard();
+    let problem = Problem::new(&model).unwrap();
+    let state = State::new(&problem, &problem.now);
+    let of = |work: u64| {
+        let effort = Effort { work, ..effort(Engine::built_in()) };
+        solve(&model, &state, Part::Whole, effort).unwrap()
+    };
+    let little = of(1);
+    assert!(!little.proved && !little.out_of_time);
+    assert_eq!(little, of(1));
+    let all = of(u64::MAX);
+    assert!(all.proved && !all.out_of_time);
+    let least = all.bound.unwrap();
+    assert!(little.bound.is_none_or(|bound| bound <= least));
+    assert!(little.better.is_none_or(|better| i128::from(better.values[0]) >= least));
+}
+
+/// Without time that is what is said.
+#[test]
+fn time_that_runs_out_is_told() {
+    let model = hard();
+    let problem = Problem::new(&model).unwrap();
+    let state = State::new(&problem, &problem.now);
+    let hasty = Effort { seconds: 0.0, ..effort(Engine::built_in()) };
+    assert!(solve(&model, &state, Part::Whole, hasty).unwrap().out_of_time);
 }

@@ -132,12 +132,16 @@ pub fn run(args: &Args, out: Option<&PathBuf>) -> anyhow::Result<()> {
     crate::results::write(out.map(PathBuf::as_path), &results)
 }
 
-/// The first policy's first run once more, each decision made anew and in full.
+/// The first run of the first and of the last policy once more, each alone, with each decision made anew and in full.
 fn spot_check(scenario: &Scenario, policies: &[Policy], matrix: &sweep::Matrix) -> anyhow::Result<()> {
-    let (seed, policy) = (matrix.seeds[0], policies.first().context("there is no policy")?);
-    let outcome = run_as(scenario, policy, seed, Deciding::Anew, &mut |_| {})?;
-    let hash = blake3::hash(&serde_json::to_vec(&outcome)?).to_hex().to_string();
-    anyhow::ensure!(hash == matrix.fared[0][0].hash, "decisions in full come to something else: a bug");
+    let seed = matrix.seeds[0];
+    let last = policies.len().checked_sub(1).context("there is no policy")?;
+    for number in std::collections::BTreeSet::from([0, last]) {
+        let outcome = run_as(scenario, &policies[number], seed, Deciding::Anew, &mut |_| {})?;
+        let hash = blake3::hash(&serde_json::to_vec(&outcome)?).to_hex().to_string();
+        let same = hash == matrix.fared[number][0].hash;
+        anyhow::ensure!(same, "decisions in full come to something else for policy {}: a bug", number + 1);
+    }
     Ok(())
 }
 
