@@ -81,11 +81,14 @@ async fn each_has_its_own_plan_waiting_and_its_own_memory() {
     let waiting = bench.scheduler.history.open_proposals().await.unwrap();
     assert_eq!(waiting.len(), 1, "what the other policy decides supersedes nothing");
     assert_eq!((waiting[0].policy.as_str(), waiting[0].id), ("first", 1));
-    let standing = bench.scheduler.history.standing("first").await.unwrap();
+    let standing = bench.scheduler.history.standing("first", bench.scheduler.clock.now()).await.unwrap();
     let newest = bench.scheduler.history.decision(3).await.unwrap().unwrap();
     assert_eq!(newest.policy.name, "first");
     assert_eq!(standing, newest.decision.standing);
-    assert_eq!(bench.scheduler.history.standing("third").await.unwrap(), Default::default());
+    assert_eq!(
+        bench.scheduler.history.standing("third", bench.scheduler.clock.now()).await.unwrap(),
+        Default::default()
+    );
     assert_eq!(
         bench.scheduler.history.newest_of_each_policy(bench.scheduler.clock.now()).await.unwrap(),
         [3, 4]
