@@ -7,7 +7,7 @@ use sterna_policies::quantity::{Bytes, Cores, MibPerSecond, Millis, Percent, Qua
 use super::columns::{Node, Nodes, Service, Services, Site};
 use super::curve::{Curve, WHOLE};
 use super::drawing::Drawing;
-use super::file::{FleetFile, MovesTable, NodeTable, ServiceTable, SiteTable};
+use super::file::{FleetFile, MovesTable, NodeTable, ServiceTable, SiteTable, Steps};
 use super::fit::Unfit;
 use super::passes::Limits;
 use super::trace::{Drawn, Trace};
@@ -214,7 +214,7 @@ impl Reader<'_> {
     /// The outer `None` for points that are wrong, the inner one where there are none.
     fn track<Q: Quantity>(
         &mut self,
-        written: Option<&At<Vec<(Written<Millis>, Written<Q>)>>>,
+        written: Option<&At<Steps<Q>>>,
         duration: SimTime,
         whole: impl Fn(Q) -> i64,
     ) -> Option<Option<Track>> {

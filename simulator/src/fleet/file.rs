@@ -46,6 +46,9 @@ pub struct FleetTable {
     pub moves: Option<At<MovesTable>>,
 }
 
+/// What changes: times since the start, each with the value from then on.
+pub type Steps<Q> = Vec<(Written<Millis>, Written<Q>)>;
+
 /// A site.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -56,9 +59,9 @@ pub struct SiteTable {
     /// What a node in use, and shares of cores and memory, cost. Left out: nothing.
     pub price: Option<PriceTable>,
     /// Price of a node in use where it changes: times since the start, each with the price from then on.
-    pub node_price: Option<At<Vec<(Written<Millis>, Written<UsdPerHour>)>>>,
+    pub node_price: Option<At<Steps<UsdPerHour>>>,
     /// Carbon intensity of its electricity: times since the start, each with the intensity from then on. Left out: not known.
-    pub carbon: Option<At<Vec<(Written<Millis>, Written<GramsPerKwh>)>>>,
+    pub carbon: Option<At<Steps<GramsPerKwh>>>,
     /// What the site draws for all that its nodes draw: cooling, conversion; 1 where it is left out.
     pub pue: Option<At<f64>>,
 }

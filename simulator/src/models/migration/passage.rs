@@ -154,7 +154,8 @@ impl Passage {
                 let whole = nanos(stage.span.length());
                 let over = nanos(at.min(stage.span.to).saturating_sub(stage.span.from));
                 // A stage of no length is over once it has begun.
-                if whole == 0 { u128::from(stage.sent.0) } else { u128::from(stage.sent.0) * over / whole }
+                let sent = u128::from(stage.sent.0);
+                (sent * over).checked_div(whole).unwrap_or(sent)
             });
         Bytes(u64::try_from(sent.sum::<u128>()).unwrap_or(u64::MAX))
     }
@@ -164,7 +165,7 @@ impl Passage {
         let mut still =
             self.stages.iter().filter(|stage| stage.service == Service::Stands).map(|stage| stage.span);
         let first = still.next()?;
-        Some(Span { from: first.from, to: still.last().map_or(first.to, |last| last.to) })
+        Some(Span { from: first.from, to: still.next_back().map_or(first.to, |last| last.to) })
     }
 
     /// While both ends hold what the service asks for.
