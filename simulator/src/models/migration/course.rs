@@ -211,6 +211,14 @@ mod tests {
     }
 
     #[test]
+    fn large_memories_are_sent_evenly_too() {
+        let predicted = MoveCost { downtime: ms("20s"), duration: ms("100s"), bytes: Bytes::from_mib(4000) };
+        let whole = Course::of(&predicted, &limits("1m", "10m"));
+        assert_eq!(whole.broken(ms("40s"), ms("140s")).bytes, Bytes::from_mib(1600));
+        assert_eq!(whole.broken(ms("90s"), ms("140s")).bytes, Bytes::from_mib(3600));
+    }
+
+    #[test]
     fn the_deadline_may_come_before_the_freeze() {
         let course = course("2s", "40s", "5s", "10s");
         assert_eq!(
