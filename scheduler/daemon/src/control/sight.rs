@@ -6,7 +6,6 @@ use std::time::Duration;
 use sterna_executor::migration::order::Order;
 use sterna_executor::migration::phase::Phase;
 use sterna_executor::migration::report::Event;
-use sterna_policies::quantity::Millis;
 use tokio::time::Instant;
 
 /// So long after the commit a migration may say nothing: then one end does not see the other, and both try for ever.
@@ -17,7 +16,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 pub(super) struct Sight {
     /// When it is undone, unless it is committed.
     over: Instant,
-    after: Millis,
+    after: Duration,
     /// Its last sign of life since it is committed.
     committed: Mutex<Option<Instant>>,
 }
@@ -25,8 +24,8 @@ pub(super) struct Sight {
 impl Sight {
     /// Of one that is about to be ordered.
     pub(super) fn begin(order: &Order) -> Self {
-        let after = order.deadline.saturating_add(order.freeze_lease);
-        Self { over: Instant::now() + after.to_duration(), after, committed: Mutex::default() }
+        let after = order.deadline.saturating_add(order.freeze_lease).to_duration();
+        Self { over: Instant::now() + after, after, committed: Mutex::default() }
     }
 
     /// It gave a sign of life.
@@ -48,7 +47,8 @@ impl Sight {
             } else if until < self.over {
                 return format!("it is committed and has said nothing for {} s", SILENCE.as_secs());
             } else {
-                return format!("it has not ended within deadline and freeze lease, {}", self.after);
+                let after = self.after.as_secs();
+                return format!("it has not ended within deadline and freeze lease, {after} s");
             }
         }
     }

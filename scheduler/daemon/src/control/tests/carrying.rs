@@ -97,7 +97,7 @@ async fn nothing_is_ordered_that_can_not_be_recorded() {
 #[tokio::test(start_paused = true)]
 async fn a_migration_that_does_not_end_does_not_keep_the_loop() {
     for (fate, after, reason) in [
-        (Fate::Hangs, 80, "it has not ended within deadline and freeze lease, 80s"),
+        (Fate::Hangs, 80, "it has not ended within deadline and freeze lease, 80 s"),
         (Fate::IsNotDelivered, 63, "it is committed and has said nothing for 60 s"),
     ] {
         let mut bench = bench(Mode::Auto, fate, real());
