@@ -232,9 +232,13 @@ impl<'s> World<'s> {
     /// Pays what moves have sent that are still under way: nothing comes after this.
     pub fn pay_open(&mut self) {
         let sent = |moving: &Moving| {
-            let after = SimTime::from_nanos(self.now.since(moving.began)).as_millis();
-            // One that is broken sends nothing any more.
-            if moving.broken { moving.course.bytes } else { moving.course.broken(after, after).bytes }
+            // One that is broken or held up sends nothing any more.
+            let after = moving.after(moving.stalled.unwrap_or(self.now));
+            match &moving.passage {
+                _ if moving.broken => moving.course.bytes,
+                Some(passage) => passage.sent_by(after),
+                None => moving.course.broken(after, after).bytes,
+            }
         };
         let prices = self.moving.values().map(|moving| self.price(moving, sent(moving)));
         let open = prices.fold(Usd::ZERO, Usd::saturating_add);
