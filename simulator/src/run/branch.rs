@@ -85,7 +85,8 @@ impl<'a> Branch<'a> {
         }
         queue.push(SimTime::START, Event::Look);
         let world = World::new(scenario);
-        let follower = |(number, policy): &(usize, &'a Policy)| Follower::new(scenario, &world, *number, policy);
+        let follower =
+            |(number, policy): &(usize, &'a Policy)| Follower::new(scenario, &world, *number, policy);
         Self {
             followers: policies.iter().map(follower).collect(),
             scenario,

@@ -72,7 +72,8 @@ impl<'a> Follower<'a> {
         if news {
             self.tell(now, effect, Happening::Look { verdict: verdict.clone() });
         }
-        let moves = verdict == Verdict::Move && self.policy.mode != Mode::Off && !decision.plan.moves.is_empty();
+        let moves =
+            verdict == Verdict::Move && self.policy.mode != Mode::Off && !decision.plan.moves.is_empty();
         self.last_verdict = Some(verdict);
         self.steady_until = if moves { None } else { steady_until };
         self.decision = moves.then_some(decision);

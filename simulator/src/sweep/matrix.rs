@@ -94,9 +94,9 @@ impl<'p> Tree<'p> {
                     }
                 }
                 // Who parted from it before goes on; the first of the others tells of it.
-                Err(error) => numbers
-                    .into_iter()
-                    .for_each(|number| self.put(first + number, Err(error.clone().into()))),
+                Err(error) => {
+                    numbers.into_iter().for_each(|number| self.put(first + number, Err(error.clone().into())))
+                }
             }
         });
     }

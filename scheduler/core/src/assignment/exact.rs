@@ -111,7 +111,15 @@ pub(super) fn step(
     let sum = terms::numbered(&choice, model, objective, &limits.capacity, &mut program);
     if sum.factors().is_empty() {
         let bound = Some(best.values[objective].into());
-        return Ok(Answer { better: None, bound, slack: 0, proved: true, columns: 0, rows: 0, out_of_time: false });
+        return Ok(Answer {
+            better: None,
+            bound,
+            slack: 0,
+            proved: true,
+            columns: 0,
+            rows: 0,
+            out_of_time: false,
+        });
     }
     let said = solver::solve(&program, &sum, effort)?;
     let better = choice.read(&said, &best.at).and_then(|at| checked(state, at)).filter(|found| {

@@ -68,7 +68,10 @@ mod tests {
         let until = |eases| until(&policy(""), &history(Outcome::Moved), at("10:01:00"), eases);
         assert_eq!(until(None), Some(Timestamp::MAX));
         assert_eq!(until(Some("4m".parse().unwrap())), Some(at("10:05:00")));
-        assert_eq!(until(Some(Millis::from_micros(1))), Some("2026-03-02T10:01:00.000000001Z".parse().unwrap()));
+        assert_eq!(
+            until(Some(Millis::from_micros(1))),
+            Some("2026-03-02T10:01:00.000000001Z".parse().unwrap())
+        );
     }
 
     #[test]

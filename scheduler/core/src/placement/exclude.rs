@@ -123,9 +123,11 @@ impl<'a> Rules<'a> {
             };
             (there > allowed).then_some(Exclusion::Max { metric: *metric })
         });
-        let missing = self.evaluator.missing(service, node).iter().filter(|metric| {
-            on_missing(self.policy, **metric) == OnMissing::ExcludeSite
-        });
+        let missing = self
+            .evaluator
+            .missing(service, node)
+            .iter()
+            .filter(|metric| on_missing(self.policy, **metric) == OnMissing::ExcludeSite);
         let missing = missing.map(|metric| Exclusion::MetricMissing { metric: *metric });
         of_node.chain(beyond).chain(missing)
     }

@@ -98,8 +98,7 @@ impl<'a> Question<'a> {
             dimensions.extend([dimension("processor in thousandths"), dimension("memory in MiB")]);
         }
         // Coarse amounts are only what is minimised: nobody is kept out by them.
-        let loads =
-            evaluator.services.iter().map(|(_, service)| coarse(Load::of(service), i128::div_euclid));
+        let loads = evaluator.services.iter().map(|(_, service)| coarse(Load::of(service), i128::div_euclid));
         let enough = loads.fold([0; 2], |sum, load| [0, 1].map(|of| i64::saturating_add(sum[of], load[of])));
         let enough = enough.map(|sum| sum.saturating_mul(2));
         let bin = |((name, _), limit): (&(&crate::continuum::NodeName, _), &Load)| Bin {

@@ -141,10 +141,13 @@ proptest! {
 /// Items of odd sizes on bins that are nearly full: a root alone proves nothing.
 fn hard() -> Model {
     let (items, bins) = (36u32, 9u32);
-    let cost = |row: u32| (0..bins).map(|bin| i64::from((row * 37 + bin * 61 + row * bin * 13) % 101)).collect();
+    let cost =
+        |row: u32| (0..bins).map(|bin| i64::from((row * 37 + bin * 61 + row * bin * 13) % 101)).collect();
     Model {
         dimensions: vec![Dimension { name: "size".to_owned(), transient: false }],
-        bins: (0..bins).map(|bin| Bin { name: bin.to_string(), capacity: vec![61 + i64::from(bin % 3) * 4] }).collect(),
+        bins: (0..bins)
+            .map(|bin| Bin { name: bin.to_string(), capacity: vec![61 + i64::from(bin % 3) * 4] })
+            .collect(),
         items: (0..items)
             .map(|item| Item {
                 name: item.to_string(),

@@ -5,7 +5,7 @@
 
 #[cfg(feature = "highs")]
 use good_lp::{
-    Constraint, Expression, ProblemVariables, SolverModel as _, Variable, variable::UnsolvedProblem, variable,
+    Constraint, Expression, ProblemVariables, SolverModel as _, Variable, variable, variable::UnsolvedProblem,
 };
 
 use super::engine::{Engine, MICROLP_COLUMNS, SolveError};
@@ -63,8 +63,7 @@ pub(in crate::assignment) struct Said {
 }
 
 impl Said {
-    const NOTHING: Self =
-        Self { values: None, bound: None, slack: 0, impossible: false, out_of_time: false };
+    const NOTHING: Self = Self { values: None, bound: None, slack: 0, impossible: false, out_of_time: false };
     const IMPOSSIBLE: Self = Self { impossible: true, ..Self::NOTHING };
 
     /// What each column is, and a bound with its slack.
@@ -227,7 +226,8 @@ fn by_microlp(program: &Program, aim: &Aim, effort: Effort) -> Result<Said, Solv
         return Err(SolveError::TooLarge { columns: count });
     }
     let failed = |message: String| SolveError::Engine { engine: "microlp", message };
-    let (problem, columns) = spelled(program, aim).ok_or_else(|| failed("a column is too wide".to_owned()))?;
+    let (problem, columns) =
+        spelled(program, aim).ok_or_else(|| failed("a column is too wide".to_owned()))?;
     let mut options = SolveOptions::default();
     options.node_limit = Some(effort.steps(program) / NODE);
     options.time_limit = std::time::Duration::try_from_secs_f64(effort.seconds.max(0.0)).ok();

@@ -6,7 +6,7 @@ use std::ffi::{c_char, c_int, c_void};
 
 use highs::Model;
 use highs_sys::{
-    HighsCallbackDataIn, HighsCallbackDataOut, Highs_setCallback, Highs_startCallback, STATUS_OK,
+    Highs_setCallback, Highs_startCallback, HighsCallbackDataIn, HighsCallbackDataOut, STATUS_OK,
     kHighsCallbackMipInterrupt,
 };
 
