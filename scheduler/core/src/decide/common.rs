@@ -33,6 +33,9 @@ pub(super) type Movable = (BTreeSet<usize>, BTreeMap<usize, Hold>);
 /// Places that are out of reach, by service and node.
 pub(super) type Out = BTreeSet<(usize, usize)>;
 
+/// Services that may move, and places that are out of reach.
+type Posed = (BTreeSet<usize>, Out);
+
 pub(super) struct Common<'a> {
     pub(super) observation: &'a Observation,
     pub(super) evaluator: &'a Evaluator<'a>,
@@ -46,7 +49,7 @@ pub(super) struct Common<'a> {
     policy: &'a Policy,
     movable: OnceCell<Result<Movable, Hold>>,
     question: OnceCell<Question<'a>>,
-    placed: RefCell<BTreeMap<(BTreeSet<usize>, Out), Rc<Placed>>>,
+    placed: RefCell<BTreeMap<Posed, Rc<Placed>>>,
     state: OnceCell<String>,
 }
 
