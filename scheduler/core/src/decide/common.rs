@@ -33,8 +33,8 @@ pub(super) type Movable = (BTreeSet<usize>, BTreeMap<usize, Hold>);
 /// Places that are out of reach, by service and node.
 pub(super) type Out = BTreeSet<(usize, usize)>;
 
-/// By the services that may move, and the places that are out.
-type Known = BTreeMap<(BTreeSet<usize>, Out), Rc<Placed>>;
+/// Services that may move, and places that are out of reach.
+type Posed = (BTreeSet<usize>, Out);
 
 pub(super) struct Common<'a> {
     pub(super) observation: &'a Observation,
@@ -49,7 +49,7 @@ pub(super) struct Common<'a> {
     policy: &'a Policy,
     movable: OnceCell<Result<Movable, Hold>>,
     question: OnceCell<Question<'a>>,
-    placed: RefCell<Known>,
+    placed: RefCell<BTreeMap<Posed, Rc<Placed>>>,
     state: OnceCell<String>,
 }
 
