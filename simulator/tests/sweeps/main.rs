@@ -79,7 +79,9 @@ fn brief_decisions_are_the_whole_ones() {
 #[test]
 fn together_they_come_to_what_each_comes_to_alone() {
     let mut moves = BTreeSet::new();
-    for seed in 0..cases() {
+    // Each is run many times over.
+    let cases = cases().div_ceil(5);
+    for seed in 0..cases {
         let (scenario, mut policies) = random::case(seed);
         // The same wishes with more and less patience.
         for policy in policies.clone() {
@@ -101,7 +103,7 @@ fn together_they_come_to_what_each_comes_to_alone() {
         }
     }
     // In some of them they parted.
-    assert!(moves.len() as u64 > cases(), "{moves:?}");
+    assert!(moves.len() as u64 > cases, "{moves:?}");
 }
 
 #[test]
