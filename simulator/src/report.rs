@@ -68,7 +68,7 @@ impl Report {
     }
 
     /// The report's hash: blake3 over its canonical JSON (fields in the order of the types, maps sorted, quantities exact),
-    /// as hex. The same inputs give the same hash on every machine.
+    /// as hex. The same inputs give the same hash; for another platform see docs/simulation.md.
     pub fn hash(&self) -> Result<String, serde_json::Error> {
         Ok(blake3::hash(&serde_json::to_vec(self)?).to_hex().to_string())
     }
