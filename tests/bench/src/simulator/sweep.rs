@@ -53,6 +53,8 @@ schema_version = 1
 
 /// What is asked for.
 #[derive(Debug, clap::Args)]
+// It would be called as that of the arguments which these stand among.
+#[group(skip)]
 pub struct Args {
     /// Instead of a fleet: 200 policies over seeds of a day of 100 nodes, decided by the scheduler's engine.
     #[arg(long)]
