@@ -119,7 +119,7 @@ fn world(dice: &mut Dice<'_>) -> Observation {
         .keys()
         .filter_map(|name| (!dice.one_in(12)).then(|| (name.clone(), dice.pick(&node_names))))
         .collect();
-    let under_way = placement
+    let under_way: Vec<UnderWay> = placement
         .iter()
         .filter_map(|(service, from)| {
             dice.one_in(10).then(|| UnderWay {

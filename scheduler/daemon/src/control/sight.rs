@@ -6,6 +6,7 @@ use std::time::Duration;
 use sterna_executor::migration::order::Order;
 use sterna_executor::migration::phase::Phase;
 use sterna_executor::migration::report::Event;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// So long after the commit a migration may say nothing: then one end does not see the other, and both try for ever.
@@ -19,13 +20,15 @@ pub(super) struct Sight {
     after: Duration,
     /// Its last sign of life since it is committed.
     committed: Mutex<Option<Instant>>,
+    /// Rung by the commit: from then on there is less to wait for.
+    commits: Notify,
 }
 
 impl Sight {
     /// Of one that is about to be ordered.
     pub(super) fn begin(order: &Order) -> Self {
         let after = order.deadline.saturating_add(order.freeze_lease).to_duration();
-        Self { over: Instant::now() + after, after, committed: Mutex::default() }
+        Self { over: Instant::now() + after, after, committed: Mutex::default(), commits: Notify::new() }
     }
 
     /// It gave a sign of life.
@@ -35,6 +38,9 @@ impl Sight {
         if commits || committed.is_some() {
             *committed = Some(Instant::now());
         }
+        if commits {
+            self.commits.notify_one();
+        }
     }
 
     /// Waits until there is nothing more to wait for. Gives why.
@@ -43,7 +49,10 @@ impl Sight {
             let silent = self.committed.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at + SILENCE);
             let until = silent.map_or(self.over, |silent| silent.min(self.over));
             if until > Instant::now() {
-                tokio::time::sleep_until(until).await;
+                tokio::select! {
+                    () = tokio::time::sleep_until(until) => {}
+                    () = self.commits.notified() => {}
+                }
             } else if until < self.over {
                 return format!("it is committed and has said nothing for {} s", SILENCE.as_secs());
             } else {
