@@ -80,7 +80,7 @@ fn brief_decisions_are_the_whole_ones() {
 fn together_they_come_to_what_each_comes_to_alone() {
     let mut moves = BTreeSet::new();
     // Each is run many times over.
-    let cases = cases().div_ceil(5);
+    let cases = cases().div_ceil(10);
     for seed in 0..cases {
         let (scenario, mut policies) = random::case(seed);
         // The same wishes with more and less patience.
