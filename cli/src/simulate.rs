@@ -82,17 +82,18 @@ struct Printed<'a> {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    if let Some(path) = &args.scenario {
-        let text = read_text(path)?;
-        if described::is_fleet(&text) {
-            print(&fleet::run(&args, path, &text)?)?;
-            return Ok(ExitCode::SUCCESS);
-        }
+    let file =
+        args.scenario.as_deref().map(|path| Ok::<_, anyhow::Error>((path, read_text(path)?))).transpose()?;
+    if let Some((path, text)) = &file
+        && described::is_fleet(text)
+    {
+        print(&fleet::run(&args, path, text)?)?;
+        return Ok(ExitCode::SUCCESS);
     }
     anyhow::ensure!(args.nodes.is_none(), "only a scenario with a [fleet] takes --nodes");
     anyhow::ensure!(!args.policy.is_empty(), "there is nothing to try: give at least one --policy FILE");
-    let mut scenario =
-        args.scenario.as_deref().map(|path| read_scenario(path, args.allow_unused)).transpose()?;
+    let scenario = |(path, text): (&Path, String)| read_scenario(path, &text, args.allow_unused);
+    let mut scenario = file.map(scenario).transpose()?;
     if let Some(scenario) = &mut scenario {
         scenario.inject(&args.fail).map_err(refused)?;
     }
@@ -181,7 +182,7 @@ fn threads(text: &str) -> Result<usize, String> {
 
 /// Tries an older and a newer policy on a scenario, and prints how both fare. Gives whether they moved differently.
 pub fn side_by_side(scenario: &Path, old: Policy, new: Policy, output: Output) -> anyhow::Result<bool> {
-    let scenario = read_scenario(scenario, true)?;
+    let scenario = read_scenario(scenario, &read_text(scenario)?, true)?;
     // They may have the same name.
     let policies = [("old", old), ("new", new)]
         .map(|(word, policy)| Policy { name: format!("{word} {}", policy.name), ..policy });
@@ -243,10 +244,9 @@ fn read_policy(path: &Path) -> anyhow::Result<Policy> {
     Ok(value)
 }
 
-fn read_scenario(path: &Path, allow_unused: bool) -> anyhow::Result<Scenario> {
-    let text = read_text(path)?;
+fn read_scenario(path: &Path, text: &str, allow_unused: bool) -> anyhow::Result<Scenario> {
     let read = |inventory: &Path| std::fs::read_to_string(inventory);
-    let read = scenario::load::load_allowing(&path.display().to_string(), &text, &read, allow_unused)
+    let read = scenario::load::load_allowing(&path.display().to_string(), text, &read, allow_unused)
         .map_err(refused)?;
     for warnings in read.warnings {
         warn(warnings);

@@ -2,21 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::path::Path;
+mod commuters;
 
+use commuters::{policy, read};
 use sterna_simulator::report::Report;
 use sterna_simulator::run;
-use sterna_simulator::scenario::{Scenario, load};
-
-fn folder() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")
-}
+use sterna_simulator::scenario::Scenario;
 
 fn scenario(more: &str) -> Scenario {
-    let text = std::fs::read_to_string(folder().join("commuters.toml")).unwrap() + more;
-    load::load("commuters.toml", &text, &|path| std::fs::read_to_string(folder().join(path)))
-        .unwrap()
-        .scenario
+    read(more).unwrap().scenario
 }
 
 fn injected(asked: &[&str]) -> Result<Scenario, String> {
@@ -27,8 +21,7 @@ fn injected(asked: &[&str]) -> Result<Scenario, String> {
 }
 
 fn report(scenario: &Scenario) -> Report {
-    let text = std::fs::read_to_string(folder().join("latency-first.toml")).unwrap();
-    let policy = sterna_policies::load::policy("latency-first.toml", &text).unwrap().value;
+    let policy = policy();
     run::compare(scenario, &[policy], 3, &mut |_, _| {}).unwrap()
 }
 

@@ -2,28 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::path::Path;
+mod commuters;
 
+use commuters::{policy, read, writes};
 use sterna_core::history::Outcome as MigrationOutcome;
 use sterna_policies::policy::Policy;
 use sterna_policies::quantity::{Bytes, Millis};
 use sterna_simulator::report::{Happening, MoveRecord, Outcome};
 use sterna_simulator::run;
-use sterna_simulator::scenario::load;
-
-fn folder() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")
-}
-
-fn policy() -> Policy {
-    let text = std::fs::read_to_string(folder().join("latency-first.toml")).unwrap();
-    sterna_policies::load::policy("latency-first.toml", &text).unwrap().value
-}
-
-fn read(more: &str) -> Result<load::Read, sterna_policies::diagnose::Invalid> {
-    let text = std::fs::read_to_string(folder().join("commuters.toml")).unwrap() + more;
-    load::load("commuters.toml", &text, &|path| std::fs::read_to_string(folder().join(path)))
-}
 
 fn outcome(more: &str, policy: &Policy) -> Outcome {
     run::run(&read(more).unwrap().scenario, policy, 7, &mut |_| {}).unwrap()
@@ -32,10 +18,6 @@ fn outcome(more: &str, policy: &Policy) -> Outcome {
 /// The first move of the day: `sessions`, with 256 MiB, over 1 Gbit/s with a round trip of 12 ms.
 fn moved(more: &str, policy: &Policy) -> MoveRecord {
     outcome(more, policy).moves[0].clone()
-}
-
-fn writes(rate: &str, working_set: &str) -> String {
-    format!("[[writes]]\nservice = \"sessions\"\nrate = \"{rate}\"\nworking_set = \"{working_set}\"\n")
 }
 
 fn model(rest: &str) -> String {

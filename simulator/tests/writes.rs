@@ -2,37 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::path::Path;
+mod commuters;
 
+use commuters::{policy, read, writes};
 use sterna_core::history::Outcome;
 use sterna_policies::policy::Policy;
 use sterna_policies::quantity::{Bytes, Millis};
 use sterna_simulator::report::MoveEnd;
 use sterna_simulator::run;
-use sterna_simulator::scenario::load;
-
-fn folder() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")
-}
-
-fn policy() -> Policy {
-    let text = std::fs::read_to_string(folder().join("latency-first.toml")).unwrap();
-    sterna_policies::load::policy("latency-first.toml", &text).unwrap().value
-}
-
-fn read(writes: &str) -> Result<load::Read, sterna_policies::diagnose::Invalid> {
-    let text = std::fs::read_to_string(folder().join("commuters.toml")).unwrap() + writes;
-    load::load("commuters.toml", &text, &|path| std::fs::read_to_string(folder().join(path)))
-}
 
 /// The first move of a day on which `sessions`, with 256 MiB, write so.
 fn moved(writes: &str, policy: &Policy) -> MoveEnd {
     let outcome = run::run(&read(writes).unwrap().scenario, policy, 7, &mut |_| {}).unwrap();
     outcome.moves[0].end.clone().unwrap()
-}
-
-fn writes(rate: &str, working_set: &str) -> String {
-    format!("[[writes]]\nservice = \"sessions\"\nrate = \"{rate}\"\nworking_set = \"{working_set}\"\n")
 }
 
 #[test]

@@ -8,11 +8,6 @@
 use super::Fleet;
 use super::described::{self, Described};
 
-/// Nanoseconds in a tick.
-pub const TICK: u64 = 300_000_000_000;
-/// Ticks in the day.
-pub const TICKS: u64 = 288;
-
 const FILE: &str = include_str!("../../scenarios/consolidation-24h/scenario.toml");
 
 /// The fleet, with so many nodes; at least one.

@@ -5,7 +5,7 @@
 use sterna_policies::quantity::{Bytes, Cores};
 use sterna_simulator::clock::SimTime;
 use sterna_simulator::fleet::columns::Node;
-use sterna_simulator::fleet::consolidation::{TICK, TICKS, consolidation};
+use sterna_simulator::fleet::consolidation::consolidation;
 use sterna_simulator::fleet::fit::Unfit;
 use sterna_simulator::fleet::report::{FleetReport, Refusal};
 use sterna_simulator::fleet::trace::Trace;
@@ -18,6 +18,10 @@ mod recount;
 fn how_many() -> u64 {
     std::env::var("STERNA_FLEETS").ok().and_then(|count| count.parse().ok()).unwrap_or(150)
 }
+
+/// Nanoseconds in a tick of the fleet that is compared, and ticks in its day.
+const TICK: u64 = 300_000_000_000;
+const TICKS: u64 = 288;
 
 fn row(fleet: &Fleet, tick: u64) -> Vec<u16> {
     let mut shares = vec![0; fleet.services.len()];

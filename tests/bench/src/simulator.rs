@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use serde::Serialize;
 use sterna_simulator::clock::SimTime;
-use sterna_simulator::fleet::consolidation::{TICK, consolidation};
+use sterna_simulator::fleet::consolidation::consolidation;
 use sterna_simulator::fleet::{Fleet, closed_form, run as run_fleet};
 
 use crate::results::Machine;
@@ -183,7 +183,7 @@ fn hours(fleet: &Fleet) -> f64 {
 /// The fleet, cut off after so many ticks.
 fn shortened(nodes: u32, ticks: u64) -> Fleet {
     let mut fleet = consolidation(nodes);
-    fleet.duration = fleet.duration.min(SimTime::from_nanos(ticks * TICK));
+    fleet.duration = fleet.duration.min(SimTime::from_nanos(ticks * fleet.tick));
     fleet
 }
 

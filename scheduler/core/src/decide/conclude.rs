@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use sterna_policies::policy::Mode;
 
-use super::{Outcome, Round, Telling};
+use super::Telling;
+use super::round::{Outcome, Round};
 use crate::assignment::order::Step;
 use crate::checker;
 use crate::continuum::ServiceName;
@@ -15,7 +16,7 @@ use crate::report::{Decision, Exclusion, Gain, Hold, NodeOption, Report, Service
 impl Round<'_> {
     pub(super) fn conclude(mut self, outcome: Outcome) -> Decision {
         let evaluator = self.evaluator;
-        let before = self.common.before;
+        let before = self.alike.before;
         let brief = self.telling != Telling::Everything;
         let mut plan = Plan {
             state: String::new(),
@@ -28,7 +29,7 @@ impl Round<'_> {
         let mut target = evaluator.now.clone();
         let mut planned = BTreeMap::new();
         if matches!(outcome, Outcome::Way(_)) || !brief {
-            plan.state = self.common.state();
+            plan.state = self.alike.state();
         }
         match outcome {
             Outcome::Held(hold) => of_all = Some(hold),
@@ -37,7 +38,7 @@ impl Round<'_> {
                 Ok(()) => self.note_infeasible(&target),
                 Err(finding) => of_all = Some(Hold::Checker { finding: finding.to_string() }),
             },
-            Outcome::Way(placed) => match self.common.judged(&placed, &plan) {
+            Outcome::Way(placed) => match self.alike.judged(&placed, &plan) {
                 (judged, None) => {
                     plan = judged.clone();
                     target.clone_from(&placed.target);
@@ -66,7 +67,7 @@ impl Round<'_> {
                 Step { item: service as u32, from, to, parks: false }
             };
             let direct: Vec<Step> = self.moved(&target).map(step).collect();
-            let width = self.common.abreast.total;
+            let width = self.alike.abreast.total;
             planning::makespan(&plan.moves, &direct, width, |service, to| self.takes(service, to))
         });
         let services = self.services(&target, &planned);
@@ -123,7 +124,7 @@ impl Round<'_> {
             return Vec::new();
         }
         let brief = self.telling != Telling::Everything;
-        let ideal = if brief { BTreeMap::new() } else { self.common.gains(&self.ideal) };
+        let ideal = if brief { BTreeMap::new() } else { self.alike.gains(&self.ideal) };
         let selected = self
             .observation
             .continuum

@@ -8,7 +8,6 @@ use std::process::Stdio;
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 use sterna_e2e::process::{self, Finished, bound};
-use sterna_simulator::fleet::consolidation::TICK;
 use sterna_simulator::fleet::{Fleet, closed_form, run as run_fleet};
 
 use super::{Row, hours, shortened};
@@ -166,7 +165,7 @@ fn write(folder: &Path, fleet: &Fleet, nodes: u32) -> anyhow::Result<()> {
     std::fs::write(folder.join("shares"), shares)?;
     let mut moves = String::new();
     for order in fleet.orders.iter().filter(|order| order.at < fleet.duration) {
-        writeln!(moves, "{} {} {}", order.at.as_nanos() / TICK, order.service, order.to)?;
+        writeln!(moves, "{} {} {}", order.at.as_nanos() / fleet.tick, order.service, order.to)?;
     }
     std::fs::write(folder.join("moves"), moves)?;
     let platform = format!(

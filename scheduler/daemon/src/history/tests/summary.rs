@@ -44,14 +44,19 @@ fn seen(second: i64, mode: Mode, on: &str, moves: bool) -> Recorded {
     recorded
 }
 
-#[tokio::test]
-async fn a_move_is_told_with_what_was_predicted_and_what_was_seen_after_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = HistoryStore::open(folder.path()).unwrap();
+/// `shop` moves from `a1` to `b1`, as a policy decided, and is there at 1005 s.
+async fn moved(store: &HistoryStore) {
     let decision = store.record_decision(seen(1000, Mode::Auto, "a1", true)).await.unwrap();
     let id = MigrationId::new();
     store.intend(Intent { id, decision: Some(decision), order: planned("shop") }, at(1001)).await.unwrap();
     store.record_migration(ended(id, "shop", report::Outcome::Moved), at(1005)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_move_is_told_with_what_was_predicted_and_what_was_seen_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = HistoryStore::open(folder.path()).unwrap();
+    moved(&store).await;
     // An hour of looks every five minutes, then nothing for a long time.
     for look in 1..=12 {
         store.record_decision(seen(1005 + 300 * look, Mode::Auto, "b1", false)).await.unwrap();
@@ -122,10 +127,7 @@ fn of_another(second: i64, on: &str) -> Recorded {
 async fn what_another_policy_decides_in_between_takes_nothing_away() {
     let folder = tempfile::tempdir().unwrap();
     let store = HistoryStore::open(folder.path()).unwrap();
-    let decision = store.record_decision(seen(1000, Mode::Auto, "a1", true)).await.unwrap();
-    let id = MigrationId::new();
-    store.intend(Intent { id, decision: Some(decision), order: planned("shop") }, at(1001)).await.unwrap();
-    store.record_migration(ended(id, "shop", report::Outcome::Moved), at(1005)).await.unwrap();
+    moved(&store).await;
     for look in 1..=12 {
         store.record_decision(seen(1005 + 300 * look, Mode::Auto, "b1", false)).await.unwrap();
         store.record_decision(of_another(1006 + 300 * look, "b1")).await.unwrap();

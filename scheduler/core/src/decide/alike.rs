@@ -7,7 +7,8 @@ use std::rc::Rc;
 
 use sterna_policies::policy::{OnMissing, Policy};
 
-use super::{Asked, means};
+use super::Asked;
+use super::solving::means;
 use crate::assignment::model::Model;
 use crate::assignment::problem::Problem;
 use crate::assignment::stages::{self, Staged};
@@ -36,7 +37,7 @@ pub(super) type Out = BTreeSet<(usize, usize)>;
 /// Services that may move, and places that are out of reach.
 type Posed = (BTreeSet<usize>, Out);
 
-pub(super) struct Common<'a> {
+pub(super) struct Alike<'a> {
     pub(super) observation: &'a Observation,
     pub(super) evaluator: &'a Evaluator<'a>,
     pub(super) rules: &'a Rules<'a>,
@@ -77,7 +78,7 @@ pub(super) fn are_alike(one: &Policy, other: &Policy) -> bool {
         && needed(one) == needed(other)
 }
 
-impl<'a> Common<'a> {
+impl<'a> Alike<'a> {
     pub(super) fn new(
         observation: &'a Observation,
         policy: &'a Policy,
@@ -163,13 +164,11 @@ impl<'a> Common<'a> {
             return Ok(Rc::clone(placed));
         }
         let (evaluator, Asked { engine, seed, memo, .. }) = (self.evaluator, self.asked);
-        let all = || match self.movable() {
-            Ok((movable, _)) => movable.clone(),
-            Err(_) => BTreeSet::new(),
-        };
-        let question = self
-            .question
-            .get_or_init(|| Question::new(evaluator, self.rules, &self.room, self.policy, &all()));
+        let question = self.question.get_or_init(|| {
+            // Nobody asks where nothing may move.
+            let movable = self.movable().map(|(movable, _)| movable.clone()).unwrap_or_default();
+            Question::new(evaluator, self.rules, &self.room, self.policy, &movable)
+        });
         let model = question.model(free, out);
         let find = || -> Result<Staged, Box<dyn std::error::Error>> {
             let problem = Problem::new(&model)?;
