@@ -25,12 +25,11 @@ pub use course::Replay;
 pub fn briefly(
     observation: &Observation,
     asking: &[Asking<'_>],
-    history: &History,
     now: Timestamp,
     seed: u64,
     how: (&Memo, Telling),
 ) -> Vec<Brief> {
-    decide_briefly(observation, asking, history, now, seed, how)
+    decide_briefly(observation, asking, now, seed, how)
 }
 
 /// Decides, with all that there is to say about it.

@@ -2,8 +2,10 @@
 //!
 //! | module | what lives there |
 //! |---|---|
+//! | `abreast` | branches that go through time side by side |
 //! | `branch` | what happens to policies for as long as they do the same |
 //! | `follower` | what is one policy's own of it |
+//! | `looking` | decisions of those that see the same |
 
 use sterna_core::decide::Memo;
 use sterna_core::plan::Effect;
@@ -15,9 +17,12 @@ use crate::scenario::Scenario;
 use crate::violation::Watch;
 use crate::world::{CannotBegin, World};
 
+mod abreast;
 mod branch;
 mod follower;
+mod looking;
 
+pub(crate) use abreast::grow;
 pub(crate) use branch::{Branch, may_share};
 
 /// Placements that are kept during a run.
@@ -112,10 +117,14 @@ pub fn run_as(
     progress: &mut dyn FnMut(SimTime),
 ) -> Result<Outcome, RunError> {
     let drawn = scenario.drawn(seed);
-    let branch = Branch::new(drawn.as_ref(), &[(0, policy)], seed, deciding);
-    // One policy alone never parts from others.
-    let ended = branch.go(&mut |_| {}, progress)?;
-    let (_, outcome) = ended.into_iter().next().ok_or(RunError::Nobody)?;
+    let mut branch = Branch::new(drawn.as_ref(), &[(0, policy)], seed, deciding);
+    while let Some(now) = branch.until_look()? {
+        looking::decide(&mut [&mut branch]);
+        // One policy alone never parts from others.
+        branch.part()?;
+        progress(now);
+    }
+    let (_, outcome) = branch.finish().into_iter().next().ok_or(RunError::Nobody)?;
     Ok(outcome)
 }
 

@@ -1,6 +1,8 @@
 //! The simulated world: a continuum at one instant, the migrations under way in it, and what has added up.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use sterna_core::continuum::{NodeName, Placement, Service, ServiceName, SiteName};
 use sterna_core::cost::Line;
@@ -17,7 +19,7 @@ use crate::models::migration::{Course, Passage, Path};
 use crate::report::Totals;
 use crate::scenario::Scenario;
 use account::Account;
-use conditions::Conditions;
+use conditions::{Conditions, Known};
 use flow::Flow;
 use moving::Moving;
 use outages::{Gone, News};
@@ -35,7 +37,8 @@ mod observe;
 pub struct World<'s> {
     scenario: &'s Scenario,
     now: SimTime,
-    conditions: Conditions,
+    conditions: Arc<Conditions>,
+    known: Option<Arc<Known>>,
     gone: Gone,
     placement: Placement,
     moving: BTreeMap<ServiceName, Moving>,
@@ -59,7 +62,8 @@ impl<'s> World<'s> {
         let mut world = Self {
             scenario,
             now: SimTime::START,
-            conditions: Conditions::at(scenario, SimTime::START),
+            conditions: Arc::new(Conditions::at(scenario, SimTime::START)),
+            known: None,
             gone: Gone::at(scenario, SimTime::START),
             placement: scenario.placement.clone(),
             moving: BTreeMap::new(),
@@ -70,6 +74,27 @@ impl<'s> World<'s> {
         world
     }
 
+    /// The same, which reads of each instant what others have read before it.
+    pub(crate) fn beside_others(self, known: &Arc<Known>) -> Self {
+        Self { known: Some(Arc::clone(known)), ..self }
+    }
+
+    /// A number that is the same wherever all services are in the same places.
+    pub(crate) fn places(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.placement.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Whether another world of the same scenario is as this one now, but for what has added up.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        self.now == other.now
+            && self.placement == other.placement
+            && self.moving == other.moving
+            && self.gone == other.gone
+            && (Arc::ptr_eq(&self.conditions, &other.conditions) || self.conditions == other.conditions)
+    }
+
     /// Lets time pass. Nothing may change on the way: the caller stops at every event.
     pub fn advance(&mut self, to: SimTime) {
         self.account.add(&self.flow, to.since(self.now));
@@ -78,7 +103,10 @@ impl<'s> World<'s> {
 
     /// Reads the scenario's numbers anew, and says what else happened by itself.
     pub fn refresh(&mut self) -> News {
-        self.conditions = Conditions::at(self.scenario, self.now);
+        self.conditions = match &self.known {
+            Some(known) => known.at(self.scenario, self.now),
+            None => Arc::new(Conditions::at(self.scenario, self.now)),
+        };
         let before = std::mem::replace(&mut self.gone, Gone::at(self.scenario, self.now));
         // What is gone from the beginning goes at the beginning.
         let before = if self.now == SimTime::START { Gone::default() } else { before };

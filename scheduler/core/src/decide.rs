@@ -61,8 +61,8 @@ pub fn decide_with(
     let evaluator = Evaluator::new(observation, policy);
     let rules = Rules::new(observation, policy, &evaluator);
     let alike = Alike::new(observation, policy, (&evaluator, &rules), asked);
-    let asking = Asking { policy, standing: &history.standing };
-    Round::new(&alike, asking, history, now).decide().decision
+    let asking = Asking { policy, history, standing: &history.standing };
+    Round::new(&alike, asking, now).decide().decision
 }
 
 /// A policy that is asked for a decision, and what it remembers.
@@ -70,6 +70,8 @@ pub fn decide_with(
 pub struct Asking<'a> {
     /// The policy.
     pub policy: &'a Policy,
+    /// What happened so far.
+    pub history: &'a History,
     /// What lasted, as its decision before saw it. What the history has of it does not count.
     pub standing: &'a Standing,
 }
@@ -96,13 +98,13 @@ pub enum Telling {
     Ends,
 }
 
-/// [`decide`] for whoever decides very often, for several policies over the same observation and the same past, and does not look at
-/// places of services that stay: the same moves, verdicts and memories, by the same rules. Neither the order's makespan nor, where
-/// nothing moves, the state's hash is there, and plans that move nothing are not judged. What policies ask alike is answered once.
+/// [`decide`] for whoever decides very often, for several policies over the same observation, each with its own past, and does not
+/// look at places of services that stay: the same moves, verdicts and memories, by the same rules. Neither the order's makespan nor,
+/// where nothing moves, the state's hash is there, and plans that move nothing are not judged. What policies ask alike is answered
+/// once.
 pub fn decide_briefly(
     observation: &Observation,
     asking: &[Asking<'_>],
-    history: &History,
     now: Timestamp,
     seed: u64,
     (memo, telling): (&Memo, Telling),
@@ -116,7 +118,7 @@ pub fn decide_briefly(
         let alike = Alike::new(observation, policy, (&evaluator, &rules), asked);
         for (brief, asking) in briefs.iter_mut().zip(asking).skip(first) {
             if brief.is_none() && alike::are_alike(policy, asking.policy) {
-                *brief = Some(Round::new(&alike, *asking, history, now).decide());
+                *brief = Some(Round::new(&alike, *asking, now).decide());
             }
         }
     }

@@ -3,8 +3,9 @@
 //! Where their decisions differ, they part: each group goes on from a copy of all that has happened so far. So what comes of a
 //! policy is the same as if it had been alone.
 
+use std::sync::Arc;
+
 use sterna_core::continuum::{NodeName, ServiceName};
-use sterna_core::decide::{Asking, Brief, Telling};
 use sterna_core::history::{History, Outcome as MigrationOutcome};
 use sterna_core::plan::Move;
 use sterna_policies::policy::{Mode, Policy};
@@ -16,11 +17,11 @@ use crate::carrying::{Begun, Carrying};
 use crate::clock::SimTime;
 use crate::events::Queue;
 use crate::gain;
-use crate::replay;
 use crate::report::{Choice, Happening, MoveEnd, MoveRecord, Outcome, Point};
 use crate::scenario::Scenario;
 use crate::violation::Watch;
 use crate::world::World;
+use crate::world::conditions::Known;
 
 #[derive(Debug, Clone)]
 enum Event {
@@ -47,18 +48,18 @@ struct Carried {
 /// Policies over one scenario that have done the same so far.
 #[derive(Debug)]
 pub(crate) struct Branch<'a> {
-    scenario: &'a Scenario,
-    world: World<'a>,
+    pub(super) scenario: &'a Scenario,
+    pub(super) world: World<'a>,
     queue: Queue<Event>,
     /// What the next decisions remember, but for what is each policy's own.
-    history: History,
-    seed: u64,
+    pub(super) history: History,
+    pub(super) seed: u64,
     /// The plan that is being carried out.
     carrying: Option<Carried>,
-    deciding: Deciding<'a>,
+    pub(super) deciding: Deciding<'a>,
     course: Vec<Point>,
     /// Not empty but in passing.
-    followers: Vec<Follower<'a>>,
+    pub(super) followers: Vec<Follower<'a>>,
 }
 
 /// Whether two policies see the same of a world, look at the same times and carry plans out in the same way.
@@ -102,16 +103,16 @@ impl<'a> Branch<'a> {
         }
     }
 
-    /// Goes on to the end, and says what came of the policies that stayed. Those that part from the first are handed to `part`, to
-    /// go on by themselves. `progress` is told the simulated time at every look.
+    /// The same, which reads of each instant what others have read before it.
+    pub(crate) fn beside_others(self, known: &Arc<Known>) -> Self {
+        Self { world: self.world.beside_others(known), ..self }
+    }
+
+    /// Goes on until its policies look, and says when; `None` where the scenario ends before.
     ///
     /// # Errors
     /// If a decision's plan contradicts its observation.
-    pub(crate) fn go(
-        mut self,
-        part: &mut dyn FnMut(Self),
-        progress: &mut dyn FnMut(SimTime),
-    ) -> Result<Vec<(usize, Outcome)>, RunError> {
+    pub(crate) fn until_look(&mut self) -> Result<Option<SimTime>, RunError> {
         while let Some((at, event)) = self.queue.pop() {
             if at >= self.scenario.duration {
                 break;
@@ -119,13 +120,7 @@ impl<'a> Branch<'a> {
             self.advance(at);
             match event {
                 Event::Change => self.change(),
-                Event::Look => {
-                    for mut other in self.look()? {
-                        other.note(at);
-                        part(other);
-                    }
-                    progress(at);
-                }
+                Event::Look => return Ok(Some(at)),
                 Event::Freeze(service) => {
                     if self.world.freeze(&service) {
                         self.tell(&Happening::Frozen { service });
@@ -138,7 +133,7 @@ impl<'a> Branch<'a> {
         }
         self.advance(self.scenario.duration);
         self.world.pay_open();
-        Ok(self.finish())
+        Ok(None)
     }
 
     /// The policies that have done the same, by their numbers.
@@ -201,10 +196,12 @@ impl<'a> Branch<'a> {
         self.followers.iter_mut().for_each(|follower| follower.steady_until = None);
     }
 
-    /// Looks, and goes on with those that do what the first does. Gives the others.
-    fn look(&mut self) -> Result<Vec<Self>, RunError> {
+    /// After a decision: goes on with those that do what the first does. Gives the others.
+    ///
+    /// # Errors
+    /// If a decision's plan contradicts its observation.
+    pub(crate) fn part(&mut self) -> Result<Vec<Self>, RunError> {
         let now = self.world.now();
-        self.decide(now);
         let mut groups: Vec<Vec<Follower<'a>>> = Vec::new();
         let mut next_look = now;
         for follower in std::mem::take(&mut self.followers) {
@@ -227,6 +224,7 @@ impl<'a> Branch<'a> {
                 Some(moves) => branch.carry(Carried { moves, next_look })?,
                 None => branch.queue.push(next_look, Event::Look),
             }
+            branch.note(now);
         }
         Ok(others)
     }
@@ -243,44 +241,6 @@ impl<'a> Branch<'a> {
             deciding: self.deciding,
             course: self.course.clone(),
             followers,
-        }
-    }
-
-    /// Decides for all that would not decide again what they did.
-    fn decide(&mut self, now: SimTime) {
-        let at = now.on_calendar(self.scenario.start);
-        let effect = self.world.effect();
-        let mut deciding: Vec<&mut Follower<'a>> = Vec::new();
-        for follower in &mut self.followers {
-            follower.outcome.looks += 1;
-            follower.decision = None;
-            if follower.steady_until.is_some_and(|until| at < until) {
-                follower.holds.note_again(now);
-            } else {
-                deciding.push(follower);
-            }
-        }
-        let Some(first) = deciding.first() else { return };
-        let observation = self.world.observe(first.policy);
-        let briefly = |memo, telling| {
-            let asking = |follower: &&mut Follower<'a>| (follower.policy, follower.standing.clone());
-            let asking: Vec<_> = deciding.iter().map(asking).collect();
-            let asking: Vec<Asking<'_>> =
-                asking.iter().map(|(policy, standing)| Asking { policy, standing }).collect();
-            replay::briefly(&observation, &asking, &self.history, at, self.seed, (memo, telling))
-        };
-        let anew = |follower: &&mut Follower<'a>| {
-            let history = History { standing: follower.standing.clone(), ..self.history.clone() };
-            let decision = replay::step(&observation, follower.policy, &history, at, self.seed);
-            Brief { decision, steady_until: None }
-        };
-        let briefs = match self.deciding {
-            Deciding::Anew => deciding.iter().map(anew).collect(),
-            Deciding::Briefly(memo) => briefly(memo, Telling::Changes),
-            Deciding::Barely(memo) => briefly(memo, Telling::Ends),
-        };
-        for (follower, brief) in deciding.into_iter().zip(briefs) {
-            follower.decided(now, effect, brief);
         }
     }
 
@@ -370,7 +330,8 @@ impl<'a> Branch<'a> {
         }
     }
 
-    fn finish(self) -> Vec<(usize, Outcome)> {
+    /// What came of its policies, by their numbers, once the scenario has ended.
+    pub(crate) fn finish(self) -> Vec<(usize, Outcome)> {
         let (placement, totals, course) = (self.world.placement(), self.world.totals(), self.course);
         let outcome = |follower: Follower<'_>| {
             let outcome = Outcome {

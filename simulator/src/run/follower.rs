@@ -59,6 +59,11 @@ impl<'a> Follower<'a> {
         }
     }
 
+    /// Whether it would decide again what it did.
+    pub(super) fn is_steady(&self, at: Timestamp) -> bool {
+        self.steady_until.is_some_and(|until| at < until)
+    }
+
     /// Takes note of a decision, and keeps it where it moves anything.
     pub(super) fn decided(&mut self, now: SimTime, effect: Effect, brief: Brief) {
         let Brief { decision, steady_until } = brief;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use rayon::{Scope, ThreadPoolBuilder};
+use rayon::ThreadPoolBuilder;
+use rayon::iter::{IndexedParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _};
 use serde::Serialize;
 use sterna_core::decide::{Memo, Used};
 use sterna_policies::policy::Policy;
@@ -70,37 +71,14 @@ pub enum SweepError {
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
 
-/// The runs as a tree for each seed: policies that have done the same so far are one branch.
-struct Tree<'p> {
-    policies: usize,
+/// What came of the runs so far.
+struct Told<'p> {
     /// By seed and policy.
     fared: Mutex<BTreeMap<usize, Result<Fared, SweepError>>>,
     progress: &'p (dyn Fn() + Sync),
 }
 
-impl<'p> Tree<'p> {
-    /// Lets a branch go on to its end, and those that part from it.
-    fn grow<'s>(&'s self, scope: &Scope<'s>, world: usize, branch: Branch<'s>)
-    where
-        'p: 's,
-    {
-        scope.spawn(move |scope| {
-            let numbers = branch.numbers();
-            let first = world * self.policies;
-            match branch.go(&mut |other| self.grow(scope, world, other), &mut |_| {}) {
-                Ok(ended) => {
-                    for (number, outcome) in ended {
-                        self.put(first + number, fared(&outcome));
-                    }
-                }
-                // Who parted from it before goes on; the first of the others tells of it.
-                Err(error) => {
-                    numbers.into_iter().for_each(|number| self.put(first + number, Err(error.clone().into())))
-                }
-            }
-        });
-    }
-
+impl Told<'_> {
     /// What came of a policy; of one that was there before a branch failed, what came of it by itself.
     fn put(&self, number: usize, fared: Result<Fared, SweepError>) {
         let mut all = self.fared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,19 +120,18 @@ pub fn run(runs: Runs<'_>, progress: &(dyn Fn() + Sync)) -> Result<Matrix, Sweep
     let memo = Memo::new(PLACEMENTS);
     let pool = ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build()?;
     let worlds: Vec<Scenario> = seeds.iter().map(|seed| scenario.drawn(*seed).into_owned()).collect();
-    let tree = Tree { policies: policies.len(), fared: Mutex::new(BTreeMap::new()), progress };
+    let told = Told { fared: Mutex::new(BTreeMap::new()), progress };
     let groups = sharing(policies);
     pool.install(|| {
-        rayon::scope(|scope| {
-            for (number, (world, seed)) in worlds.iter().zip(&seeds).enumerate() {
-                for group in &groups {
-                    let branch = Branch::new(world, group, *seed, Deciding::Barely(&memo));
-                    tree.grow(scope, number, branch);
-                }
-            }
+        (worlds.par_iter().zip(&seeds).enumerate()).for_each(|(number, (world, seed))| {
+            let branch = |group: &Vec<_>| Branch::new(world, group, *seed, Deciding::Barely(&memo));
+            run::grow(groups.iter().map(branch).collect(), &|policy, outcome| {
+                let fared = outcome.map_err(SweepError::from).and_then(|outcome| fared(&outcome));
+                told.put(number * policies.len() + policy, fared);
+            });
         });
     });
-    let fared = tree.fared.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let fared = told.fared.into_inner().unwrap_or_else(PoisonError::into_inner);
     let fared: Vec<Fared> = fared.into_values().collect::<Result<_, SweepError>>()?;
     let of_policy =
         |policy: usize| fared.iter().skip(policy).step_by(policies.len().max(1)).cloned().collect();

@@ -1,6 +1,7 @@
 //! What the scenario's tracks say at one instant, with the inventory's numbers where no track speaks.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sterna_core::continuum::{ServiceName, SiteName, UsersName};
 use sterna_policies::quantity::{Bytes, GramsPerKwh, Millis, PerSecond, UsdPerHour};
@@ -21,6 +22,34 @@ pub struct Conditions {
     pub carbon: BTreeMap<SiteName, GramsPerKwh>,
     /// Memory that services hold.
     pub memory: BTreeMap<ServiceName, Bytes>,
+}
+
+/// What was read of instants, for worlds of one scenario that go through time side by side.
+#[derive(Debug, Default)]
+pub(crate) struct Known(Mutex<BTreeMap<SimTime, Arc<Conditions>>>);
+
+impl Known {
+    /// An instant's conditions.
+    pub(crate) fn at(&self, scenario: &Scenario, now: SimTime) -> Arc<Conditions> {
+        if let Some(known) = self.lock().get(&now) {
+            return Arc::clone(known);
+        }
+        // Nobody waits for it: another thread reads the same.
+        let read = Arc::new(Conditions::at(scenario, now));
+        Arc::clone(self.lock().entry(now).or_insert(read))
+    }
+
+    /// Nobody asks for what was before an instant any more.
+    pub(crate) fn forget_before(&self, now: SimTime) {
+        let mut known = self.lock();
+        let later = known.split_off(&now);
+        *known = later;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SimTime, Arc<Conditions>>> {
+        // What is in it is whole whenever the lock is free.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Conditions {

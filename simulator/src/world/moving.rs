@@ -8,7 +8,7 @@ use crate::clock::SimTime;
 use crate::models::migration::{Course, Passage};
 
 /// A migration under way.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Moving {
     pub from: NodeName,
     pub to: NodeName,

@@ -68,13 +68,8 @@ pub(super) struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    pub(super) fn new(
-        alike: &'a Alike<'a>,
-        asking: Asking<'a>,
-        history: &'a History,
-        now: Timestamp,
-    ) -> Self {
-        let Asking { policy, standing: before } = asking;
+    pub(super) fn new(alike: &'a Alike<'a>, asking: Asking<'a>, now: Timestamp) -> Self {
+        let Asking { policy, history, standing: before } = asking;
         let evaluator = alike.evaluator;
         Self {
             alike,
