@@ -12,7 +12,7 @@ use crate::clock::SimTime;
 use crate::report::Outcome;
 use crate::world::conditions::Known;
 
-/// Is told what came of a policy, by its number. Of one that was there before its branch failed, what came of it by itself.
+/// Is told once what came of each policy, by its number.
 pub(crate) type Ended<'e> = &'e (dyn Fn(usize, Result<Outcome, RunError>) + Sync);
 
 /// Lets branches of one world go on to their ends, and those that part from them.
@@ -33,7 +33,7 @@ pub(crate) fn grow(branches: Vec<Branch<'_>>, ended: Ended<'_>) {
     }
 }
 
-/// A branch that looks, and when.
+/// A branch that looks, and when; of one that has ended it is told what came of it.
 fn until_look<'a>(mut branch: Branch<'a>, ended: Ended<'_>) -> Option<(SimTime, Branch<'a>)> {
     match branch.until_look() {
         Ok(Some(at)) => Some((at, branch)),
@@ -48,7 +48,7 @@ fn until_look<'a>(mut branch: Branch<'a>, ended: Ended<'_>) -> Option<(SimTime, 
     }
 }
 
-/// What a branch is after its policies have decided.
+/// What a branch is after its policies have decided, and those that part from it.
 fn part<'a>(mut branch: Branch<'a>, ended: Ended<'_>) -> Vec<Branch<'a>> {
     let numbers = branch.numbers();
     match branch.part() {

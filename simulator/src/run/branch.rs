@@ -104,7 +104,7 @@ impl<'a> Branch<'a> {
     }
 
     /// The same, which reads of each instant what others have read before it.
-    pub(crate) fn beside_others(self, known: &Arc<Known>) -> Self {
+    pub(super) fn beside_others(self, known: &Arc<Known>) -> Self {
         Self { world: self.world.beside_others(known), ..self }
     }
 
@@ -112,7 +112,7 @@ impl<'a> Branch<'a> {
     ///
     /// # Errors
     /// If a decision's plan contradicts its observation.
-    pub(crate) fn until_look(&mut self) -> Result<Option<SimTime>, RunError> {
+    pub(super) fn until_look(&mut self) -> Result<Option<SimTime>, RunError> {
         while let Some((at, event)) = self.queue.pop() {
             if at >= self.scenario.duration {
                 break;
@@ -137,7 +137,7 @@ impl<'a> Branch<'a> {
     }
 
     /// The policies that have done the same, by their numbers.
-    pub(crate) fn numbers(&self) -> Vec<usize> {
+    pub(super) fn numbers(&self) -> Vec<usize> {
         self.followers.iter().map(|follower| follower.number).collect()
     }
 
@@ -200,7 +200,7 @@ impl<'a> Branch<'a> {
     ///
     /// # Errors
     /// If a decision's plan contradicts its observation.
-    pub(crate) fn part(&mut self) -> Result<Vec<Self>, RunError> {
+    pub(super) fn part(&mut self) -> Result<Vec<Self>, RunError> {
         let now = self.world.now();
         let mut groups: Vec<Vec<Follower<'a>>> = Vec::new();
         let mut next_look = now;
@@ -331,7 +331,7 @@ impl<'a> Branch<'a> {
     }
 
     /// What came of its policies, by their numbers, once the scenario has ended.
-    pub(crate) fn finish(self) -> Vec<(usize, Outcome)> {
+    pub(super) fn finish(self) -> Vec<(usize, Outcome)> {
         let (placement, totals, course) = (self.world.placement(), self.world.totals(), self.course);
         let outcome = |follower: Follower<'_>| {
             let outcome = Outcome {

@@ -2,6 +2,7 @@
 
 use sterna_core::decide::{Asking, Brief, Memo, Telling};
 use sterna_core::history::History;
+use sterna_core::observation::Observation;
 
 use super::Deciding;
 use super::branch::Branch;
@@ -13,7 +14,7 @@ pub(super) fn decide(branches: &mut [&mut Branch<'_>]) {
     let now = first.world.now();
     let at = now.on_calendar(first.scenario.start);
     let (effect, seed) = (first.world.effect(), first.seed);
-    let mut observation = None;
+    let mut observation: Option<Observation> = None;
     for branch in branches.iter_mut() {
         for follower in &mut branch.followers {
             follower.outcome.looks += 1;
@@ -21,7 +22,7 @@ pub(super) fn decide(branches: &mut [&mut Branch<'_>]) {
             if follower.is_steady(at) {
                 follower.holds.note_again(now);
             } else {
-                observation = observation.or_else(|| Some(branch.world.observe(follower.policy)));
+                observation.get_or_insert_with(|| branch.world.observe(follower.policy));
             }
         }
     }

@@ -79,13 +79,9 @@ struct Told<'p> {
 }
 
 impl Told<'_> {
-    /// What came of a policy; of one that was there before a branch failed, what came of it by itself.
+    /// What came of a policy.
     fn put(&self, number: usize, fared: Result<Fared, SweepError>) {
-        let mut all = self.fared.lock().unwrap_or_else(PoisonError::into_inner);
-        if fared.is_ok() || !all.contains_key(&number) {
-            all.insert(number, fared);
-        }
-        drop(all);
+        self.fared.lock().unwrap_or_else(PoisonError::into_inner).insert(number, fared);
         (self.progress)();
     }
 }

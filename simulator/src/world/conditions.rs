@@ -116,3 +116,26 @@ impl Conditions {
         self.price.get(site).copied().unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::load;
+    use std::path::Path;
+
+    #[test]
+    fn an_instant_is_read_once_until_it_is_forgotten() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        let text = include_str!("../../scenarios/commuters.toml");
+        let read = load::load("commuters.toml", text, &|path| std::fs::read_to_string(folder.join(path)));
+        let scenario = read.unwrap().scenario;
+        let (known, hour) = (Known::default(), SimTime::from_nanos(3_600_000_000_000));
+        let [first, later] = [SimTime::START, hour].map(|at| known.at(&scenario, at));
+        assert!(Arc::ptr_eq(&first, &known.at(&scenario, SimTime::START)));
+        known.forget_before(hour);
+        assert!(Arc::ptr_eq(&later, &known.at(&scenario, hour)));
+        let again = known.at(&scenario, SimTime::START);
+        assert!(!Arc::ptr_eq(&first, &again));
+        assert_eq!(first, again);
+    }
+}

@@ -80,7 +80,7 @@ fn brief_decisions_are_the_whole_ones() {
 fn together_they_come_to_what_each_comes_to_alone() {
     let mut moves = BTreeSet::new();
     // Each is run many times over.
-    let cases = cases().div_ceil(10);
+    let cases = cases().div_ceil(5);
     for seed in 0..cases {
         let (scenario, mut policies) = random::case(seed);
         // The same wishes with more and less patience.
@@ -104,6 +104,30 @@ fn together_they_come_to_what_each_comes_to_alone() {
     }
     // In some of them they parted.
     assert!(moves.len() as u64 > cases, "{moves:?}");
+}
+
+/// What policies see alike is placed once, also of those that never share a branch.
+#[test]
+fn what_several_see_is_placed_once() {
+    let scenario = commuters();
+    let [mut patient, mut windowed] = [(); 2].map(|()| variants(SWEEP).variants.swap_remove(0).policy);
+    // Whoever waits for something to last decides at every look.
+    for policy in [&mut patient, &mut windowed] {
+        policy.hysteresis.gain_lasts = "1m".parse().unwrap();
+    }
+    let always =
+        "[[window]]\nkind = \"allow\"\nschedule = \"0 * * * *\"\nduration = \"2h\"\ntimezone = \"UTC\"\n";
+    let text = text("latency-first.toml") + always;
+    windowed.windows = sterna_policies::load::policy("windowed.toml", &text).unwrap().value.windows;
+    let asked = |policies: &[Policy]| {
+        let runs = Runs { scenario: &scenario, policies, seed: 3, seeds: 1, threads: Some(2) };
+        let matrix = sweep::run(runs, &|| {}).unwrap();
+        assert!(matrix.fared.iter().all(|fared| fared[0].moves > 0));
+        matrix.used.asked
+    };
+    let alone = asked(&[patient.clone()]);
+    assert!(alone > 0);
+    assert_eq!(asked(&[patient, windowed]), alone);
 }
 
 #[test]
