@@ -245,7 +245,7 @@ fn read_policy(path: &Path) -> anyhow::Result<Policy> {
 }
 
 fn read_scenario(path: &Path, text: &str, allow_unused: bool) -> anyhow::Result<Scenario> {
-    let read = |inventory: &Path| std::fs::read_to_string(inventory);
+    let read = |beside: &Path| scenario::text(beside, std::fs::read(beside)?);
     let read = scenario::load::load_allowing(&path.display().to_string(), text, &read, allow_unused)
         .map_err(refused)?;
     for warnings in read.warnings {

@@ -142,3 +142,33 @@ fn what_fails_by_the_command_line_is_told() {
     let error = said(&wrong.stderr);
     assert!(error.contains("--fail:1:6") && error.contains("did you mean `edge-south`?"), "{error}");
 }
+
+#[test]
+fn values_that_cannot_be_read_are_told_with_their_file() {
+    let home = tempfile::tempdir().unwrap();
+    let shipped = scenarios().join("price-spike");
+    for file in ["inventory.toml", "policy.toml"] {
+        std::fs::copy(shipped.join(file), home.path().join(file)).unwrap();
+    }
+    let text = std::fs::read_to_string(shipped.join("scenario.toml")).unwrap();
+    assert!(text.contains("spot-price.csv"));
+    std::fs::write(home.path().join("scenario.toml"), text.replace("spot-price.csv", "prices.parquet"))
+        .unwrap();
+    std::fs::write(home.path().join("prices.parquet"), "PAR1 and no more").unwrap();
+    let refused = Command::new(env!("CARGO_BIN_EXE_sterna"))
+        .current_dir(home.path())
+        .args(["simulate", "scenario.toml", "--policy", "policy.toml"])
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(3));
+    let why = if cfg!(feature = "parquet") {
+        "can't read prices.parquet: it is no Parquet that can be read"
+    } else {
+        "can't read prices.parquet: this sterna was built without Parquet"
+    };
+    // Lines are broken where they are long.
+    let error =
+        said(&refused.stderr).split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
+    assert!(error.contains(why), "{error}");
+}

@@ -20,17 +20,22 @@ pub mod track;
 mod chance;
 mod faults;
 mod file;
+mod gpx;
 mod inject;
 mod moves;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod people;
 mod series;
 mod table;
+mod text;
 mod unused;
 
 pub use chance::{Chance, Drawn};
 pub use noise::Noise;
 pub use people::{Fits, People};
 pub use series::Bursts;
+pub use text::text;
 pub use track::{Shape, Track};
 
 /// A scenario that was read and found consistent.

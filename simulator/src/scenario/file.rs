@@ -103,8 +103,8 @@ pub struct LatencyTrack {
     pub shape: Shape,
     /// Times since the start, each with the latency from then on.
     pub points: Option<At<Vec<Point<Millis>>>>,
-    /// Or a CSV file with the columns `time` and `value`, relative to this one. Times are seconds or spans since the start, or points
-    /// in time; what lies outside the scenario is passed over.
+    /// Or a CSV or Parquet file with the columns `time` and `value`, relative to this one. Times are seconds or spans since the start,
+    /// or points in time; what lies outside the scenario is passed over.
     pub file: Option<At<String>>,
     /// The unit of bare numbers in the file.
     pub unit: Option<At<String>>,
@@ -123,8 +123,8 @@ pub struct RateTrack {
     pub shape: Shape,
     /// Times since the start, each with the rate from then on.
     pub points: Option<At<Vec<Point<PerSecond>>>>,
-    /// Or a CSV file with the columns `time` and `value`, relative to this one. Times are seconds or spans since the start, or points
-    /// in time; what lies outside the scenario is passed over.
+    /// Or a CSV or Parquet file with the columns `time` and `value`, relative to this one. Times are seconds or spans since the start,
+    /// or points in time; what lies outside the scenario is passed over.
     pub file: Option<At<String>>,
     /// The unit of bare numbers in the file.
     pub unit: Option<At<String>>,
@@ -145,8 +145,8 @@ pub struct PriceTrack {
     pub shape: Shape,
     /// Times since the start, each with the price from then on.
     pub points: Option<At<Vec<Point<UsdPerHour>>>>,
-    /// Or a CSV file with the columns `time` and `value`, relative to this one. Times are seconds or spans since the start, or points
-    /// in time; what lies outside the scenario is passed over.
+    /// Or a CSV or Parquet file with the columns `time` and `value`, relative to this one. Times are seconds or spans since the start,
+    /// or points in time; what lies outside the scenario is passed over.
     pub file: Option<At<String>>,
     /// The unit of bare numbers in the file.
     pub unit: Option<At<String>>,
@@ -163,8 +163,8 @@ pub struct CarbonTrack {
     pub shape: Shape,
     /// Times since the start, each with the intensity from then on.
     pub points: Option<At<Vec<Point<GramsPerKwh>>>>,
-    /// Or a CSV file with the columns `time` and `value`, relative to this one. Times are seconds or spans since the start, or points
-    /// in time; what lies outside the scenario is passed over.
+    /// Or a CSV or Parquet file with the columns `time` and `value`, relative to this one. Times are seconds or spans since the start,
+    /// or points in time; what lies outside the scenario is passed over.
     pub file: Option<At<String>>,
     /// The unit of bare numbers in the file.
     pub unit: Option<At<String>>,
@@ -181,8 +181,8 @@ pub struct MemoryTrack {
     pub shape: Shape,
     /// Times since the start, each with the memory from then on.
     pub points: Option<At<Vec<Point<Bytes>>>>,
-    /// Or a CSV file with the columns `time` and `value`, relative to this one. Times are seconds or spans since the start, or points
-    /// in time; what lies outside the scenario is passed over.
+    /// Or a CSV or Parquet file with the columns `time` and `value`, relative to this one. Times are seconds or spans since the start,
+    /// or points in time; what lies outside the scenario is passed over.
     pub file: Option<At<String>>,
     /// The unit of bare numbers in the file.
     pub unit: Option<At<String>>,

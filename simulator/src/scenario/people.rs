@@ -1,6 +1,7 @@
 //! Where user groups are, and how far that is from the sites.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -10,6 +11,7 @@ use sterna_policies::load::{At, Written};
 use sterna_policies::quantity::{KmPerHour, Millis};
 
 use super::file::ScenarioFile;
+use super::gpx::Gpx;
 use super::load::Reader;
 use super::{series, table};
 use crate::clock::SimTime;
@@ -30,9 +32,11 @@ pub struct MobilityFile {
     pub waypoint: Option<WaypointFile>,
     /// Home and work.
     pub commuter: Option<CommuterFile>,
-    /// A CSV file with the columns `time`, `lat` and `lon`, relative to this one. Times are seconds or spans since the start, or
-    /// points in time; between two rows the way is straight.
+    /// A CSV or Parquet file with the columns `time`, `lat` and `lon`, relative to this one, or a GPX file. Times are seconds or spans
+    /// since the start, or points in time; between two rows the way is straight.
     pub file: Option<At<String>>,
+    /// The name of the track of a GPX file that they follow. Left out: all of it, one after the other.
+    pub track: Option<At<String>>,
     /// What their access network adds to every round trip, such as "5ms". Left out: nothing.
     pub last_mile: Option<Written<Millis>>,
     /// What is added by chance at every step, in the mean. Left out: nothing.
@@ -157,11 +161,16 @@ impl Reader<'_> {
                 .label("expected exactly one of stays, waypoint, commuter and file");
             return None;
         }
+        if let (Some(track), false) = (&one.track, one.file.as_ref().is_some_and(|file| is_gpx(file))) {
+            self.findings
+                .error("S0013", track.span(), "`track` is for a `file` of the kind GPX")
+                .label("so this has no effect");
+        }
         if let Some(stays) = &one.stays {
             return stays.read(&mut self.findings).map(Mobility::Stays);
         }
         if let Some(file) = &one.file {
-            return self.recorded(file).map(Mobility::Recorded);
+            return self.recorded(file, one.track.as_ref()).map(Mobility::Recorded);
         }
         if let Some(waypoint) = &one.waypoint {
             return self.waypoint(waypoint);
@@ -232,10 +241,15 @@ impl Reader<'_> {
         None
     }
 
-    fn recorded(&mut self, file: &At<String>) -> Option<Route> {
+    fn recorded(&mut self, file: &At<String>, track: Option<&At<String>>) -> Option<Route> {
         let (name, text) = self.beside(file)?;
         let start = self.frame.start;
-        let read = table::rows(&name, &text, ["time", "lat", "lon"]).and_then(|(mut findings, rows)| {
+        let rows = if is_gpx(file) {
+            self.tracked(&name, &text, track)?
+        } else {
+            table::rows(&name, &text, ["time", "lat", "lon"])
+        };
+        let read = rows.and_then(|(mut findings, rows)| {
             let mut last = None;
             let mut places: Vec<(i64, Location)> = Vec::new();
             for [time, latitude, longitude] in &rows {
@@ -280,6 +294,24 @@ impl Reader<'_> {
         route
     }
 
+    /// The points of a GPX file; `None` where it has no such track, which is told.
+    fn tracked(&mut self, name: &str, text: &str, track: Option<&At<String>>) -> Option<table::Rows<3>> {
+        let gpx = match Gpx::read(name, text) {
+            Ok(gpx) => gpx,
+            Err(invalid) => return Some(Err(invalid)),
+        };
+        if let Some(track) = track
+            && !gpx.names().contains(track.as_str())
+        {
+            self.findings
+                .error("S0005", track.span(), format!("there is no track `{}` in {name}", track.value))
+                .label("not in the file")
+                .suggest(track, "tracks", gpx.names());
+            return None;
+        }
+        Some(gpx.points(track.map(|track| track.as_str())))
+    }
+
     pub(super) fn fits(&mut self, written: &ScenarioFile) -> Fits {
         let mut fits = Fits::default();
         let mut seen: BTreeMap<Option<&str>, std::ops::Range<usize>> = BTreeMap::new();
@@ -310,6 +342,10 @@ impl Reader<'_> {
         }
         fits
     }
+}
+
+fn is_gpx(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|end| end.eq_ignore_ascii_case("gpx"))
 }
 
 /// The part of a recording that a scenario sees, with the place at its start.

@@ -6,16 +6,14 @@ use sterna_policies::load::{At, Findings, Invalid};
 
 /// A row's values of the columns that were asked for.
 type Row<const N: usize> = [At<String>; N];
+/// Rows of a file, or what is wrong with it.
+pub(super) type Rows<const N: usize> = Result<(Findings, Vec<Row<N>>), Invalid>;
 
 /// The rows of a file with these columns, in this order; other columns are passed over. Lines that begin with `#` are comments.
 ///
 /// # Errors
 /// A column that is missing, or what is no CSV.
-pub(super) fn rows<const N: usize>(
-    file: &str,
-    text: &str,
-    columns: [&str; N],
-) -> Result<(Findings, Vec<Row<N>>), Invalid> {
+pub(super) fn rows<const N: usize>(file: &str, text: &str, columns: [&str; N]) -> Rows<N> {
     let mut findings = Findings::new(file, text);
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)

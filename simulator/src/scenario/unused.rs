@@ -29,6 +29,11 @@ impl Reader<'_> {
         self.check_distance(written, chance, &asking);
     }
 
+    /// Whether something is wrong, here or in a file beside it: then what is missing may only not have been understood.
+    fn is_wrong(&self) -> bool {
+        self.findings.has_errors() || self.refused.is_some()
+    }
+
     /// Adds a finding about something without effect: an error, or a warning where the scenario allows it.
     pub(super) fn unused(
         &mut self,
@@ -46,7 +51,7 @@ impl Reader<'_> {
     fn check_step(&mut self, written: &ScenarioFile, tracks: &Tracks, chance: &Chance) {
         let Some(step) = &written.step else { return };
         let lines = tracks.all().any(|track| track.shape() == Shape::Linear);
-        if !lines && !chance.people.values().any(People::is_stepwise) && !self.findings.has_errors() {
+        if !lines && !chance.people.values().any(People::is_stepwise) && !self.is_wrong() {
             self.unused(written.allow_unused, "S0007", step.span(), "`step` has no effect".to_owned())
                 .label("no track is linear")
                 .help("leave it out, or give a track `shape = \"linear\"`");
@@ -147,7 +152,7 @@ impl Reader<'_> {
 
     /// Latency over distance is for those who are somewhere and ask, and for sites to which nobody measured.
     fn check_distance(&mut self, written: &ScenarioFile, chance: &Chance, asking: &BTreeSet<&UsersName>) {
-        if self.findings.has_errors() {
+        if self.is_wrong() {
             return;
         }
         if let Some(one) = written.distance.first()
