@@ -21,12 +21,14 @@ mod fence;
 mod front;
 mod history;
 mod init;
+mod leader;
 mod logging;
 mod migrate;
 mod optout;
 mod pause;
 mod plan;
 mod policy;
+mod rbac;
 mod report;
 mod run;
 mod service;
@@ -106,6 +108,8 @@ enum Command {
     Sites(sites::Args),
     /// Start and show services.
     Services(services::Args),
+    /// Print what schedulers in Kubernetes must be allowed to do, as manifests.
+    Rbac(rbac::Args),
     /// Print what completes commands in a shell.
     Completions(completions::Args),
     /// Write manual pages to a folder.
@@ -163,6 +167,7 @@ fn main() -> ExitCode {
         Command::Policy(args) => policy::run(args),
         Command::Sites(args) => sites::run(args),
         Command::Services(args) => services::run(args),
+        Command::Rbac(args) => rbac::run(args),
         Command::Completions(args) => completions::run(args, Cli::command()),
         Command::Man(args) => completions::pages(args, Cli::command()),
         Command::Agent(args) => agent::run(args),

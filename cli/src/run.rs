@@ -42,6 +42,7 @@ use sterna_policies::policy::{Mode, Policy};
 use sterna_policies::quantity::Millis;
 
 use crate::exit::Invalid;
+use crate::leader::Reign;
 use crate::wiring::runtime;
 use crate::{logging, migrate, supervisor};
 
@@ -217,15 +218,18 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     }
     let name = opened.continuum().name.clone();
     let state = settings.state_of(&name);
+    let reign = match &settings.leader {
+        Some(leader) => Some(Reign::begin(leader, listen(&settings).await?, say).await?),
+        None => None,
+    };
+    // Only now: whoever led before may have used the same folder.
     let _lock = StateLock::take(&state)?;
     let (history, world, store) = (opened.history()?, opened.world()?, opened.store()?);
     let telemetry = Arc::new(Telemetry::new());
     for file in [ConfigFile::Policy, ConfigFile::Inventory] {
         telemetry.reloaded(file, true, SystemClock.now());
     }
-    let listener = tokio::net::TcpListener::bind(settings.listen)
-        .await
-        .with_context(|| format!("can't listen on {}; set `listen` to a free address", settings.listen))?;
+    let listener = listen(&settings).await?;
     let address = listener.local_addr()?;
     say(&banner(&opened, &state, &address.to_string())?);
     let desk = Arc::new(Desk::new(opened.continuum(), &opened.policies(None)?));
@@ -263,6 +267,11 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     supervisor::ready();
 
     let (stopper, stop) = stop();
+    let leadership = reign.as_ref().map(|reign| reign.leadership.clone());
+    let stop = match &leadership {
+        Some(leadership) => stop.only_while(leadership.clone()),
+        None => stop,
+    };
     let signals = tokio::spawn(async move {
         let heard = |urgency| match urgency {
             Urgency::No => {}
@@ -300,14 +309,29 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     };
     let cycles = if args.once { Some(1) } else { settings.cycles };
     let done = scheduler.run(&stop, cycles).await;
+    // Before the lease is given up, which would look the same.
+    let deposed = leadership.is_some_and(|leadership| !leadership.holds());
     hooks.finish(if stop.urgency() == Urgency::Now { HURRIED } else { LAST_WORDS }).await;
     server.abort();
     signals.abort();
     others.iter().for_each(tokio::task::JoinHandle::abort);
     tracing::info!(cycles = done, "ended");
+    if let Some(reign) = reign {
+        reign.end().await;
+    }
+    if deposed {
+        say("the lease is lost: ended, to contend for it anew when started again");
+        return Ok(ExitCode::FAILURE);
+    }
     // One cycle that failed is all that was asked for; a service has had its other cycles.
     let failed = args.once && failed.load(Ordering::Relaxed);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+async fn listen(settings: &Settings) -> anyhow::Result<tokio::net::TcpListener> {
+    tokio::net::TcpListener::bind(settings.listen)
+        .await
+        .with_context(|| format!("can't listen on {}; set `listen` to a free address", settings.listen))
 }
 
 /// How long webhooks may take for what is left when the service stops.

@@ -40,6 +40,10 @@ has_libclang() {
 has_file() { [[ -e $1 ]]; }
 has_python_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 has_faketime() { compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; }
+# A cluster or programs that somebody lends to the tests do, too.
+has_own_cluster() {
+  [[ -n ${STERNA_KUBECONFIG:-} ]] || [[ $1 == go && -n ${STERNA_ETCD:-} && -n ${STERNA_KUBE_APISERVER:-} ]] || has_program "$1"
+}
 
 # One line per need: group, how to see that it is met, package, what for.
 needs='
@@ -65,6 +69,8 @@ emulation  | has_program qemu-img                   | qemu-utils                
 emulation  | has_program mkfs.ext4                  | e2fsprogs                    | makes the file systems of emulated hosts
 emulation  | has_program busybox                    | busybox-static               | boots emulated hosts
 emulation  | has_program modprobe                   | kmod                         | finds the modules of their kernel
+cluster    | has_own_cluster go                     | golang-go                    | builds the Kubernetes API server that tests talk to
+cluster    | has_own_cluster openssl                | openssl                      | keys of that server
 clients    | has_program redis-benchmark                | redis-tools                  | asks a Redis that moves
 clients    | has_program wrk                            | wrk                          | asks a web server that moves
 simgrid    | has_program c++                        | g++                          | compiles the fleet for SimGrid

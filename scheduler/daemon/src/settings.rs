@@ -16,11 +16,14 @@ use sterna_policies::load::{At, Findings, Invalid, Written, toml_document};
 use sterna_policies::quantity::Millis;
 use thiserror::Error;
 
+pub use self::leader::Leader;
+use self::leader::{LeaderFile, LeaderLayers};
 pub use self::traces::Traces;
 use self::traces::{TracesFile, TracesLayers};
 use self::webhook::{WebhookFile, WebhookLayers};
 use crate::webhook::Webhook;
 
+mod leader;
 mod traces;
 mod webhook;
 
@@ -60,6 +63,8 @@ pub struct Settings {
     pub webhooks: Vec<Webhook>,
     /// Where spans are sent; `None`: nowhere.
     pub traces: Option<Traces>,
+    /// The lease by which one of several schedulers leads; `None`: this is the only one.
+    pub leader: Option<Leader>,
 }
 
 /// The metrics store.
@@ -138,6 +143,8 @@ struct SettingsFile {
     webhook: Option<Vec<WebhookFile>>,
     /// Where spans are sent. Left out: nowhere.
     traces: Option<TracesFile>,
+    /// One of several schedulers leads. Left out: this is the only one.
+    leader: Option<LeaderFile>,
 }
 
 /// The API.
@@ -243,6 +250,7 @@ fn check(path: &Path, text: &str) -> Result<(), Invalid> {
     }
     file.webhook.iter().flatten().for_each(|webhook| webhook.check(&mut findings));
     file.traces.iter().for_each(|traces| traces.check(&mut findings));
+    file.leader.iter().for_each(|leader| leader.check(&mut findings));
     findings.refuse_errors().map(drop)
 }
 
@@ -269,6 +277,7 @@ struct Layers {
     #[serde(default)]
     webhook: Vec<WebhookLayers>,
     traces: Option<TracesLayers>,
+    leader: Option<LeaderLayers>,
 }
 
 #[derive(Deserialize)]
@@ -393,8 +402,10 @@ impl Settings {
         let webhooks = layers.webhook.into_iter().map(|webhook| webhook.read(folder));
         let webhooks = webhooks.collect::<Result<_, _>>();
         let traces = layers.traces.map(TracesLayers::read).transpose().map_err(|reason| invalid(&reason))?;
+        let leader = layers.leader.map(|leader| leader.read(folder)).transpose().map_err(invalid)?;
         Ok(Self {
             traces,
+            leader,
             webhooks: webhooks.map_err(|reason| invalid(&format!("`webhook.url`: {reason}")))?,
             inventory: folder.join(layers.inventory),
             policies: policies.into_iter().map(|policy| folder.join(policy)).collect(),

@@ -12,6 +12,7 @@
 //! | [`continuum`] | local nodes, brought up and taken down by it |
 //! | [`emulated`] | ordinary hosts, emulated, as nodes |
 //! | [`front`] | `sterna front`, beside a test |
+//! | [`cluster`] | a Kubernetes API server |
 //! | [`guardian`] | cleaning up, whatever happens to us |
 //! | [`inventory`] | inventories of three sites, and services to put into them |
 //! | [`delay`] | the way between users and a site: a proxy that holds bytes back |
@@ -25,6 +26,7 @@
 //! | [`digest`] | what a Redis that holds a dataset must answer to `DEBUG DIGEST` |
 //! | [`zoo`] | real programs whose state a cold start would lose, and how to tell |
 
+pub mod cluster;
 pub mod continuum;
 pub mod dataset;
 pub mod delay;

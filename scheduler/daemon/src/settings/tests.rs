@@ -93,6 +93,8 @@ fn a_mistake_in_the_file_is_shown_with_its_line() {
         "webhook = { url = \"https://a/b\" }",
         "traces = { endpoint = \"localhost:4318\", sample = 10 }",
         "traces = { endpoint = \"http://localhost:4318\", sampel = 0.1 }",
+        "leader = { lease = \"Sterna\", namespace = \"a.b\", term = \"2s\" }",
+        "leader = { name = \"sterna\" }",
         "seed = ",
     ]
     .map(|line| {
@@ -159,4 +161,25 @@ fn the_environment_is_read_as_strictly() {
     assert!(load(LEAST, &[HOME, ("STERNA_LOG", "debug")]).is_ok());
     assert!(load("inventory = \"i\"\n", &[HOME]).unwrap_err().to_string().contains("policy"));
     assert!(load(LEAST, &[]).is_err());
+}
+
+#[test]
+fn one_of_several_leads_where_its_table_stands() {
+    let leader = |text: &str, environment: &[(&str, &str)]| {
+        load(&format!("{LEAST}{text}"), &[environment, &[HOME]].concat()).map(|settings| settings.leader)
+    };
+    assert_eq!(leader("", &[]).unwrap(), None);
+    let usual = leader("[leader]\n", &[]).unwrap().unwrap();
+    assert_eq!((usual.lease.as_str(), usual.term.as_f64()), ("sterna", 15_000.0));
+    assert_eq!((usual.namespace, usual.kubeconfig), (None, None));
+    let named = "[leader]\nlease = \"a\"\nnamespace = \"b\"\nkubeconfig = \"k\"\nterm = \"6s\"\n";
+    let named = leader(named, &[("STERNA__LEADER__LEASE", "c")]).unwrap().unwrap();
+    assert_eq!((named.lease.as_str(), named.namespace.as_deref()), ("c", Some("b")));
+    let kubeconfig = named.kubeconfig.unwrap();
+    assert!(kubeconfig.ends_with("k") && kubeconfig.is_absolute(), "beside the settings");
+    assert_eq!(named.term.as_f64(), 6_000.0);
+    let error = leader("", &[("STERNA__LEADER__TERM", "1s")]).unwrap_err().to_string();
+    assert!(error.contains("leader.term"), "{error}");
+    let error = leader("", &[("STERNA__LEADER__LEASE", "A")]).unwrap_err().to_string();
+    assert!(error.contains("leader.lease"), "{error}");
 }

@@ -1,0 +1,57 @@
+//! How the API server is reached.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use thiserror::Error;
+
+use crate::error_chain::chain;
+
+/// How long the API server may take to answer.
+const TO_ANSWER: Duration = Duration::from_secs(10);
+
+/// The API server can't be reached.
+#[derive(Debug, Error)]
+pub enum ConnectionError {
+    /// The kubeconfig can't be used.
+    #[error("can't use the kubeconfig {path}: {reason}")]
+    Kubeconfig {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Nothing says where it is.
+    #[error(
+        "nothing says where the Kubernetes API server is: name a kubeconfig, or run as a pod with a service account ({0})"
+    )]
+    Nowhere(String),
+    /// No client can be made.
+    #[error("can't make a client of the Kubernetes API server: {0}")]
+    Client(String),
+}
+
+/// A client of the API server that a kubeconfig names. Without one: that of the cluster whose pod this is, or that of
+/// `$KUBECONFIG` or `~/.kube/config`.
+///
+/// # Errors
+/// When neither can be used.
+pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ConnectionError> {
+    let mut config = match kubeconfig {
+        Some(path) => named(path).await?,
+        None => Config::infer().await.map_err(|error| ConnectionError::Nowhere(chain(&error)))?,
+    };
+    config.connect_timeout = Some(TO_ANSWER);
+    config.read_timeout = Some(TO_ANSWER);
+    Client::try_from(config).map_err(|error| ConnectionError::Client(chain(&error)))
+}
+
+async fn named(path: &Path) -> Result<Config, ConnectionError> {
+    let wrong = |reason| ConnectionError::Kubeconfig { path: path.to_owned(), reason };
+    let file = Kubeconfig::read_from(path).map_err(|error| wrong(chain(&error)))?;
+    Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+        .await
+        .map_err(|error| wrong(chain(&error)))
+}
