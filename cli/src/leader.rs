@@ -9,7 +9,6 @@ use sterna_executor::platform::kubernetes::connection;
 use sterna_executor::platform::kubernetes::election::Candidate;
 use sterna_executor::platform::kubernetes::leadership::{self, Leadership, Told};
 use sterna_executor::platform::kubernetes::lease::{Contender, Place, steady};
-use sterna_policies::quantity::Millis;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -34,7 +33,7 @@ impl Reign {
         let client = connection::client(leader.kubeconfig.as_deref()).await?;
         let namespace = leader.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
         let place = Place { namespace, name: leader.lease.clone() };
-        let candidate = Candidate::new(identity(), term(leader.term));
+        let candidate = Candidate::new(identity(), leader.term.to_duration());
         tell(&format!("leader     by the lease {place}, as {}", candidate.identity()));
         let contender = Contender::new(client, place, candidate, steady());
         let (end, ended) = oneshot::channel();
@@ -75,10 +74,6 @@ const LAST_WORD: Duration = Duration::from_secs(5);
 
 /// How often one that waits is told to be alive.
 const PULSE: Duration = Duration::from_secs(1);
-
-fn term(term: Millis) -> Duration {
-    Duration::from_secs_f64(term.as_f64().max(0.0) / 1e3)
-}
 
 /// A name that no other scheduler has, and this one never again.
 fn identity() -> String {

@@ -8,8 +8,8 @@ use sterna_policies::load::{At, Findings, Written, is_name};
 use sterna_policies::quantity::Millis;
 
 /// The shortest term: a leader that does not hear of the API server for two thirds of it ends.
-const SHORTEST: Millis = Millis::from_micros(3_000_000);
-const TERM: Millis = Millis::from_micros(15_000_000);
+const SHORTEST: Millis = Millis::from_micros(3_000_000_000);
+const TERM: Millis = Millis::from_micros(15_000_000_000);
 const NAME: &str = "sterna";
 
 /// The lease by which one of several schedulers leads.
