@@ -107,7 +107,7 @@ fn stage() -> (tempfile::TempDir, Recorded) {
         reachable: continuum.nodes.keys().cloned().collect(),
         placement: [("shop".into(), "north-1".into())].into(),
         latency: [("town".into(), [latency("north", "50ms"), latency("south", "5ms")].into())].into(),
-        continuum,
+        continuum: std::sync::Arc::new(continuum),
         cpu_use: Default::default(),
         power: Default::default(),
         price: Default::default(),

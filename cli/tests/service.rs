@@ -97,7 +97,7 @@ fn recorded() -> Recorded {
         at: now,
         reachable: continuum.nodes.keys().cloned().collect(),
         placement: [("shop".into(), "near-1".into())].into(),
-        continuum,
+        continuum: std::sync::Arc::new(continuum),
         latency: Default::default(),
         cpu_use: Default::default(),
         power: Default::default(),

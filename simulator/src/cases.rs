@@ -6,6 +6,7 @@
 //! | [`trial`] | one case decided, and what is not as expected |
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use sterna_core::continuum::{Continuum, NodeName, Placement, ServiceName, SiteName, UsersName};
@@ -136,7 +137,7 @@ impl Case {
         let mut observation = Observation {
             at: self.at,
             placement: found.map(|(service, node)| (service.clone(), node.clone())).collect(),
-            continuum,
+            continuum: Arc::new(continuum),
             reachable,
             latency: BTreeMap::new(),
             cpu_use: samples(cpu_use, asks(Metric::CpuUse)),

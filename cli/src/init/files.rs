@@ -340,7 +340,7 @@ mod tests {
             at: jiff::Timestamp::UNIX_EPOCH,
             placement: BTreeMap::from([("first".into(), "cloud-1".into())]),
             reachable: continuum.nodes.keys().cloned().collect(),
-            continuum,
+            continuum: std::sync::Arc::new(continuum),
             latency: BTreeMap::new(),
             cpu_use: BTreeMap::new(),
             power: BTreeMap::new(),

@@ -147,6 +147,14 @@ pub fn check(observation: &Observation, policy: &Policy, plan: &Plan) -> Result<
     if plan.state != state::hash(observation) {
         return Err(Finding::State);
     }
+    check_fresh(observation, policy, plan)
+}
+
+/// Judges a plan that was made of this very observation, and does not say so by its state's hash.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn check_fresh(observation: &Observation, policy: &Policy, plan: &Plan) -> Result<(), Finding> {
     rules(observation, policy, &plan.moves)?;
     let mut placement = observation.placement.clone();
     for one in &plan.moves {

@@ -99,8 +99,8 @@ pub enum Telling {
 }
 
 /// [`decide`] for whoever decides very often, for several policies over the same observation, each with its own past, and does not
-/// look at places of services that stay: the same moves, verdicts and memories, by the same rules. Neither the order's makespan nor,
-/// where nothing moves, the state's hash is there, and plans that move nothing are not judged. What policies ask alike is answered
+/// look at places of services that stay: the same moves, verdicts and memories, by the same rules. Neither the order's makespan nor the
+/// state's hash is there, and plans that move nothing are not judged. What policies ask alike is answered
 /// once.
 pub fn decide_briefly(
     observation: &Observation,

@@ -1,6 +1,7 @@
 //! What was seen at one instant: the continuum, the placement, and every measured number with its age and source.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -39,8 +40,8 @@ pub struct Sample<T> {
 pub struct Observation {
     /// The instant that all numbers were asked for.
     pub at: Timestamp,
-    /// What is.
-    pub continuum: Continuum,
+    /// What is. Several observations may share it: next to nothing of it changes from one to the next.
+    pub continuum: Arc<Continuum>,
     /// Which node runs which service. A service that is missing was not found on any node.
     pub placement: Placement,
     /// Nodes whose agent answered. Others keep what they have and receive nothing.

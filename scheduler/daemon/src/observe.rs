@@ -1,5 +1,7 @@
 //! What is seen at one instant: the fleet's answer and the policy's metrics, made into one observation.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use sterna_core::continuum::Continuum;
@@ -49,7 +51,7 @@ pub async fn observe<S: MetricStore>(
     let mut observed = Observed {
         observation: Observation {
             at: *at.as_ref().unwrap_or(&now),
-            continuum: continuum.clone(),
+            continuum: Arc::new(continuum.clone()),
             placement: view.placement,
             reachable: view.reachable,
             latency: Default::default(),
@@ -151,7 +153,7 @@ impl Observed {
             }
             Metric::CarbonRate => {
                 let value = GramsPerKwh::from_f64(value).ok_or_else(large)?;
-                if let Some(site) = seen.continuum.sites.get_mut(&site) {
+                if let Some(site) = Arc::make_mut(&mut seen.continuum).sites.get_mut(&site) {
                     site.carbon = Some(value);
                 }
             }
@@ -206,7 +208,7 @@ impl Observed {
     /// not pass for it.
     fn forget_carbon(&mut self, metric: Metric, subject: Option<&Subject>) {
         if metric == Metric::CarbonRate {
-            for (name, site) in &mut self.observation.continuum.sites {
+            for (name, site) in &mut Arc::make_mut(&mut self.observation.continuum).sites {
                 if subject.is_none_or(|subject| subject.site == *name) {
                     site.carbon = None;
                 }

@@ -1,9 +1,9 @@
 //! What the scenario's tracks say at one instant, with the inventory's numbers where no track speaks.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use sterna_core::continuum::{ServiceName, SiteName, UsersName};
+use sterna_core::continuum::{Continuum, ServiceName, SiteName, UsersName};
 use sterna_policies::quantity::{Bytes, GramsPerKwh, Millis, PerSecond, UsdPerHour};
 
 use crate::clock::SimTime;
@@ -22,7 +22,21 @@ pub struct Conditions {
     pub carbon: BTreeMap<SiteName, GramsPerKwh>,
     /// Memory that services hold.
     pub memory: BTreeMap<ServiceName, Bytes>,
+    seen: Seen,
 }
+
+/// The continuum as it is at that instant: without and with its carbon intensities.
+#[derive(Debug, Clone, Default)]
+struct Seen([OnceLock<Arc<Continuum>>; 2]);
+
+impl PartialEq for Seen {
+    /// It follows from the rest.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Seen {}
 
 /// What was read of instants, for worlds of one scenario that go through time side by side.
 #[derive(Debug, Default)]
@@ -104,6 +118,26 @@ impl Conditions {
             conditions.memory.insert(service.clone(), value);
         }
         conditions
+    }
+
+    /// The continuum with the request rates of this instant, and with its carbon intensities where they are asked for: of a site
+    /// without one none is known then, whatever the inventory has.
+    pub fn continuum(&self, scenario: &Scenario, with_carbon: bool) -> Arc<Continuum> {
+        let make = || {
+            let mut continuum = scenario.continuum.clone();
+            for (name, users) in &mut continuum.users {
+                if let Some(rates) = self.rates.get(name) {
+                    users.rates = rates.clone();
+                }
+            }
+            if with_carbon {
+                for (name, site) in &mut continuum.sites {
+                    site.carbon = self.carbon.get(name).copied();
+                }
+            }
+            Arc::new(continuum)
+        };
+        Arc::clone(self.seen.0[usize::from(with_carbon)].get_or_init(make))
     }
 
     /// Latency from users to a site.

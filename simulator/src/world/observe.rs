@@ -19,12 +19,8 @@ fn sample<T>(value: T) -> Sample<T> {
 impl World<'_> {
     /// What a scheduler under this policy sees now.
     pub fn observe(&self, policy: &Policy) -> Observation {
-        let mut continuum = self.scenario.continuum.clone();
-        for (name, users) in &mut continuum.users {
-            if let Some(rates) = self.conditions.rates.get(name) {
-                users.rates = rates.clone();
-            }
-        }
+        let sees_carbon = policy.metrics.contains_key(&Metric::CarbonRate);
+        let continuum = self.conditions.continuum(self.scenario, sees_carbon);
         let mut observation = Observation {
             at: self.now.on_calendar(self.scenario.start),
             reachable: continuum.nodes.keys().filter(|node| self.answers(node)).cloned().collect(),
@@ -81,17 +77,13 @@ impl World<'_> {
 
     /// A measured intensity stands in the continuum itself, in the place of the inventory's.
     fn see_carbon(&self, observation: &mut Observation) {
-        for (name, site) in &mut observation.continuum.sites {
-            site.carbon = self.conditions.carbon.get(name).copied();
-            if site.carbon.is_none() {
-                observation.unknown.push(Unknown {
-                    metric: Metric::CarbonRate,
-                    site: Some(name.clone()),
-                    users: None,
-                    reason: "neither the scenario nor its inventory has a carbon intensity".to_owned(),
-                });
-            }
-        }
+        let unknown = observation.continuum.sites.iter().filter(|(_, site)| site.carbon.is_none());
+        observation.unknown.extend(unknown.map(|(name, _)| Unknown {
+            metric: Metric::CarbonRate,
+            site: Some(name.clone()),
+            users: None,
+            reason: "neither the scenario nor its inventory has a carbon intensity".to_owned(),
+        }));
     }
 
     /// Whether a node's agent answers.

@@ -11,7 +11,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{Model, Objective};
+use super::model::{Dimension, Model, Objective};
 use super::problem::Problem;
 use super::state::State;
 use super::validity::Invalid;
@@ -80,13 +80,19 @@ pub fn order(model: &Model, target: &[u32], allowed: Allowed<'_>) -> Result<Orde
 
 /// The model, seen by somebody who lets one item go after the other: a bin is free again as soon as an item has left.
 fn one_by_one(model: &Model) -> Model {
-    let mut model = model.clone();
-    for dimension in &mut model.dimensions {
-        dimension.transient = false;
+    // What is wanted plays no part, and is most of it.
+    let Model { dimensions, scopes, bins, items, groups, rules, objectives: _, most_moved: _ } = model;
+    let dimensions = dimensions.iter().map(|one| Dimension { name: one.name.clone(), transient: false });
+    Model {
+        dimensions: dimensions.collect(),
+        scopes: scopes.clone(),
+        bins: bins.clone(),
+        items: items.clone(),
+        groups: groups.clone(),
+        rules: rules.clone(),
+        objectives: vec![Objective::default()],
+        most_moved: None,
     }
-    model.objectives = vec![Objective::default()];
-    model.most_moved = None;
-    model
 }
 
 /// Items on their way.

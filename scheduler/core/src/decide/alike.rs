@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use sterna_policies::policy::{OnMissing, Policy};
 
-use super::Asked;
 use super::solving::means;
+use super::{Asked, Telling};
 use crate::assignment::model::Model;
 use crate::assignment::problem::Problem;
 use crate::assignment::stages::{self, Staged};
@@ -196,9 +196,12 @@ impl<'a> Alike<'a> {
     /// The way to a placement.
     pub(super) fn way<'p>(&self, placed: &'p Placed) -> Result<&'p Way, Invalid> {
         let find = || {
-            // What it costs to let a service go once more than needed.
+            // What it costs to let a service go once more than needed. Nobody asks of those that stay.
             let takes = |(service, to): (usize, &usize)| {
                 let ends = (self.evaluator.now[service], *to);
+                if ends.0 == ends.1 {
+                    return 0;
+                }
                 let cost = planning::cost(self.observation, self.evaluator, self.policy, service, ends);
                 cost.duration.as_micros()
             };
@@ -223,7 +226,9 @@ impl<'a> Alike<'a> {
                 placement: self.evaluator.placement(self.observation, &placed.target),
                 ..still.clone()
             };
-            let finding = checker::check(self.observation, self.policy, &plan).err();
+            let check =
+                if self.asked.telling == Telling::Everything { checker::check } else { checker::check_fresh };
+            let finding = check(self.observation, self.policy, &plan).err();
             (plan, finding.map(|finding| Hold::Checker { finding: finding.to_string() }))
         })
     }

@@ -28,7 +28,7 @@ impl Round<'_> {
         let mut of_all = None;
         let mut target = evaluator.now.clone();
         let mut planned = BTreeMap::new();
-        if matches!(outcome, Outcome::Way(_)) || !brief {
+        if !brief {
             plan.state = self.alike.state();
         }
         match outcome {

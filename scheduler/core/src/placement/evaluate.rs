@@ -16,7 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sterna_policies::policy::{Metric, Policy};
-use sterna_policies::quantity::{GramsPerHour, Millis, UsdPerHour, Watts};
+use sterna_policies::quantity::{Cores, GramsPerHour, Millis, UsdPerHour, Watts};
 
 use super::numbers::{Hosting, Latencies, Latency, SiteNumbers, Unknowns, narrow, needed, product};
 use crate::continuum::{Node, NodeName, Placement, Price, Service, ServiceName, SiteName};
@@ -28,15 +28,15 @@ const GIB: i128 = 1 << 30;
 
 /// What one service is worth on one node, apart from what the node costs by being used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pair {
+struct Pair {
     /// Latency that its users see.
-    pub latency: Latency,
+    latency: Latency,
     /// USD/h for its cores and memory, in millionths.
-    pub cost: i64,
+    cost: i64,
     /// Watts for its share of the node's load, in millionths.
-    pub power: i64,
+    power: i64,
     /// g/h for that power, in millionths; `None` where the intensity is unknown.
-    pub carbon: Option<i64>,
+    carbon: Option<i64>,
 }
 
 /// What a node costs, draws and emits by hosting anything at all, in millionths.
@@ -60,8 +60,6 @@ pub struct Evaluator<'a> {
     pub nodes: Vec<(&'a NodeName, &'a Node)>,
     /// Where each service runs now.
     pub now: Vec<usize>,
-    /// What each service is worth on each node, `[service][node]`.
-    pub pairs: Vec<Vec<Pair>>,
     /// What each node adds while it hosts something.
     pub openings: Vec<Opening>,
     /// Services on their way: service and destination.
@@ -78,6 +76,10 @@ pub struct Evaluator<'a> {
     hosted: Vec<u32>,
     /// Whether one is on its way to it.
     awaited: Vec<bool>,
+    /// What each service is worth on nodes of each kind.
+    pairs: Vec<Vec<Pair>>,
+    /// The number of each node's kind: those of one site with as many cores are alike.
+    kind: Vec<usize>,
     /// The number of each node's site, of those of all nodes.
     site: Vec<usize>,
     /// By service and site.
@@ -168,8 +170,19 @@ impl<'a> Evaluator<'a> {
                 unknown.add(*metric, site, None, "no sample, and the policy does not allow a modelled one");
             }
         }
+        let site: Vec<usize> = nodes.iter().map(|(_, node)| number_of(&node.site)).collect();
+        let mut kinds: Vec<(usize, Cores)> = Vec::new();
+        let kind_of = |(site, (_, node)): (&usize, &(_, &Node))| {
+            let kind = (*site, node.cpu);
+            kinds.iter().position(|known| *known == kind).unwrap_or_else(|| {
+                kinds.push(kind);
+                kinds.len() - 1
+            })
+        };
+        let kind = site.iter().zip(&nodes).map(kind_of).collect();
         let mut evaluator = Self {
             pairs: Vec::with_capacity(services.len()),
+            kind,
             openings: Vec::with_capacity(nodes.len()),
             demand: Vec::with_capacity(services.len()),
             latencies: Vec::with_capacity(services.len()),
@@ -178,7 +191,7 @@ impl<'a> Evaluator<'a> {
             standing: (0, Some(0)),
             hosted: vec![0; nodes.len()],
             awaited: vec![false; nodes.len()],
-            site: nodes.iter().map(|(_, node)| number_of(&node.site)).collect(),
+            site,
             services,
             nodes,
             now,
@@ -226,23 +239,15 @@ impl<'a> Evaluator<'a> {
                     .saturating_add(product(price.gib.as_micros(), i128::from(service.memory.0), GIB))
             });
             let own: Vec<i64> = own.collect();
-            let mut pairs: Vec<Pair> = Vec::with_capacity(evaluator.nodes.len());
-            let mut last = None;
-            for ((_, node), site) in evaluator.nodes.iter().zip(&evaluator.site) {
-                // Nodes of one site are mostly alike, and come one after the other.
-                if let Some(pair) = pairs.last().filter(|_| last == Some((*site, node.cpu))) {
-                    pairs.push(pair.clone());
-                    continue;
-                }
-                last = Some((*site, node.cpu));
-                let numbers = sites[*site].2;
-                let power =
-                    product(numbers.slope, service.cpu.as_micros().into(), node.cpu.as_micros().into());
+            let mut pairs: Vec<Pair> = Vec::with_capacity(kinds.len());
+            for (site, cpu) in &kinds {
+                let (name, _, numbers) = sites[*site];
+                let power = product(numbers.slope, service.cpu.as_micros().into(), cpu.as_micros().into());
                 if wants_latency {
                     for users in &seen[*site].missing {
                         unknown.add(
                             Metric::UserLatency,
-                            &node.site,
+                            name,
                             Some(users),
                             "no sample, and no modelled one to take",
                         );
@@ -279,6 +284,11 @@ impl<'a> Evaluator<'a> {
         self.nodes.binary_search_by_key(&name, |(other, _)| other).ok()
     }
 
+    /// What a service is worth on a node.
+    fn pair(&self, service: usize, node: usize) -> &Pair {
+        &self.pairs[service][self.kind[node]]
+    }
+
     /// The metrics that the policy needs and that are missing for a service on a node.
     pub fn missing(&self, service: usize, node: usize) -> &BTreeSet<Metric> {
         let site = self.site[node];
@@ -307,7 +317,7 @@ impl<'a> Evaluator<'a> {
         let emits = |sum: Option<i128>, more: Option<i64>| Some(sum? + i128::from(more?));
         let (mut weighted, mut demand, mut latency_known) = (0i128, 0i128, true);
         for (service, node) in assignment.iter().enumerate() {
-            match self.pairs[service][*node].latency {
+            match self.pair(service, *node).latency {
                 Latency::NoDemand => {}
                 Latency::Missing => latency_known = false,
                 Latency::Weighted(sum) => {
@@ -318,7 +328,7 @@ impl<'a> Evaluator<'a> {
         }
         let hosted = assignment.iter().copied().enumerate().chain(self.arriving.iter().copied());
         for (service, node) in hosted {
-            let pair = &self.pairs[service][node];
+            let pair = self.pair(service, node);
             cost += i128::from(pair.cost);
             power += i128::from(pair.power);
             carbon = emits(carbon, pair.carbon);
@@ -347,7 +357,7 @@ impl<'a> Evaluator<'a> {
 
     /// What a service adds to a metric on a node that is used anyway, in millionths; zero where it is unknown, which rules exclude.
     pub fn own(&self, service: usize, node: usize, metric: Metric) -> i64 {
-        let pair = &self.pairs[service][node];
+        let pair = self.pair(service, node);
         match metric {
             Metric::UserLatency => self.latency(service, node).unwrap_or(0),
             Metric::CostRate => pair.cost,
@@ -376,7 +386,7 @@ impl<'a> Evaluator<'a> {
     /// What a service is worth on a node, all else as it is now: what it adds there, the node's own price and idle power
     /// among it where nothing else uses the node. Millionths; `None` where the number is missing.
     pub fn value(&self, service: usize, node: usize, metric: Metric) -> Option<i64> {
-        let pair = &self.pairs[service][node];
+        let pair = self.pair(service, node);
         let opening = &self.openings[node];
         let alone = self.empty_without(service, node);
         let with = |own: i64, opening: i64| if alone { own.saturating_add(opening) } else { own };

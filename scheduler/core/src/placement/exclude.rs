@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sterna_policies::policy::{OnMissing, Policy};
+use sterna_policies::policy::{Metric, OnMissing, Policy};
 
 use super::evaluate::Evaluator;
 use super::numbers::on_missing;
@@ -22,6 +22,17 @@ struct OfNode {
     tier: bool,
     region: bool,
 }
+
+/// Rules that look at a node as a whole, and at whether the service is there.
+const OF_NODE: [Exclusion; 7] = [
+    Exclusion::Unreachable,
+    Exclusion::Draining,
+    Exclusion::Cordoned,
+    Exclusion::Pinned,
+    Exclusion::SiteNotSelected,
+    Exclusion::Tier,
+    Exclusion::Region,
+];
 
 /// The rules of one policy over one observation.
 #[derive(Debug)]
@@ -96,40 +107,46 @@ impl<'a> Rules<'a> {
 
     /// Whether there are any.
     pub fn excludes(&self, service: usize, node: usize) -> bool {
-        self.excluding(service, node).next().is_some()
+        self.of_node(service, node).contains(&true)
+            || self.beyond(service, node).next().is_some()
+            || self.blank(service, node).next().is_some()
     }
 
     fn excluding(&self, service: usize, node: usize) -> impl Iterator<Item = Exclusion> + '_ {
+        let of_node = self.of_node(service, node).into_iter().zip(OF_NODE);
+        let of_node = of_node.filter(|(excludes, _)| *excludes).map(|(_, rule)| rule);
+        let beyond = self.beyond(service, node).map(|metric| Exclusion::Max { metric });
+        let blank = self.blank(service, node).map(|metric| Exclusion::MetricMissing { metric });
+        of_node.chain(beyond).chain(blank)
+    }
+
+    /// Which of [`OF_NODE`] exclude a node.
+    fn of_node(&self, service: usize, node: usize) -> [bool; OF_NODE.len()] {
         let here = self.evaluator.now[service] == node;
-        let of_node = self.nodes[node];
-        let limits = &self.policy.constraints;
+        let OfNode { reachable, draining, cordoned, selected, tier, region } = self.nodes[node];
         let pinned = self.evaluator.services[service].1.pinned;
-        let of_node = [
-            (!of_node.reachable, Exclusion::Unreachable),
-            (of_node.draining, Exclusion::Draining),
-            (!here && of_node.cordoned, Exclusion::Cordoned),
-            (!here && pinned, Exclusion::Pinned),
-            (!here && !of_node.selected, Exclusion::SiteNotSelected),
-            (!of_node.tier, Exclusion::Tier),
-            (!of_node.region, Exclusion::Region),
-        ];
-        let of_node = of_node.into_iter().filter(|(excludes, _)| *excludes).map(|(_, rule)| rule);
+        [!reachable, draining, !here && cordoned, !here && pinned, !here && !selected, !tier, !region]
+    }
+
+    /// Metrics in which a service would be worse on a node than it may be, and than it is.
+    fn beyond(&self, service: usize, node: usize) -> impl Iterator<Item = Metric> + '_ {
+        let now = self.evaluator.now[service];
         let value = move |node, metric| self.evaluator.value(service, node, metric);
-        let beyond = limits.max.iter().filter_map(move |(metric, level)| {
+        let limits = self.policy.constraints.max.iter();
+        limits.filter_map(move |(metric, level)| {
             let (there, max) = (value(node, *metric)?, level.as_micros());
-            let allowed = match value(self.evaluator.now[service], *metric) {
-                Some(now) if !here => max.max(now),
+            let allowed = match value(now, *metric) {
+                Some(value) if node != now => max.max(value),
                 _ => max,
             };
-            (there > allowed).then_some(Exclusion::Max { metric: *metric })
-        });
-        let missing = self
-            .evaluator
-            .missing(service, node)
-            .iter()
-            .filter(|metric| on_missing(self.policy, **metric) == OnMissing::ExcludeSite);
-        let missing = missing.map(|metric| Exclusion::MetricMissing { metric: *metric });
-        of_node.chain(beyond).chain(missing)
+            (there > allowed).then_some(*metric)
+        })
+    }
+
+    /// Metrics that are missing on a node, for want of which it is no place.
+    fn blank(&self, service: usize, node: usize) -> impl Iterator<Item = Metric> + '_ {
+        let missing = self.evaluator.missing(service, node).iter();
+        missing.copied().filter(|metric| on_missing(self.policy, *metric) == OnMissing::ExcludeSite)
     }
 
     /// How many rules a service breaks on a node: what the placement mends before it looks at the objective.

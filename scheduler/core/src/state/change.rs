@@ -78,7 +78,7 @@ pub fn changes(
     }
     let measured = [then.1, now.1].iter().any(|policy| policy.metrics.contains_key(&Metric::CarbonRate));
     let continuum = |seen: &Observation| {
-        let mut continuum: Continuum = seen.continuum.clone();
+        let mut continuum = Continuum::clone(&seen.continuum);
         if measured {
             continuum.sites.values_mut().for_each(|site| site.carbon = None);
         }

@@ -117,8 +117,8 @@ impl Desk {
 
     pub(super) fn lay_down(&self, policy: &Policy, seen: Seen) {
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        if *standing.continuum != seen.observation.continuum {
-            standing.continuum = Arc::new(seen.observation.continuum.clone());
+        if standing.continuum != seen.observation.continuum {
+            standing.continuum = Arc::clone(&seen.observation.continuum);
         }
         if let Some(governs) = standing.policies.iter_mut().find(|one| one.policy == policy.name) {
             governs.seen = Some(Arc::new(seen));

@@ -1,5 +1,7 @@
 //! The history against a real file.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use sterna_core::history::Outcome;
 use sterna_core::plan::{Move, MoveCost, Plan};
@@ -33,7 +35,7 @@ fn planned(service: &str) -> Move {
 fn recorded(second: i64) -> Recorded {
     let observation = sterna_core::observation::Observation {
         at: at(second),
-        continuum: continuum(),
+        continuum: Arc::new(continuum()),
         placement: Default::default(),
         reachable: Vec::new(),
         latency: Default::default(),
