@@ -46,7 +46,7 @@ async fn find(fleet: &Fleet, what: &str) -> anyhow::Result<(MigrationId, NodeNam
         match fleet.standings(node).await {
             Ok(standings) => {
                 let meant = standings.into_iter().rev().find(|one| {
-                    let named = one.order.service == ServiceName(what.to_owned());
+                    let named = one.order.service == ServiceName::from(what.to_owned());
                     one.report.is_none() && (named || one.order.id.to_string() == what)
                 });
                 if let Some(meant) = meant {

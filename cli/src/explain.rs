@@ -82,7 +82,7 @@ async fn explain(args: Args) -> anyhow::Result<ExitCode> {
             (None, recorded, observed.notes)
         }
     };
-    let explained = service(&recorded, &ServiceName(args.service))?;
+    let explained = service(&recorded, &ServiceName::from(args.service))?;
     match args.output {
         Output::Table => {
             if let Some(number) = decision {

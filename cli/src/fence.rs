@@ -39,7 +39,7 @@ struct Line {
 /// Runs the command: exit code 0 when everything that was held runs, 1 when something that was on its way is lost.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let continuum = wiring::inventory(&args.of.inventory)?;
-    let gone = NodeName(args.node.clone());
+    let gone = NodeName::from(args.node.clone());
     if !continuum.nodes.contains_key(&gone) {
         bail!("the inventory has no node `{gone}`");
     }

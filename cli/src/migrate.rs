@@ -74,8 +74,8 @@ impl From<When> for Memory {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let continuum = wiring::inventory(&args.of.inventory)?;
     wiring::runtime()?.block_on(async {
-        let service = ServiceName(args.service.clone());
-        let to = NodeName(args.to.clone());
+        let service = ServiceName::from(args.service.clone());
+        let to = NodeName::from(args.to.clone());
         let fleet = Fleet::connect(&continuum, &args.of.state.authority(&continuum)?).await?;
         let view = fleet.view().await;
         let Some(from) = view.placement.get(&service).cloned() else {

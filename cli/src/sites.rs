@@ -68,7 +68,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn pack(pack: &Pack, continuum: &Continuum) -> anyhow::Result<ExitCode> {
     let authority = pack.state.authority(continuum)?;
     let bar = ProgressBar::hidden();
-    let node = NodeName(pack.node.clone());
+    let node = NodeName::from(pack.node.clone());
     let settings = Settings::from_environment()?;
     host::pack(continuum, &node, &authority, &settings, &pack.out, &mut |step| say(&bar, &step)).await?;
     Ok(ExitCode::SUCCESS)

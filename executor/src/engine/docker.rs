@@ -180,7 +180,7 @@ impl Container {
 
     /// The service that it is; `None` for a container that Sterna has nothing to do with.
     pub fn service(&self) -> Option<ServiceName> {
-        self.body.labels.as_ref()?.get(SERVICE_LABEL).map(|name| ServiceName(name.clone()))
+        self.body.labels.as_ref()?.get(SERVICE_LABEL).map(|name| ServiceName::from(name.clone()))
     }
 
     /// The migration that made it; `None` for a container that did not come by one.

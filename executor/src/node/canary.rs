@@ -139,7 +139,7 @@ impl Canaries {
             self.engine.start(&container).await.map_err(|error| failed(&error))?;
             let order = Order {
                 id,
-                service: ServiceName(name.clone()),
+                service: ServiceName::from(name.clone()),
                 method: Method::Checkpoint,
                 max_downtime: None,
                 deadline: DEADLINE,
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn canaries_are_known_by_their_name() {
-        assert!(is_canary(&ServiceName(format!("{PREFIX}{}", MigrationId::new()))));
+        assert!(is_canary(&ServiceName::from(format!("{PREFIX}{}", MigrationId::new()))));
         assert!(!is_canary(&"redis".into()));
     }
 }

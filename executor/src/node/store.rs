@@ -305,7 +305,7 @@ impl Store {
         let mut statement = connection.prepare(&sql).map_err(&failed)?;
         let rows = statement.query_map([value], |row| {
             Ok(Arrival {
-                source: NodeName(row.get(0)?),
+                source: NodeName::from(row.get::<_, String>(0)?),
                 container: row.get(1)?,
                 reservation: parse(row.get::<_, String>(2)?.as_str())?,
                 state: word(3, &row.get::<_, String>(3)?, Holding::from_name)?,

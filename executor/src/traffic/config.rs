@@ -179,7 +179,7 @@ impl ServiceTable {
         let held = count(self.held.as_ref(), HELD, findings);
         let hold = duration(self.hold.as_ref(), HOLD, findings);
         Some(FrontedService {
-            name: ServiceName(self.name.value.clone()),
+            name: ServiceName::from(self.name.value.clone()),
             listen: listen(&self.listen, listening, findings)?,
             port: self.port.value,
             protocol: self.protocol,

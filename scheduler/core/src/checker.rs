@@ -284,7 +284,7 @@ impl<'a> Judge<'a> {
                 Ask::OptOut { .. } | Ask::Cordon { .. } | Ask::Drain { .. } => {}
             }
         }
-        if !self.policy.select.has_service(&one.service.0, &service.labels) {
+        if !self.policy.select.has_service(one.service.as_str(), &service.labels) {
             return keep("the policy is not about it");
         }
         if self.observation.under_way.iter().any(|other| other.service == one.service) {
@@ -333,7 +333,7 @@ impl<'a> Judge<'a> {
             }
         }
         let Some(site) = continuum.sites.get(&about.site) else { return refuse(Exclusion::SiteNotSelected) };
-        if !policy.select.has_site(&about.site.0, &site.labels) {
+        if !policy.select.has_site(about.site.as_str(), &site.labels) {
             return refuse(Exclusion::SiteNotSelected);
         }
         let limits = &policy.constraints;

@@ -6,6 +6,7 @@ mod fixture;
 
 use fixture::*;
 use jiff::SignedDuration;
+use std::sync::Arc;
 use sterna_core::continuum::Users;
 use sterna_core::history::{History, Outcome, PastMigration};
 use sterna_core::observation::{Observation, UnderWay};
@@ -39,7 +40,7 @@ fn three() -> Observation {
     let mut seen = observation();
     let names = ["web", "batch"];
     for name in names {
-        seen.continuum.services.insert(name.into(), service("500m", "1GiB"));
+        Arc::make_mut(&mut seen.continuum).services.insert(name.into(), service("500m", "1GiB"));
         seen.placement.insert(name.into(), "a1".into());
     }
     let sites = [("edge-a", 20.0), ("edge-b", 15.0), ("cloud", 40.0)];
@@ -48,7 +49,7 @@ fn three() -> Observation {
         latency: sites.map(|(site, latency)| (site.into(), ms(latency).value)).into(),
         probe: Vec::new(),
     };
-    seen.continuum.users.insert("village".into(), users);
+    Arc::make_mut(&mut seen.continuum).users.insert("village".into(), users);
     seen.latency.insert("village".into(), sites.map(|(site, latency)| (site.into(), ms(latency))).into());
     seen
 }
@@ -114,7 +115,7 @@ fn what_is_left_goes_to_those_that_gain_most() {
     assert_eq!(held_by(&decision, "web"), spent(Limited::MovesPerDay, "1d"));
     // One that mends goes before all that gain.
     seen.placement.insert("batch".into(), "c1".into());
-    seen.continuum.nodes.get_mut(&"c1".into()).unwrap().drain = true;
+    Arc::make_mut(&mut seen.continuum).nodes.get_mut(&"c1".into()).unwrap().drain = true;
     assert_eq!(moves(&decide(&seen, &wanted)), ["batch c1>b1"]);
 }
 

@@ -5,6 +5,7 @@
 mod fixture;
 
 use fixture::*;
+use std::sync::Arc;
 use sterna_core::checker::{self, Finding};
 use sterna_core::directive::{Ask, Directive, Place};
 use sterna_core::gate;
@@ -105,7 +106,7 @@ fn what_changed_between_two_states_is_said() {
     let mut new = with(&[Ask::Cordon { place: node("c1") }]);
     new.placement.insert("redis".into(), "b1".into());
     new.reachable.retain(|node| *node != "c1".into());
-    new.continuum.nodes.get_mut(&"b1".into()).unwrap().drain = true;
+    Arc::make_mut(&mut new.continuum).nodes.get_mut(&"b1".into()).unwrap().drain = true;
     let changes = between(&old, &new);
     let said: Vec<String> = changes.iter().map(Change::to_string).collect();
     assert_eq!(

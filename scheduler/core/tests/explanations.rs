@@ -5,6 +5,7 @@
 mod fixture;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use fixture::*;
 use sterna_core::explain;
@@ -25,9 +26,9 @@ fn a_move() {
 #[test]
 fn held_back_and_excluded() {
     let mut seen = observation();
-    seen.continuum.services.insert("web".into(), service("3500m", "1GiB"));
+    Arc::make_mut(&mut seen.continuum).services.insert("web".into(), service("3500m", "1GiB"));
     seen.placement.insert("web".into(), "b1".into());
-    seen.continuum.services.insert("batch".into(), service("1", "1GiB"));
+    Arc::make_mut(&mut seen.continuum).services.insert("batch".into(), service("1", "1GiB"));
     let mut wanted = policy();
     wanted.select.exclude_sites = vec!["cloud".into()];
     wanted.constraints.max = BTreeMap::from([(Metric::UserLatency, Level::UserLatency(q("50ms")))]);

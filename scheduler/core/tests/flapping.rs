@@ -59,7 +59,7 @@ fn play(prices: &mut dyn FnMut(usize, usize) -> [f64; 2], wanted: &Policy) -> We
         let decision = sterna_core::decide(&seen, wanted, &history, now, 7);
         history.standing = decision.standing.clone();
         if let Some(one) = decision.plan.moves.first() {
-            let to = NODES.iter().position(|node| one.to == NodeName((*node).into())).unwrap();
+            let to = NODES.iter().position(|node| one.to.as_str() == *node).unwrap();
             let bytes = one.predicted.bytes;
             let price = seen.continuum.links[0].price_of(bytes).as_f64();
             cost += price;

@@ -5,6 +5,7 @@
 mod fixture;
 
 use fixture::*;
+use std::sync::Arc;
 use sterna_core::history::Outcome;
 use sterna_core::observation::UnderWay;
 use sterna_core::report::Hold;
@@ -73,8 +74,8 @@ fn the_gain_is_that_of_the_first_term_that_improves() {
 #[test]
 fn services_that_empty_a_node_together_are_judged_together() {
     let mut seen = observation();
-    seen.continuum.users.clear();
-    seen.continuum.services.insert("one".into(), service("1", "1GiB"));
+    Arc::make_mut(&mut seen.continuum).users.clear();
+    Arc::make_mut(&mut seen.continuum).services.insert("one".into(), service("1", "1GiB"));
     seen.placement.insert("one".into(), "a1".into());
     let mut wanted = policy();
     wanted.objective = lexicographic(vec![exactly(Metric::CostRate)]);
@@ -92,9 +93,14 @@ fn services_that_empty_a_node_together_are_judged_together() {
 #[test]
 fn a_held_service_does_not_hold_the_others() {
     let mut seen = observation();
-    seen.continuum.services.insert("web".into(), service("1", "1GiB"));
+    Arc::make_mut(&mut seen.continuum).services.insert("web".into(), service("1", "1GiB"));
     seen.placement.insert("web".into(), "a1".into());
-    seen.continuum.users.get_mut(&"town".into()).unwrap().rates.insert("web".into(), q("1/s"));
+    Arc::make_mut(&mut seen.continuum)
+        .users
+        .get_mut(&"town".into())
+        .unwrap()
+        .rates
+        .insert("web".into(), q("1/s"));
     let mut wanted = policy();
     wanted.hysteresis.cooldown = q("10m");
     let decision = decide_after(&seen, &wanted, &migrated(60, "a1", Outcome::RolledBack));
@@ -152,7 +158,7 @@ fn disturbed_sites_decide_nothing() {
 
     // While it is under way; at the place where `redis` would go, too.
     let mut seen = observation();
-    seen.continuum.services.insert("web".into(), service("1", "1GiB"));
+    Arc::make_mut(&mut seen.continuum).services.insert("web".into(), service("1", "1GiB"));
     seen.placement.insert("web".into(), "c1".into());
     let disturbing =
         |from: &str, to: &str| UnderWay { service: "web".into(), from: from.into(), to: to.into() };
@@ -171,9 +177,9 @@ fn disturbed_sites_decide_nothing() {
 
     // A node that is drained doesn't wait for numbers.
     seen.under_way = vec![disturbing("c1", "a1")];
-    seen.continuum.nodes.get_mut(&"a1".into()).unwrap().drain = true;
+    Arc::make_mut(&mut seen.continuum).nodes.get_mut(&"a1".into()).unwrap().drain = true;
     assert_eq!(moves(&decide(&seen, &wanted)), ["redis a1>b1"]);
-    seen.continuum.nodes.get_mut(&"a1".into()).unwrap().drain = false;
+    Arc::make_mut(&mut seen.continuum).nodes.get_mut(&"a1".into()).unwrap().drain = false;
 
     // Nor does anybody where nothing is measured that a migration could disturb, or where the policy says so.
     let unmeasured = Policy { metrics: Default::default(), ..wanted.clone() };

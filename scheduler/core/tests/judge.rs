@@ -5,6 +5,7 @@
 mod fixture;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use fixture::*;
 use sterna_core::checker::{Finding, check};
@@ -43,8 +44,9 @@ fn another_state() {
 fn services_that_may_not_move() {
     assert!(matches!(verdict(|_, wanted, _| wanted.mode = Mode::Off), Err(Finding::Off(_))));
     for spoil in [
-        (|seen, _, _| seen.continuum.services.get_mut(&"redis".into()).unwrap().pinned = true)
-            as fn(&mut Observation, &mut Policy, &mut Plan),
+        (|seen, _, _| {
+            Arc::make_mut(&mut seen.continuum).services.get_mut(&"redis".into()).unwrap().pinned = true
+        }) as fn(&mut Observation, &mut Policy, &mut Plan),
         |_, wanted, _| wanted.select.exclude_services = vec!["redis".into()],
         |seen, wanted, _| {
             wanted.budget.concurrent = 5;
@@ -75,7 +77,7 @@ fn excluded_nodes() {
     let of = |spoil: fn(&mut Observation, &mut Policy, &mut Plan)| excluded_by(verdict(spoil));
     assert_eq!(of(|seen, _, _| seen.reachable = vec!["a1".into()]), Exclusion::Unreachable);
     assert_eq!(
-        of(|seen, _, _| seen.continuum.nodes.get_mut(&"b1".into()).unwrap().drain = true),
+        of(|seen, _, _| Arc::make_mut(&mut seen.continuum).nodes.get_mut(&"b1".into()).unwrap().drain = true),
         Exclusion::Draining
     );
     assert_eq!(of(|_, wanted, _| wanted.select.sites = vec!["cloud".into()]), Exclusion::SiteNotSelected);
@@ -97,7 +99,7 @@ fn excluded_nodes() {
 fn full_nodes() {
     for cpu in [true, false] {
         let result = verdict(|seen, _, _| {
-            let size = seen.continuum.nodes.get_mut(&"b1".into()).unwrap();
+            let size = Arc::make_mut(&mut seen.continuum).nodes.get_mut(&"b1".into()).unwrap();
             if cpu { size.cpu = q("900m") } else { size.memory = q("1000MiB") }
         });
         assert!(matches!(result, Err(Finding::Full { wave: 0, .. })), "{result:?}");

@@ -7,6 +7,7 @@ mod fixture;
 
 use fixture::*;
 use jiff::SignedDuration;
+use std::sync::Arc;
 use sterna_core::history::{History, Outcome};
 use sterna_core::observation::Observation;
 use sterna_core::record::Recorded;
@@ -57,7 +58,7 @@ fn without_a_condition_that_holds_nothing_moves_for_a_gain() {
     assert_eq!(held(&decide(&observation(), &wanted)), [Hold::Untriggered { left: None }]);
     // What mends needs none.
     let mut drained = observation();
-    drained.continuum.nodes.get_mut(&"a1".into()).unwrap().drain = true;
+    Arc::make_mut(&mut drained.continuum).nodes.get_mut(&"a1".into()).unwrap().drain = true;
     assert_eq!(moves(&decide(&drained, &wanted)), GO);
 
     wanted.trigger.any = above(Metric::UserLatency, Level::UserLatency(q("60ms")), "0s");
@@ -113,7 +114,7 @@ fn a_better_place_must_have_been_there_for_a_while() {
     assert_eq!(held(&looks.after(5, &better)), waits("30s"));
     // A drained node does not wait.
     let mut drained = better.clone();
-    drained.continuum.nodes.get_mut(&"a1".into()).unwrap().drain = true;
+    Arc::make_mut(&mut drained.continuum).nodes.get_mut(&"a1".into()).unwrap().drain = true;
     assert_eq!(moves(&looks.after(1, &drained)), GO);
     assert_eq!(moves(&looks.after(29, &better)), GO);
 }
@@ -126,10 +127,10 @@ fn staying_must_have_cost_as_much_as_the_move() {
     wanted.select.exclude_sites = vec!["cloud".into()];
     wanted.hysteresis.regret = q("100%");
     let mut seen = observation();
-    seen.continuum.links[0].egress = q("0.5USD/GiB");
+    Arc::make_mut(&mut seen.continuum).links[0].egress = q("0.5USD/GiB");
     let cheap = |seen: &Observation, b: &str| {
         let mut seen = seen.clone();
-        seen.continuum.sites.get_mut(&"edge-b".into()).unwrap().price.node = q(b);
+        Arc::make_mut(&mut seen.continuum).sites.get_mut(&"edge-b".into()).unwrap().price.node = q(b);
         seen
     };
     // 0.1 USD/h less, for a move that costs 0.033 USD: after 20 minutes.
@@ -175,7 +176,7 @@ fn a_service_does_not_go_back_too_soon() {
     // It never left, or something is broken where it is.
     assert_eq!(moves(&decide_after(&observation(), &wanted, &migrated(1, "a1", Outcome::RolledBack))), GO);
     let mut drained = observation();
-    drained.continuum.nodes.get_mut(&"a1".into()).unwrap().drain = true;
+    Arc::make_mut(&mut drained.continuum).nodes.get_mut(&"a1".into()).unwrap().drain = true;
     assert_eq!(moves(&decide_after(&drained, &wanted, &history)), GO);
 }
 
@@ -248,15 +249,15 @@ fn not_to_know_for_a_moment_ends_nothing() {
 #[test]
 fn who_is_in_the_way_of_what_mends_goes_with_it() {
     let mut seen = observation();
-    seen.continuum.users.clear();
+    Arc::make_mut(&mut seen.continuum).users.clear();
     for (name, cpu, on, pinned) in [("small", "2", "b1", false), ("fixed", "1500m", "c1", true)] {
         let mut about = service(cpu, "1GiB");
         about.pinned = pinned;
-        seen.continuum.services.insert(name.into(), about);
+        Arc::make_mut(&mut seen.continuum).services.insert(name.into(), about);
         seen.placement.insert(name.into(), on.into());
     }
-    seen.continuum.services.get_mut(&"redis".into()).unwrap().cpu = q("3");
-    seen.continuum.nodes.get_mut(&"a1".into()).unwrap().drain = true;
+    Arc::make_mut(&mut seen.continuum).services.get_mut(&"redis".into()).unwrap().cpu = q("3");
+    Arc::make_mut(&mut seen.continuum).nodes.get_mut(&"a1".into()).unwrap().drain = true;
     let mut wanted = policy();
     wanted.trigger.any = Some(Vec::new());
     wanted.hysteresis.min_gain = q("50%");

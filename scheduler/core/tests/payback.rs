@@ -5,6 +5,7 @@
 mod fixture;
 
 use fixture::*;
+use std::sync::Arc;
 use sterna_core::observation::Observation;
 use sterna_core::report::{Decision, Gain, Hold, Outlay};
 use sterna_policies::policy::*;
@@ -62,7 +63,7 @@ fn traffic_and_both_ends_are_paid_for() {
     let mut link = seen.continuum.links[0].clone();
     link.between = ["edge-a".into(), "cloud".into()];
     link.egress = q("16USD/GiB");
-    seen.continuum.links.push(link);
+    Arc::make_mut(&mut seen.continuum).links.push(link);
     let took = cost(&seen, &wanted);
     let dear = gain(&decide(&seen, &wanted), "redis");
     let Outlay::BothEnds { once, .. } = dear.outlay else { panic!("{dear:?}") };
@@ -102,7 +103,7 @@ fn a_move_that_mends_need_not_pay_back() {
     let (mut seen, mut wanted) = (observation(), policy());
     wanted.hysteresis.payback_within = Millis::from_micros(1);
     assert_eq!(moves(&decide(&seen, &wanted)), Vec::<String>::new());
-    seen.continuum.nodes.get_mut(&"a1".into()).unwrap().drain = true;
+    Arc::make_mut(&mut seen.continuum).nodes.get_mut(&"a1".into()).unwrap().drain = true;
     assert_eq!(moves(&decide(&seen, &wanted)), ["redis a1>b1"]);
 }
 
@@ -110,7 +111,7 @@ fn a_move_that_mends_need_not_pay_back() {
 #[test]
 fn what_is_gained_together_is_paid_for_together() {
     let mut seen = observation();
-    seen.continuum.services.insert("web".into(), service("1", "1GiB"));
+    Arc::make_mut(&mut seen.continuum).services.insert("web".into(), service("1", "1GiB"));
     seen.placement.insert("web".into(), "a1".into());
     let mut wanted = policy();
     wanted.objective = lexicographic(vec![exactly(Metric::CostRate)]);

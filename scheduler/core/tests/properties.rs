@@ -5,6 +5,7 @@
 mod fixture;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use fixture::{exactly, migrated, ms, noon, policy, q, source, term};
 use proptest::prelude::*;
@@ -62,7 +63,7 @@ fn sites(dice: &mut Dice<'_>) -> BTreeMap<SiteName, Site> {
                 labels: BTreeMap::new(),
                 location: None,
             };
-            (SiteName(format!("site-{n}")), site)
+            (SiteName::from(format!("site-{n}")), site)
         })
         .collect()
 }
@@ -79,7 +80,7 @@ fn world(dice: &mut Dice<'_>) -> Observation {
                 drain: dice.one_in(8),
                 agent: None,
             };
-            (NodeName(format!("node-{n}")), node)
+            (NodeName::from(format!("node-{n}")), node)
         })
         .collect();
     let node_names: Vec<NodeName> = nodes.keys().cloned().collect();
@@ -92,7 +93,7 @@ fn world(dice: &mut Dice<'_>) -> Observation {
                 labels: BTreeMap::new(),
                 run: None,
             };
-            (ServiceName(format!("service-{n}")), service)
+            (ServiceName::from(format!("service-{n}")), service)
         })
         .collect();
     let users: BTreeMap<UsersName, Users> = (0..dice.below(3))
@@ -100,7 +101,7 @@ fn world(dice: &mut Dice<'_>) -> Observation {
             let rates = services.keys().filter(|_| !dice.one_in(4)).map(|s| (s.clone(), q("10/s"))).collect();
             let latency =
                 site_names.iter().filter(|_| !dice.one_in(4)).map(|s| (s.clone(), q("25ms"))).collect();
-            (UsersName(format!("users-{n}")), Users { rates, latency, probe: Vec::new() })
+            (UsersName::from(format!("users-{n}")), Users { rates, latency, probe: Vec::new() })
         })
         .collect();
     let latency = users
@@ -159,7 +160,14 @@ fn world(dice: &mut Dice<'_>) -> Observation {
     Observation {
         at: noon(),
         reachable: node_names.iter().filter(|_| !dice.one_in(10)).cloned().collect(),
-        continuum: Continuum { name: "random".into(), sites, nodes, links: Vec::new(), users, services },
+        continuum: Arc::new(Continuum {
+            name: "random".into(),
+            sites,
+            nodes,
+            links: Vec::new(),
+            users,
+            services,
+        }),
         placement,
         latency,
         cpu_use: BTreeMap::new(),
@@ -370,20 +378,20 @@ proptest! {
     fn missing_data_is_no_reason_to_panic(bytes in any_case(), gone in any::<u16>()) {
         let (mut observation, mut wanted, history) = case(&bytes);
         let is_gone = |bit: u16| gone & (1 << bit) != 0;
-        if is_gone(0) { observation.continuum.sites.clear(); }
-        if is_gone(1) { observation.continuum.nodes.clear(); }
-        if is_gone(2) { observation.continuum.services.clear(); }
-        if is_gone(3) { observation.continuum.users.clear(); }
+        if is_gone(0) { Arc::make_mut(&mut observation.continuum).sites.clear(); }
+        if is_gone(1) { Arc::make_mut(&mut observation.continuum).nodes.clear(); }
+        if is_gone(2) { Arc::make_mut(&mut observation.continuum).services.clear(); }
+        if is_gone(3) { Arc::make_mut(&mut observation.continuum).users.clear(); }
         if is_gone(4) { observation.placement.clear(); }
         if is_gone(5) { observation.reachable.clear(); }
         if is_gone(6) { observation.latency.clear(); }
         if is_gone(7) { wanted.metrics.clear(); }
         if is_gone(8) { wanted.objective = Objective::Lexicographic { terms: Vec::new() }; }
         if is_gone(9) { wanted.budget.concurrent = 0; }
-        if is_gone(10) { for node in observation.continuum.nodes.values_mut() { node.cpu = Cores::ZERO; } }
+        if is_gone(10) { for node in Arc::make_mut(&mut observation.continuum).nodes.values_mut() { node.cpu = Cores::ZERO; } }
         if is_gone(11) { observation.placement.insert("nobody".into(), "nowhere".into()); }
         if is_gone(12) {
-            for service in observation.continuum.services.values_mut() { service.memory = Bytes(u64::MAX); }
+            for service in Arc::make_mut(&mut observation.continuum).services.values_mut() { service.memory = Bytes(u64::MAX); }
         }
         let decision = sterna_core::decide(&observation, &wanted, &history, noon(), 1);
         prop_assert!(!sterna_core::explain::text(&decision).is_empty());

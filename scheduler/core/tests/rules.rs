@@ -5,6 +5,7 @@
 mod fixture;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use fixture::*;
 use sterna_core::continuum::{NodeName, SiteName, Users};
@@ -108,7 +109,7 @@ fn prices_weigh_terms_against_each_other() {
 #[test]
 fn latency_is_weighted_by_request_rate() {
     let mut seen = observation();
-    seen.continuum.users.insert(
+    Arc::make_mut(&mut seen.continuum).users.insert(
         "port".into(),
         Users { rates: BTreeMap::from([("redis".into(), q("300/s"))]), ..Users::default() },
     );
@@ -129,9 +130,9 @@ fn latency_is_weighted_by_request_rate() {
 #[test]
 fn services_share_the_price_of_a_node() {
     let mut seen = observation();
-    seen.continuum.users.clear();
+    Arc::make_mut(&mut seen.continuum).users.clear();
     for name in ["one", "two"] {
-        seen.continuum.services.insert(name.into(), service("1", "1GiB"));
+        Arc::make_mut(&mut seen.continuum).services.insert(name.into(), service("1", "1GiB"));
     }
     seen.placement = BTreeMap::from([
         ("redis".into(), "a1".into()),
@@ -182,7 +183,7 @@ fn a_sensor_moves_the_power_line() {
 #[test]
 fn nodes_that_are_never_switched_off_draw_in_any_case() {
     let mut seen = observation();
-    for site in seen.continuum.sites.values_mut() {
+    for site in Arc::make_mut(&mut seen.continuum).sites.values_mut() {
         site.power.off_when_empty = false;
     }
     let decision = decide(&seen, &policy());
@@ -201,7 +202,7 @@ fn of_equal_placements_the_one_with_fewest_moves_is_taken() {
     wanted.objective = lexicographic(vec![exactly(Metric::UserLatency)]);
     assert_eq!(decide(&seen, &wanted).report.verdict, Verdict::Stay);
     // Where it must leave, the first by name.
-    seen.continuum.nodes.get_mut(&"a1".into()).unwrap().drain = true;
+    Arc::make_mut(&mut seen.continuum).nodes.get_mut(&"a1".into()).unwrap().drain = true;
     assert_eq!(moves(&decide(&seen, &wanted)), ["redis a1>b1"]);
 }
 
@@ -226,7 +227,7 @@ fn what_runs_on_a_node_that_does_not_answer_stays() {
 #[test]
 fn a_draining_node_receives_nothing_and_is_left() {
     let mut seen = observation();
-    seen.continuum.nodes.get_mut(&"b1".into()).unwrap().drain = true;
+    Arc::make_mut(&mut seen.continuum).nodes.get_mut(&"b1".into()).unwrap().drain = true;
     let decision = decide(&seen, &policy());
     assert_eq!(excluded(&decision, "redis", "b1"), [Exclusion::Draining]);
     assert_eq!(moves(&decision), ["redis a1>c1"]);
@@ -246,7 +247,7 @@ fn a_draining_node_receives_nothing_and_is_left() {
 #[test]
 fn a_pinned_service_stays() {
     let mut seen = observation();
-    seen.continuum.services.get_mut(&"redis".into()).unwrap().pinned = true;
+    Arc::make_mut(&mut seen.continuum).services.get_mut(&"redis".into()).unwrap().pinned = true;
     let decision = decide(&seen, &policy());
     assert_eq!(decision.report.verdict, Verdict::Stay);
     assert_eq!(excluded(&decision, "redis", "b1"), [Exclusion::Pinned]);
@@ -268,7 +269,7 @@ fn only_selected_services_and_sites_take_part() {
 #[test]
 fn tiers_and_regions_are_kept_and_broken_ones_mended() {
     let mut seen = observation();
-    seen.continuum.sites.get_mut(&"edge-b".into()).unwrap().region = "us".into();
+    Arc::make_mut(&mut seen.continuum).sites.get_mut(&"edge-b".into()).unwrap().region = "us".into();
     let mut wanted = policy();
     wanted.constraints.regions = vec!["eu".into()];
     let decision = decide(&seen, &wanted);
@@ -288,9 +289,9 @@ fn tiers_and_regions_are_kept_and_broken_ones_mended() {
 #[test]
 fn a_full_node_receives_nothing() {
     let mut seen = observation();
-    seen.continuum.services.insert("big".into(), service("500m", "7.5GiB"));
+    Arc::make_mut(&mut seen.continuum).services.insert("big".into(), service("500m", "7.5GiB"));
     seen.placement.insert("big".into(), "b1".into());
-    seen.continuum.services.get_mut(&"big".into()).unwrap().pinned = true;
+    Arc::make_mut(&mut seen.continuum).services.get_mut(&"big".into()).unwrap().pinned = true;
     let decision = decide(&seen, &policy());
     assert_eq!(excluded(&decision, "redis", "b1"), [Exclusion::Capacity]);
     assert_eq!(moves(&decision), ["redis a1>c1"]);
@@ -299,7 +300,7 @@ fn a_full_node_receives_nothing() {
 #[test]
 fn headroom_stays_free() {
     let mut seen = observation();
-    seen.continuum.services.get_mut(&"redis".into()).unwrap().cpu = q("3");
+    Arc::make_mut(&mut seen.continuum).services.get_mut(&"redis".into()).unwrap().cpu = q("3");
     let mut wanted = policy();
     wanted.constraints.min_free = q("25%");
     assert_eq!(moves(&decide(&seen, &wanted)), ["redis a1>b1"]);
@@ -312,7 +313,7 @@ fn headroom_stays_free() {
 #[test]
 fn a_migration_under_way_counts_on_both_ends() {
     let mut seen = observation();
-    seen.continuum.services.insert("other".into(), service("3500m", "1GiB"));
+    Arc::make_mut(&mut seen.continuum).services.insert("other".into(), service("3500m", "1GiB"));
     seen.placement.insert("other".into(), "c1".into());
     let mut wanted = policy();
     wanted.budget.concurrent = 2;
@@ -420,7 +421,7 @@ fn the_inventory_may_stand_in() {
     assert!(option(&decision, "redis", "b1").modelled.contains(&Metric::UserLatency));
     assert!(!option(&decision, "redis", "a1").modelled.contains(&Metric::UserLatency));
     let mut seen = without("edge-b");
-    seen.continuum.users.get_mut(&"town".into()).unwrap().latency.clear();
+    Arc::make_mut(&mut seen.continuum).users.get_mut(&"town".into()).unwrap().latency.clear();
     assert_eq!(held(&decide(&seen, &wanted)), [Hold::MetricsMissing { metric: Metric::UserLatency }]);
 }
 
@@ -438,7 +439,7 @@ fn a_price_or_power_that_is_asked_for_must_be_there() {
 #[test]
 fn what_is_emitted_is_not_known_in_part() {
     let mut seen = observation();
-    seen.continuum.sites.get_mut(&"edge-b".into()).unwrap().carbon = None;
+    Arc::make_mut(&mut seen.continuum).sites.get_mut(&"edge-b".into()).unwrap().carbon = None;
     // The objective asks for no intensity, and half a sum would look like less carbon.
     let decision = decide(&seen, &policy());
     assert_eq!(moves(&decision), ["redis a1>b1"]);
@@ -449,7 +450,7 @@ fn what_is_emitted_is_not_known_in_part() {
 #[test]
 fn carbon_needs_an_intensity() {
     let mut seen = observation();
-    seen.continuum.sites.get_mut(&"cloud".into()).unwrap().carbon = None;
+    Arc::make_mut(&mut seen.continuum).sites.get_mut(&"cloud".into()).unwrap().carbon = None;
     let mut wanted = policy();
     wanted.objective = lexicographic(vec![exactly(Metric::CarbonRate)]);
     assert_eq!(held(&decide(&seen, &wanted)), [Hold::MetricsMissing { metric: Metric::CarbonRate }]);

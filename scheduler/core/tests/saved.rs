@@ -5,6 +5,7 @@
 mod fixture;
 
 use fixture::*;
+use std::sync::Arc;
 use sterna_core::checker::{Finding, rules};
 use sterna_core::history::History;
 use sterna_core::observation::Observation;
@@ -58,8 +59,8 @@ fn what_changed_is_said() {
         seen.placement.insert("redis".into(), "c1".into());
         seen.placement.insert("new".into(), "a1".into());
         seen.reachable.pop();
-        seen.continuum.nodes.get_mut(&"a1".into()).unwrap().cpu = q("8");
-        seen.continuum.sites.get_mut(&"cloud".into()).unwrap().carbon = None;
+        Arc::make_mut(&mut seen.continuum).nodes.get_mut(&"a1".into()).unwrap().cpu = q("8");
+        Arc::make_mut(&mut seen.continuum).sites.get_mut(&"cloud".into()).unwrap().carbon = None;
         wanted.hysteresis.min_gain = q("5%");
     });
     assert_eq!(
@@ -80,7 +81,7 @@ fn a_carbon_intensity_that_is_measured_is_no_state() {
     let mut wanted = policy();
     wanted.metrics.insert(Metric::CarbonRate, source(SourceUnit::GramsPerKwh, OnMissing::Hold));
     let mut seen = observation();
-    seen.continuum.sites.get_mut(&"cloud".into()).unwrap().carbon = Some(q("7g/kWh"));
+    Arc::make_mut(&mut seen.continuum).sites.get_mut(&"cloud".into()).unwrap().carbon = Some(q("7g/kWh"));
     assert_eq!(changes((&observation(), &wanted), (&seen, &wanted)).unwrap(), []);
 }
 

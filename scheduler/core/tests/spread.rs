@@ -5,6 +5,7 @@
 mod fixture;
 
 use fixture::*;
+use std::sync::Arc;
 use sterna_core::checker::{self, Finding};
 use sterna_core::continuum::Users;
 use sterna_core::observation::{Observation, UnderWay};
@@ -16,13 +17,13 @@ use sterna_policies::policy::*;
 fn seen() -> Observation {
     let mut seen = observation();
     for name in ["second", "other"] {
-        seen.continuum.services.insert(name.into(), service("500m", "512MiB"));
+        Arc::make_mut(&mut seen.continuum).services.insert(name.into(), service("500m", "512MiB"));
         seen.placement.insert(name.into(), "a1".into());
-        let town: &mut Users = seen.continuum.users.get_mut(&"town".into()).unwrap();
+        let town: &mut Users = Arc::make_mut(&mut seen.continuum).users.get_mut(&"town".into()).unwrap();
         town.rates.insert(name.into(), q("50/s"));
     }
     for name in ["redis", "second"] {
-        let labels = &mut seen.continuum.services.get_mut(&name.into()).unwrap().labels;
+        let labels = &mut Arc::make_mut(&mut seen.continuum).services.get_mut(&name.into()).unwrap().labels;
         labels.insert("app".into(), "shop".into());
     }
     seen
@@ -59,7 +60,7 @@ fn only_so_many_go_to_the_best_place() {
 #[test]
 fn what_is_too_close_is_mended_without_a_gain() {
     let mut seen = seen();
-    seen.continuum.users.clear();
+    Arc::make_mut(&mut seen.continuum).users.clear();
     let mut wanted = spread(Per::Site, 1);
     wanted.trigger.any = Some(Vec::new());
     assert_eq!(decide(&seen, &wanted).plan.moves.len(), 1);

@@ -5,6 +5,7 @@
 mod fixture;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use fixture::{best, decide, held, held_by, moves, ms, observation, policy, q, service};
 use sterna_core::checker;
@@ -16,9 +17,14 @@ use sterna_core::report::Hold;
 fn crowd() -> Observation {
     let mut seen = observation();
     for name in ["one", "two", "three"] {
-        seen.continuum.services.insert(name.into(), service("1", "1GiB"));
+        Arc::make_mut(&mut seen.continuum).services.insert(name.into(), service("1", "1GiB"));
         seen.placement.insert(name.into(), "a1".into());
-        seen.continuum.users.get_mut(&"town".into()).unwrap().rates.insert(name.into(), q("1/s"));
+        Arc::make_mut(&mut seen.continuum)
+            .users
+            .get_mut(&"town".into())
+            .unwrap()
+            .rates
+            .insert(name.into(), q("1/s"));
     }
     seen
 }
@@ -26,8 +32,8 @@ fn crowd() -> Observation {
 /// Redis fills a1 and web fills b1; each has its users at the other's.
 fn crossed() -> Observation {
     let mut seen = observation();
-    seen.continuum.services.get_mut(&"redis".into()).unwrap().cpu = q("4");
-    seen.continuum.services.insert("web".into(), service("4", "1GiB"));
+    Arc::make_mut(&mut seen.continuum).services.get_mut(&"redis".into()).unwrap().cpu = q("4");
+    Arc::make_mut(&mut seen.continuum).services.insert("web".into(), service("4", "1GiB"));
     seen.placement.insert("web".into(), "b1".into());
     far(&mut seen, &["web"], [20.0, 60.0, 40.0]);
     seen
@@ -36,7 +42,7 @@ fn crossed() -> Observation {
 /// Users of some services, with the milliseconds that they see at edge-a, at edge-b and in the cloud.
 fn far(seen: &mut Observation, services: &[&str], [edge_a, edge_b, cloud]: [f64; 3]) {
     let rates = services.iter().map(|name| ((*name).into(), q("1/s"))).collect();
-    seen.continuum.users.insert("far".into(), Users { rates, ..Users::default() });
+    Arc::make_mut(&mut seen.continuum).users.insert("far".into(), Users { rates, ..Users::default() });
     let latency = [("edge-a", edge_a), ("edge-b", edge_b), ("cloud", cloud)];
     let latency = latency.map(|(site, value)| (site.into(), ms(value)));
     seen.latency.insert("far".into(), BTreeMap::from(latency));
@@ -65,7 +71,7 @@ fn a_move_waits_until_there_is_room() {
     let mut seen = crowd();
     // b1 is full of what belongs on c1; the town wants a1's services on b1.
     for name in ["u", "v", "w", "x"] {
-        seen.continuum.services.insert(name.into(), service("1", "1GiB"));
+        Arc::make_mut(&mut seen.continuum).services.insert(name.into(), service("1", "1GiB"));
         seen.placement.insert(name.into(), "b1".into());
     }
     far(&mut seen, &["u", "v", "w", "x"], [60.0, 60.0, 10.0]);
@@ -141,12 +147,12 @@ fn a_parked_service_must_go_on() {
 #[test]
 fn who_has_no_way_to_the_best_place_goes_to_the_next() {
     let mut seen = observation();
-    seen.continuum.services.get_mut(&"redis".into()).unwrap().cpu = q("4");
+    Arc::make_mut(&mut seen.continuum).services.get_mut(&"redis".into()).unwrap().cpu = q("4");
     for (name, on) in [("u", "b1"), ("v", "b1"), ("other", "c1")] {
-        seen.continuum.services.insert(name.into(), service("2", "1GiB"));
+        Arc::make_mut(&mut seen.continuum).services.insert(name.into(), service("2", "1GiB"));
         seen.placement.insert(name.into(), on.into());
     }
-    seen.continuum.services.get_mut(&"other".into()).unwrap().pinned = true;
+    Arc::make_mut(&mut seen.continuum).services.get_mut(&"other".into()).unwrap().pinned = true;
     far(&mut seen, &["u", "v"], [20.0, 60.0, 40.0]);
     // Redis could go to b1 only when both have left it, and in the cloud there is room for one.
     let decision = decide(&seen, &policy());

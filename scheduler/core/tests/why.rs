@@ -5,6 +5,7 @@
 mod fixture;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use fixture::*;
 use sterna_core::observation::Observation;
@@ -49,7 +50,7 @@ fn a_rule_that_excludes_it() {
 #[test]
 fn room_that_another_one_could_make() {
     let mut seen = observation();
-    seen.continuum.services.insert("web".into(), service("3500m", "1GiB"));
+    Arc::make_mut(&mut seen.continuum).services.insert("web".into(), service("3500m", "1GiB"));
     seen.placement.insert("web".into(), "b1".into());
     let mut wanted = policy();
     wanted.select.services = vec!["redis".into(), "web".into()];

@@ -5,6 +5,7 @@
 mod fixture;
 
 use fixture::*;
+use std::sync::Arc;
 use sterna_core::report::Hold;
 use sterna_policies::policy::*;
 
@@ -63,14 +64,14 @@ fn what_a_window_would_abort_is_not_begun() {
     );
     assert_eq!(moves(&decide(&observation(), &wanted)), ["redis a1>b1"]);
     // It would be aborted as well, whatever it mends.
-    seen.continuum.nodes.get_mut(&"a1".into()).unwrap().drain = true;
+    Arc::make_mut(&mut seen.continuum).nodes.get_mut(&"a1".into()).unwrap().drain = true;
     assert_eq!(moves(&decided(&seen, &wanted)), Vec::<String>::new());
 }
 
 #[test]
 fn moves_that_mend_are_made_where_the_window_says_so() {
     let mut seen = observation();
-    seen.continuum.nodes.get_mut(&"a1".into()).unwrap().drain = true;
+    Arc::make_mut(&mut seen.continuum).nodes.get_mut(&"a1".into()).unwrap().drain = true;
     let mut wanted = with(WindowKind::Deny, "0 8 * * *", "10h");
     assert_eq!(moves(&decide(&seen, &wanted)), Vec::<String>::new());
     wanted.windows[0].allow_mending = true;

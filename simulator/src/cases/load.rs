@@ -348,21 +348,21 @@ impl Reader<'_> {
 
     fn users(&mut self, name: &At<String>) -> Option<UsersName> {
         let known = self.continuum.users.keys().map(UsersName::as_str);
-        known_name(self.findings, name, "user group", known).map(UsersName)
+        known_name(self.findings, name, "user group", known).map(UsersName::from)
     }
 
     fn site(&mut self, name: &At<String>) -> Option<SiteName> {
         let known = self.continuum.sites.keys().map(SiteName::as_str);
-        known_name(self.findings, name, "site", known).map(SiteName)
+        known_name(self.findings, name, "site", known).map(SiteName::from)
     }
 
     fn service(&mut self, name: &At<String>) -> Option<ServiceName> {
         let known = self.continuum.services.keys().map(ServiceName::as_str);
-        known_name(self.findings, name, "service", known).map(ServiceName)
+        known_name(self.findings, name, "service", known).map(ServiceName::from)
     }
 
     fn node(&mut self, name: &At<String>) -> Option<NodeName> {
         let known = self.continuum.nodes.keys().map(NodeName::as_str);
-        known_name(self.findings, name, "node", known).map(NodeName)
+        known_name(self.findings, name, "node", known).map(NodeName::from)
     }
 }

@@ -93,7 +93,7 @@ impl Reader<'_> {
         }
         let sites = || continuum.sites.keys().map(SiteName::as_str);
         let mut site = |name: &At<String>| {
-            let name = known_name(self.findings, name, "site", sites()).map(SiteName)?;
+            let name = known_name(self.findings, name, "site", sites()).map(SiteName::from)?;
             if !continuum.nodes.values().any(|node| node.site == name) && !self.scenario.allow_unused {
                 self.findings
                     .error("S0015", word.span(), format!("`{name}` has no node"))
@@ -107,10 +107,10 @@ impl Reader<'_> {
             ["nodes-of", _] => Some(Failing::NodesOf(site(&names[1])?)),
             ["node", _] => {
                 let known = continuum.nodes.keys().map(NodeName::as_str);
-                Some(Failing::Node(known_name(self.findings, &names[1], "node", known).map(NodeName)?))
+                Some(Failing::Node(known_name(self.findings, &names[1], "node", known).map(NodeName::from)?))
             }
             ["link", _, _] => {
-                let mut end = |name| known_name(self.findings, name, "site", sites()).map(SiteName);
+                let mut end = |name| known_name(self.findings, name, "site", sites()).map(SiteName::from);
                 let (a, b) = (end(&names[1]), end(&names[2]));
                 let ends = [a?, b?];
                 faults::no_link(self.findings, continuum, [&ends[0], &ends[1]], word.span());

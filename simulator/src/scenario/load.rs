@@ -262,7 +262,8 @@ impl Reader<'_> {
         for one in &written.rate {
             let Some(bursts) = one.bursts.as_ref().and_then(|bursts| self.bursts(bursts)) else { continue };
             // Names that are not known were reported with the track.
-            let key = (UsersName(one.users.value.clone()), ServiceName(one.service.value.clone()));
+            let key =
+                (UsersName::from(one.users.value.clone()), ServiceName::from(one.service.value.clone()));
             all.insert(key, bursts);
         }
         all
@@ -352,7 +353,7 @@ impl Reader<'_> {
             }
         }
         for (name, service) in &self.continuum.services {
-            if written.placement.keys().any(|written| written.value == name.0) {
+            if written.placement.keys().any(|written| written.value == name.as_str()) {
                 continue;
             }
             if let Some(run) = &service.run {
@@ -377,7 +378,7 @@ impl Reader<'_> {
                 (cpu.saturating_add(service.cpu), memory.saturating_add(service.memory.0))
             });
             if cpu > node.cpu || memory > node.memory.0 {
-                let span = written.placement.values().find(|on| on.value == name.0).map(At::span);
+                let span = written.placement.values().find(|on| on.value == name.as_str()).map(At::span);
                 self.findings
                     .error(
                         "S0009",
@@ -396,22 +397,22 @@ impl Reader<'_> {
 
     pub(super) fn users(&mut self, name: &At<String>) -> Option<UsersName> {
         let known = self.continuum.users.keys().map(UsersName::as_str);
-        known_name(&mut self.findings, name, "user group", known).map(UsersName)
+        known_name(&mut self.findings, name, "user group", known).map(UsersName::from)
     }
 
     pub(super) fn site(&mut self, name: &At<String>) -> Option<SiteName> {
         let known = self.continuum.sites.keys().map(SiteName::as_str);
-        known_name(&mut self.findings, name, "site", known).map(SiteName)
+        known_name(&mut self.findings, name, "site", known).map(SiteName::from)
     }
 
     pub(super) fn service(&mut self, name: &At<String>) -> Option<ServiceName> {
         let known = self.continuum.services.keys().map(ServiceName::as_str);
-        known_name(&mut self.findings, name, "service", known).map(ServiceName)
+        known_name(&mut self.findings, name, "service", known).map(ServiceName::from)
     }
 
     pub(super) fn node(&mut self, name: &At<String>) -> Option<NodeName> {
         let known = self.continuum.nodes.keys().map(NodeName::as_str);
-        known_name(&mut self.findings, name, "node", known).map(NodeName)
+        known_name(&mut self.findings, name, "node", known).map(NodeName::from)
     }
 }
 

@@ -235,11 +235,14 @@ impl Reader<'_> {
         let minds = |service: &ServiceName| ways.get(service).is_none_or(Way::minds_writes);
         for one in &written.writes {
             let is_own = |name: &&ServiceName| {
-                written.writes.iter().any(|one| one.service.as_ref().is_some_and(|own| own.value == name.0))
+                written
+                    .writes
+                    .iter()
+                    .any(|one| one.service.as_ref().is_some_and(|own| own.value == name.as_str()))
             };
             let known = self.continuum.services.keys();
             let used = match &one.service {
-                Some(service) => minds(&ServiceName(service.value.clone())),
+                Some(service) => minds(&ServiceName::from(service.value.clone())),
                 None => known.filter(|name| !is_own(name)).any(minds),
             };
             if !used {

@@ -63,7 +63,7 @@ impl Reader<'_> {
         let latency = written.latency.iter().map(|one| (&one.users, "this latency has"));
         let mobility = written.mobility.iter().map(|one| (&one.users, "where they are has"));
         for (one, what) in latency.chain(mobility) {
-            let users = UsersName(one.value.clone());
+            let users = UsersName::from(one.value.clone());
             if self.continuum.users.contains_key(&users) && !asking.contains(&users) {
                 self.unused(written.allow_unused, "S0010", one.span(), format!("`{users}` ask for nothing"))
                     .label(format!("so {what} no effect"))
@@ -87,7 +87,7 @@ impl Reader<'_> {
             if !asking.contains(name) {
                 continue;
             }
-            let declared = written.mobility.iter().find(|one| one.users.value == name.0);
+            let declared = written.mobility.iter().find(|one| one.users.value == name.as_str());
             let mut by_distance = false;
             for (site, about) in &self.continuum.sites {
                 let hosts = self.continuum.nodes.values().any(|node| &node.site == site);
@@ -126,7 +126,7 @@ impl Reader<'_> {
         let sites: Vec<&At<String>> =
             price.chain(carbon).chain(latency).chain(failure).chain(preemption).collect();
         for one in sites {
-            let site = SiteName(one.value.clone());
+            let site = SiteName::from(one.value.clone());
             let hosts = self.continuum.nodes.values().any(|node| node.site == site);
             if self.continuum.sites.contains_key(&site) && !hosts {
                 self.unused(written.allow_unused, "S0015", one.span(), format!("`{site}` has no node"))
@@ -142,7 +142,7 @@ impl Reader<'_> {
         let migration = written.migration.iter().filter_map(|one| one.service.as_ref());
         let services: Vec<&At<String>> = memory.chain(writes).chain(migration).collect();
         for one in services {
-            let service = ServiceName(one.value.clone());
+            let service = ServiceName::from(one.value.clone());
             if self.continuum.services.get(&service).is_some_and(|service| service.pinned) {
                 self.unused(written.allow_unused, "S0015", one.span(), format!("`{service}` is pinned"))
                     .label("it is never moved, so this has no effect");
@@ -188,6 +188,9 @@ impl Reader<'_> {
     fn is_measured(&self, written: &ScenarioFile, users: &UsersName, site: &SiteName) -> bool {
         let about = self.continuum.users.get(users);
         about.is_some_and(|about| about.latency.contains_key(site))
-            || written.latency.iter().any(|one| one.users.value == users.0 && one.site.value == site.0)
+            || written
+                .latency
+                .iter()
+                .any(|one| one.users.value == users.as_str() && one.site.value == site.as_str())
     }
 }

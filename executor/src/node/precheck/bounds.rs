@@ -214,7 +214,7 @@ mod tests {
         reservation(&slow).unwrap();
         let mut canary = plain();
         canary.order.service =
-            sterna_core::continuum::ServiceName(format!("sterna-canary-{}", canary.order.id));
+            sterna_core::continuum::ServiceName::from(format!("sterna-canary-{}", canary.order.id));
         canary.body = serde_json::json!({ "Image": "sterna-canary:1" });
         canary.volumes.clear();
         reservation(&canary).unwrap();

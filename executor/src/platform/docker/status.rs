@@ -173,7 +173,7 @@ impl LocalNodes {
         let name = |container: &ContainerSummary| container.labels.as_ref()?.get(NODE_LABEL).cloned();
         Ok(containers
             .into_iter()
-            .filter_map(|container| Some((NodeName(name(&container)?), container)))
+            .filter_map(|container| Some((NodeName::from(name(&container)?), container)))
             .collect())
     }
 }

@@ -71,9 +71,9 @@ fn read(file: &InventoryFile, names: &Declared, findings: &mut Findings) -> Cont
     let mut sites = BTreeMap::new();
     let mut nodes = BTreeMap::new();
     for declared in &file.site {
-        let name = SiteName(declared.name.value.clone());
+        let name = SiteName::from(declared.name.value.clone());
         for inner in &declared.node {
-            nodes.insert(NodeName(inner.name.value.clone()), node(inner, &name, findings));
+            nodes.insert(NodeName::from(inner.name.value.clone()), node(inner, &name, findings));
         }
         sites.insert(name, site(declared, findings));
     }
@@ -85,12 +85,12 @@ fn read(file: &InventoryFile, names: &Declared, findings: &mut Findings) -> Cont
         users: file
             .users
             .iter()
-            .map(|file| (UsersName(file.name.value.clone()), users(file, names, findings)))
+            .map(|file| (UsersName::from(file.name.value.clone()), users(file, names, findings)))
             .collect(),
         services: file
             .service
             .iter()
-            .map(|file| (ServiceName(file.name.value.clone()), service(file, names, findings)))
+            .map(|file| (ServiceName::from(file.name.value.clone()), service(file, names, findings)))
             .collect(),
     }
 }
@@ -152,7 +152,7 @@ fn link(file: &LinkFile, names: &Declared, findings: &mut Findings) -> Link {
     names.sites.refer(a, findings);
     names.sites.refer(b, findings);
     Link {
-        between: [SiteName(a.value.clone()), SiteName(b.value.clone())],
+        between: [SiteName::from(a.value.clone()), SiteName::from(b.value.clone())],
         rtt: file.rtt.read_unsigned(findings).unwrap_or_default(),
         bandwidth: file.bandwidth.read_positive(findings).unwrap_or_default(),
         egress: file.egress.as_ref().and_then(|written| written.read_unsigned(findings)).unwrap_or_default(),
@@ -164,7 +164,7 @@ fn users(file: &UsersFile, names: &Declared, findings: &mut Findings) -> Users {
     for (service, rate) in &file.rates {
         names.services.refer(service, findings);
         let rate = rate.read_unsigned(findings).unwrap_or_default();
-        rates.insert(ServiceName(service.value.clone()), rate);
+        rates.insert(ServiceName::from(service.value.clone()), rate);
     }
     if file.rates.is_empty() {
         findings
@@ -180,7 +180,7 @@ fn users(file: &UsersFile, names: &Declared, findings: &mut Findings) -> Users {
     for (site, span) in &file.latency {
         names.sites.refer(site, findings);
         let span = span.read_unsigned(findings).unwrap_or_default();
-        latency.insert(SiteName(site.value.clone()), span);
+        latency.insert(SiteName::from(site.value.clone()), span);
     }
     check::probes(&file.probe, findings);
     let probe = file.probe.iter().map(|target| target.value.clone()).collect();
@@ -208,6 +208,6 @@ fn run(file: &RunFile, names: &Declared, findings: &mut Findings) -> Run {
         env: texts(&file.env),
         ports: texts(&file.ports),
         volumes: texts(&file.volumes),
-        on: NodeName(file.on.value.clone()),
+        on: NodeName::from(file.on.value.clone()),
     }
 }

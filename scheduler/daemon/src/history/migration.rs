@@ -275,9 +275,9 @@ impl HistoryStore {
                 let lasts = span(8)?.zip(span(9)?).map(|(deadline, lease)| deadline.saturating_add(lease));
                 open.push(OpenIntent {
                     id: id.parse().map_err(|error| odd(path, &name, &error))?,
-                    service: ServiceName(text(1)?),
-                    from: NodeName(text(2)?),
-                    to: NodeName(text(3)?),
+                    service: ServiceName::from(text(1)?),
+                    from: NodeName::from(text(2)?),
+                    to: NodeName::from(text(3)?),
                     written: text(4)?.parse().map_err(|error| odd(path, &name, &error))?,
                     predicted: MoveCost {
                         downtime: Millis::from_micros(number(5)?),
@@ -337,14 +337,14 @@ impl HistoryStore {
                 };
                 let past = PastMigration {
                     ended: text(2)?.parse().map_err(|error| odd(path, &name, &error))?,
-                    from: NodeName(text(3)?),
-                    to: NodeName(text(4)?),
+                    from: NodeName::from(text(3)?),
+                    to: NodeName::from(text(4)?),
                     outcome,
                     downtime,
                     bytes: amount(known(7, 10)?),
                     duration: Millis::from_micros(known(8, 11)?),
                 };
-                history.record(ServiceName(text(1)?), past);
+                history.record(ServiceName::from(text(1)?), past);
             }
             Ok(history)
         })

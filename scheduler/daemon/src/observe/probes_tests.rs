@@ -81,7 +81,7 @@ fn continuum(users: &[&str], nodes_at_a: usize) -> Continuum {
     continuum.users.get_mut(&"north".into()).unwrap().probe = users.iter().map(ToString::to_string).collect();
     let node = continuum.nodes[&"a1".into()].clone();
     for number in 2..=nodes_at_a {
-        continuum.nodes.insert(NodeName(format!("a{number}")), node.clone());
+        continuum.nodes.insert(NodeName::from(format!("a{number}")), node.clone());
     }
     continuum
 }

@@ -174,16 +174,16 @@ fn subject(
     row: &Row,
 ) -> Result<Subject, Astray> {
     let label = |name: &str| label(row, name).ok_or_else(|| Astray::NoLabel(name.to_owned()));
-    let site = SiteName(label(&source.site_label)?.to_owned());
+    let site = SiteName::from(label(&source.site_label)?.to_owned());
     if !continuum.sites.contains_key(&site) {
-        return Err(Astray::Site(site.0));
+        return Err(Astray::Site(site.to_string()));
     }
     let users = match (metric, &source.users_label) {
-        (Metric::UserLatency, Some(name)) => Some(UsersName(label(name)?.to_owned())),
+        (Metric::UserLatency, Some(name)) => Some(UsersName::from(label(name)?.to_owned())),
         _ => None,
     };
     match users {
-        Some(users) if !continuum.users.contains_key(&users) => Err(Astray::Users(users.0)),
+        Some(users) if !continuum.users.contains_key(&users) => Err(Astray::Users(users.to_string())),
         users => Ok(Subject { site, users }),
     }
 }

@@ -115,7 +115,7 @@ pub(super) fn capacity(file: &InventoryFile, continuum: &Continuum, findings: &m
     }
     let mut started: BTreeMap<&NodeName, (Cores, Bytes)> = BTreeMap::new();
     for written in &file.service {
-        let Some(service) = continuum.services.get(&ServiceName(written.name.value.clone())) else {
+        let Some(service) = continuum.services.get(&ServiceName::from(written.name.value.clone())) else {
             continue;
         };
         let fits = |cpu: Cores, memory: Bytes| service.cpu <= cpu && service.memory <= memory;
