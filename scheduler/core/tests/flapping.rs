@@ -7,6 +7,7 @@ mod fixture;
 
 use fixture::*;
 use jiff::{SignedDuration, Timestamp};
+use std::sync::Arc;
 use sterna_core::continuum::*;
 use sterna_core::history::{History, Outcome, PastMigration};
 use sterna_core::observation::{Observation, Sample, Source};
@@ -45,9 +46,9 @@ struct Went {
 
 fn play(prices: &mut dyn FnMut(usize, usize) -> [f64; 2], wanted: &Policy) -> Went {
     let mut seen = observation();
-    seen.continuum.users.clear();
-    seen.continuum.sites.values_mut().for_each(|site| site.price = Price::default());
-    seen.continuum.links[0].egress = q("0.5USD/GiB");
+    Arc::make_mut(&mut seen.continuum).users.clear();
+    Arc::make_mut(&mut seen.continuum).sites.values_mut().for_each(|site| site.price = Price::default());
+    Arc::make_mut(&mut seen.continuum).links[0].egress = q("0.5USD/GiB");
     let mut history = History::default();
     let (mut at, mut moved, mut cost, mut once) = (0, Vec::new(), 0.0, None);
     let mut all: Prices = Vec::new();
