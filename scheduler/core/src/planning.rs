@@ -11,8 +11,8 @@ use sterna_policies::quantity::{MibPerSecond, Millis};
 
 use self::abreast::Abreast;
 use crate::assignment::model::Model;
-use crate::assignment::order::timetable::{self, Limits, timetable};
-use crate::assignment::order::{Allowed, Step, order};
+use crate::assignment::order::timetable::{self, Limits, timetable_in};
+use crate::assignment::order::{Allowed, Step, one_by_one, order_in};
 use crate::assignment::validity::Invalid;
 use crate::continuum::{Continuum, SiteName};
 use crate::observation::Observation;
@@ -46,10 +46,11 @@ pub struct Way {
 pub fn way(model: &Model, target: &[usize], costs: &[i64], abreast: &Abreast<'_>) -> Result<Way, Invalid> {
     let mut at: Vec<u32> = model.now();
     at.iter_mut().zip(target).for_each(|(at, to)| *at = *to as u32);
-    let order = order(model, &at, Allowed { cost: costs, ..Allowed::default() })?;
+    let problem = one_by_one(model)?;
+    let order = order_in(&problem, &at, Allowed { cost: costs, ..Allowed::default() });
     let mut way = Way::default();
     // As if all took equally long, what starts together is a wave.
-    for timed in timetable(model, &order.steps, limits(abreast.total), |_| 1)? {
+    for timed in timetable_in(&problem, &order.steps, limits(abreast.total), |_| 1) {
         let wave = usize::try_from(timed.start).unwrap_or(0);
         if way.waves.len() <= wave {
             way.waves.resize(wave + 1, Vec::new());

@@ -68,22 +68,26 @@ impl Default for Allowed<'_> {
 /// # Errors
 /// What is wrong with the model.
 pub fn order(model: &Model, target: &[u32], allowed: Allowed<'_>) -> Result<Order, Invalid> {
-    let problem = Problem::new(&one_by_one(model))?;
-    let mut yard = Yard { state: State::new(&problem, &problem.now), target, allowed, steps: Vec::new() };
+    Ok(order_in(&one_by_one(model)?, target, allowed))
+}
+
+/// The same of a model that is [laid out](one_by_one) already.
+pub(crate) fn order_in(problem: &Problem, target: &[u32], allowed: Allowed<'_>) -> Order {
+    let mut yard = Yard { state: State::new(problem, &problem.now), target, allowed, steps: Vec::new() };
     let mut unreachable = Vec::new();
     for together in yard.together() {
         unreachable.extend(yard.carry_out(together));
     }
     unreachable.sort_unstable();
-    Ok(Order { steps: yard.steps, unreachable })
+    Order { steps: yard.steps, unreachable }
 }
 
-/// The model, seen by somebody who lets one item go after the other: a bin is free again as soon as an item has left.
-fn one_by_one(model: &Model) -> Model {
+/// The model, laid out for somebody who lets one item go after the other: a bin is free again as soon as an item has left.
+pub(crate) fn one_by_one(model: &Model) -> Result<Problem, Invalid> {
     // What is wanted plays no part, and is most of it.
     let Model { dimensions, scopes, bins, items, groups, rules, objectives: _, most_moved: _ } = model;
     let dimensions = dimensions.iter().map(|one| Dimension { name: one.name.clone(), transient: false });
-    Model {
+    Problem::new(&Model {
         dimensions: dimensions.collect(),
         scopes: scopes.clone(),
         bins: bins.clone(),
@@ -92,7 +96,7 @@ fn one_by_one(model: &Model) -> Model {
         rules: rules.clone(),
         objectives: vec![Objective::default()],
         most_moved: None,
-    }
+    })
 }
 
 /// Items on their way.

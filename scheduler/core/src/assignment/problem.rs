@@ -43,9 +43,12 @@ impl Problem {
         let allowed = model.items.iter().map(|item| {
             item.bins.as_ref().map(|bins| {
                 let mut bins = bins.clone();
-                bins.push(item.now);
-                bins.sort_unstable();
-                bins.dedup();
+                // Mostly they are as they should be.
+                if !bins.is_sorted_by(|one, next| one < next) || bins.binary_search(&item.now).is_err() {
+                    bins.push(item.now);
+                    bins.sort_unstable();
+                    bins.dedup();
+                }
                 bins
             })
         });

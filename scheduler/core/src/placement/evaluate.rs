@@ -284,6 +284,21 @@ impl<'a> Evaluator<'a> {
         self.nodes.binary_search_by_key(&name, |(other, _)| other).ok()
     }
 
+    /// The number of a node's kind: on nodes of one kind a service has the same latency and adds the same.
+    pub fn kind(&self, node: usize) -> usize {
+        self.kind[node]
+    }
+
+    /// The kinds of all nodes.
+    pub fn kinds(&self) -> Vec<u32> {
+        self.kind.iter().map(|kind| *kind as u32).collect()
+    }
+
+    /// How many kinds there are.
+    pub fn kinds_count(&self) -> usize {
+        self.kind.iter().max().map_or(0, |last| last + 1)
+    }
+
     /// What a service is worth on a node.
     fn pair(&self, service: usize, node: usize) -> &Pair {
         &self.pairs[service][self.kind[node]]

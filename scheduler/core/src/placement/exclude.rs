@@ -1,6 +1,6 @@
 //! Which rules exclude a node for a service.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sterna_policies::policy::{Metric, OnMissing, Policy};
 
@@ -158,6 +158,18 @@ impl<'a> Rules<'a> {
         let OfNode { draining, tier, region, .. } = self.nodes[node];
         let others = [draining, !tier, !region].into_iter().filter(|broken| *broken).count();
         i64::try_from(limits + others).unwrap_or(i64::MAX)
+    }
+
+    /// Whether a service breaks as many rules on all nodes of a kind.
+    pub fn breaks_by_kind(&self) -> bool {
+        let mut known: BTreeMap<usize, [bool; 3]> = BTreeMap::new();
+        let mut alike = |(node, of): (usize, &OfNode)| {
+            let broken = [of.draining, of.tier, of.region];
+            *known.entry(self.evaluator.kind(node)).or_insert(broken) == broken
+        };
+        // All else but latency hangs on what else the node hosts.
+        self.policy.constraints.max.keys().all(|metric| *metric == Metric::UserLatency)
+            && self.nodes.iter().enumerate().all(&mut alike)
     }
 
     /// [`Rules::exclusions`], and capacity and spread with all else as it is now.

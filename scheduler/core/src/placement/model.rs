@@ -11,7 +11,7 @@ use super::evaluate::Evaluator;
 use super::exclude::Rules;
 use super::numbers::narrow;
 use super::room::{Load, Room};
-use crate::assignment::model::{self, Bin, Dimension, Item, Level, Model};
+use crate::assignment::model::{self, Bin, Dimension, Item, Level, Model, Scope};
 
 /// The name of the last objective.
 pub const MOVES: &str = "moves";
@@ -45,14 +45,24 @@ pub struct Question<'a> {
     bins: Vec<Bin>,
     /// What items use, in all dimensions.
     uses: Vec<Vec<i64>>,
+    /// Nodes by their kinds.
+    kinds: Scope,
     /// Before what the policy wants.
     broken: Pairs,
     beyond: Vec<model::Objective>,
     wanted: Vec<Wanted>,
 }
 
-/// What services are worth, by service and node; nothing for services that never have a choice, and for nodes where they can't be.
-type Pairs = Vec<Vec<i64>>;
+/// What services are worth, by service and part; nothing for services that never have a choice, and for parts where they can't be.
+#[derive(Debug)]
+struct Pairs {
+    /// Kinds of nodes, where nodes of a kind are worth the same, which are much fewer than nodes.
+    level: Level,
+    of: Vec<Vec<i64>>,
+}
+
+/// The scope of the nodes' kinds.
+const KINDS: Level = Level::Scope(0);
 
 /// An objective of the policy.
 #[derive(Debug)]
@@ -110,13 +120,15 @@ impl<'a> Question<'a> {
             false => amounts(load),
         };
         let posed = Posed { evaluator, options: &options };
+        let level = if rules.breaks_by_kind() { KINDS } else { Level::Bin };
         Self {
             evaluator,
             rules,
             dimensions,
             bins: evaluator.nodes.iter().zip(&room.limit).map(bin).collect(),
             uses: evaluator.services.iter().map(|(_, service)| uses(Load::of(service))).collect(),
-            broken: posed.pairs(|service, node| rules.broken(service, node)),
+            kinds: Scope { name: "kinds of nodes".to_owned(), part: evaluator.kinds() },
+            broken: posed.pairs(level, |service, node| rules.broken(service, node)),
             beyond: if relieves { beyond(room).to_vec() } else { Vec::new() },
             wanted: match &policy.objective {
                 Objective::Lexicographic { terms } => terms.iter().map(|term| posed.term(term)).collect(),
@@ -145,6 +157,7 @@ impl<'a> Question<'a> {
         objectives.push(posing.fewest_moves());
         let mut model = Model {
             dimensions: self.dimensions.clone(),
+            scopes: vec![self.kinds.clone()],
             bins: self.bins.clone(),
             items: posing.items(),
             objectives,
@@ -191,19 +204,28 @@ struct Posed<'a> {
 }
 
 impl Posed<'_> {
-    fn pairs(&self, value: impl Fn(usize, usize) -> i64) -> Pairs {
-        let nodes = self.evaluator.nodes.len();
+    /// On the level of kinds, `value` has to be the same for all nodes of one.
+    fn pairs(&self, level: Level, value: impl Fn(usize, usize) -> i64) -> Pairs {
+        let parts = match level {
+            Level::Bin => self.evaluator.nodes.len(),
+            Level::Scope(_) => self.evaluator.kinds_count(),
+        };
         let of = |(service, options): (usize, &Vec<usize>)| {
             let mut values = Vec::new();
             if options.len() > 1 {
-                values.resize(nodes, 0);
+                values.resize(parts, 0);
+                let mut last = None;
                 for node in options {
-                    values[*node] = value(service, *node);
+                    let part = part(self.evaluator, level, *node);
+                    // Nodes of a kind come one after the other, mostly.
+                    if last.replace(part) != Some(part) {
+                        values[part] = value(service, *node);
+                    }
                 }
             }
             values
         };
-        self.options.iter().enumerate().map(of).collect()
+        Pairs { level, of: self.options.iter().enumerate().map(of).collect() }
     }
 
     fn term(&self, term: &Term) -> Wanted {
@@ -212,10 +234,12 @@ impl Posed<'_> {
             // The service's own value counts, and with it the node's where it would be alone.
             Some(level) => {
                 let value = |service, node| evaluator.value(service, node, term.metric).unwrap_or(0);
-                (self.pairs(|service, node| value(service, node).max(level.as_micros())), None)
+                // All else but latency hangs on what else the node hosts.
+                let by = if term.metric == Metric::UserLatency { KINDS } else { Level::Bin };
+                (self.pairs(by, |service, node| value(service, node).max(level.as_micros())), None)
             }
             None => (
-                self.pairs(|service, node| evaluator.own(service, node, term.metric)),
+                self.pairs(KINDS, |service, node| evaluator.own(service, node, term.metric)),
                 opening(evaluator.opening(term.metric)),
             ),
         };
@@ -238,7 +262,7 @@ impl Posed<'_> {
         let open = (0..evaluator.nodes.len())
             .map(|node| sum(&|at, _| openings[at].get(node).copied().unwrap_or(0)))
             .collect();
-        let pairs = self.pairs(|service, node| sum(&|_, metric| evaluator.own(service, node, metric)));
+        let pairs = self.pairs(KINDS, |service, node| sum(&|_, metric| evaluator.own(service, node, metric)));
         let tolerance = Slack::All(model::Tolerance::default());
         Wanted { name: "money", pairs, opening: opening(open), tolerance }
     }
@@ -275,30 +299,38 @@ impl Posing<'_> {
         vec![0; self.options.len() + self.question.evaluator.arriving.len()]
     }
 
-    /// What services that have a choice are worth, by node; all others are worth nothing.
-    fn pair(&self, of: impl Fn(usize) -> Vec<i64>) -> model::Term {
-        let mut table = vec![vec![0; self.question.evaluator.nodes.len()]];
+    /// What services that have a choice are worth, by so many parts; all others are worth nothing.
+    fn pair(&self, level: Level, parts: usize, of: impl Fn(usize) -> Vec<i64>) -> model::Term {
+        let mut table = vec![vec![0; parts]];
         let mut row = self.rows();
         for service in self.free() {
             row[service] = table.len() as u32;
             table.push(of(service));
         }
-        model::Term::Pair { level: Level::Bin, row, table }
+        model::Term::Pair { level, row, table }
     }
 
     fn objective(&self, name: &str, pairs: &Pairs) -> model::Objective {
+        let evaluator = self.question.evaluator;
         let of = |service: usize| {
             let (all, left) = (&self.question.options[service], &self.options[service]);
+            let known = &pairs.of[service];
             if all.len() == left.len() {
-                return pairs[service].clone();
+                return known.clone();
             }
-            let mut values = vec![0; pairs[service].len()];
+            let mut values = vec![0; known.len()];
             for node in left {
-                values[*node] = pairs[service][*node];
+                let part = part(evaluator, pairs.level, *node);
+                values[part] = known[part];
             }
             values
         };
-        model::Objective { name: name.to_owned(), terms: vec![self.pair(of)], ..model::Objective::default() }
+        let parts = match pairs.level {
+            Level::Bin => evaluator.nodes.len(),
+            Level::Scope(_) => evaluator.kinds_count(),
+        };
+        let terms = vec![self.pair(pairs.level, parts, of)];
+        model::Objective { name: name.to_owned(), terms, ..model::Objective::default() }
     }
 
     fn wanted(&self, wanted: &Wanted) -> model::Objective {
@@ -330,7 +362,7 @@ impl Posing<'_> {
         }
         let mut terms = vec![model::Term::ItemMove { cost: moves }];
         if named {
-            terms.push(self.pair(|service| {
+            terms.push(self.pair(Level::Bin, self.question.evaluator.nodes.len(), |service| {
                 let at = free.binary_search(&service).unwrap_or(0);
                 let mut values = vec![0; self.question.evaluator.nodes.len()];
                 for (option, node) in self.options[service].iter().enumerate() {
@@ -340,6 +372,14 @@ impl Posing<'_> {
             }));
         }
         model::Objective { name: MOVES.to_owned(), terms, ..model::Objective::default() }
+    }
+}
+
+/// The part of a node on a level.
+fn part(evaluator: &Evaluator<'_>, level: Level, node: usize) -> usize {
+    match level {
+        Level::Bin => node,
+        Level::Scope(_) => evaluator.kind(node),
     }
 }
 

@@ -59,8 +59,17 @@ pub fn timetable(
     limits: Limits,
     length: impl Fn(&Step) -> i64,
 ) -> Result<Vec<Timed>, Invalid> {
-    let problem = Problem::new(&one_by_one(model))?;
-    let mut state = State::new(&problem, &problem.now);
+    Ok(timetable_in(&one_by_one(model)?, steps, limits, length))
+}
+
+/// The same of a model that is [laid out](one_by_one) already.
+pub(crate) fn timetable_in(
+    problem: &Problem,
+    steps: &[Step],
+    limits: Limits,
+    length: impl Fn(&Step) -> i64,
+) -> Vec<Timed> {
+    let mut state = State::new(problem, &problem.now);
     let mut waiting: Vec<Step> = steps.to_vec();
     let mut under_way: Vec<Timed> = Vec::new();
     let mut ended = Vec::new();
@@ -99,7 +108,7 @@ pub fn timetable(
         });
     }
     ended.sort_by_key(|timed| (timed.start, timed.end, timed.step.item));
-    Ok(ended)
+    ended
 }
 
 fn within(under_way: &[Timed], step: Step, limits: Limits) -> bool {
