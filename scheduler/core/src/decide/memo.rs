@@ -93,7 +93,7 @@ fn key(model: &Model, seed: u64) -> [u8; 32] {
 
 /// So many bytes are hashed at once: a model says of itself numbers of eight bytes, and blake3 is many times as fast where it gets
 /// several of its chunks together.
-const AT_ONCE: usize = 1 << 16;
+const AT_ONCE: usize = 1 << 14;
 
 /// Hands on to blake3 what a value says of itself.
 struct Blake {

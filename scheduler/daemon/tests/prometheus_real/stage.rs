@@ -175,6 +175,24 @@ impl Server {
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.process.id().to_string()]).status();
         assert!(sent.unwrap().success());
+        if name == "STOP" {
+            let start = Instant::now();
+            // Each of its threads stops in its own time, and until then it may answer.
+            while !self.stands_still() {
+                assert!(start.elapsed() < Duration::from_secs(10), "it does not stop");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    /// Whether all of its threads are stopped.
+    fn stands_still(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
+        tasks.flatten().all(|task| {
+            let status = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // Behind the name, which stands in brackets and may be anything.
+            status.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        })
     }
 
     pub fn stop(&mut self) {
