@@ -1,5 +1,7 @@
 //! Every dependency may be used under a permissive licence.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 use std::collections::BTreeSet;
 use std::process::Command;
 
