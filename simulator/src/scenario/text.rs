@@ -25,7 +25,7 @@ mod parquet {
     pub(super) fn as_csv(_bytes: Vec<u8>) -> io::Result<String> {
         Err(io::Error::new(
             io::ErrorKind::Unsupported,
-            "this sterna was built without Parquet: build it with `--features parquet`, or give the values as CSV",
+            "this sterna was built without Parquet: build it with its feature `parquet`, or give the values as CSV",
         ))
     }
 }
@@ -49,7 +49,7 @@ mod tests {
         let why = if cfg!(feature = "parquet") {
             "it is no Parquet that can be read"
         } else {
-            "this sterna was built without Parquet: build it with `--features parquet`"
+            "this sterna was built without Parquet: build it with its feature `parquet`"
         };
         for (path, bytes) in [("a.parquet", &b"time,value\n"[..]), ("a.Parquet", b""), ("a", b"PAR1...")] {
             let told = told(path, bytes);

@@ -23,6 +23,9 @@ const ALLOWED: [&str; 11] = [
     "NCSA",
 ];
 
+/// Exceptions that ask for less than the licence does: that it need not be named in what a compiler puts out.
+const LENIENT: [&str; 1] = ["LLVM-exception"];
+
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
@@ -73,19 +76,35 @@ fn permissive(licence: &str) -> bool {
     // Older packages write `MIT/Apache-2.0`.
     spdx::Expression::parse_mode(licence, spdx::ParseMode::LAX).is_ok_and(|expression| {
         expression.evaluate(|asked| {
-            asked.addition.is_none() && asked.license.id().is_some_and(|id| ALLOWED.contains(&id.name))
+            let added = |addition: &spdx::AdditionItem| {
+                addition.id().is_some_and(|exception| LENIENT.contains(&exception.name))
+            };
+            asked.addition.as_ref().is_none_or(added)
+                && asked.license.id().is_some_and(|id| ALLOWED.contains(&id.name))
         })
     })
 }
 
 #[test]
 fn licences_are_read_as_they_are_meant() {
-    for right in ["MIT", "MIT OR GPL-3.0-only", "MIT/Apache-2.0", "(MIT OR GPL-2.0-only) AND Unicode-3.0"] {
+    for right in [
+        "MIT",
+        "MIT OR GPL-3.0-only",
+        "MIT/Apache-2.0",
+        "(MIT OR GPL-2.0-only) AND Unicode-3.0",
+        "Apache-2.0 WITH LLVM-exception",
+    ] {
         assert!(permissive(right), "{right}");
     }
-    for wrong in
-        ["GPL-3.0-only", "MIT AND GPL-3.0-only", "MPL-2.0", "Apache-2.0 WITH LLVM-exception", "", "mine"]
-    {
+    for wrong in [
+        "GPL-3.0-only",
+        "MIT AND GPL-3.0-only",
+        "MPL-2.0",
+        "GPL-3.0-only WITH Classpath-exception-2.0",
+        "Apache-2.0 WITH Classpath-exception-2.0",
+        "",
+        "mine",
+    ] {
         assert!(!permissive(wrong), "{wrong}");
     }
 }
