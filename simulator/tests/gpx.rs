@@ -10,33 +10,26 @@ use sterna_simulator::models::mobility::Mobility;
 use sterna_simulator::run;
 use sterna_simulator::scenario::{self, Scenario, load};
 
-const TOWN: &str = r#"schema_version = 1
-name = "town"
-[[site]]
-name = "north"
+/// Two sites that differ in where they are alone.
+fn town() -> String {
+    let sites = [("north", -37.70), ("south", -37.90)].map(|(name, latitude)| {
+        format!(
+            r#"[[site]]
+name = "{name}"
 tier = "edge"
 region = "au"
-price = { node = "0.1USD/h" }
-power = { idle = "8W", full = "30W", off_when_empty = true }
+price = {{ node = "0.1USD/h" }}
+power = {{ idle = "8W", full = "30W", off_when_empty = true }}
 carbon = "220g/kWh"
-location = { latitude = -37.70, longitude = 144.96 }
+location = {{ latitude = {latitude}, longitude = 144.96 }}
 [[site.node]]
-name = "north-1"
+name = "{name}-1"
 cpu = "4cores"
 memory = "8GiB"
-[[site]]
-name = "south"
-tier = "edge"
-region = "au"
-price = { node = "0.1USD/h" }
-power = { idle = "8W", full = "30W", off_when_empty = true }
-carbon = "220g/kWh"
-location = { latitude = -37.90, longitude = 144.96 }
-[[site.node]]
-name = "south-1"
-cpu = "4cores"
-memory = "8GiB"
-[[link]]
+"#
+        )
+    });
+    let rest = r#"[[link]]
 between = ["north", "south"]
 rtt = "10ms"
 bandwidth = "1Gbit/s"
@@ -49,6 +42,8 @@ memory = "256MiB"
 name = "riders"
 rates = { maps = "20/s" }
 "#;
+    format!("schema_version = 1\nname = \"town\"\n{}{rest}", sites.concat())
+}
 
 const DAY: &str = r#"schema_version = 1
 name = "day"
@@ -117,7 +112,7 @@ const ROWS: &str = "time,lat,lon\n2026-03-01T22:00:00Z,-37.70,144.96\n2026-03-02
 
 fn loaded(keys: &str, recording: &str) -> Result<Scenario, String> {
     let beside = |path: &Path| match path.to_str() {
-        Some("town.toml") => Ok(TOWN.to_owned()),
+        Some("town.toml") => Ok(town()),
         _ => scenario::text(path, recording.as_bytes().to_vec()),
     };
     let read = load::load("day.toml", &format!("{DAY}{keys}"), &beside);

@@ -44,15 +44,15 @@ fn inventory(services: &str) -> String {
     text + services
 }
 
-/// There and back.
-async fn there_and_back<W: Workload>(hosts: &Emulated, mut workload: W) -> anyhow::Result<W> {
+/// From its first node to others, one after the other.
+async fn through<W: Workload>(hosts: &Emulated, mut workload: W, nodes: &[&str]) -> anyhow::Result<W> {
     let service = workload.service();
     let service = service.name();
     let place = |node| Place { ground: hosts, node, service };
     let begin = Instant::now();
     workload.drive(place("a1")).await.context("at its first node")?;
     println!("{service} is driven after {:.1} s", begin.elapsed().as_secs_f64());
-    for node in ["b1", "a1"] {
+    for node in nodes {
         let start = Instant::now();
         let report = hosts.migrate(service, node).await?;
         ensure!(report["outcome"]["outcome"] == "moved", "to {node}: {report:#}");
@@ -63,19 +63,11 @@ async fn there_and_back<W: Workload>(hosts: &Emulated, mut workload: W) -> anyho
     Ok(workload)
 }
 
-/// To the other host, and has it rest then: what goes back is the same on all hosts.
-async fn across_to_rest(hosts: &Emulated, mut workload: impl Workload) -> anyhow::Result<()> {
+/// To the other host, and has it rest then.
+async fn across_to_rest(hosts: &Emulated, workload: impl Workload) -> anyhow::Result<()> {
+    let mut workload = through(hosts, workload, &["b1"]).await?;
     let service = workload.service();
-    let service = service.name();
-    let place = |node| Place { ground: hosts, node, service };
-    workload.drive(place("a1")).await.context("at its first node")?;
-    let start = Instant::now();
-    let report = hosts.migrate(service, "b1").await?;
-    ensure!(report["outcome"]["outcome"] == "moved", "{report:#}");
-    let moved = start.elapsed().as_secs_f64();
-    let seen = workload.check(place("b1")).await.context("after the move")?;
-    println!("{service} moved in {moved:.1} s: {seen}");
-    workload.rest(place("b1")).await
+    workload.rest(Place { ground: hosts, node: "b1", service: service.name() }).await
 }
 
 #[tokio::test]
@@ -122,7 +114,7 @@ async fn services_move_between_ordinary_hosts_and_to_no_unlike_one() {
     assert_eq!(hosts.run("c1", &["docker", "ps", "--all", "--quiet"]).await.unwrap(), "");
     assert_eq!(hosts.run("c1", &["docker", "images", "--quiet"]).await.unwrap(), "");
 
-    let mut redis = there_and_back(&hosts, redis).await.unwrap();
+    let mut redis = through(&hosts, redis, &["b1", "a1"]).await.unwrap();
     let start = Instant::now();
     let seen = sent_ahead::moves_while_it_writes(&hosts, "a1", "b1").await.unwrap();
     println!("memory ahead in {:.1} s: {seen}", start.elapsed().as_secs_f64());

@@ -299,6 +299,12 @@ impl<'a> Evaluator<'a> {
         self.kind.iter().max().map_or(0, |last| last + 1)
     }
 
+    /// Whether a service's [value](Evaluator::value) is the same on all nodes of a kind: all else but latency hangs on what else the
+    /// node hosts.
+    pub fn values_by_kind(metric: Metric) -> bool {
+        metric == Metric::UserLatency
+    }
+
     /// What a service is worth on a node.
     fn pair(&self, service: usize, node: usize) -> &Pair {
         &self.pairs[service][self.kind[node]]

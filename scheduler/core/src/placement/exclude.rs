@@ -167,8 +167,7 @@ impl<'a> Rules<'a> {
             let broken = [of.draining, of.tier, of.region];
             *known.entry(self.evaluator.kind(node)).or_insert(broken) == broken
         };
-        // All else but latency hangs on what else the node hosts.
-        self.policy.constraints.max.keys().all(|metric| *metric == Metric::UserLatency)
+        self.policy.constraints.max.keys().all(|metric| Evaluator::values_by_kind(*metric))
             && self.nodes.iter().enumerate().all(&mut alike)
     }
 

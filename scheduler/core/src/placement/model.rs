@@ -206,10 +206,7 @@ struct Posed<'a> {
 impl Posed<'_> {
     /// On the level of kinds, `value` has to be the same for all nodes of one.
     fn pairs(&self, level: Level, value: impl Fn(usize, usize) -> i64) -> Pairs {
-        let parts = match level {
-            Level::Bin => self.evaluator.nodes.len(),
-            Level::Scope(_) => self.evaluator.kinds_count(),
-        };
+        let parts = parts(self.evaluator, level);
         let of = |(service, options): (usize, &Vec<usize>)| {
             let mut values = Vec::new();
             if options.len() > 1 {
@@ -234,8 +231,7 @@ impl Posed<'_> {
             // The service's own value counts, and with it the node's where it would be alone.
             Some(level) => {
                 let value = |service, node| evaluator.value(service, node, term.metric).unwrap_or(0);
-                // All else but latency hangs on what else the node hosts.
-                let by = if term.metric == Metric::UserLatency { KINDS } else { Level::Bin };
+                let by = if Evaluator::values_by_kind(term.metric) { KINDS } else { Level::Bin };
                 (self.pairs(by, |service, node| value(service, node).max(level.as_micros())), None)
             }
             None => (
@@ -299,9 +295,9 @@ impl Posing<'_> {
         vec![0; self.options.len() + self.question.evaluator.arriving.len()]
     }
 
-    /// What services that have a choice are worth, by so many parts; all others are worth nothing.
-    fn pair(&self, level: Level, parts: usize, of: impl Fn(usize) -> Vec<i64>) -> model::Term {
-        let mut table = vec![vec![0; parts]];
+    /// What services that have a choice are worth, by the parts of a level; all others are worth nothing.
+    fn pair(&self, level: Level, of: impl Fn(usize) -> Vec<i64>) -> model::Term {
+        let mut table = vec![vec![0; parts(self.question.evaluator, level)]];
         let mut row = self.rows();
         for service in self.free() {
             row[service] = table.len() as u32;
@@ -325,11 +321,7 @@ impl Posing<'_> {
             }
             values
         };
-        let parts = match pairs.level {
-            Level::Bin => evaluator.nodes.len(),
-            Level::Scope(_) => evaluator.kinds_count(),
-        };
-        let terms = vec![self.pair(pairs.level, parts, of)];
+        let terms = vec![self.pair(pairs.level, of)];
         model::Objective { name: name.to_owned(), terms, ..model::Objective::default() }
     }
 
@@ -362,7 +354,7 @@ impl Posing<'_> {
         }
         let mut terms = vec![model::Term::ItemMove { cost: moves }];
         if named {
-            terms.push(self.pair(Level::Bin, self.question.evaluator.nodes.len(), |service| {
+            terms.push(self.pair(Level::Bin, |service| {
                 let at = free.binary_search(&service).unwrap_or(0);
                 let mut values = vec![0; self.question.evaluator.nodes.len()];
                 for (option, node) in self.options[service].iter().enumerate() {
@@ -372,6 +364,14 @@ impl Posing<'_> {
             }));
         }
         model::Objective { name: MOVES.to_owned(), terms, ..model::Objective::default() }
+    }
+}
+
+/// How many parts a level has.
+fn parts(evaluator: &Evaluator<'_>, level: Level) -> usize {
+    match level {
+        Level::Bin => evaluator.nodes.len(),
+        Level::Scope(_) => evaluator.kinds_count(),
     }
 }
 
