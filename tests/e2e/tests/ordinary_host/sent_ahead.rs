@@ -12,7 +12,7 @@ use sterna_e2e::ticker;
 /// The service.
 pub const NAME: &str = "ticker";
 /// Its memory.
-pub const MIB: u32 = 256;
+pub const MIB: u32 = 128;
 /// On a host as slow as these, smaller gaps tell nothing.
 pub const NOTABLE: Duration = Duration::from_secs(2);
 /// What it rewrites in a second.
