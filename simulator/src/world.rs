@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
-use sterna_core::continuum::{NodeName, Placement, Service, ServiceName, SiteName};
+use sterna_core::continuum::{NodeName, Placement, Service, ServiceName};
 use sterna_core::cost::Line;
 use sterna_core::history::{Outcome, PastMigration};
 use sterna_core::plan::{Effect, Move, MoveCost};
@@ -21,6 +21,7 @@ use crate::scenario::Scenario;
 use account::Account;
 use conditions::{Conditions, Known};
 use flow::Flow;
+use layout::Layout;
 use moving::Moving;
 use outages::{Gone, News};
 
@@ -29,6 +30,7 @@ pub mod conditions;
 pub mod flow;
 pub mod outages;
 
+mod layout;
 mod moving;
 mod observe;
 
@@ -41,8 +43,11 @@ pub struct World<'s> {
     known: Option<Arc<Known>>,
     gone: Gone,
     placement: Placement,
+    layout: Arc<Layout<'s>>,
+    /// The placement by number.
+    at: Vec<Option<usize>>,
     moving: BTreeMap<ServiceName, Moving>,
-    flow: Flow,
+    flow: Flow<'s>,
     account: Account,
 }
 
@@ -59,6 +64,7 @@ pub struct CannotBegin {
 impl<'s> World<'s> {
     /// The world at the scenario's start.
     pub fn new(scenario: &'s Scenario) -> Self {
+        let layout = Layout::new(&scenario.continuum);
         let mut world = Self {
             scenario,
             now: SimTime::START,
@@ -66,6 +72,8 @@ impl<'s> World<'s> {
             known: None,
             gone: Gone::at(scenario, SimTime::START),
             placement: scenario.placement.clone(),
+            at: layout.at(&scenario.placement),
+            layout: Arc::new(layout),
             moving: BTreeMap::new(),
             flow: Flow::default(),
             account: Account::default(),
@@ -234,7 +242,7 @@ impl<'s> World<'s> {
         let moving = self.moving.remove(service)?;
         let course = moving.course;
         if course.outcome == Outcome::Moved {
-            self.placement.insert(service.clone(), moving.to.clone());
+            self.put(service, &moving.to);
         }
         self.account.pay_egress(self.price(&moving, course.bytes));
         self.settle();
@@ -294,7 +302,15 @@ impl<'s> World<'s> {
     }
 
     fn settle(&mut self) {
-        self.flow = Flow::of(self, &self.conditions);
+        self.flow = Flow::of(self);
+    }
+
+    /// From now on the service runs there.
+    fn put(&mut self, service: &ServiceName, node: &NodeName) {
+        self.placement.insert(service.clone(), node.clone());
+        if let Some(number) = self.layout.service(service) {
+            self.at[number] = self.layout.node(node);
+        }
     }
 
     /// Services that stand still: frozen for their move, in the middle of one that is held up, or on a node that is gone.
@@ -315,10 +331,5 @@ impl<'s> World<'s> {
             }
         }
         hosted
-    }
-
-    fn site_of(&self, service: &ServiceName) -> Option<&SiteName> {
-        let node = self.placement.get(service)?;
-        self.scenario.continuum.nodes.get(node).map(|node| &node.site)
     }
 }

@@ -1,13 +1,12 @@
 //! Latency that users see: every request counts once, so a value weighs as much as the requests that met it.
 
-use std::collections::BTreeMap;
-
+use rustc_hash::FxHashMap;
 use sterna_policies::quantity::{Millis, PerSecond};
 
 /// Requests by the latency that they met. A request is counted in millionths of a second's rate times nanoseconds, exactly.
 #[derive(Debug, Clone, Default)]
 pub struct Latencies {
-    weights: BTreeMap<Millis, i128>,
+    weights: FxHashMap<Millis, i128>,
 }
 
 impl Latencies {
@@ -30,8 +29,11 @@ impl Latencies {
     /// The smallest latency that at least `percent` of all requests did not exceed; `None` where there were none.
     pub fn percentile(&self, percent: u8) -> Option<Millis> {
         let total: i128 = self.weights.values().sum();
+        let mut weights: Vec<(Millis, i128)> =
+            self.weights.iter().map(|(met, weight)| (*met, *weight)).collect();
+        weights.sort_unstable();
         let mut below = 0;
-        self.weights.iter().find_map(|(latency, weight)| {
+        weights.iter().find_map(|(latency, weight)| {
             below += weight;
             (below * 100 >= total * i128::from(percent)).then_some(*latency)
         })

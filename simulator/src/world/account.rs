@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sterna_core::continuum::{ServiceName, SiteName};
-use sterna_policies::quantity::{Grams, Millis, PerSecond, Usd, WattHours};
+use sterna_policies::quantity::{Grams, Millis, Usd, WattHours};
 
 use super::flow::Flow;
 use crate::clock::per_hour;
@@ -38,15 +38,15 @@ struct Standstill {
 
 impl Account {
     /// Adds a span during which `flow` held.
-    pub fn add(&mut self, flow: &Flow, nanos: u64) {
+    pub fn add(&mut self, flow: &Flow<'_>, nanos: u64) {
         let span = i128::from(nanos);
         self.cost += i128::from(flow.cost.as_micros()) * span;
-        for (site, power) in &flow.power {
-            self.energy += i128::from(power.as_micros()) * span;
-            match flow.carbon.get(site) {
+        for at in &flow.sites {
+            self.energy += i128::from(at.power.as_micros()) * span;
+            match at.carbon {
                 Some(rate) => self.carbon += i128::from(rate.as_micros()) * span,
-                None if power.as_micros() > 0 && nanos > 0 => {
-                    self.carbon_unknown.insert(site.clone());
+                None if at.power.as_micros() > 0 && nanos > 0 => {
+                    self.carbon_unknown.insert(at.site.clone());
                 }
                 None => {}
             }
@@ -98,17 +98,4 @@ impl Account {
 
 fn standstill(nanos: u64) -> Millis {
     Millis::from_micros(i64::try_from(nanos).unwrap_or(i64::MAX))
-}
-
-/// Requests of one user group for one service, and how they fare.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Demand {
-    /// The service.
-    pub service: ServiceName,
-    /// How many.
-    pub rate: PerSecond,
-    /// The latency that they meet.
-    pub latency: Millis,
-    /// The service stands still: they wait.
-    pub frozen: bool,
 }

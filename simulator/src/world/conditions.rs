@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use sterna_core::continuum::{Continuum, ServiceName, SiteName, UsersName};
 use sterna_policies::quantity::{Bytes, GramsPerKwh, Millis, PerSecond, UsdPerHour};
 
+use super::layout::Layout;
 use crate::clock::SimTime;
 use crate::scenario::Scenario;
 
@@ -23,20 +24,79 @@ pub struct Conditions {
     /// Memory that services hold.
     pub memory: BTreeMap<ServiceName, Bytes>,
     seen: Seen,
+    by_number: Derived<Numbers>,
 }
 
 /// The continuum as it is at that instant: without and with its carbon intensities.
-#[derive(Debug, Clone, Default)]
-struct Seen([OnceLock<Arc<Continuum>>; 2]);
+type Seen = [Derived<Arc<Continuum>>; 2];
 
-impl PartialEq for Seen {
-    /// It follows from the rest.
+/// What follows from the rest, once somebody has asked for it.
+#[derive(Debug, Clone)]
+struct Derived<T>(OnceLock<T>);
+
+impl<T> Default for Derived<T> {
+    fn default() -> Self {
+        Self(OnceLock::new())
+    }
+}
+
+impl<T> PartialEq for Derived<T> {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for Seen {}
+impl<T> Eq for Derived<T> {}
+
+/// The same numbers by those of a [`Layout`].
+#[derive(Debug, Clone)]
+pub(super) struct Numbers {
+    /// Price of one node while it is in use, by site.
+    pub price: Vec<UsdPerHour>,
+    /// Carbon intensity by site.
+    pub carbon: Vec<Option<GramsPerKwh>>,
+    /// Who asks for what, by user groups and then by services.
+    pub asks: Vec<Ask>,
+    latency: Vec<Vec<Option<Millis>>>,
+}
+
+/// Requests of one user group for one service.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask {
+    /// The number of the group, among those that ask for anything.
+    pub users: usize,
+    /// The number of the service.
+    pub service: usize,
+    /// How many.
+    pub rate: PerSecond,
+}
+
+impl Numbers {
+    fn new(conditions: &Conditions, layout: &Layout<'_>) -> Self {
+        let sites = || layout.sites.iter().map(|(name, _)| *name);
+        let asks = conditions.rates.values().enumerate().flat_map(|(users, rates)| {
+            let ask = move |(name, rate): (&ServiceName, &PerSecond)| {
+                Some(Ask { users, service: layout.service(name)?, rate: *rate })
+            };
+            rates.iter().filter_map(ask)
+        });
+        let latency = |users: &UsersName| {
+            let known = conditions.latency.get(users);
+            sites().map(|site| known?.get(site).copied()).collect()
+        };
+        Self {
+            price: sites().map(|site| conditions.price.get(site).copied().unwrap_or_default()).collect(),
+            carbon: sites().map(|site| conditions.carbon.get(site).copied()).collect(),
+            asks: asks.collect(),
+            latency: conditions.rates.keys().map(latency).collect(),
+        }
+    }
+
+    /// Latency from users to a site.
+    pub fn latency(&self, users: usize, site: usize) -> Option<Millis> {
+        self.latency[users][site]
+    }
+}
 
 /// What was read of instants, for worlds of one scenario that go through time side by side.
 #[derive(Debug, Default)]
@@ -137,17 +197,12 @@ impl Conditions {
             }
             Arc::new(continuum)
         };
-        Arc::clone(self.seen.0[usize::from(with_carbon)].get_or_init(make))
+        Arc::clone(self.seen[usize::from(with_carbon)].0.get_or_init(make))
     }
 
-    /// Latency from users to a site.
-    pub fn latency(&self, users: &UsersName, site: &SiteName) -> Option<Millis> {
-        self.latency.get(users)?.get(site).copied()
-    }
-
-    /// Price of one node of a site while it is in use.
-    pub fn price_of_node(&self, site: &SiteName) -> UsdPerHour {
-        self.price.get(site).copied().unwrap_or_default()
+    /// The same by the numbers of the scenario's parts, which are always the same.
+    pub(super) fn by_number(&self, layout: &Layout<'_>) -> &Numbers {
+        self.by_number.0.get_or_init(|| Numbers::new(self, layout))
     }
 }
 

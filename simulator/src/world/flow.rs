@@ -1,83 +1,125 @@
 //! What flows at one instant: money, power, emissions and requests, each as a rate.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use sterna_core::continuum::{NodeName, ServiceName, SiteName};
+use sterna_core::continuum::{ServiceName, SiteName};
 use sterna_core::plan::Effect;
-use sterna_policies::quantity::{Cores, GramsPerHour, Millis, UsdPerHour, Watts};
+use sterna_policies::quantity::{Cores, GramsPerHour, Millis, PerSecond, UsdPerHour, Watts};
 
-use super::account::Demand;
-use super::{World, conditions::Conditions};
+use super::World;
 use crate::models;
 
 /// What flows at one instant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Flow {
+pub struct Flow<'s> {
     /// Money, all sites together.
     pub cost: UsdPerHour,
-    /// Power, by site.
-    pub power: BTreeMap<SiteName, Watts>,
-    /// Power of each node.
-    pub node_power: BTreeMap<NodeName, Watts>,
-    /// Emissions, by site; a site without a known carbon intensity is missing.
-    pub carbon: BTreeMap<SiteName, GramsPerHour>,
+    /// What sites draw and emit; those without nodes are missing.
+    pub sites: Vec<AtSite<'s>>,
     /// Requests.
-    pub demands: Vec<Demand>,
+    pub demands: Vec<Demand<'s>>,
     /// Services that stand still.
     pub frozen: BTreeSet<ServiceName>,
 }
 
-impl Flow {
+/// What one site draws and emits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AtSite<'s> {
+    /// The site.
+    pub site: &'s SiteName,
+    /// What its nodes draw together.
+    pub power: Watts,
+    /// What that emits; `None` where the carbon intensity is not known.
+    pub carbon: Option<GramsPerHour>,
+}
+
+/// Requests of one user group for one service, and how they fare.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demand<'s> {
+    /// The service.
+    pub service: &'s ServiceName,
+    /// How many.
+    pub rate: PerSecond,
+    /// The latency that they meet.
+    pub latency: Millis,
+    /// The service stands still: they wait.
+    pub frozen: bool,
+}
+
+/// What a node hosts.
+#[derive(Debug, Clone, Copy, Default)]
+struct Hosted {
+    any: bool,
+    requested: Cores,
+}
+
+impl<'s> Flow<'s> {
     /// What flows in a world now. A service that moves takes its share at both ends.
-    pub fn of(world: &World<'_>, conditions: &Conditions) -> Self {
-        let continuum = &world.scenario.continuum;
-        let mut flow = Self { frozen: world.frozen(), ..Self::default() };
-        let hosted = world.hosted();
-        for (name, node) in &continuum.nodes {
-            let Some(site) = continuum.sites.get(&node.site) else { continue };
+    pub fn of(world: &World<'s>) -> Self {
+        let (layout, numbers) = (&*world.layout, world.conditions.by_number(&world.layout));
+        let mut cost = UsdPerHour::ZERO;
+        let gone: Vec<usize> = world.gone.nodes.iter().filter_map(|node| layout.node(node)).collect();
+        let is_gone = |node: usize| gone.contains(&node);
+
+        let mut hosted = vec![Hosted::default(); layout.nodes.len()];
+        let both_ends = world.moving.iter().filter_map(|(service, moving)| {
+            Some((layout.service(service)?, layout.node(moving.other_end())?))
+        });
+        let running = world.at.iter().enumerate().filter_map(|(service, node)| Some((service, (*node)?)));
+        for (service, node) in running.chain(both_ends) {
+            let here = &mut hosted[node];
+            here.any = true;
+            here.requested = here.requested.saturating_add(layout.services[service].1.cpu);
             // What is gone draws nothing, and nobody is charged for it.
-            if world.gone.nodes.contains(name) {
-                flow.node_power.insert(name.clone(), Watts::ZERO);
-                flow.power.entry(node.site.clone()).or_default();
+            if let Some(site) = layout.site[node].filter(|_| !is_gone(node)) {
+                cost = cost.saturating_add(layout.share(service, site));
+            }
+        }
+        let mut power: Vec<Option<Watts>> = vec![None; layout.sites.len()];
+        for (node, here) in hosted.iter().enumerate() {
+            let Some(site) = layout.site[node] else { continue };
+            let at_site = power[site].get_or_insert_default();
+            if is_gone(node) {
                 continue;
             }
-            let services = hosted.get(name).map(Vec::as_slice).unwrap_or_default();
-            let requested = services.iter().fold(Cores::ZERO, |sum, service| sum.saturating_add(service.cpu));
-            let power = models::power::of_node(&site.power, node, requested, !services.is_empty());
-            flow.node_power.insert(name.clone(), power);
-            let at_site = flow.power.entry(node.site.clone()).or_default();
-            *at_site = at_site.saturating_add(power);
-            if !services.is_empty() {
-                flow.cost = flow.cost.saturating_add(conditions.price_of_node(&node.site));
-            }
-            for service in services {
-                flow.cost = flow.cost.saturating_add(models::price::of_service(&site.price, service));
+            let line = &layout.sites[site].1.power;
+            let draws = models::power::of_node(line, layout.nodes[node].1, here.requested, here.any);
+            *at_site = at_site.saturating_add(draws);
+            if here.any {
+                cost = cost.saturating_add(numbers.price[site]);
             }
         }
-        for (site, power) in &flow.power {
-            if let Some(intensity) = conditions.carbon.get(site) {
-                flow.carbon.insert(site.clone(), models::carbon::of_power(*power, *intensity));
-            }
+        let emits = |site: usize, power| {
+            numbers.carbon[site].map(|intensity| models::carbon::of_power(power, intensity))
+        };
+        let at_site = |(site, power): (usize, &Option<Watts>)| {
+            let power = (*power)?;
+            Some(AtSite { site: layout.sites[site].0, power, carbon: emits(site, power) })
+        };
+
+        let frozen = world.frozen();
+        let demand = |ask: &super::conditions::Ask| {
+            let site = layout.site[world.at[ask.service]?]?;
+            let service = layout.services[ask.service].0;
+            Some(Demand {
+                service,
+                rate: ask.rate,
+                latency: numbers.latency(ask.users, site)?,
+                frozen: !frozen.is_empty() && frozen.contains(service),
+            })
+        };
+        Self {
+            cost,
+            sites: power.iter().enumerate().filter_map(at_site).collect(),
+            demands: numbers.asks.iter().filter_map(demand).collect(),
+            frozen,
         }
-        for (users, rates) in &conditions.rates {
-            for (service, rate) in rates {
-                let Some(latency) = world.site_of(service).and_then(|site| conditions.latency(users, site))
-                else {
-                    continue;
-                };
-                let frozen = flow.frozen.contains(service);
-                flow.demands.push(Demand { service: service.clone(), rate: *rate, latency, frozen });
-            }
-        }
-        flow
     }
 
     /// All emissions; `None` where a site draws power whose intensity is not known.
     fn emissions(&self) -> Option<GramsPerHour> {
-        let drawing = self.power.iter().filter(|(_, power)| **power > Watts::ZERO);
-        drawing
-            .map(|(site, _)| self.carbon.get(site))
-            .try_fold(GramsPerHour::ZERO, |sum, rate| Some(sum.saturating_add(*rate?)))
+        let mut drawing = self.sites.iter().filter(|at| at.power > Watts::ZERO);
+        drawing.try_fold(GramsPerHour::ZERO, |sum, at| Some(sum.saturating_add(at.carbon?)))
     }
 
     /// The same as the effect that decisions reckon with, as if nothing stood still.
@@ -92,7 +134,7 @@ impl Flow {
             user_latency: (rates > 0)
                 .then(|| Millis::from_micros(i64::try_from(sum / rates).unwrap_or(i64::MAX))),
             cost_rate: self.cost,
-            power: self.power.values().fold(Watts::ZERO, |sum, power| sum.saturating_add(*power)),
+            power: self.sites.iter().fold(Watts::ZERO, |sum, at| sum.saturating_add(at.power)),
             carbon_rate: self.emissions(),
         }
     }

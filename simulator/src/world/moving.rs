@@ -56,7 +56,7 @@ impl World<'_> {
         moving.frozen = false;
         moving.arrived = true;
         let to = moving.to.clone();
-        self.placement.insert(service.clone(), to.clone());
+        self.put(service, &to);
         self.settle();
         Some(to)
     }

@@ -140,7 +140,8 @@ impl World<'_> {
 
     /// A site's sensor reads the mean over its nodes.
     fn see_power(&self, observation: &mut Observation) {
-        for (site, sum) in &self.flow.power {
+        for at in &self.flow.sites {
+            let (site, sum) = (at.site, at.power);
             if self.without_sensor(Metric::Power, site, observation) {
                 continue;
             }

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sterna_policies::policy::{Metric, Policy};
 use sterna_policies::quantity::{Cores, GramsPerHour, Millis, UsdPerHour, Watts};
 
-use super::numbers::{Hosting, Latencies, Latency, SiteNumbers, Unknowns, narrow, needed, product};
+use super::numbers::{Hosting, Latencies, Latency, SiteNumbers, Unknowns, narrow, needed, product, quotient};
 use crate::continuum::{Node, NodeName, Placement, Price, Service, ServiceName, SiteName};
 use crate::observation::{Observation, Unknown};
 use crate::plan::Effect;
@@ -228,7 +228,7 @@ impl<'a> Evaluator<'a> {
                 value: match seen.value {
                     Latency::NoDemand => Some(0),
                     Latency::Missing => None,
-                    Latency::Weighted(sum) => Some(narrow(sum / demand.max(1))),
+                    Latency::Weighted(sum) => Some(quotient(sum, demand.max(1))),
                 },
                 missing: wants_latency && !seen.missing.is_empty(),
                 modelled: seen.modelled,

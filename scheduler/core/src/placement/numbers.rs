@@ -11,7 +11,18 @@ const MICRO: i128 = 1_000_000;
 
 /// `a * b / c` rounded towards zero, within `i64`; zero where `c` is zero.
 pub(crate) fn product(a: i64, b: i128, c: i128) -> i64 {
-    if c == 0 { 0 } else { narrow(i128::from(a).saturating_mul(b) / c) }
+    if c == 0 {
+        return 0;
+    }
+    // Most fit into half the bits, where a division takes a fraction of the time.
+    let half = || a.checked_mul(i64::try_from(b).ok()?)?.checked_div(i64::try_from(c).ok()?);
+    half().unwrap_or_else(|| narrow(i128::from(a).saturating_mul(b) / c))
+}
+
+/// One by the other, which is not zero, rounded towards zero.
+pub(crate) fn quotient(wide: i128, by: i128) -> i64 {
+    let half = || i64::try_from(wide).ok()?.checked_div(i64::try_from(by).ok()?);
+    half().unwrap_or_else(|| narrow(wide / by))
 }
 
 /// To `i64`, at its limits where it does not fit.
@@ -216,6 +227,23 @@ impl Unknowns<'_> {
                 users: users.cloned(),
                 reason: reason.to_owned(),
             });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn half_the_bits_come_to_the_same(a: i64, bits in 0u32..64, b: i64, c in 1i64..) {
+            let a = a >> bits;
+            let wide = i128::from(a) * i128::from(b);
+            prop_assert_eq!(product(a, b.into(), c.into()), narrow(wide / i128::from(c)));
+            prop_assert_eq!(quotient(wide, c.into()), narrow(wide / i128::from(c)));
+            prop_assert_eq!(product(a, b.into(), 0), 0);
         }
     }
 }
