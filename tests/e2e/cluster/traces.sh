@@ -4,7 +4,7 @@
 # All of it bears the cluster's number, and a link by that number leads to the cluster's folder, so that it is found even if whoever
 # brought the cluster up was killed on the way.
 
-claims=/run/sterna-cluster
+claims=/run/sterna-k
 
 named() { # named NUMBER: sets the names of what a cluster has
   number=$1 bridge=sterna-k$1 group=sterna-k$1 net=10.$((200 + $1))
@@ -12,9 +12,9 @@ named() { # named NUMBER: sets the names of what a cluster has
 
 claimed() { # claimed: whether there is a cluster of the folder `state`, or what is left of one
   local one
-  for one in "$claims"/*; do
+  for one in "$claims"*; do
     [[ $(readlink "$one") == "$state" ]] || continue
-    named "${one##*/}"
+    named "${one#"$claims"}"
     return
   done
   return 1
@@ -22,23 +22,23 @@ claimed() { # claimed: whether there is a cluster of the folder `state`, or what
 
 claim() {
   local one
-  for one in "$claims"/*; do
+  for one in "$claims"*; do
     # Those whose folder is gone will not be taken down by anybody.
     [[ ! -L $one || -e $one ]] || abandoned "$one"
   done
   for one in {0..15}; do
     [[ -z $(ip -4 route show root "10.$((200 + one)).0.0/16") ]] || continue
-    ln -sT "$state" "$claims/$one" 2>/dev/null || continue
+    ln -sT "$state" "$claims$one" 2>/dev/null || continue
     named "$one"
     return
   done
-  fail "all of 10.200.0.0/16 to 10.215.0.0/16 are in use: 'cluster down' those of $claims that nobody needs"
+  fail "all of 10.200.0.0/16 to 10.215.0.0/16 are in use: 'cluster down' those that $claims* lead to and nobody needs"
 }
 
 abandoned() { # abandoned CLAIM
   local state
   state=$(readlink "$1")
-  named "${1##*/}"
+  named "${1#"$claims"}"
   dismantle
 }
 
@@ -124,5 +124,5 @@ dismantle() { # dismantle: removes the cluster of `number`, in `state`
   remove_groups
   for one in "${names[@]}" etcd certificates; do rm -rf --one-file-system "${state:?}/$one"; done
   rm -f "$state"/{folder,tokens,account.key,kubeconfig} "$state"/*.{kubeconfig,pid,log}
-  rm "$claims/$number"
+  rm "$claims$number"
 }
