@@ -23,8 +23,8 @@ claimed() { # claimed: whether there is a cluster of the folder `state`, or what
 claim() {
   local one
   for one in "$claims"*; do
-    # Those whose folder is gone will not be taken down by anybody.
-    [[ ! -L $one || -e $one ]] || abandoned "$one"
+    # Those whose folder was emptied will not be taken down by anybody.
+    [[ ! -L $one || -e $one/folder ]] || abandoned "$one"
   done
   for one in {0..15}; do
     [[ -z $(ip -4 route show root "10.$((200 + one)).0.0/16") ]] || continue
