@@ -71,6 +71,11 @@ emulation  | has_program busybox                    | busybox-static            
 emulation  | has_program modprobe                   | kmod                         | finds the modules of their kernel
 cluster    | has_own_cluster go                     | golang-go                    | builds the Kubernetes API server that tests talk to
 cluster    | has_own_cluster openssl                | openssl                      | keys of that server
+cluster    | has_own_cluster runc                   | runc                         | runs the containers of the nodes of a whole cluster
+cluster    | has_own_cluster ip                     | iproute2                     | the networks of these nodes
+cluster    | has_own_cluster iptables               | iptables                     | the way between these nodes and other containers
+cluster    | has_own_cluster nft                    | nftables                     | the addresses of services and of what talks to pods
+cluster    | has_own_cluster unshare                | util-linux                   | keeps these nodes apart
 clients    | has_program redis-benchmark                | redis-tools                  | asks a Redis that moves
 clients    | has_program wrk                            | wrk                          | asks a web server that moves
 simgrid    | has_program c++                        | g++                          | compiles the fleet for SimGrid
