@@ -41,6 +41,10 @@ mod supervisor;
 mod tell;
 mod wiring;
 
+/// Decisions make and drop many small things; a simulation makes millions of decisions.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Moves running services to where your policy says they are better off.
 #[derive(Debug, Parser)]
 #[command(name = "sterna", version, propagate_version = true)]

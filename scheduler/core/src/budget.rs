@@ -111,6 +111,9 @@ fn of_link(
 ) -> Left {
     let whole = policy.budget.bytes_per_link_per_day.map(|most| most.0);
     let mut left = Left::new(Limited::BytesPerLinkPerDay, whole, DAY);
+    if whole.is_none() {
+        return left;
+    }
     for past in history.migrations.values().flatten() {
         if link(continuum, &past.from, &past.to) == Some(between) {
             left.spend(past, now, past.bytes.0);
@@ -142,7 +145,7 @@ fn moves(policy: &Policy, history: &History, under_way: usize, now: Timestamp) -
         Left::new(Limited::MovesPerHour, budget.moves_per_hour.map(u64::from), HOUR),
         Left::new(Limited::MovesPerDay, budget.moves_per_day.map(u64::from), DAY),
     ];
-    for left in &mut both {
+    for left in both.iter_mut().filter(|left| left.whole.is_some()) {
         for past in history.migrations.values().flatten() {
             left.spend(past, now, 1);
         }
@@ -180,7 +183,10 @@ impl Left {
     }
 
     fn spend(&mut self, past: &PastMigration, now: Timestamp, amount: u64) {
-        if past.outcome != Outcome::Refused && left(past.ended, self.window, now).is_some() {
+        if self.whole.is_some()
+            && past.outcome != Outcome::Refused
+            && left(past.ended, self.window, now).is_some()
+        {
             self.take(past.ended, amount);
         }
     }

@@ -92,9 +92,9 @@ pub struct Brief {
 pub enum Telling {
     /// All of them.
     Everything,
-    /// Only those that move, with all their options, and those that are held, with their two places and no gain.
+    /// Only those that move, with all their options, and those that are held, with neither options nor gain.
     Changes,
-    /// The same, and of those that move only their two places too.
+    /// The same, and of those that move only their two places.
     Ends,
 }
 

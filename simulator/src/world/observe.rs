@@ -93,6 +93,9 @@ impl World<'_> {
 
     /// Whether all nodes of a site are gone, so that nothing there measures or is measured.
     fn is_dark(&self, site: &SiteName) -> bool {
+        if self.gone.nodes.is_empty() {
+            return false;
+        }
         let mut nodes =
             self.scenario.continuum.nodes.iter().filter(|(_, node)| &node.site == site).peekable();
         nodes.peek().is_some() && nodes.all(|(name, _)| !self.answers(name))

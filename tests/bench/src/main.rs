@@ -52,6 +52,10 @@ mod verdict;
 
 use matrix::{Scope, Variant};
 
+/// As in the program that is measured.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures Sterna on this machine.
 #[derive(Debug, Parser)]
 #[command(name = "sterna-bench")]

@@ -125,28 +125,30 @@ impl Round<'_> {
         }
         let brief = self.telling != Telling::Everything;
         let ideal = if brief { BTreeMap::new() } else { self.alike.gains(&self.ideal) };
-        let selected = self
-            .observation
-            .continuum
-            .services
-            .iter()
-            .filter(|(name, about)| self.policy.select.has_service(name.as_str(), &about.labels));
-        let told = selected.filter(|(name, _)| {
-            let quiet =
-                |service| target[service] == self.evaluator.now[service] && !self.held.contains_key(&service);
-            !brief || !self.evaluator.service(name).is_some_and(quiet)
+        // Those that run have numbers in the same order.
+        let mut running = self.evaluator.services.iter().enumerate().peekable();
+        let numbered = self.observation.continuum.services.iter().map(|(name, about)| {
+            let number =
+                running.next_if(|(_, (other, _))| std::ptr::eq(*other, name)).map(|(number, _)| number);
+            (name, about, number)
         });
-        told.map(|(name, _)| self.service(name, target, [planned, &ideal])).collect()
+        let quiet =
+            |service| target[service] == self.evaluator.now[service] && !self.held.contains_key(&service);
+        let told = numbered.filter(|(name, about, number)| {
+            !(brief && number.is_some_and(quiet))
+                && self.policy.select.has_service(name.as_str(), &about.labels)
+        });
+        told.map(|(name, _, number)| self.service((name, number), target, [planned, &ideal])).collect()
     }
 
     fn service(
         &self,
-        name: &ServiceName,
+        (name, number): (&ServiceName, Option<usize>),
         target: &[usize],
         [planned, ideal]: [&BTreeMap<usize, Gain>; 2],
     ) -> ServiceReport {
         let evaluator = self.evaluator;
-        let Some(service) = evaluator.service(name) else {
+        let Some(service) = number else {
             return ServiceReport {
                 service: name.clone(),
                 on: self.observation.placement.get(name).cloned(),
@@ -162,13 +164,14 @@ impl Round<'_> {
             true => (self.ideal[service], ideal),
             false => (target[service], planned),
         };
-        let all = match self.telling {
+        let moves = target[service] != on;
+        let told = |node: &usize| match self.telling {
             Telling::Everything => true,
-            Telling::Changes => target[service] != on,
-            Telling::Ends => false,
+            Telling::Changes => moves,
+            Telling::Ends => moves && (*node == on || *node == best),
         };
         let options = (0..evaluator.nodes.len())
-            .filter(|node| all || *node == on || *node == best)
+            .filter(told)
             .map(|node| {
                 let mut excluded_by = self.rules.all(service, node, self.room);
                 if node == best && node != on {
