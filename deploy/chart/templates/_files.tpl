@@ -6,7 +6,11 @@
 {{- define "sterna.continuum" -}}
 {{- $inventory := include "sterna.inventory" . | fromToml -}}
 {{- with $inventory.Error }}{{ fail (printf "inventory: this is no TOML: %s" .) }}{{ end -}}
-{{- required "inventory: the continuum has no `name`" $inventory.name -}}
+{{- $name := required "inventory: the continuum has no `name`" $inventory.name -}}
+{{- if not (regexMatch "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" $name) -}}
+{{- fail (printf "inventory: `%s` is no name: lower-case letters, digits and `-`" $name) -}}
+{{- end -}}
+{{- $name -}}
 {{- end }}
 
 {{- define "sterna.policies" -}}
