@@ -36,7 +36,9 @@ fn help_and_mistakes_say_how_a_plugin_is_called() {
 fn completions_are_those_of_the_name_that_asked() {
     let itself = Command::new(env!("CARGO_BIN_EXE_sterna")).args(["completions", "bash"]).output().unwrap();
     let completes = |output: &Output, program: &str| {
-        text(&output.stdout).lines().any(|line| line.ends_with(&format!(" -o bashdefault -o default {program}")))
+        text(&output.stdout)
+            .lines()
+            .any(|line| line.ends_with(&format!(" -o bashdefault -o default {program}")))
     };
     assert!(completes(&itself, "sterna"));
     let plugin = plugin(&["completions", "bash"]);

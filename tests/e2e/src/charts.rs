@@ -26,7 +26,9 @@ pub fn unavailable() -> Option<&'static str> {
     let lent = LENT.iter().all(|name| std::env::var_os(name).is_some());
     let path = std::env::var_os("PATH").unwrap_or_default();
     let go = std::env::split_paths(&path).any(|folder| folder.join("go").is_file());
-    (!lent && !go).then_some("Go is missing, which builds Helm and kustomize, and STERNA_HELM and STERNA_KUSTOMIZE name none")
+    (!lent && !go).then_some(
+        "Go is missing, which builds Helm and kustomize, and STERNA_HELM and STERNA_KUSTOMIZE name none",
+    )
 }
 
 /// The root of the sources.
@@ -57,8 +59,9 @@ impl Charts {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster/helm");
         let mut command = bound(&script);
         command.arg("programs").stdout(Stdio::piped());
-        let told =
-            timeout(TO_OBTAIN, run(&mut command)).await.context("neither Helm nor kustomize after an hour")?;
+        let told = timeout(TO_OBTAIN, run(&mut command))
+            .await
+            .context("neither Helm nor kustomize after an hour")?;
         let told = told.with_context(|| format!("can't start {}", script.display()))?;
         if !told.status.success() {
             bail!("{} failed; what it said stands above", script.display());
@@ -93,9 +96,8 @@ impl Charts {
         let file = tempfile::NamedTempFile::new()?;
         std::fs::write(file.path(), values)?;
         let (chart, values) = (chart().display().to_string(), file.path().display().to_string());
-        let told = self
-            .helm(&["template", "sterna", &chart, "--namespace", namespace, "--values", &values])
-            .await?;
+        let told =
+            self.helm(&["template", "sterna", &chart, "--namespace", namespace, "--values", &values]).await?;
         ensure!(told.status.success(), "{}", told.stderr);
         Ok(told.stdout)
     }
@@ -107,9 +109,8 @@ impl Charts {
     pub async fn build(&self, folder: &Path) -> anyhow::Result<String> {
         let mut command = bound(&self.kustomize);
         command.arg("build").arg(folder).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let told = run(&mut command)
-            .await
-            .with_context(|| format!("can't start {}", self.kustomize.display()))?;
+        let told =
+            run(&mut command).await.with_context(|| format!("can't start {}", self.kustomize.display()))?;
         ensure!(told.status.success(), "{}", told.stderr);
         Ok(told.stdout)
     }

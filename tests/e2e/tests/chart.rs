@@ -213,7 +213,10 @@ async fn the_api_server_takes_what_the_chart_makes_and_restricted_pods_suffice()
     wrong["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] = json!(0);
     refused(ground.would_take(&wrong).await, "maxUnavailable")?;
     for (changed, why) in [
-        (json!({ "privileged": true, "allowPrivilegeEscalation": true }), "must not set securityContext.privileged"),
+        (
+            json!({ "privileged": true, "allowPrivilegeEscalation": true }),
+            "must not set securityContext.privileged",
+        ),
         (json!({ "allowPrivilegeEscalation": true }), "allowPrivilegeEscalation != false"),
         (json!({ "capabilities": {} }), "unrestricted capabilities"),
         (json!({ "runAsUser": 0 }), "runAsUser=0"),
@@ -286,7 +289,9 @@ async fn rights_are_those_that_sterna_prints() -> anyhow::Result<()> {
             let ours = of_kind(&rendered, kind)?;
             ensure!(*ours == document, "{kind}: the chart has {ours}, `sterna rbac` prints {document}");
         }
-        ensure!(of_kind(&rendered, "Deployment")?["spec"]["template"]["spec"]["serviceAccountName"] == account);
+        ensure!(
+            of_kind(&rendered, "Deployment")?["spec"]["template"]["spec"]["serviceAccountName"] == account
+        );
     }
     Ok(())
 }
@@ -296,7 +301,9 @@ async fn plain_manifests_are_the_chart_with_its_default_values() -> anyhow::Resu
     const UPDATE: &str = "STERNA_UPDATE_MANIFESTS";
     let Some(charts) = tools().await? else { return Ok(()) };
     let file = charts::base().join("sterna.yaml");
-    let head = format!("# What deploy/chart makes of its default values. Renew it with {UPDATE}=1 cargo test --test chart\n");
+    let head = format!(
+        "# What deploy/chart makes of its default values. Renew it with {UPDATE}=1 cargo test --test chart\n"
+    );
     let rendered = head + &charts.render("sterna", "").await?;
     if std::env::var_os(UPDATE).is_some() {
         std::fs::write(&file, &rendered)?;
@@ -411,7 +418,8 @@ async fn the_scheduler_reads_what_the_chart_makes_and_reads_it_again() -> anyhow
     // Whoever changes the policy changes the config map, and the kubelet swaps the folder.
     let (mounted, state) = (folder.path().join("files"), folder.path().join("state"));
     std::fs::create_dir(&mounted)?;
-    let of = |policy: &str| json!({ "inventory": INVENTORY, "policies": { "mine.toml": policy } }).to_string();
+    let of =
+        |policy: &str| json!({ "inventory": INVENTORY, "policies": { "mine.toml": policy } }).to_string();
     let policy = format!("{POLICY}\n[trigger]\ninterval = \"1s\"\n");
     let first = charts.render(&ground.namespace, &of(&policy)).await?;
     mount(&mounted, "..1", &files(&first)?)?;
