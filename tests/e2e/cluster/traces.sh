@@ -23,8 +23,8 @@ claimed() { # claimed: whether there is a cluster of the folder `state`, or what
 claim() {
   local one
   for one in "$claims"*; do
-    # Those whose folder is gone will not be taken down by anybody.
-    [[ ! -L $one || -e $one ]] || abandoned "$one"
+    # Those whose folder was emptied will not be taken down by anybody.
+    [[ ! -L $one || -e $one/folder ]] || abandoned "$one"
   done
   for one in {0..15}; do
     [[ -z $(ip -4 route show root "10.$((200 + one)).0.0/16") ]] || continue
@@ -58,6 +58,11 @@ tracker() { if [[ -e /sys/fs/cgroup/cgroup.controllers ]]; then echo /sys/fs/cgr
 make_groups() {
   local place name
   while read -r place; do
+    if [[ -e /sys/fs/cgroup/cgroup.controllers ]]; then
+      mkdir -p "$place/$group"
+      # A group of version 2 has only the controllers that the one above hands down.
+      for name in '' "/$group"; do sed 's/[^ ]\+/+&/g' "$place/cgroup.controllers" >"$place$name/cgroup.subtree_control"; done
+    fi
     for name in '' daemons "${names[@]}"; do
       mkdir -p "$place/$group/$name"
       # A group of version 1 has no processor to run on unless it is given some.
@@ -83,7 +88,8 @@ end_members() {
   local round process frozen
   for round in {1..100}; do
     process=''
-    for process in $(members); do kill -KILL "$process" 2>/dev/null || true; done
+    # A process that we can't see would be 0, which means something else.
+    for process in $(members); do ((process == 0)) || kill -KILL "$process" 2>/dev/null || true; done
     [[ -n $process ]] || return 0
     while read -r frozen; do
       case $frozen in
