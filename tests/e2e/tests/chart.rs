@@ -49,7 +49,7 @@ const VARIANTS: [(&str, &str); 5] = [
         "persistence: {existingClaim: mine}\nserviceAccount: {create: false, name: mine}\nrbac: {create: false}\n\
          fullnameOverride: tern\nnetworkPolicy: {enabled: true}\nscrape: false\n\
          image: {repository: registry.example/sterna, tag: abc, pullPolicy: Always}\n\
-         imagePullSecrets: [{name: pull}]\npriorityClassName: high\n",
+         imagePullSecrets: [{name: pull}]\npriorityClassName: system-cluster-critical\n",
     ),
     ("everything else", EVERYTHING),
 ];
@@ -301,19 +301,14 @@ async fn plain_manifests_are_the_chart_with_its_default_values() -> anyhow::Resu
     const UPDATE: &str = "STERNA_UPDATE_MANIFESTS";
     let Some(charts) = tools().await? else { return Ok(()) };
     let file = charts::base().join("sterna.yaml");
-    let head = format!(
-        "# What deploy/chart makes of its default values. Renew it with {UPDATE}=1 cargo test --test chart\n"
-    );
+    let renew = format!("{UPDATE}=1 cargo test --workspace --test chart");
+    let head = format!("# What deploy/chart makes of its default values. Renew it with {renew}\n");
     let rendered = head + &charts.render("sterna", "").await?;
     if std::env::var_os(UPDATE).is_some() {
         std::fs::write(&file, &rendered)?;
     }
     let written = std::fs::read_to_string(&file).unwrap_or_default();
-    ensure!(
-        written == rendered,
-        "{} is not what the chart makes; renew it with {UPDATE}=1 cargo test --workspace --test chart",
-        file.display()
-    );
+    ensure!(written == rendered, "{} is not what the chart makes; renew it with {renew}", file.display());
 
     let sorted = |text: &str| {
         let mut documents = documents(text)?;
