@@ -100,6 +100,7 @@ extraVolumeMounts: [{name: webhook, mountPath: /run/sterna/webhook}]
 "#;
 
 /// Helm and kustomize; `None`, said loudly, where they can't be had.
+#[expect(clippy::print_stderr, reason = "a part that is skipped must be seen")]
 async fn tools() -> anyhow::Result<Option<Charts>> {
     if let Some(reason) = charts::unavailable() {
         ensure!(std::env::var("CI").as_deref() != Ok("true"), "CI=true, and there is no Helm: {reason}");
