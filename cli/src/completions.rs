@@ -27,11 +27,11 @@ pub struct Pages {
     folder: PathBuf,
 }
 
-/// Prints the completions of all commands.
-pub fn run(args: Args, mut command: Command) -> anyhow::Result<ExitCode> {
+/// Prints the completions of all commands, for `program`.
+pub fn run(args: Args, mut command: Command, program: &str) -> anyhow::Result<ExitCode> {
     // Through memory: a reader that went away is no reason to panic, as the generator would.
     let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut command, "sterna", &mut text);
+    clap_complete::generate(args.shell, &mut command, program, &mut text);
     crate::run::say(String::from_utf8_lossy(&text).trim_end());
     Ok(ExitCode::SUCCESS)
 }

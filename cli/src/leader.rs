@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sterna_daemon::control::stop::{Stop, Urgency};
 use sterna_daemon::settings::Leader;
 use sterna_daemon::telemetry::{self, Telemetry};
 use sterna_executor::platform::kubernetes::connection;
@@ -24,12 +25,14 @@ pub struct Reign {
 }
 
 impl Reign {
-    /// Waits until this scheduler leads. Meanwhile it serves by `listener` that it is well and not ready.
+    /// Waits until this scheduler leads; `None` where it is asked to stop before. Meanwhile it serves by `listener` that it is
+    /// well and not ready.
     pub async fn begin(
         leader: &Leader,
         listener: tokio::net::TcpListener,
         tell: impl Fn(&str) + Send + Sync + 'static,
-    ) -> anyhow::Result<Self> {
+        stop: &Stop,
+    ) -> anyhow::Result<Option<Self>> {
         let client = connection::client(leader.kubeconfig.as_deref()).await?;
         let namespace = leader.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
         let place = Place { namespace, name: leader.lease.clone() };
@@ -52,14 +55,28 @@ impl Reign {
         let watchdog = tokio::spawn(supervisor::watchdog(Arc::clone(&telemetry)));
         // Waiting is what it is started for.
         supervisor::ready();
-        while tokio::time::timeout(PULSE, leadership.gained()).await.is_err() {
-            telemetry.goes_on();
-        }
+        let stopped = stop.at_least(Urgency::WhenDone);
+        tokio::pin!(stopped);
+        let leads = loop {
+            tokio::select! {
+                () = &mut stopped => break false,
+                waited = tokio::time::timeout(PULSE, leadership.gained()) => match waited {
+                    Ok(()) => break true,
+                    Err(_) => telemetry.goes_on(),
+                },
+            }
+        };
         watchdog.abort();
         server.abort();
         // Its address is free once it is gone.
         let _aborted = server.await;
-        Ok(Self { leadership, end, rounds })
+        let reign = Self { leadership, end, rounds };
+        if !leads {
+            // It may have been given the lease in this moment.
+            reign.end().await;
+            return Ok(None);
+        }
+        Ok(Some(reign))
     }
 
     /// Lets another one lead.

@@ -5,7 +5,9 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::invocation::Invocation;
 
 mod agent;
 mod apply;
@@ -21,6 +23,7 @@ mod fence;
 mod front;
 mod history;
 mod init;
+mod invocation;
 mod leader;
 mod logging;
 mod migrate;
@@ -126,12 +129,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // The engine calls the runtime by a name of its own.
-    let name = std::env::args_os().next().unwrap_or_default();
-    if std::path::Path::new(&name).file_name().is_some_and(|name| name == "sterna-shim") {
+    let called = Invocation::of(&std::env::args_os().next().unwrap_or_default());
+    if called == Invocation::Shim {
         return shim::run_from_engine(&std::env::args_os().skip(1).collect::<Vec<_>>());
     }
-    let cli = Cli::parse();
+    let mut command = Cli::command();
+    if let Some(written) = called.written() {
+        command.set_bin_name(written);
+    }
+    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     // One TLS provider for the whole process, before any client is made.
     let _already = rustls::crypto::ring::default_provider().install_default();
     let traces = match &cli.command {
@@ -172,7 +178,7 @@ fn main() -> ExitCode {
         Command::Sites(args) => sites::run(args),
         Command::Services(args) => services::run(args),
         Command::Rbac(args) => rbac::run(args),
-        Command::Completions(args) => completions::run(args, Cli::command()),
+        Command::Completions(args) => completions::run(args, Cli::command(), called.program()),
         Command::Man(args) => completions::pages(args, Cli::command()),
         Command::Agent(args) => agent::run(args),
         Command::Shim(args) => return shim::run_from_engine(&args.rest),

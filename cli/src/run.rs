@@ -218,8 +218,26 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     }
     let name = opened.continuum().name.clone();
     let state = settings.state_of(&name);
+    let (stopper, stop) = stop();
+    // Already while it waits to lead: where it is the first process, as in a pod, a signal that nobody hears ends nothing.
+    let signals = tokio::spawn(async move {
+        let heard = |urgency| match urgency {
+            Urgency::No => {}
+            Urgency::WhenDone => {
+                supervisor::stopping();
+                say("stopping: a running migration is followed to its end (again to leave at once)")
+            }
+            Urgency::Now => say("leaving at once"),
+        };
+        if let Err(error) = stopper.ask_on_signals(heard).await {
+            tracing::warn!(%error, "signals can't be heard; the service can only be killed");
+        }
+    });
     let reign = match &settings.leader {
-        Some(leader) => Some(Reign::begin(leader, listen(&settings).await?, say).await?),
+        Some(leader) => match Reign::begin(leader, listen(&settings).await?, say, &stop).await? {
+            Some(reign) => Some(reign),
+            None => return Ok(ExitCode::SUCCESS),
+        },
         None => None,
     };
     // Only now: whoever led before may have used the same folder.
@@ -266,25 +284,11 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     }
     supervisor::ready();
 
-    let (stopper, stop) = stop();
     let leadership = reign.as_ref().map(|reign| reign.leadership.clone());
     let stop = match &leadership {
         Some(leadership) => stop.only_while(leadership.clone()),
         None => stop,
     };
-    let signals = tokio::spawn(async move {
-        let heard = |urgency| match urgency {
-            Urgency::No => {}
-            Urgency::WhenDone => {
-                supervisor::stopping();
-                say("stopping: a running migration is followed to its end (again to leave at once)")
-            }
-            Urgency::Now => say("leaving at once"),
-        };
-        if let Err(error) = stopper.ask_on_signals(heard).await {
-            tracing::warn!(%error, "signals can't be heard; the service can only be killed");
-        }
-    });
     let failed = Arc::new(AtomicBool::new(false));
     let printer = Printer::new(args.verbose, settings.policies.len() > 1, Arc::clone(&failed));
     let mut scheduler = Scheduler {

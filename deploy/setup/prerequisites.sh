@@ -45,6 +45,8 @@ has_own_cluster() {
   [[ -n ${STERNA_KUBECONFIG:-} ]] || [[ $1 == go && -n ${STERNA_ETCD:-} && -n ${STERNA_KUBE_APISERVER:-} ]] || has_program "$1"
 }
 
+has_own_charts() { [[ -n ${STERNA_HELM:-} && -n ${STERNA_KUSTOMIZE:-} ]] || has_program "$1"; }
+
 # One line per need: group, how to see that it is met, package, what for.
 needs='
 build      | has_program c++                        | g++                          | compiles SQLite, ring and the HiGHS solver
@@ -70,6 +72,7 @@ emulation  | has_program mkfs.ext4                  | e2fsprogs                 
 emulation  | has_program busybox                    | busybox-static               | boots emulated hosts
 emulation  | has_program modprobe                   | kmod                         | finds the modules of their kernel
 cluster    | has_own_cluster go                     | golang-go                    | builds the Kubernetes API server that tests talk to
+cluster    | has_own_charts go                      | golang-go                    | builds Helm and kustomize, which the chart is tested with
 cluster    | has_own_cluster openssl                | openssl                      | keys of that server
 cluster    | has_own_cluster runc                   | runc                         | runs the containers of the nodes of a whole cluster
 cluster    | has_own_cluster ip                     | iproute2                     | the networks of these nodes

@@ -262,6 +262,39 @@ mod tests {
         assert!(file.take_over().is_none());
     }
 
+    /// As the kubelet writes a ConfigMap into a folder: each file is a link into `..data`, which is a link to a folder that is
+    /// never changed. Another content is another folder, and the link to it takes the old one's place.
+    #[test]
+    fn a_mounted_folder_that_is_swapped_as_a_whole_is_seen() {
+        use std::os::unix::fs::symlink;
+
+        let mounted = tempfile::tempdir().unwrap();
+        let at = |name: &str| mounted.path().join(name);
+        let swap = |folder: &str, content: &str| {
+            std::fs::create_dir(at(folder)).unwrap();
+            std::fs::write(at(folder).join("n"), content).unwrap();
+            // As old as any, as it may be where it comes from an archive.
+            let file = std::fs::File::options().write(true).open(at(folder).join("n")).unwrap();
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+            symlink(folder, at("..data_tmp")).unwrap();
+            std::fs::rename(at("..data_tmp"), at("..data")).unwrap();
+        };
+        swap("..1", "1");
+        symlink("..data/n", at("n")).unwrap();
+        let (mut file, _) = Watched::open(&at("n"), number).unwrap();
+
+        swap("..2", "2");
+        std::fs::remove_dir_all(at("..1")).unwrap();
+        assert!(matches!(file.read_again(), Found::Candidate));
+        assert!(file.take_over().is_some());
+        assert_eq!(*file.value(), 2);
+
+        swap("..3", "x");
+        assert!(matches!(file.read_again(), Found::Bad(_)));
+        assert!(matches!(file.read_again(), Found::Same));
+        assert_eq!(*file.value(), 2);
+    }
+
     #[test]
     fn a_file_that_is_bad_at_first_is_refused() {
         let folder = tempfile::tempdir().unwrap();

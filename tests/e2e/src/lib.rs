@@ -13,6 +13,7 @@
 //! | [`emulated`] | ordinary hosts, emulated, as nodes |
 //! | [`front`] | `sterna front`, beside a test |
 //! | [`cluster`] | a Kubernetes API server |
+//! | [`charts`] | Helm, kustomize, and what they are given |
 //! | [`guardian`] | cleaning up, whatever happens to us |
 //! | [`inventory`] | inventories of three sites, and services to put into them |
 //! | [`delay`] | the way between users and a site: a proxy that holds bytes back |
@@ -26,6 +27,7 @@
 //! | [`digest`] | what a Redis that holds a dataset must answer to `DEBUG DIGEST` |
 //! | [`zoo`] | real programs whose state a cold start would lose, and how to tell |
 
+pub mod charts;
 pub mod cluster;
 pub mod continuum;
 pub mod dataset;

@@ -352,3 +352,18 @@ async fn a_second_scheduler_leads_once_the_first_is_gone() -> anyhow::Result<()>
     ensure!(status.code() == Some(1), "it ended with {status}");
     ground.down().await
 }
+
+#[tokio::test]
+async fn one_that_waits_to_lead_ends_when_it_is_asked_to() -> anyhow::Result<()> {
+    let ground = Ground::up().await?;
+    let folder = tempfile::tempdir()?;
+    let mut first = Scheduler::start(&ground, folder.path(), "first")?;
+    first.says("leading").await?;
+    let mut second = Scheduler::start(&ground, folder.path(), "second")?;
+    second.says("waiting: ").await?;
+    second.running.ask_to_end();
+    let status = timeout(SOON, second.running.child().wait()).await.context("it does not end")??;
+    // By itself: of a pod it is the first process, which the kernel does not end for want of a handler.
+    ensure!(status.success(), "it ended with {status}");
+    ground.down().await
+}

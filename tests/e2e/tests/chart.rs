@@ -1,0 +1,470 @@
+//! The Helm chart and the plain manifests: what they make, what a real API server says to it, and what the scheduler reads of it.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams,
+    ValidationDirective,
+};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use sterna_e2e::charts::{self, Charts};
+use sterna_e2e::cluster::Cluster;
+use sterna_e2e::process::{Running, bound, run};
+use sterna_e2e::sterna::Sterna;
+use sterna_executor::identity::Authority;
+use sterna_executor::platform::kubernetes::connection;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::ChildStdout;
+use tokio::time::timeout;
+
+/// How long the scheduler may take to do what it is asked for.
+const SOON: Duration = Duration::from_secs(60);
+
+/// What the chart has where nothing is put in.
+const INVENTORY: &str = include_str!("../../../deploy/chart/files/inventory.toml");
+const POLICY: &str = include_str!("../../../deploy/chart/files/policy.toml");
+
+/// Values that people may have.
+const VARIANTS: [(&str, &str); 5] = [
+    ("as it comes", ""),
+    (
+        "two replicas, each with its own state",
+        "replicas: 2\npersistence: {enabled: false}\n\
+         authority: {existingSecret: sterna-authority}\napiToken: {existingSecret: sterna-token}\n",
+    ),
+    (
+        "three replicas on one claim",
+        "replicas: 3\npersistence: {accessModes: [ReadWriteMany], size: 5Gi, storageClass: shared}\n\
+         networkPolicy: {enabled: true, from: [{namespaceSelector: {matchLabels: {team: ops}}}]}\n",
+    ),
+    (
+        "a claim, an account and a name of one's own",
+        "persistence: {existingClaim: mine}\nserviceAccount: {create: false, name: mine}\nrbac: {create: false}\n\
+         fullnameOverride: tern\nnetworkPolicy: {enabled: true}\nscrape: false\n\
+         image: {repository: registry.example/sterna, tag: abc, pullPolicy: Always}\n\
+         imagePullSecrets: [{name: pull}]\npriorityClassName: system-cluster-critical\n",
+    ),
+    ("everything else", EVERYTHING),
+];
+
+const EVERYTHING: &str = r#"
+policies:
+  web.toml: |
+    schema_version = 1
+    name = "web"
+    priority = 2
+    mode = "recommend"
+    [select]
+    services = ["web-*"]
+    [[objective.term]]
+    metric = "cost_rate"
+  all.toml: |
+    schema_version = 1
+    name = "all"
+    [[objective.term]]
+    metric = "power"
+calibration: ""
+settings:
+  seed: 9007199254740991
+  prometheus: {url: "https://user:p%3Ca%26ss@prometheus.example/<a>&'b'", timeout: 1.5s}
+  history: {keep: 30d}
+  probes: {interval: 2m}
+  leader: {lease: shared, term: 6s}
+  extra: |
+    [[webhook]]
+    url = "https://hooks.example.org/sterna"
+    events = ["approval", "breaker"]
+    secret_file = "/run/sterna/webhook/secret"
+address: "[::]"
+port: 8000
+apiToken: {existingSecret: token}
+env: [{name: STERNA__PROMETHEUS__TIMEOUT, value: 3s}]
+service: {type: NodePort, port: 80, annotations: {a: b}}
+log: {filter: "debug,kube=info", json: false}
+terminationGracePeriodSeconds: 60
+podAnnotations: {c: "true"}
+podLabels: {d: "1"}
+nodeSelector: {disk: fast}
+tolerations: [{key: edge, operator: Exists, effect: NoSchedule}]
+affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: zone, labelSelector: {matchLabels: {d: "1"}}}]}}
+topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {d: "1"}}}]
+extraVolumes: [{name: webhook, secret: {secretName: webhook}}]
+extraVolumeMounts: [{name: webhook, mountPath: /run/sterna/webhook}]
+"#;
+
+/// Helm and kustomize; `None`, said loudly, where they can't be had.
+#[expect(clippy::print_stderr, reason = "a part that is skipped must be seen")]
+async fn tools() -> anyhow::Result<Option<Charts>> {
+    if let Some(reason) = charts::unavailable() {
+        ensure!(std::env::var("CI").as_deref() != Ok("true"), "CI=true, and there is no Helm: {reason}");
+        eprintln!("\n!! SKIPPED: the chart: {reason}");
+        return Ok(None);
+    }
+    Charts::obtain().await.map(Some)
+}
+
+fn documents(rendered: &str) -> anyhow::Result<Vec<Value>> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(rendered)?;
+    Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
+}
+
+fn of_kind<'d>(documents: &'d [Value], kind: &str) -> anyhow::Result<&'d Value> {
+    let mut found = documents.iter().filter(|document| document["kind"] == kind);
+    match (found.next(), found.next()) {
+        (Some(one), None) => Ok(one),
+        (one, _) => bail!("{} of kind {kind}", if one.is_some() { "several" } else { "none" }),
+    }
+}
+
+/// An API server, and a namespace in which pods must be restricted.
+struct Ground {
+    cluster: Cluster,
+    client: Client,
+    namespace: String,
+}
+
+impl Ground {
+    async fn up() -> anyhow::Result<Self> {
+        let _already = rustls::crypto::ring::default_provider().install_default();
+        let cluster = Cluster::up().await?;
+        let client = connection::client(Some(cluster.kubeconfig())).await?;
+        let namespace: Namespace = serde_json::from_value(json!({ "metadata": {
+            "generateName": "sterna-e2e-",
+            "labels": { "pod-security.kubernetes.io/enforce": "restricted" },
+        } }))?;
+        let made = Api::all(client.clone()).create(&PostParams::default(), &namespace).await?;
+        let namespace = made.metadata.name.context("the namespace has no name")?;
+        Ok(Self { cluster, client, namespace })
+    }
+
+    /// Asks the API server whether it would take an object, by `kubectl apply`'s own way.
+    async fn would_take(&self, document: &Value) -> kube::Result<DynamicObject> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let version = text(&document["apiVersion"]);
+        let (group, version) = version.split_once('/').unwrap_or(("", &version));
+        let kind = GroupVersionKind::gvk(group, version, &text(&document["kind"]));
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::from_gvk(&kind));
+        let mut asked = PatchParams::apply("sterna-e2e").force();
+        asked.dry_run = true;
+        asked.field_validation = Some(ValidationDirective::Strict);
+        api.patch(&text(&document["metadata"]["name"]), &asked, &Patch::Apply(document)).await
+    }
+
+    async fn down(self) -> anyhow::Result<()> {
+        let all = Api::<Namespace>::all(self.client);
+        all.delete(&self.namespace, &DeleteParams::default()).await?;
+        Ok(())
+    }
+}
+
+/// The pod that a deployment makes.
+fn pod(deployment: &Value) -> Value {
+    let template = &deployment["spec"]["template"];
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "one",
+            "labels": template["metadata"]["labels"],
+            "annotations": template["metadata"]["annotations"],
+        },
+        "spec": template["spec"],
+    })
+}
+
+fn refused(answer: kube::Result<DynamicObject>, why: &str) -> anyhow::Result<()> {
+    match answer {
+        Err(kube::Error::Api(status)) if status.message.contains(why) => Ok(()),
+        other => bail!("it was to be refused for `{why}`: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_api_server_takes_what_the_chart_makes_and_restricted_pods_suffice() -> anyhow::Result<()> {
+    let Some(charts) = tools().await? else { return Ok(()) };
+    let ground = Ground::up().await?;
+    for (title, values) in VARIANTS {
+        let documents = documents(&charts.render(&ground.namespace, values).await?)?;
+        for document in &documents {
+            let name = format!("{title}: {} {}", document["kind"], document["metadata"]["name"]);
+            ensure!(document["metadata"]["namespace"] == json!(ground.namespace), "{name}: elsewhere");
+            ground.would_take(document).await.context(name)?;
+        }
+        let deployment = of_kind(&documents, "Deployment")?;
+        ground.would_take(&pod(deployment)).await.with_context(|| format!("{title}: its pod"))?;
+        let budget = of_kind(&documents, "PodDisruptionBudget").is_ok();
+        ensure!(budget == deployment["spec"]["replicas"].as_i64().is_some_and(|count| count > 1), "{title}");
+    }
+
+    // It would say so if anything were wrong.
+    let documents = documents(&charts.render(&ground.namespace, "").await?)?;
+    let deployment = of_kind(&documents, "Deployment")?;
+    let mut misspelt = deployment.clone();
+    misspelt["spec"]["template"]["spec"]["containers"][0]["imagePolicy"] = json!("Never");
+    refused(ground.would_take(&misspelt).await, "imagePolicy")?;
+    let mut wrong = deployment.clone();
+    wrong["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] = json!(0);
+    refused(ground.would_take(&wrong).await, "maxUnavailable")?;
+    for (changed, why) in [
+        (
+            json!({ "privileged": true, "allowPrivilegeEscalation": true }),
+            "must not set securityContext.privileged",
+        ),
+        (json!({ "allowPrivilegeEscalation": true }), "allowPrivilegeEscalation != false"),
+        (json!({ "capabilities": {} }), "unrestricted capabilities"),
+        (json!({ "runAsUser": 0 }), "runAsUser=0"),
+    ] {
+        let mut pod = pod(deployment);
+        for (key, value) in changed.as_object().context("no object")? {
+            pod["spec"]["containers"][0]["securityContext"][key] = value.clone();
+        }
+        refused(ground.would_take(&pod).await, why)?;
+    }
+    ground.down().await
+}
+
+#[tokio::test]
+async fn helm_finds_nothing_to_complain_about() -> anyhow::Result<()> {
+    let Some(charts) = tools().await? else { return Ok(()) };
+    let chart = charts::chart().display().to_string();
+    let told = charts.helm(&["lint", "--strict", &chart]).await?;
+    ensure!(told.status.success(), "{}{}", told.stdout, told.stderr);
+    let version = env!("CARGO_PKG_VERSION");
+    let said: Value = serde_saphyr::from_str(&charts.helm(&["show", "chart", &chart]).await?.stdout)?;
+    ensure!(said["appVersion"] == version && said["version"] == version, "not of version {version}: {said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn values_that_make_no_sense_are_refused_with_their_key() -> anyhow::Result<()> {
+    let Some(charts) = tools().await? else { return Ok(()) };
+    for (values, named) in [
+        ("replcas: 2", "replcas"),
+        ("replicas: 0", "/replicas"),
+        ("replicas: 2", "/persistence/accessModes"),
+        ("persistence: {enabled: false}", "/authority/existingSecret"),
+        ("persistence: {size: much}", "/persistence/size"),
+        ("policies: {sterna.toml: x}", "sterna.toml"),
+        ("policies: {a/b.toml: x}", "a/b.toml"),
+        ("settings: {prometheus: {url: prometheus}}", "/settings/prometheus/url"),
+        ("settings: {seed: 1.5}", "/settings/seed"),
+        ("settings: {leader: {term: \"15\"}}", "/settings/leader/term"),
+        ("settings: {probe: {}}", "probe"),
+        ("settings: {leader: {lease: A_b}}", "/settings/leader/lease"),
+        ("port: 80", "/port"),
+        ("address: localhost", "/address"),
+        ("image: {pullPolicy: Sometimes}", "/image/pullPolicy"),
+        ("inventory: \"name = \"", "inventory"),
+        ("inventory: \"schema_version = 1\"", "inventory"),
+        ("inventory: \"name = '../x'\"", "inventory"),
+    ] {
+        match charts.render("sterna", values).await {
+            Ok(_) => bail!("`{values}` was taken"),
+            Err(error) => ensure!(error.to_string().contains(named), "`{values}`: no {named} in\n{error}"),
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn rights_are_those_that_sterna_prints() -> anyhow::Result<()> {
+    let Some(charts) = tools().await? else { return Ok(()) };
+    let sterna = Sterna::built()?;
+    for (values, lease, account) in [
+        ("", "sterna", "sterna"),
+        ("settings: {leader: {lease: one}}\nserviceAccount: {name: two}\n", "one", "two"),
+    ] {
+        let printed =
+            sterna.must(&["rbac", "--namespace", "three", "--lease", lease, "--account", account]).await?;
+        let rendered = documents(&charts.render("three", values).await?)?;
+        for document in documents(&printed)? {
+            let kind = document["kind"].as_str().context("no kind")?;
+            let ours = of_kind(&rendered, kind)?;
+            ensure!(*ours == document, "{kind}: the chart has {ours}, `sterna rbac` prints {document}");
+        }
+        ensure!(
+            of_kind(&rendered, "Deployment")?["spec"]["template"]["spec"]["serviceAccountName"] == account
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn plain_manifests_are_the_chart_with_its_default_values() -> anyhow::Result<()> {
+    const UPDATE: &str = "STERNA_UPDATE_MANIFESTS";
+    let Some(charts) = tools().await? else { return Ok(()) };
+    let file = charts::base().join("sterna.yaml");
+    let renew = format!("{UPDATE}=1 cargo test --workspace --test chart");
+    let head = format!("# What deploy/chart makes of its default values. Renew it with {renew}\n");
+    let rendered = head + &charts.render("sterna", "").await?;
+    if std::env::var_os(UPDATE).is_some() {
+        std::fs::write(&file, &rendered)?;
+    }
+    let written = std::fs::read_to_string(&file).unwrap_or_default();
+    ensure!(written == rendered, "{} is not what the chart makes; renew it with {renew}", file.display());
+
+    let sorted = |text: &str| {
+        let mut documents = documents(text)?;
+        documents.sort_by_key(|document| document["kind"].to_string());
+        anyhow::Ok(documents)
+    };
+    ensure!(sorted(&charts.build(&charts::base()).await?)? == sorted(&rendered)?, "kustomize changes it");
+    let folder = tempfile::tempdir()?;
+    let [base, overlay] = ["base", "overlay"].map(|name| folder.path().join(name));
+    for folder in [&base, &overlay] {
+        std::fs::create_dir(folder)?;
+    }
+    for file in ["kustomization.yaml", "sterna.yaml"] {
+        std::fs::copy(charts::base().join(file), base.join(file))?;
+    }
+    let files = "resources: [../base]\nnamespace: other\npatches:\n\
+                 - target: {kind: ConfigMap, name: sterna}\n  patch: |-\n    apiVersion: v1\n    kind: ConfigMap\n    \
+                 metadata: {name: sterna}\n    data: {policy.toml: mine}\n";
+    std::fs::write(overlay.join("kustomization.yaml"), files)?;
+    let other = documents(&charts.build(&overlay).await?)?;
+    ensure!(other.iter().all(|document| document["metadata"]["namespace"] == "other"), "{other:?}");
+    ensure!(of_kind(&other, "RoleBinding")?["subjects"][0]["namespace"] == "other", "{other:?}");
+    let files = &of_kind(&other, "ConfigMap")?["data"];
+    ensure!(files["policy.toml"] == "mine" && files["sterna.toml"].is_string(), "{files}");
+    Ok(())
+}
+
+/// Writes files into a folder as the kubelet does: behind links, and replaced all at once.
+fn mount(folder: &Path, version: &str, files: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    let content = folder.join(version);
+    std::fs::create_dir(&content)?;
+    for (name, text) in files {
+        std::fs::write(content.join(name), text)?;
+        if folder.join(name).symlink_metadata().is_err() {
+            symlink(Path::new("..data").join(name), folder.join(name))?;
+        }
+    }
+    symlink(version, folder.join("..data_tmp"))?;
+    std::fs::rename(folder.join("..data_tmp"), folder.join("..data"))?;
+    Ok(())
+}
+
+fn files(rendered: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    let documents = documents(rendered)?;
+    Ok(serde_json::from_value(of_kind(&documents, "ConfigMap")?["data"].clone())?)
+}
+
+/// The scheduler as in a pod, on files that were mounted; what differs there is told it by its environment.
+struct Scheduler {
+    _running: Running,
+    said: Lines<BufReader<ChildStdout>>,
+}
+
+impl Scheduler {
+    fn start(ground: &Ground, mounted: &Path, state: &Path, token: &Path) -> anyhow::Result<Self> {
+        let mut command = Sterna::built()?.command();
+        command.args(["run", "--config"]).arg(mounted.join("sterna.toml"));
+        command.env("STERNA__STATE", state).env("STERNA__LISTEN", "127.0.0.1:0");
+        command.env("STERNA__API__TOKEN_FILE", token).env("STERNA__PROMETHEUS__URL", "http://127.0.0.1:1");
+        command.env("STERNA__LEADER__KUBECONFIG", ground.cluster.kubeconfig());
+        command.env("STERNA__LEADER__NAMESPACE", &ground.namespace);
+        command.stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut running = Running::start(&mut command)?;
+        let out = running.child().stdout.take().context("it has no output")?;
+        Ok(Self { _running: running, said: BufReader::new(out).lines() })
+    }
+
+    /// Waits until it says so.
+    async fn says(&mut self, words: &str) -> anyhow::Result<String> {
+        let found = async {
+            while let Some(line) = self.said.next_line().await? {
+                if line.contains(words) {
+                    return Ok(line);
+                }
+            }
+            bail!("it ended and never said `{words}`")
+        };
+        timeout(SOON, found).await.with_context(|| format!("it does not say `{words}`"))?
+    }
+}
+
+#[tokio::test]
+async fn the_scheduler_reads_what_the_chart_makes_and_reads_it_again() -> anyhow::Result<()> {
+    let Some(charts) = tools().await? else { return Ok(()) };
+    let ground = Ground::up().await?;
+    let folder = tempfile::tempdir()?;
+    let token = folder.path().join("token");
+    std::fs::write(&token, "0123456789abcdef")?;
+    for (number, (title, values)) in VARIANTS.into_iter().enumerate() {
+        let [mounted, state] = ["files", "state"].map(|name| folder.path().join(format!("{name}-{number}")));
+        std::fs::create_dir(&mounted)?;
+        // A secret of a webhook is read at the start.
+        let values = values.replace("/run/sterna/webhook/secret", &token.display().to_string());
+        mount(&mounted, "..1", &files(&charts.render(&ground.namespace, &values).await?)?)?;
+        let mut scheduler = Scheduler::start(&ground, &mounted, &state, &token)?;
+        let lease = scheduler.says("by the lease").await.with_context(|| title.to_owned())?;
+        let name = if title == "everything else" { "shared" } else { "" };
+        ensure!(lease.contains(&format!("{}/{name}", ground.namespace)), "{title}: {lease}");
+        scheduler.says("continuum  example").await.with_context(|| title.to_owned())?;
+    }
+
+    // Whoever changes the policy changes the config map, and the kubelet swaps the folder.
+    let (mounted, state) = (folder.path().join("files"), folder.path().join("state"));
+    std::fs::create_dir(&mounted)?;
+    let of =
+        |policy: &str| json!({ "inventory": INVENTORY, "policies": { "mine.toml": policy } }).to_string();
+    let policy = format!("{POLICY}\n[trigger]\ninterval = \"1s\"\n");
+    let first = charts.render(&ground.namespace, &of(&policy)).await?;
+    mount(&mounted, "..1", &files(&first)?)?;
+    let mut scheduler = Scheduler::start(&ground, &mounted, &state, &token)?;
+    scheduler.says("continuum  example").await?;
+    let second = charts.render(&ground.namespace, &of(&policy.replace("20%", "30%"))).await?;
+    mount(&mounted, "..2", &files(&second)?)?;
+    std::fs::remove_dir_all(mounted.join("..1"))?;
+    scheduler.says("policy reloaded").await?;
+    scheduler.says("hysteresis.min_gain: 20% -> 30%").await?;
+
+    // For that no pod is replaced; for other settings it is.
+    let third = charts.render(&ground.namespace, "settings: {history: {keep: 10d}}").await?;
+    let [first, second, third] = [first, second, third].map(|rendered| {
+        let documents = documents(&rendered)?;
+        anyhow::Ok(of_kind(&documents, "Deployment")?["spec"]["template"].clone())
+    });
+    let first = first?;
+    ensure!(first == second? && first != third?);
+    ground.down().await
+}
+
+#[tokio::test]
+async fn an_authority_from_a_secret_is_its_owners_alone() -> anyhow::Result<()> {
+    let Some(charts) = tools().await? else { return Ok(()) };
+    let values = "authority: {existingSecret: known}\n";
+    let documents = documents(&charts.render("sterna", values).await?)?;
+    let first = &of_kind(&documents, "Deployment")?["spec"]["template"]["spec"]["initContainers"][0];
+    let folder = tempfile::tempdir()?;
+    let [secret, state] = ["secret", "state"].map(|name| folder.path().join(name));
+    Authority::open(&secret)?;
+    for file in ["ca.pem", "ca.key.pem"] {
+        // As one of a group reads it in a pod.
+        std::fs::set_permissions(secret.join(file), std::fs::Permissions::from_mode(0o440))?;
+    }
+    let script = first["args"][0].as_str().context("no script")?;
+    let script = script
+        .replace("/run/sterna/authority", &secret.display().to_string())
+        .replace("/var/lib/sterna", &state.display().to_string());
+    // Again, as at each start of a pod.
+    for _ in 0..2 {
+        let mut command = bound(Path::new("/bin/sh"));
+        command.args(["-euc", &script]);
+        ensure!(run(&mut command).await?.status.success(), "{script}");
+        let ours = state.join("example/authority");
+        Authority::open(&ours)?;
+        for file in ["ca.pem", "ca.key.pem"] {
+            ensure!(std::fs::read(ours.join(file))? == std::fs::read(secret.join(file))?, "another {file}");
+        }
+    }
+    Ok(())
+}
