@@ -13,6 +13,7 @@
 //! | [`emulated`] | ordinary hosts, emulated, as nodes |
 //! | [`front`] | `sterna front`, beside a test |
 //! | [`cluster`] | a Kubernetes API server |
+//! | [`two_nodes`] | a whole Kubernetes cluster |
 //! | [`guardian`] | cleaning up, whatever happens to us |
 //! | [`inventory`] | inventories of three sites, and services to put into them |
 //! | [`delay`] | the way between users and a site: a proxy that holds bytes back |
@@ -45,5 +46,6 @@ pub mod stage;
 pub mod sterna;
 pub mod story;
 pub mod ticker;
+pub mod two_nodes;
 pub mod writer;
 pub mod zoo;
