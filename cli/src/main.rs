@@ -111,7 +111,7 @@ enum Command {
     Calibrate(calibrate::Args),
     /// Check, test and compare policy files, list presets, print the schema.
     Policy(policy::Args),
-    /// Make, show and remove local nodes.
+    /// Make, show and remove nodes: containers of this host, pods of a cluster.
     Sites(sites::Args),
     /// Start and show services.
     Services(services::Args),

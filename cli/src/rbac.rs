@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::ensure;
 use sterna_executor::platform::kubernetes::lease::Place;
-use sterna_executor::platform::kubernetes::rights::rights;
+use sterna_executor::platform::kubernetes::rights::{Reach, node_rights, rights};
 use sterna_policies::load::is_name;
 
 /// Arguments of `sterna rbac`.
@@ -22,20 +22,47 @@ pub struct Args {
     /// Name of the service account.
     #[arg(long, default_value = "sterna", value_name = "NAME")]
     account: String,
+    /// A namespace of nodes that are pods, as the inventory names it; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    nodes: Vec<String>,
+    /// What the account is to do with those nodes.
+    #[arg(long, value_enum, default_value_t = Mode::Observe, requires = "nodes")]
+    mode: Mode,
+}
+
+/// What is done with nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Mode {
+    /// Find them: `sterna run`, `migrate`, `sites status`.
+    Observe,
+    /// Make and remove them too: `sites up` and `down`.
+    Act,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    for name in [&args.namespace, &args.lease, &args.account] {
+    for name in [&args.namespace, &args.lease, &args.account].into_iter().chain(&args.nodes) {
         ensure!(is_name(name), "Kubernetes has no such name as `{name}`: lower-case letters, digits and `-`");
     }
+    let reach = match args.mode {
+        Mode::Observe => Reach::Observe,
+        Mode::Act => Reach::Act,
+    };
+    let home = args.namespace.clone();
     let rights = rights(&Place { namespace: args.namespace, name: args.lease }, &args.account);
-    let documents = [
+    let mut documents = vec![
         serde_saphyr::to_string(&rights.account)?,
         serde_saphyr::to_string(&rights.role)?,
         serde_saphyr::to_string(&rights.binding)?,
     ];
-    print(&documents.map(|document| document.trim().to_owned()).join("\n---\n"));
+    for namespace in &args.nodes {
+        let rights = node_rights(namespace, reach, &args.account, &home);
+        documents.extend(rights.namespace.as_ref().map(serde_saphyr::to_string).transpose()?);
+        documents.push(serde_saphyr::to_string(&rights.role)?);
+        documents.push(serde_saphyr::to_string(&rights.binding)?);
+    }
+    let documents: Vec<&str> = documents.iter().map(|document| document.trim()).collect();
+    print(&documents.join("\n---\n"));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,16 +1,20 @@
-//! `sterna sites`: make, show and remove the local nodes of a continuum, and pack what makes other hosts nodes.
+//! `sterna sites`: make, show and remove the nodes of a continuum that are containers of this host or pods of a cluster, and pack
+//! what makes other hosts nodes.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use indicatif::{ProgressBar, ProgressStyle};
-use sterna_core::continuum::{Continuum, NodeName};
+use sterna_core::continuum::{Continuum, Node, NodeName};
 use sterna_executor::identity::Role;
-use sterna_executor::platform::docker::{LocalNodes, NodeStatus, Settings, State, Step, host};
+use sterna_executor::platform::docker::{LocalNodes, Settings, archive, host};
+use sterna_executor::platform::kubernetes::node::PodNodes;
+use sterna_executor::platform::status::{NodeStatus, State};
+use sterna_executor::platform::step::Step;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +29,8 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make the nodes that have no agent of their own in the inventory, as containers of the host's Docker engine.
+    /// Make the nodes that have no agent of their own in the inventory: as containers of the host's Docker engine, or as pods where
+    /// the inventory says `kubernetes`.
     Up(Which),
     /// Remove them, with all that runs on them.
     Down(Which),
@@ -33,6 +38,8 @@ enum Command {
     Status(Which),
     /// Pack what makes a host of your own a node that has an agent in the inventory.
     Pack(Pack),
+    /// Write the image of nodes as an archive, to be loaded on the nodes of a cluster; prints its name.
+    Image(Image),
     /// Print where the root file system of nodes lies, as a tar file; build it where that was never done.
     Rootfs,
 }
@@ -51,6 +58,17 @@ struct Pack {
     state: StateArgs,
 }
 
+/// Arguments of `sterna sites image`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Load it on each node of the cluster that nodes of Sterna are to stand on, such as with `ctr -n k8s.io images import FILE`. Nothing \
+pulls it: it is in no registry, unless you push it to one of yours and say so in the inventory.")]
+struct Image {
+    /// The file to write; one that is there is not written over.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let inventory = |which: &Which| wiring::inventory(&which.inventory);
@@ -60,6 +78,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             Command::Down(which) => down(which, &inventory(which)?).await,
             Command::Status(which) => status(which, &inventory(which)?).await,
             Command::Pack(pack) => self::pack(pack, &wiring::inventory(&pack.inventory)?).await,
+            Command::Image(image) => self::image(&image.out).await,
             Command::Rootfs => rootfs().await,
         }
     })
@@ -83,9 +102,40 @@ async fn rootfs() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+#[expect(clippy::print_stdout, reason = "the name is the command's result")]
+async fn image(out: &Path) -> anyhow::Result<ExitCode> {
+    let stop = stop_on_signal()?;
+    let bar = ProgressBar::hidden();
+    let settings = Settings::from_environment()?;
+    let name = archive::write(&settings, out, &stop, &mut |step| say(&bar, &step)).await?;
+    println!("{name}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the inventory has nodes that are pods.
+fn has_pods(continuum: &Continuum) -> bool {
+    continuum.nodes.values().any(|node| node.kubernetes.is_some())
+}
+
+/// This host's engine, if nodes may be in it; where all are elsewhere it need not be there.
+async fn engine(continuum: &Continuum) -> anyhow::Result<Option<LocalNodes>> {
+    let needed = continuum.nodes.values().any(Node::is_local) || !has_pods(continuum);
+    match LocalNodes::connect().await {
+        Ok(engine) => Ok(Some(engine)),
+        Err(error) if needed => Err(error.into()),
+        Err(_) => Ok(None),
+    }
+}
+
+async fn clusters(continuum: &Continuum) -> PodNodes {
+    PodNodes::of(continuum.nodes.values()).await
+}
+
 async fn up(which: &Which, continuum: &Continuum) -> anyhow::Result<ExitCode> {
     let authority = which.state.authority(continuum)?;
-    let nodes = LocalNodes::connect().await?;
+    let settings = Settings::from_environment()?;
+    let image = settings.image()?;
+    let (engine, clusters) = (engine(continuum).await?, clusters(continuum).await);
     let stop = stop_on_signal()?;
     let bar = spinner()?;
     let mut tell = |step: Step| match step {
@@ -93,15 +143,43 @@ async fn up(which: &Which, continuum: &Continuum) -> anyhow::Result<ExitCode> {
         _ if bar.is_hidden() => say(&bar, &step),
         _ => bar.set_message(step.to_string()),
     };
-    let result = nodes.up(continuum, &authority, &Settings::from_environment()?, &stop, &mut tell).await;
+    let work = async {
+        let call = match has_pods(continuum) {
+            true => Some(clusters.up(continuum, &authority, &image, &stop, &mut tell).await?),
+            false => None,
+        };
+        let Some(engine) = engine.filter(|_| call.is_none() || continuum.nodes.values().any(Node::is_local))
+        else {
+            return anyhow::Ok(Vec::new());
+        };
+        match (engine.up(continuum, &authority, &settings, &stop, &mut tell).await, call) {
+            (Err(error), Some(call)) => {
+                if let Err(left) = clusters.undo(continuum, &call).await {
+                    tell(Step::Note(format!("not all that was made is gone: {left}")));
+                }
+                Err(error.into())
+            }
+            (result, _) => Ok(result?),
+        }
+    };
+    let result = work.await;
     bar.finish_and_clear();
-    print(which.output, &result?)?;
+    let mut nodes = result?;
+    nodes.extend(clusters.status(continuum, &authority.issue(&Role::Scheduler)?, &image).await?);
+    print(which.output, &nodes)?;
     Ok(ExitCode::SUCCESS)
 }
 
 #[expect(clippy::print_stdout, reason = "what was removed is the command's result")]
 async fn down(which: &Which, continuum: &Continuum) -> anyhow::Result<ExitCode> {
-    let removed = LocalNodes::connect().await?.down(&continuum.name).await?;
+    let (engine, clusters) = (engine(continuum).await?, clusters(continuum).await);
+    // Each as far as it goes: one that can't be asked keeps nothing of the other.
+    let pods = clusters.down(continuum).await;
+    let mut removed = match engine {
+        Some(engine) => engine.down(&continuum.name).await?,
+        None => Vec::new(),
+    };
+    removed.extend(pods?);
     match which.output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&removed)?),
         Output::Table if removed.is_empty() => println!("nothing to remove"),
@@ -113,7 +191,12 @@ async fn down(which: &Which, continuum: &Continuum) -> anyhow::Result<ExitCode> 
 async fn status(which: &Which, continuum: &Continuum) -> anyhow::Result<ExitCode> {
     let credentials = which.state.authority(continuum)?.issue(&Role::Scheduler)?;
     let image = Settings::from_environment()?.image()?;
-    let nodes = LocalNodes::connect().await?.status(continuum, &credentials, Some(&image)).await?;
+    let (engine, clusters) = (engine(continuum).await?, clusters(continuum).await);
+    let mut nodes = match engine {
+        Some(engine) => engine.status(continuum, &credentials, Some(&image)).await?,
+        None => Vec::new(),
+    };
+    nodes.extend(clusters.status(continuum, &credentials, &image).await?);
     print(which.output, &nodes)?;
     let ready = nodes.iter().all(|node| node.state == State::Ready);
     Ok(if ready { ExitCode::SUCCESS } else { ExitCode::from(crate::exit::CHANGES) })
@@ -155,9 +238,14 @@ fn print(output: Output, nodes: &[NodeStatus]) -> anyhow::Result<()> {
     match output {
         Output::Json => println!("{}", serde_json::to_string_pretty(nodes)?),
         Output::Table if nodes.is_empty() => {
-            println!("the inventory has no local nodes: each has an agent of its own")
+            println!("the inventory has no nodes that are made: each has an agent of its own")
         }
-        Output::Table => println!("{}", table(nodes)),
+        Output::Table => {
+            println!("{}", table(nodes));
+            for (node, remedy) in nodes.iter().filter_map(|node| Some((&node.node, node.remedy.as_ref()?))) {
+                println!("{node}: {remedy}");
+            }
+        }
     }
     Ok(())
 }
@@ -165,7 +253,7 @@ fn print(output: Output, nodes: &[NodeStatus]) -> anyhow::Result<()> {
 fn table(nodes: &[NodeStatus]) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY);
-    table.set_header(["node", "site", "state", "agent", "engine", "privilege", "notes"]);
+    table.set_header(["node", "site", "platform", "state", "agent", "engine", "privilege", "notes"]);
     for node in nodes {
         let agent = match (&node.address, node.agent) {
             (None, _) => "-".to_owned(),
@@ -175,6 +263,10 @@ fn table(nodes: &[NodeStatus]) -> String {
         table.add_row([
             node.node.to_string(),
             node.site.to_string(),
+            match &node.host {
+                Some(host) => format!("{} ({host})", node.platform),
+                None => node.platform.to_string(),
+            },
             node.state.to_string(),
             agent,
             node.engine.clone().unwrap_or_else(|| "-".to_owned()),

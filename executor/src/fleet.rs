@@ -18,7 +18,7 @@ use crate::migration::report::{Event, Report};
 use crate::node::api::{Probed, ReleaseAnswer, ServiceFacts, Standing};
 use crate::node::assessment::Assessment;
 use crate::node::client::{AgentClient, ClientError};
-use crate::platform::docker::local_addresses;
+use crate::platform::addresses::{Remembered, addresses};
 
 /// What the agents say about the nodes and the services on them.
 #[derive(Debug, Clone, Default)]
@@ -70,33 +70,32 @@ pub struct Fleet {
     agents: BTreeMap<NodeName, Result<AgentClient, String>>,
 }
 
-/// What is said of a local node that the engine does not know.
-const NOT_UP: &str = "its container does not run; `sterna sites up` makes it";
-
 impl Fleet {
-    /// Finds the agents of all nodes: the inventory's address, or, for a local node, the host engine's answer.
+    /// Finds the agents of all nodes: at the inventory's address, or where the engine or cluster says in which the node is.
     ///
     /// # Errors
     /// When the scheduler's certificate can't be made. A node that can't be found is reported by [`Fleet::view`].
     pub async fn connect(continuum: &Continuum, authority: &Authority) -> Result<Self, FleetError> {
+        Self::find(continuum, authority, &Remembered::default()).await
+    }
+
+    /// As [`Fleet::connect`], again and again: pods whose cluster can't be asked are looked for where they were.
+    ///
+    /// # Errors
+    /// As [`Fleet::connect`].
+    pub async fn find(
+        continuum: &Continuum,
+        authority: &Authority,
+        remembered: &Remembered,
+    ) -> Result<Self, FleetError> {
         let credentials = authority.issue(&Role::Scheduler)?;
-        let local = if continuum.nodes.values().any(|node| node.agent.is_none()) {
-            local_addresses(&continuum.name).await.map_err(|error| error.to_string())
-        } else {
-            Ok(BTreeMap::new())
-        };
         let mut agents = BTreeMap::new();
-        for (name, node) in &continuum.nodes {
-            let address = match (&node.agent, &local) {
-                (Some(address), _) => Ok(address.clone()),
-                (None, Ok(local)) => local.get(name).cloned().ok_or_else(|| NOT_UP.to_owned()),
-                (None, Err(reason)) => Err(reason.clone()),
-            };
+        for (name, address) in addresses(continuum, remembered).await {
             let client = match address {
-                Ok(address) => client(&credentials, name, &address).await,
+                Ok(address) => client(&credentials, &name, &address).await,
                 Err(reason) => Err(reason),
             };
-            agents.insert(name.clone(), client);
+            agents.insert(name, client);
         }
         Ok(Self { agents })
     }

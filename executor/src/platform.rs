@@ -3,7 +3,15 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`docker`] | local nodes: Docker-in-Docker containers of the host's engine |
-//! | [`kubernetes`] | what the scheduler asks of a cluster: who leads |
+//! | [`kubernetes`] | nodes that are pods of a cluster, and which scheduler leads |
+//! | [`agent`] | what every node's agent is given |
+//! | [`addresses`] | where the agents listen |
+//! | [`status`] | how a node is |
+//! | [`step`] | what is being done |
 
+pub mod addresses;
+pub mod agent;
 pub mod docker;
 pub mod kubernetes;
+pub mod status;
+pub mod step;

@@ -5,6 +5,7 @@
 //! | [`recipe`] | what a node is made from, and its hash |
 //! | `rootfs` | building and keeping the root file system |
 //! | `image` | the node image in the host's engine |
+//! | [`archive`] | the node image as a file |
 //! | [`privilege`] | what a node may do, found by trying |
 //! | [`node`] | one node's container and files |
 //! | [`host`] | making a node of a host that is none of ours |
@@ -22,10 +23,11 @@ use thiserror::Error;
 
 use crate::identity::IdentityError;
 
+pub mod archive;
 mod engine;
 mod frozen;
 pub mod host;
-mod image;
+pub(super) mod image;
 pub mod local;
 pub mod node;
 pub mod privilege;
@@ -34,69 +36,16 @@ mod rootfs;
 pub mod status;
 
 pub use local::{LocalNodes, Settings};
-pub use status::{NodeStatus, State};
 
 /// The continuum that a container, volume or network belongs to.
-const CONTINUUM_LABEL: &str = "sterna.continuum";
-const NODE_LABEL: &str = "sterna.node";
-const SITE_LABEL: &str = "sterna.site";
-const IMAGE_LABEL: &str = "sterna.image";
-const SIZE_LABEL: &str = "sterna.size";
+pub(super) const CONTINUUM_LABEL: &str = "sterna.continuum";
+pub(super) const NODE_LABEL: &str = "sterna.node";
+pub(super) const SITE_LABEL: &str = "sterna.site";
+pub(super) const IMAGE_LABEL: &str = "sterna.image";
+pub(super) const SIZE_LABEL: &str = "sterna.size";
 const PRIVILEGE_LABEL: &str = "sterna.privilege";
 /// The call that made something, so that it can be undone.
-const CALL_LABEL: &str = "sterna.call";
-
-/// What is being done, for whoever watches.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// Another process holds the cache.
-    WaitingForCache(PathBuf),
-    /// The root file system is built; this takes a minute or two, once.
-    BuildingRootfs(PathBuf),
-    /// The root file system is given to the engine.
-    ImportingRootfs,
-    /// The node image is made.
-    MakingImage(String),
-    /// What nodes may do on the host, and why that was chosen.
-    Privilege(privilege::Privilege, String),
-    /// A node is made.
-    MakingNode(NodeName),
-    /// Waiting for the engines and agents of these nodes.
-    WaitingFor(Vec<NodeName>),
-    /// What was made in this call is removed again.
-    Undoing,
-    /// Something that the operator should know.
-    Note(String),
-}
-
-impl std::fmt::Display for Step {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::WaitingForCache(folder) => {
-                write!(f, "waiting for another process that uses {}", folder.display())
-            }
-            Self::BuildingRootfs(file) => {
-                write!(
-                    f,
-                    "building the root file system of nodes (once, a minute or two): {}",
-                    file.display()
-                )
-            }
-            Self::ImportingRootfs => f.write_str("importing the root file system"),
-            Self::MakingImage(name) => write!(f, "making image {name}"),
-            Self::Privilege(privilege, reason) => {
-                write!(f, "privilege of nodes: {privilege}, since {reason}")
-            }
-            Self::MakingNode(node) => write!(f, "making node {node}"),
-            Self::WaitingFor(nodes) => {
-                let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
-                write!(f, "waiting for {}", names.join(", "))
-            }
-            Self::Undoing => f.write_str("removing what was made"),
-            Self::Note(text) => f.write_str(text),
-        }
-    }
-}
+pub(super) const CALL_LABEL: &str = "sterna.call";
 
 /// Local nodes can't be made, shown or removed.
 #[derive(Debug, Error)]
@@ -169,7 +118,7 @@ pub enum PlatformError {
     Name(String),
     /// The inventory does not say where a node's agent listens.
     #[error(
-        "the inventory says no `agent = \"host:port\"` for `{node}`: without one it is a container of this host, which `sterna sites up` makes"
+        "the inventory says no `agent = \"host:port\"` for `{node}`: without one it is a container of this host or a pod, which `sterna sites up` makes"
     )]
     NoAddress {
         /// The node.

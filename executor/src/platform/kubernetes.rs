@@ -1,4 +1,4 @@
-//! Kubernetes, and what is made of it: K3s, RKE2. So far nodes don't live there; schedulers may.
+//! Kubernetes, and what is made of it: K3s, RKE2. Nodes may live there as pods, and schedulers.
 //!
 //! | module | what lives there |
 //! |---|---|
@@ -6,10 +6,12 @@
 //! | [`election`] | which of several schedulers leads: pure |
 //! | [`lease`] | the Lease that says so |
 //! | [`leadership`] | whether this one leads now |
+//! | [`node`] | nodes as pods |
 //! | [`rights`] | what a scheduler must be allowed to do, as manifests |
 
 pub mod connection;
 pub mod election;
 pub mod leadership;
 pub mod lease;
+pub mod node;
 pub mod rights;

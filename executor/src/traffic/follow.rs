@@ -12,7 +12,7 @@ use sterna_core::continuum::{Continuum, NodeName, ServiceName};
 use crate::identity::Credentials;
 use crate::migration::order::MigrationId;
 use crate::node::client::AgentClient;
-use crate::platform::docker::local_addresses;
+use crate::platform::addresses::{self, Remembered};
 
 use super::announcement::{Announcement, Held};
 use super::gate::{Gate, Phase};
@@ -212,12 +212,13 @@ async fn hears<A: Announcer>(announcer: Arc<A>, listener: u64) {
     }
 }
 
-/// The agent of a node, by its API. Its address is looked up each time anew: a local node may have been made again.
+/// The agent of a node, by its API. Its address is looked up each time anew: a node may have been made again.
 #[derive(Debug)]
 pub struct Agent {
     node: NodeName,
     continuum: Arc<Continuum>,
     credentials: Credentials,
+    remembered: Remembered,
     /// The last connection, kept for what is said back.
     client: Mutex<Option<AgentClient>>,
 }
@@ -225,17 +226,11 @@ pub struct Agent {
 impl Agent {
     /// Of a node of the inventory.
     pub fn new(node: NodeName, continuum: Arc<Continuum>, credentials: Credentials) -> Self {
-        Self { node, continuum, credentials, client: Mutex::default() }
+        Self { node, continuum, credentials, remembered: Remembered::default(), client: Mutex::default() }
     }
 
     async fn address(&self) -> Result<String, String> {
-        let known = self.continuum.nodes.get(&self.node).and_then(|node| node.agent.clone());
-        if let Some(address) = known {
-            return Ok(address);
-        }
-        let local = local_addresses(&self.continuum.name).await.map_err(|error| error.to_string())?;
-        let not_up = || format!("node `{}` does not run; `sterna sites up` makes it", self.node);
-        local.get(&self.node).cloned().ok_or_else(not_up)
+        addresses::address(&self.continuum, &self.node, &self.remembered).await
     }
 }
 

@@ -11,8 +11,10 @@ use sterna_policies::quantity::{
 
 pub mod inventory;
 pub mod location;
+pub mod pod;
 
 pub use location::Location;
+pub use pod::Pod;
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
@@ -147,9 +149,19 @@ pub struct Node {
     pub memory: Bytes,
     /// Taken out of use: what runs there should leave, nothing may arrive.
     pub drain: bool,
-    /// Where its agent listens, `host:port`. `None` for a local node that `sterna sites up` makes: its address is asked of
-    /// the engine.
+    /// Where its agent listens, `host:port`. `None` for a node that `sterna sites up` makes: its address is asked of the
+    /// engine or the cluster.
     pub agent: Option<String>,
+    /// Where it stands, if it is a pod of a Kubernetes cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<Pod>,
+}
+
+impl Node {
+    /// Whether it is a container of the host's own engine: neither somewhere else nor a pod.
+    pub fn is_local(&self) -> bool {
+        self.agent.is_none() && self.kubernetes.is_none()
+    }
 }
 
 /// The path between two sites.

@@ -1,5 +1,6 @@
 //! Inventory files: a right one gives the continuum, a wrong one says what is wrong, all at once.
 
+use sterna_core::continuum::pod::{ClusterNodes, Pod, Storage};
 use sterna_core::continuum::{NodeName, ServiceName, SiteName, UsersName, inventory};
 use sterna_policies::quantity::{Bytes, GramsPerKwh};
 
@@ -143,6 +144,50 @@ fn power_and_addresses() {
         .replace("drain = true", "agent = \"edge-a-1.example:7400\"")
         .replace("agent = \"edge-a-1.example:7400\"", "agent = \"edge-a-1.example\"");
     insta::assert_snapshot!(rendered(&text));
+}
+
+#[test]
+fn a_node_that_is_a_pod() {
+    let with = |kubernetes: &str| SMALL.replace("drain = true", &format!("kubernetes = {kubernetes}"));
+    let pod = |kubernetes: &str| {
+        let loaded = inventory::load("inventory.toml", &with(kubernetes)).unwrap();
+        assert!(loaded.warnings.is_empty());
+        let nodes = loaded.value.nodes;
+        assert!(nodes.values().all(|node| !node.is_local()));
+        nodes[&NodeName::from("cloud-1")].kubernetes.clone().unwrap()
+    };
+    let plain = Pod {
+        context: None,
+        namespace: "sterna".to_owned(),
+        on: ClusterNodes::Any,
+        storage: Storage::EmptyDir,
+        image: None,
+    };
+    assert_eq!(pod("{}"), plain);
+    assert_eq!(pod("{ storage = \"emptyDir\" }"), plain);
+    let all = r#"{ context = "far", namespace = "edge", node = "worker-1.example", storage = "20GiB", image = "r.example/n:1" }"#;
+    let full = Pod {
+        context: Some("far".to_owned()),
+        namespace: "edge".to_owned(),
+        on: ClusterNodes::Named("worker-1.example".to_owned()),
+        storage: Storage::Claim(Bytes::from_mib(20 * 1024)),
+        image: Some("r.example/n:1".to_owned()),
+    };
+    assert_eq!(pod(all), full);
+    let labels = [("topology.kubernetes.io/zone".to_owned(), "a".to_owned())].into();
+    let selected = Pod { on: ClusterNodes::Selected(labels), ..plain };
+    assert_eq!(pod(r#"{ selector = { "topology.kubernetes.io/zone" = "a" } }"#), selected);
+
+    let two = with(r#"{ node = "w", selector = { zone = "a" } }"#)
+        .replace("cpu = \"16cores\"", "cpu = \"16cores\"\nagent = \"cloud-1.example:7400\"");
+    insta::assert_snapshot!(rendered(&two));
+    insta::assert_snapshot!(rendered(&with(
+        r#"{ context = "", namespace = "Edge", node = "w_1", storage = "much", image = "a b" }"#
+    )));
+    insta::assert_snapshot!(rendered(&with(r#"{ selector = { "a/b/c" = "-" }, storage = "0GiB" }"#)));
+    insta::assert_snapshot!(rendered(&with(r#"{ contxt = "far" }"#)));
+    let long = with("{}").replace("cloud-1", &format!("cloud-{}", "1".repeat(50)));
+    insta::assert_snapshot!(rendered(&long));
 }
 
 #[test]

@@ -79,6 +79,7 @@ fn world(dice: &mut Dice<'_>) -> Observation {
                 memory: q(dice.pick(&["2GiB", "4GiB"])),
                 drain: dice.one_in(8),
                 agent: None,
+                kubernetes: None,
             };
             (NodeName::from(format!("node-{n}")), node)
         })

@@ -30,6 +30,7 @@ pub fn continuum() -> Continuum {
         memory: "8GiB".parse().unwrap(),
         drain: false,
         agent: None,
+        kubernetes: None,
     };
     let service = sterna_core::continuum::Service {
         cpu: "1".parse().unwrap(),

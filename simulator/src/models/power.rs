@@ -30,6 +30,7 @@ mod tests {
             memory: sterna_policies::quantity::Bytes::from_mib(1),
             drain: false,
             agent: None,
+            kubernetes: None,
         };
         let at = |power: &Power, cores: &str, any| of_node(power, &node, cores.parse().unwrap(), any);
         assert_eq!(at(&power, "0", false), watts("100W"));

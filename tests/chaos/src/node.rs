@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sterna_e2e::docker::{self, docker};
 use sterna_executor::fault::Point;
-use sterna_executor::platform::docker::node::AGENT_PORT;
+use sterna_executor::platform::agent::AGENT_PORT;
 use tokio::process::Command;
 use tokio::time::sleep;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use sterna_executor::migration::order::{MigrationId, Order};
-use sterna_executor::platform::docker::node::AGENT_PORT;
+use sterna_executor::platform::agent::AGENT_PORT;
 use tokio::time::{sleep, timeout};
 
 use crate::clock;

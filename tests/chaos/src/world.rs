@@ -14,7 +14,7 @@ use sterna_e2e::sterna::Sterna;
 use sterna_e2e::writer::Writer;
 use sterna_executor::identity::{Authority, Credentials, Role};
 use sterna_executor::node::client::AgentClient;
-use sterna_executor::platform::docker::node::AGENT_PORT;
+use sterna_executor::platform::agent::AGENT_PORT;
 use tokio::time::sleep;
 
 use crate::clock;

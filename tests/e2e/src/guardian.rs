@@ -13,6 +13,9 @@ const SCRIPT: &str = r#"read -r word; [ "$word" = done ] || "$1" sites down "$2"
 const CONTAINERS: &str = r#"read -r word; [ "$word" = done ] && exit
 for one; do docker exec "$one" "$THAW" thaw; docker rm --force --volumes "$one"; done"#;
 
+/// The same for a cluster.
+const CLUSTER: &str = r#"read -r word; [ "$word" = done ] || "$1" down "$2""#;
+
 /// The process that waits. Dropped, it cleans up, and we wait for that.
 #[derive(Debug)]
 pub struct Guardian {
@@ -25,9 +28,23 @@ impl Guardian {
     /// # Errors
     /// When no process can be started.
     pub fn over(sterna: &Path, inventory: &Path, state: &Path, folder: &Path) -> std::io::Result<Self> {
-        Self::start(
-            Command::new("sh").args(["-c", SCRIPT, "guardian"]).args([sterna, inventory, state, folder]),
-        )
+        Self::over_with(sterna, inventory, state, folder, &[])
+    }
+
+    /// The same, with environment variables for `sterna sites down`.
+    ///
+    /// # Errors
+    /// When no process can be started.
+    pub fn over_with(
+        sterna: &Path,
+        inventory: &Path,
+        state: &Path,
+        folder: &Path,
+        environment: &[(&str, &str)],
+    ) -> std::io::Result<Self> {
+        let mut command = Command::new("sh");
+        command.args(["-c", SCRIPT, "guardian"]).args([sterna, inventory, state, folder]);
+        Self::start(command.envs(environment.iter().copied()))
     }
 
     /// Has containers guarded that run an engine of their own; `thaw` is the program in them that thaws what they run.
@@ -37,6 +54,14 @@ impl Guardian {
     pub fn over_containers(names: &[String], thaw: &str) -> std::io::Result<Self> {
         let mut command = Command::new("sh");
         Self::start(command.args(["-c", CONTAINERS, "guardian"]).args(names).env("THAW", thaw))
+    }
+
+    /// Has a cluster guarded that `script` made in `folder`.
+    ///
+    /// # Errors
+    /// When no process can be started.
+    pub fn over_cluster(script: &Path, folder: &Path) -> std::io::Result<Self> {
+        Self::start(Command::new("sh").args(["-c", CLUSTER, "guardian"]).args([script, folder]))
     }
 
     fn start(command: &mut Command) -> std::io::Result<Self> {

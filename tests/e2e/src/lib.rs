@@ -14,6 +14,7 @@
 //! | [`front`] | `sterna front`, beside a test |
 //! | [`cluster`] | a Kubernetes API server |
 //! | [`charts`] | Helm, kustomize, and what they are given |
+//! | [`two_nodes`] | a whole Kubernetes cluster |
 //! | [`guardian`] | cleaning up, whatever happens to us |
 //! | [`inventory`] | inventories of three sites, and services to put into them |
 //! | [`delay`] | the way between users and a site: a proxy that holds bytes back |
@@ -47,5 +48,6 @@ pub mod stage;
 pub mod sterna;
 pub mod story;
 pub mod ticker;
+pub mod two_nodes;
 pub mod writer;
 pub mod zoo;

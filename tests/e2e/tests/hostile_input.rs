@@ -28,7 +28,7 @@ use sterna_e2e::ticker;
 use sterna_executor::identity::{Authority, Credentials, Role};
 use sterna_executor::node::client::AgentClient;
 use sterna_executor::node::server::routes::{Carries, ROUTES};
-use sterna_executor::platform::docker::node::AGENT_PORT;
+use sterna_executor::platform::agent::AGENT_PORT;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;

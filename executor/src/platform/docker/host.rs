@@ -8,8 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::local::Settings;
 use super::rootfs::Cache;
-use super::{PlatformError, Step, image, node};
+use super::{PlatformError, image, node};
 use crate::identity::{Authority, Role};
+use crate::platform::step::Step;
 
 /// The root file system of nodes as a tar file in the cache; builds it if it isn't there yet, which takes a minute or two.
 ///

@@ -13,7 +13,8 @@ use futures_util::TryStreamExt;
 use tokio_util::io::ReaderStream;
 
 use super::engine::{is_absent, is_conflict, remove};
-use super::{CALL_LABEL, PlatformError, Step, recipe};
+use super::{CALL_LABEL, PlatformError, recipe};
+use crate::platform::step::Step;
 
 const BASE: &str = "sterna-node-base";
 const NODE: &str = "sterna-node";
@@ -29,6 +30,11 @@ const DAEMON: &str = "etc/docker/daemon.json";
 /// The image's command that readies and runs a node.
 pub fn boot() -> Vec<String> {
     ["/usr/bin/tini", "--", &format!("/{BOOT}")].map(str::to_owned).to_vec()
+}
+
+/// The command of a node that is a pod.
+pub fn boot_pod() -> Vec<String> {
+    [boot(), vec!["pod".to_owned()]].concat()
 }
 
 /// The command that ends every frozen service on a node.
@@ -166,7 +172,7 @@ pub async fn strip(binary: &Path) -> (Option<tempfile::NamedTempFile>, Option<St
 }
 
 /// The layer as a tar file that has no name any more, at its beginning.
-fn layer(binary: &Path) -> std::io::Result<std::fs::File> {
+pub fn layer(binary: &Path) -> std::io::Result<std::fs::File> {
     let mut tar = tar::Builder::new(tempfile::tempfile()?);
     append_layer(&mut tar, binary)?;
     let mut file = tar.into_inner()?;

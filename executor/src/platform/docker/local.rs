@@ -20,9 +20,10 @@ use tokio_util::sync::CancellationToken;
 use super::node::{LocalNode, labels, network};
 use super::privilege::{self, Privilege};
 use super::rootfs::Cache;
-use super::status::{NodeStatus, State};
-use super::{CALL_LABEL, CONTINUUM_LABEL, PlatformError, Step, engine, frozen, image};
+use super::{CALL_LABEL, CONTINUUM_LABEL, PlatformError, engine, frozen, image};
 use crate::identity::{Authority, Credentials, Role};
+use crate::platform::status::{NodeStatus, State};
+use crate::platform::step::Step;
 
 /// How long a node may take from its start until its engine and its agent answer.
 const READY_WITHIN: Duration = Duration::from_secs(90);
@@ -82,7 +83,7 @@ impl LocalNodes {
         Ok(Self { docker: engine::connect().await? })
     }
 
-    /// Makes the nodes of a continuum that have no agent of their own in the inventory, and waits until their engines and
+    /// Makes the local nodes of a continuum, and waits until their engines and
     /// agents answer. Nodes that exist stay as they are, and are started if they stand still. On failure, or when `stop` is
     /// cancelled, everything that this call made is removed.
     ///
@@ -321,11 +322,11 @@ impl LocalNodes {
     }
 }
 
-/// The nodes that live on this host: the inventory gives them no agent of their own.
+/// The nodes that live on this host.
 pub(super) fn locals(continuum: &Continuum) -> impl Iterator<Item = (&NodeName, &Node)> {
-    continuum.nodes.iter().filter(|(_, node)| node.agent.is_none())
+    continuum.nodes.iter().filter(|(_, node)| node.is_local())
 }
 
 pub(super) fn is_local(continuum: &Continuum, name: &NodeName) -> bool {
-    continuum.nodes.get(name).is_some_and(|node| node.agent.is_none())
+    continuum.nodes.get(name).is_some_and(Node::is_local)
 }

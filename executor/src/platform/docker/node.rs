@@ -7,24 +7,16 @@ use bollard::models::{
     ContainerCreateBody, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType,
     NetworkingConfig,
 };
-use serde::Serialize;
 use sterna_core::continuum::{Node, NodeName};
-use sterna_policies::quantity::{Bytes, Cores};
 
 use super::image::{append_folder, boot, plain_header};
 use super::privilege::{self, Privilege};
 use super::{CALL_LABEL, CONTINUUM_LABEL, IMAGE_LABEL, NODE_LABEL, PRIVILEGE_LABEL, SITE_LABEL, SIZE_LABEL};
 use crate::identity::Credentials;
+use crate::platform::agent::{self, AGENT_PORT, FILES, STATE};
 
-/// Where a node's agent listens.
-pub const AGENT_PORT: u16 = 7420;
 /// What a node is given to stop its services, its agent and its engine in order.
 const STOP_SECONDS: i64 = 40;
-/// Checkpoints are staged in memory.
-const STAGING: &str = "/dev/shm/sterna";
-const STATE: &str = "/var/lib/sterna";
-const IDENTITY: &str = "etc/sterna/identity";
-const AGENT_CONFIG: &str = "etc/sterna/agent.toml";
 
 /// What a local node is made of.
 #[derive(Debug, Clone)]
@@ -69,10 +61,8 @@ impl LocalNode<'_> {
         format!("{} {}B", self.node.cpu, self.node.memory.0)
     }
 
-    /// Room for staged checkpoints, on top of the memory that services may use: a service's image can be as large as the
-    /// service, but two of the largest are not staged at once.
     fn staging(&self) -> u64 {
-        self.node.memory.0 / 2
+        agent::staging_room(self.node).0
     }
 
     /// The container's configuration. `cpus` is what the host has: an engine refuses a limit above it.
@@ -146,35 +136,14 @@ pub(super) fn append_files<W: std::io::Write>(
     port: u16,
     credentials: &Credentials,
 ) -> std::io::Result<()> {
-    let config = AgentConfig {
-        node: name,
-        listen: format!("0.0.0.0:{port}"),
-        identity: format!("/{IDENTITY}"),
-        state: STATE,
-        staging: STAGING,
-        cpu: node.cpu,
-        memory: node.memory,
-    };
-    let config = toml::to_string(&config).map_err(std::io::Error::other)?;
-    append_folder(tar, Path::new("etc/sterna"), 0o700)?;
-    append_folder(tar, Path::new(IDENTITY), 0o700)?;
-    let identity = credentials.files().map(|(name, content)| (format!("{IDENTITY}/{name}"), content));
-    for (path, content) in identity.into_iter().chain([(AGENT_CONFIG.to_owned(), config.as_str())]) {
+    let folder = Path::new(FILES.trim_start_matches('/'));
+    append_folder(tar, folder, 0o700)?;
+    append_folder(tar, &folder.join("identity"), 0o700)?;
+    for (path, content) in agent::files(name, node, port, credentials)? {
+        let path = folder.join(path);
         tar.append_data(&mut plain_header(content.len() as u64, 0o600), path, content.as_bytes())?;
     }
     Ok(())
-}
-
-/// What `sterna agent --config` reads.
-#[derive(Debug, Serialize)]
-struct AgentConfig<'a> {
-    node: &'a NodeName,
-    listen: String,
-    identity: String,
-    state: &'a str,
-    staging: &'a str,
-    cpu: Cores,
-    memory: Bytes,
 }
 
 fn volume(source: String, target: &str) -> Mount {
@@ -192,6 +161,7 @@ mod tests {
     use std::io::Read;
 
     use sterna_core::continuum::SiteName;
+    use sterna_policies::quantity::Bytes;
 
     use super::*;
     use crate::identity::{Authority, Role};
@@ -203,6 +173,7 @@ mod tests {
             memory: Bytes::from_mib(1024),
             drain: false,
             agent: None,
+            kubernetes: None,
         }
     }
 

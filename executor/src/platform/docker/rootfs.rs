@@ -9,7 +9,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio_util::sync::CancellationToken;
 
-use super::{PlatformError, Step, recipe};
+use super::{PlatformError, recipe};
+use crate::platform::step::Step;
 
 /// How often a lock is asked for that another process holds.
 const LOCK_PAUSE: Duration = Duration::from_millis(200);

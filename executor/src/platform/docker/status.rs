@@ -2,70 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 use futures_util::future::join_all;
-use rustls::pki_types::ServerName;
-use serde::Serialize;
-use sterna_core::continuum::{Continuum, Node, NodeName, SiteName};
+use sterna_core::continuum::{Continuum, Node, NodeName};
 
 use super::local::{LocalNodes, is_local, locals};
-use super::node::{AGENT_PORT, LocalNode, network};
+use super::node::{LocalNode, network};
 use super::privilege::Privilege;
 use super::{
     CONTINUUM_LABEL, IMAGE_LABEL, NODE_LABEL, PRIVILEGE_LABEL, PlatformError, SITE_LABEL, SIZE_LABEL, engine,
 };
-use crate::identity::{Credentials, Role};
-
-/// One question to an engine or an agent.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-
-/// Whether a node is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// In the inventory, but there is no container.
-    Missing,
-    /// Its container does not run.
-    Stopped,
-    /// Its container runs, but engine or agent do not answer.
-    Starting,
-    /// Engine and agent answer.
-    Ready,
-}
-
-impl std::fmt::Display for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
-            Self::Missing => "missing",
-            Self::Stopped => "stopped",
-            Self::Starting => "starting",
-            Self::Ready => "ready",
-        })
-    }
-}
-
-/// A local node as it is.
-#[derive(Debug, Clone, Serialize)]
-pub struct NodeStatus {
-    /// Its name.
-    pub node: NodeName,
-    /// Its site.
-    pub site: SiteName,
-    /// Whether it is there.
-    pub state: State,
-    /// Where its agent listens.
-    pub address: Option<String>,
-    /// Version of its engine, if that answers.
-    pub engine: Option<String>,
-    /// Whether its agent answers with a certificate of this continuum.
-    pub agent: bool,
-    /// What it may do on the host.
-    pub privilege: Option<Privilege>,
-    /// What differs from the inventory or from this binary.
-    pub notes: Vec<String>,
-}
+use crate::identity::Credentials;
+use crate::platform::agent::AGENT_PORT;
+use crate::platform::status::{ANSWER_WITHIN, NodeStatus, Platform, State, answers};
 
 impl LocalNodes {
     /// The local nodes as they are: those of the inventory, then those that are in it no more. `image` is the one that new
@@ -108,12 +58,15 @@ impl LocalNodes {
             .unwrap_or_else(|| label(SITE_LABEL).unwrap_or_default().into());
         let mut status = NodeStatus {
             site,
+            platform: Platform::Docker,
+            host: None,
             state: State::Missing,
             address: None,
             engine: None,
             agent: false,
             privilege: label(PRIVILEGE_LABEL).and_then(Privilege::from_label),
             notes: Vec::new(),
+            remedy: None,
             node: name,
         };
         let Some(container) = container else { return status };
@@ -183,43 +136,4 @@ fn address(continuum: &str, container: &ContainerSummary) -> Option<String> {
     let networks = container.network_settings.as_ref()?.networks.as_ref()?;
     let address = networks.get(&network(continuum))?.ip_address.as_deref().filter(|text| !text.is_empty())?;
     Some(format!("{address}:{AGENT_PORT}"))
-}
-
-/// Whether the agent of `node` answers at an address, and proves that it is the one.
-async fn answers(address: Option<&str>, node: &NodeName, config: Arc<rustls::ClientConfig>) -> bool {
-    let Some(address) = address else { return false };
-    let Ok(host) = ServerName::try_from(Role::Agent(node.clone()).host_name()) else { return false };
-    let handshake = async {
-        let stream = tokio::net::TcpStream::connect(address).await.ok()?;
-        tokio_rustls::TlsConnector::from(config).connect(host, stream).await.ok()
-    };
-    matches!(tokio::time::timeout(ANSWER_WITHIN, handshake).await, Ok(Some(_)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::identity::Authority;
-
-    #[tokio::test]
-    async fn an_agent_answers_only_as_itself() {
-        let home = tempfile::tempdir().unwrap();
-        let authority = Authority::open(&home.path().join("authority")).unwrap();
-        let server = authority.issue(&Role::Agent("edge-a".into())).unwrap().server_config().unwrap();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let serving = tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let _refused = tokio_rustls::TlsAcceptor::from(server.clone()).accept(stream).await;
-            }
-        });
-        let client = Arc::new(authority.issue(&Role::Scheduler).unwrap().client_config().unwrap());
-        assert!(answers(Some(&address), &"edge-a".into(), client.clone()).await);
-        assert!(!answers(Some(&address), &"edge-b".into(), client.clone()).await);
-        serving.abort();
-        assert!(serving.await.is_err());
-        assert!(!answers(Some(&address), &"edge-a".into(), client.clone()).await);
-        assert!(!answers(None, &"edge-a".into(), client).await);
-    }
 }

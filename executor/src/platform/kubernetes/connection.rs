@@ -23,6 +23,16 @@ pub enum ConnectionError {
         /// What is wrong.
         reason: String,
     },
+    /// The kubeconfig can't be used with that context.
+    #[error(
+        "can't use the context `{context}` of the kubeconfig ($KUBECONFIG, else ~/.kube/config): {reason}"
+    )]
+    Context {
+        /// The context.
+        context: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// Nothing says where it is.
     #[error(
         "nothing says where the Kubernetes API server is: name a kubeconfig, or run as a pod with a service account ({0})"
@@ -39,10 +49,34 @@ pub enum ConnectionError {
 /// # Errors
 /// When neither can be used.
 pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ConnectionError> {
-    let mut config = match kubeconfig {
+    let config = match kubeconfig {
         Some(path) => named(path).await?,
-        None => Config::infer().await.map_err(|error| ConnectionError::Nowhere(chain(&error)))?,
+        None => inferred().await?,
     };
+    to(config)
+}
+
+/// A client of the API server that a context of `$KUBECONFIG` or `~/.kube/config` names. Without one: the current one, or that
+/// of the cluster whose pod this is.
+///
+/// # Errors
+/// When neither can be used.
+pub async fn client_of_context(context: Option<&str>) -> Result<Client, ConnectionError> {
+    to(match context {
+        Some(context) => {
+            let options = KubeConfigOptions { context: Some(context.to_owned()), ..Default::default() };
+            let wrong = |reason| ConnectionError::Context { context: context.to_owned(), reason };
+            Config::from_kubeconfig(&options).await.map_err(|error| wrong(chain(&error)))?
+        }
+        None => inferred().await?,
+    })
+}
+
+async fn inferred() -> Result<Config, ConnectionError> {
+    Config::infer().await.map_err(|error| ConnectionError::Nowhere(chain(&error)))
+}
+
+fn to(mut config: Config) -> Result<Client, ConnectionError> {
     config.connect_timeout = Some(TO_ANSWER);
     config.read_timeout = Some(TO_ANSWER);
     Client::try_from(config).map_err(|error| ConnectionError::Client(chain(&error)))

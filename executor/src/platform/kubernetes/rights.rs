@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
 use kube::api::ObjectMeta;
 
 use super::lease::Place;
+use super::node::manifest;
 
 /// A service account, and what it may do.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,21 +20,33 @@ pub struct Rights {
     pub binding: RoleBinding,
 }
 
+/// How far a scheduler's account may go with nodes that are pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// To find them: for `sterna run` and all that moves services, and for `sterna sites status`.
+    Observe,
+    /// To make and remove them too: for `sterna sites up` and `down`.
+    Act,
+}
+
+/// What an account may do with the nodes in a namespace.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeRights {
+    /// The namespace, in which pods may be privileged; only where pods are to be made.
+    pub namespace: Option<Namespace>,
+    /// What it may do there.
+    pub role: Role,
+    /// That it may.
+    pub binding: RoleBinding,
+}
+
 /// What schedulers of this account need to contend for that lease.
 pub fn rights(place: &Place, account: &str) -> Rights {
-    let metadata = || ObjectMeta {
-        name: Some(account.to_owned()),
-        namespace: Some(place.namespace.clone()),
-        labels: Some(BTreeMap::from([("app.kubernetes.io/name".to_owned(), "sterna".to_owned())])),
-        ..ObjectMeta::default()
-    };
     let leases = |verbs: &[&str], names: Option<&str>| PolicyRule {
-        api_groups: Some(vec!["coordination.k8s.io".to_owned()]),
-        resources: Some(vec!["leases".to_owned()]),
         resource_names: names.map(|name| vec![name.to_owned()]),
-        verbs: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
-        ..PolicyRule::default()
+        ..rule("coordination.k8s.io", "leases", verbs)
     };
+    let metadata = || metadata(account, &place.namespace);
     Rights {
         account: ServiceAccount { metadata: metadata(), ..ServiceAccount::default() },
         role: Role {
@@ -41,19 +54,61 @@ pub fn rights(place: &Place, account: &str) -> Rights {
             // What is to be made has no name yet that could be asked about.
             rules: Some(vec![leases(&["create"], None), leases(&["get", "update"], Some(&place.name))]),
         },
-        binding: RoleBinding {
-            metadata: metadata(),
-            role_ref: RoleRef {
-                api_group: "rbac.authorization.k8s.io".to_owned(),
-                kind: "Role".to_owned(),
-                name: account.to_owned(),
-            },
-            subjects: Some(vec![Subject {
-                kind: "ServiceAccount".to_owned(),
-                name: account.to_owned(),
-                namespace: Some(place.namespace.clone()),
-                ..Subject::default()
-            }]),
+        binding: binding(metadata(), account, &place.namespace),
+    }
+}
+
+/// What that account of the namespace `home` needs for the nodes in a namespace.
+pub fn node_rights(namespace: &str, reach: Reach, account: &str, home: &str) -> NodeRights {
+    let metadata = || metadata(&format!("{account}-nodes"), namespace);
+    let rules = match reach {
+        Reach::Observe => vec![rule("", "pods", &["list"])],
+        Reach::Act => vec![
+            rule("", "pods", &["list", "create", "delete"]),
+            // Never read: the keys of nodes are in them.
+            rule("", "secrets", &["create", "delete"]),
+            rule("", "persistentvolumeclaims", &["list", "create", "delete"]),
+        ],
+    };
+    NodeRights {
+        namespace: (reach == Reach::Act).then(|| manifest::namespace(namespace)),
+        role: Role { metadata: metadata(), rules: Some(rules) },
+        binding: binding(metadata(), account, home),
+    }
+}
+
+fn metadata(name: &str, namespace: &str) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(namespace.to_owned()),
+        labels: Some(BTreeMap::from([("app.kubernetes.io/name".to_owned(), "sterna".to_owned())])),
+        ..ObjectMeta::default()
+    }
+}
+
+fn rule(group: &str, resource: &str, verbs: &[&str]) -> PolicyRule {
+    PolicyRule {
+        api_groups: Some(vec![group.to_owned()]),
+        resources: Some(vec![resource.to_owned()]),
+        verbs: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
+        ..PolicyRule::default()
+    }
+}
+
+/// Binds the role of the same name to an account.
+fn binding(metadata: ObjectMeta, account: &str, home: &str) -> RoleBinding {
+    RoleBinding {
+        role_ref: RoleRef {
+            api_group: "rbac.authorization.k8s.io".to_owned(),
+            kind: "Role".to_owned(),
+            name: metadata.name.clone().unwrap_or_default(),
         },
+        subjects: Some(vec![Subject {
+            kind: "ServiceAccount".to_owned(),
+            name: account.to_owned(),
+            namespace: Some(home.to_owned()),
+            ..Subject::default()
+        }]),
+        metadata,
     }
 }

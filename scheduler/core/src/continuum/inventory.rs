@@ -34,6 +34,7 @@ pub fn load(file_name: &str, text: &str) -> Result<Loaded<Continuum>, Invalid> {
     check::sites(&file, &mut findings);
     check::capacity(&file, &continuum, &mut findings);
     check::addresses(&file, &mut findings);
+    check::pods(&file, &mut findings);
     check::published(&file, &mut findings);
     findings.finish(continuum)
 }
@@ -144,6 +145,7 @@ fn node(file: &NodeFile, site: &SiteName, findings: &mut Findings) -> Node {
         memory: file.memory.read_positive(findings).unwrap_or_default(),
         drain: file.drain.unwrap_or_default(),
         agent: file.agent.as_ref().map(|agent| agent.value.clone()),
+        kubernetes: file.kubernetes.as_ref().map(|pod| pod.read(findings)),
     }
 }
 

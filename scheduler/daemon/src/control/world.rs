@@ -9,6 +9,7 @@ use sterna_executor::identity::Authority;
 use sterna_executor::migration::order::{MigrationId, Order};
 use sterna_executor::migration::report::{Event, Report};
 use sterna_executor::node::api::Standing;
+use sterna_executor::platform::addresses::Remembered;
 
 /// Where services run.
 pub trait World: Send + Sync {
@@ -69,20 +70,21 @@ impl Clock for SystemClock {
 #[derive(Debug, Clone)]
 pub struct RealWorld {
     authority: Authority,
+    remembered: Remembered,
 }
 
 impl RealWorld {
     /// With the certificates of `authority`.
     pub fn new(authority: Authority) -> Self {
-        Self { authority }
+        Self { authority, remembered: Remembered::default() }
     }
 
-    /// Finds all agents anew: local nodes may have been made anew since the last time, under other addresses.
+    /// Finds all agents anew: nodes may have been made anew since the last time, under other addresses.
     ///
     /// # Errors
     /// When the scheduler's certificate can't be made.
     pub async fn fleet(&self, continuum: &Continuum) -> Result<Fleet, FleetError> {
-        Fleet::connect(continuum, &self.authority).await
+        Fleet::find(continuum, &self.authority, &self.remembered).await
     }
 }
 

@@ -11,6 +11,8 @@ use crate::continuum::{Continuum, NodeName, ServiceName};
 
 /// How many names a message lists before it says how many more there are.
 const LISTED: usize = 4;
+/// Longest name of a pod that is also that of its host.
+const POD_NAME: usize = 63;
 /// Most addresses at which a user group is probed.
 const PROBES: usize = 8;
 
@@ -181,6 +183,27 @@ pub(super) fn addresses(file: &InventoryFile, findings: &mut Findings) {
             None => {
                 known.insert(agent.as_str(), agent);
             }
+        }
+    }
+}
+
+/// A node that is a pod has its agent in there, and a name that a pod can have.
+pub(super) fn pods(file: &InventoryFile, findings: &mut Findings) {
+    for node in file.site.iter().flat_map(|site| &site.node) {
+        let Some(pod) = &node.kubernetes else { continue };
+        if let Some(agent) = &node.agent {
+            findings
+                .error("I0019", pod.span(), format!("`{}` stands in two places", node.name.value))
+                .label("as a pod of a cluster")
+                .also(agent.span(), "and where this agent is")
+                .help("keep `agent` for a host of your own; that of a pod is asked of the cluster");
+        }
+        let name = format!("sterna-{}-{}", file.name.value, node.name.value);
+        if name.len() > POD_NAME {
+            findings
+                .error("I0021", node.name.span(), format!("Kubernetes has no pod `{name}`"))
+                .label(format!("too long by {}", name.len() - POD_NAME))
+                .help("the names of the continuum and of the node are parts of the pod's");
         }
     }
 }

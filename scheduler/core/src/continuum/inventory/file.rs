@@ -10,6 +10,7 @@ use sterna_policies::quantity::{
 };
 
 use crate::continuum::location::LocationFile;
+use crate::continuum::pod::PodFile;
 
 pub(super) type UsdPerHourText = Written<UsdPerHour>;
 
@@ -101,8 +102,11 @@ pub(super) struct NodeFile {
     pub cpu: Written<Cores>,
     /// Its memory, such as "4GiB".
     pub memory: Written<Bytes>,
-    /// Where its agent listens, `host:port`. Left out for a local node: its address is asked of the engine.
+    /// Where its agent listens, `host:port`. Left out for a node that `sterna sites up` makes: its address is asked of the
+    /// engine or the cluster.
     pub agent: Option<At<String>>,
+    /// Where it stands in a Kubernetes cluster, such as { node = "worker-1" }. Left out: it is no pod.
+    pub kubernetes: Option<At<PodFile>>,
     /// Out of use: what runs there should leave, nothing may arrive. Left out: false.
     pub drain: Option<bool>,
 }

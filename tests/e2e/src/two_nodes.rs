@@ -1,0 +1,91 @@
+//! A real Kubernetes cluster of two nodes on this machine. It takes a minute to come up, and minutes more where its programs must be
+//! built first.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, bail};
+use tempfile::TempDir;
+
+use crate::guardian::Guardian;
+use crate::process::{self, bound};
+
+/// Its nodes.
+pub const NODES: [&str; 2] = ["edge-n1", "edge-n2"];
+
+/// The cluster. Dropped, it is gone, with all that ran in it; so it is when this process is killed.
+#[derive(Debug)]
+pub struct TwoNodes {
+    // Before the folder, in which its state is.
+    _guardian: Guardian,
+    folder: TempDir,
+    kubeconfig: String,
+    kubectl: PathBuf,
+}
+
+impl TwoNodes {
+    /// Brings it up.
+    ///
+    /// # Errors
+    /// When it can't be built, does not come up, or we are not root.
+    pub async fn up() -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("sterna-nodes-").tempdir()?;
+        let programs = script(&["programs"]).await?;
+        let guardian = Guardian::over_cluster(&path(), folder.path())?;
+        let kubeconfig = script(&["up", text(folder.path())?]).await?;
+        Ok(Self { _guardian: guardian, folder, kubeconfig, kubectl: Path::new(&programs).join("kubectl") })
+    }
+
+    /// The kubeconfig of its administrator.
+    pub fn kubeconfig(&self) -> &str {
+        &self.kubeconfig
+    }
+
+    /// Brings the images of an archive to its nodes.
+    ///
+    /// # Errors
+    /// When a node does not take them.
+    pub async fn load(&self, archive: &Path) -> anyhow::Result<()> {
+        script(&["load", text(self.folder.path())?, text(archive)?]).await.map(drop)
+    }
+
+    /// Runs `kubectl` as its administrator and gives what it prints.
+    ///
+    /// # Errors
+    /// When it fails; then with what it said.
+    pub async fn kubectl(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        self.kubectl_alone(&[&["--kubeconfig", &self.kubeconfig], arguments].concat()).await
+    }
+
+    /// The same as nobody.
+    ///
+    /// # Errors
+    /// As [`TwoNodes::kubectl`].
+    pub async fn kubectl_alone(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut command = bound(&self.kubectl);
+        command.args(arguments);
+        let finished = process::run(command.stdout(Stdio::piped()).stderr(Stdio::piped())).await?;
+        if !finished.status.success() {
+            bail!("kubectl {}: {}", arguments.join(" "), finished.stderr.trim());
+        }
+        Ok(finished.stdout.trim().to_owned())
+    }
+}
+
+fn path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster/cluster")
+}
+
+fn text(path: &Path) -> anyhow::Result<&str> {
+    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
+}
+
+async fn script(arguments: &[&str]) -> anyhow::Result<String> {
+    let finished = process::run(bound(&path()).args(arguments).stdout(Stdio::piped()))
+        .await
+        .with_context(|| format!("can't start {}", path().display()))?;
+    if !finished.status.success() {
+        bail!("cluster {} failed; what it said stands above", arguments.join(" "));
+    }
+    Ok(finished.stdout.trim().to_owned())
+}
