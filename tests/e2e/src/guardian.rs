@@ -13,8 +13,9 @@ const SCRIPT: &str = r#"read -r word; [ "$word" = done ] || "$1" sites down "$2"
 const CONTAINERS: &str = r#"read -r word; [ "$word" = done ] && exit
 for one; do docker exec "$one" "$THAW" thaw; docker rm --force --volumes "$one"; done"#;
 
-/// The same for a cluster.
-const CLUSTER: &str = r#"read -r word; [ "$word" = done ] || "$1" down "$2""#;
+/// The same for a cluster. Its folder goes only once nothing is mounted there any more.
+const CLUSTER: &str =
+    r#"read -r word; [ "$word" = done ] || { "$1" down "$2" && rm -rf --one-file-system "$2"; }"#;
 
 /// The process that waits. Dropped, it cleans up, and we wait for that.
 #[derive(Debug)]

@@ -179,6 +179,24 @@ async fn life(address: SocketAddr) -> anyhow::Result<(String, String, u64)> {
     Ok((of("run_id")?, of("process_id")?, of("uptime_in_seconds")?.parse()?))
 }
 
+/// Whether a process of this name is in a service's group that is in that of a pod, so that the pod's limits hold for it.
+fn is_within_a_pod(program: &str) -> anyhow::Result<bool> {
+    for process in std::fs::read_dir("/proc")? {
+        let folder = process?.path();
+        // Others may end meanwhile.
+        let read = |file| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
+        if read("comm").trim() != program {
+            continue;
+        }
+        let groups = read("cgroup");
+        let memory = groups.lines().find(|line| line.contains(":memory:") || line.starts_with("0::/"));
+        if memory.is_some_and(|line| line.contains("/kubepods") && line.contains("/docker/")) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 #[tokio::test]
 #[ignore = "a whole cluster takes minutes; see the head of this file"]
 async fn redis_goes_from_pod_to_pod_to_a_node_outside_and_back_while_a_client_writes() -> anyhow::Result<()> {
@@ -219,6 +237,7 @@ async fn redis_goes_from_pod_to_pod_to_a_node_outside_and_back_while_a_client_wr
         ensure!(start.elapsed() < Duration::from_secs(20), "Redis does not answer");
         sleep(Duration::from_millis(100)).await;
     }
+    ensure!(is_within_a_pod("redis-server")?, "the limits of its pod do not hold for Redis");
     dataset.load(addresses[0]).await?;
     let (run, process, uptime) = life(addresses[0]).await?;
     let began = Instant::now();
