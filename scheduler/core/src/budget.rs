@@ -145,7 +145,7 @@ fn moves(policy: &Policy, history: &History, under_way: usize, now: Timestamp) -
         Left::new(Limited::MovesPerHour, budget.moves_per_hour.map(u64::from), HOUR),
         Left::new(Limited::MovesPerDay, budget.moves_per_day.map(u64::from), DAY),
     ];
-    for left in both.iter_mut().filter(|left| left.whole.is_some()) {
+    for left in &mut both {
         for past in history.migrations.values().flatten() {
             left.spend(past, now, 1);
         }
@@ -167,7 +167,7 @@ struct Left {
     /// `None`: as much as wanted.
     whole: Option<u64>,
     window: Millis,
-    /// What was taken, and when.
+    /// What was taken, and when. Of the past nothing is noted where there is no limit.
     taken: Vec<(Timestamp, u64)>,
 }
 

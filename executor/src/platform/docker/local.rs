@@ -83,9 +83,8 @@ impl LocalNodes {
         Ok(Self { docker: engine::connect().await? })
     }
 
-    /// Makes the local nodes of a continuum, and waits until their engines and
-    /// agents answer. Nodes that exist stay as they are, and are started if they stand still. On failure, or when `stop` is
-    /// cancelled, everything that this call made is removed.
+    /// Makes the local nodes of a continuum, and waits until their engines and agents answer. Nodes that exist stay as they are,
+    /// and are started if they stand still. On failure, or when `stop` is cancelled, everything that this call made is removed.
     ///
     /// # Errors
     /// When a node can't be made or does not come up.

@@ -16,7 +16,7 @@ use sterna_core::continuum::{Continuum, Node, NodeName};
 use tokio_util::sync::CancellationToken;
 
 use super::ClusterError;
-use super::condition::{Condition, Kind, Patience, Refusal, Subject, condition, refusal};
+use super::condition::{Condition, Kind, Patience, Refusal, condition, refusal};
 use super::failure::Failure;
 use super::manifest::{self, PodNode};
 use super::place::{Place, places, pod_nodes};
@@ -375,13 +375,8 @@ pub async fn addresses(
 
 fn not_ready(node: &PodNode<'_>, pod: Option<&Pod>, found: &Condition, waited: Duration) -> ClusterError {
     let name = node.pod_name();
-    let subject = Subject {
-        context: node.place.context.as_deref(),
-        namespace: &node.place.namespace,
-        pod: &name,
-        image: node.image(),
-        host: pod.and_then(|pod| pod.spec.as_ref()?.node_name.as_deref()),
-    };
+    let host = pod.and_then(seen::host);
+    let subject = seen::subject(node, &name, host.as_deref());
     ClusterError::NotReady {
         node: node.name.clone(),
         waited,

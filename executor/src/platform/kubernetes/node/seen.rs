@@ -47,13 +47,7 @@ pub async fn look(node: &PodNode<'_>, pod: Option<&Pod>, credentials: &Credentia
     }
     if status.state != State::Ready {
         let name = node.pod_name();
-        let subject = Subject {
-            context: node.place.context.as_deref(),
-            namespace: &node.place.namespace,
-            pod: &name,
-            image: node.image(),
-            host: host.as_deref(),
-        };
+        let subject = subject(node, &name, host.as_deref());
         status.notes.push(format!("its pod is {}", found.words()));
         status.remedy = subject.remedy(found.kind);
     }
@@ -119,7 +113,19 @@ fn missing(node: &PodNode<'_>) -> NodeStatus {
     }
 }
 
-fn host(pod: &Pod) -> Option<String> {
+/// What advice about a node speaks of: its pod of that name, on a node of the cluster.
+pub(super) fn subject<'n>(node: &'n PodNode<'_>, pod: &'n str, host: Option<&'n str>) -> Subject<'n> {
+    Subject {
+        context: node.place.context.as_deref(),
+        namespace: &node.place.namespace,
+        pod,
+        image: node.image(),
+        host,
+    }
+}
+
+/// The cluster's node that it stands on, if it stands on one.
+pub(super) fn host(pod: &Pod) -> Option<String> {
     pod.spec.as_ref()?.node_name.clone()
 }
 
