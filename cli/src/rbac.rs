@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::ensure;
 use sterna_executor::platform::kubernetes::lease::Place;
-use sterna_executor::platform::kubernetes::rights::{Reach, node_rights, rights};
+use sterna_executor::platform::kubernetes::rights::{Reach, migration_rights, node_rights, rights};
 use sterna_policies::load::is_name;
 
 /// Arguments of `sterna rbac`.
@@ -28,6 +28,9 @@ pub struct Args {
     /// What the account is to do with those nodes.
     #[arg(long, value_enum, default_value_t = Mode::Observe, requires = "nodes")]
     mode: Mode,
+    /// The namespace in which migrations are shown as objects, as `[kubernetes]` of the settings names it.
+    #[arg(long, value_name = "NAME")]
+    migrations: Option<String>,
 }
 
 /// What is done with nodes.
@@ -41,7 +44,8 @@ enum Mode {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    for name in [&args.namespace, &args.lease, &args.account].into_iter().chain(&args.nodes) {
+    let names = [&args.namespace, &args.lease, &args.account];
+    for name in names.into_iter().chain(&args.nodes).chain(&args.migrations) {
         ensure!(is_name(name), "Kubernetes has no such name as `{name}`: lower-case letters, digits and `-`");
     }
     let reach = match args.mode {
@@ -55,8 +59,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         serde_saphyr::to_string(&rights.role)?,
         serde_saphyr::to_string(&rights.binding)?,
     ];
+    if let Some(namespace) = &args.migrations {
+        let rights = migration_rights(namespace, &args.account, &home);
+        documents.push(serde_saphyr::to_string(&rights.role)?);
+        documents.push(serde_saphyr::to_string(&rights.binding)?);
+    }
     for namespace in &args.nodes {
-        let rights = node_rights(namespace, reach, &args.account, &home);
+        let tells = args.migrations.is_some();
+        let rights = node_rights(namespace, reach, tells, &args.account, &home);
         documents.extend(rights.namespace.as_ref().map(serde_saphyr::to_string).transpose()?);
         documents.push(serde_saphyr::to_string(&rights.role)?);
         documents.push(serde_saphyr::to_string(&rights.binding)?);

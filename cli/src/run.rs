@@ -28,6 +28,7 @@ use sterna_daemon::governing::Governing;
 use sterna_daemon::history::HistoryStore;
 use sterna_daemon::history::lock::StateLock;
 use sterna_daemon::history::retention;
+use sterna_daemon::migration_object::heard::Heard;
 use sterna_daemon::observe::probes;
 use sterna_daemon::observe::prometheus::Prometheus;
 use sterna_daemon::reload::{FileError, Refused, Watched};
@@ -43,6 +44,7 @@ use sterna_policies::quantity::Millis;
 
 use crate::exit::Invalid;
 use crate::leader::Reign;
+use crate::migration_objects::{Parts, Shown};
 use crate::wiring::runtime;
 use crate::{logging, migrate, supervisor};
 
@@ -282,13 +284,21 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         let (desk, telemetry) = (Arc::clone(&desk), Arc::clone(&telemetry));
         others.push(tokio::spawn(probes::keep(world.clone(), every, desk, telemetry, SystemClock)));
     }
-    supervisor::ready();
-
     let leadership = reign.as_ref().map(|reign| reign.leadership.clone());
     let stop = match &leadership {
         Some(leadership) => stop.only_while(leadership.clone()),
         None => stop,
     };
+    let heard = Arc::new(Heard::default());
+    let shown = match &settings.kubernetes {
+        Some(kubernetes) => {
+            let (desk, heard, leadership) = (Arc::clone(&desk), Arc::clone(&heard), leadership.clone());
+            let parts = Parts { history: opened.history()?, world: world.clone(), desk, heard, leadership };
+            Some(Shown::begin(kubernetes, parts).await?)
+        }
+        None => None,
+    };
+    supervisor::ready();
     let failed = Arc::new(AtomicBool::new(false));
     let printer = Printer::new(args.verbose, settings.policies.len() > 1, Arc::clone(&failed));
     let mut scheduler = Scheduler {
@@ -308,6 +318,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
                 printer.tell(notice);
                 feed.tell(notice);
                 hooks.tell(notice);
+                heard.tell(notice);
             }
         }),
     };
@@ -315,6 +326,9 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let done = scheduler.run(&stop, cycles).await;
     // Before the lease is given up, which would look the same.
     let deposed = leadership.is_some_and(|leadership| !leadership.holds());
+    if let Some(shown) = shown {
+        shown.end(&stop).await;
+    }
     hooks.finish(if stop.urgency() == Urgency::Now { HURRIED } else { LAST_WORDS }).await;
     server.abort();
     signals.abort();
@@ -380,6 +394,9 @@ fn banner(opened: &Opened, state: &Path, listen: &str) -> anyhow::Result<String>
         .probes
         .map_or_else(|| "none".to_owned(), |every| format!("agents measure every {}", span(every)));
     let webhooks = opened.settings.webhooks.iter().map(webhook).collect::<String>();
+    let objects = opened.settings.kubernetes.as_ref().map_or_else(String::new, |kubernetes| {
+        format!("\nobjects    migrations are shown in the namespace {}", kubernetes.migrations)
+    });
     let line = |policy: &Policy| {
         let (name, mode, every) = (&policy.name, policy.mode.name(), span(policy.trigger.interval));
         format!("policy     {name}: mode {mode}, a look every {every}\n")
@@ -390,7 +407,7 @@ fn banner(opened: &Opened, state: &Path, listen: &str) -> anyhow::Result<String>
          metrics    {asked} from {}\n\
          probes     {probes}\n\
          state      {}\n\
-         serving    http://{listen}/metrics, /healthz, /readyz, /api/v1{webhooks}",
+         serving    http://{listen}/metrics, /healthz, /readyz, /api/v1{objects}{webhooks}",
         continuum.name,
         opened.settings.inventory.display(),
         continuum.sites.len(),

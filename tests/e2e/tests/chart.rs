@@ -31,8 +31,11 @@ const SOON: Duration = Duration::from_secs(60);
 const INVENTORY: &str = include_str!("../../../deploy/chart/files/inventory.toml");
 const POLICY: &str = include_str!("../../../deploy/chart/files/policy.toml");
 
+/// What makes a kind of object known to a cluster.
+const DEFINITION: &str = "CustomResourceDefinition";
+
 /// Values that people may have.
-const VARIANTS: [(&str, &str); 5] = [
+const VARIANTS: [(&str, &str); 6] = [
     ("as it comes", ""),
     (
         "two replicas, each with its own state",
@@ -51,6 +54,7 @@ const VARIANTS: [(&str, &str); 5] = [
          image: {repository: registry.example/sterna, tag: abc, pullPolicy: Always}\n\
          imagePullSecrets: [{name: pull}]\npriorityClassName: system-cluster-critical\n",
     ),
+    ("migrations as objects", "migrations: {enabled: true, keep: 7}\n"),
     ("everything else", EVERYTHING),
 ];
 
@@ -115,6 +119,12 @@ fn documents(rendered: &str) -> anyhow::Result<Vec<Value>> {
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
 }
 
+/// Documents of a kind, by their names.
+fn named<'d>(documents: &'d [Value], kind: &str) -> BTreeMap<&'d str, &'d Value> {
+    let found = documents.iter().filter(|document| document["kind"] == kind);
+    found.filter_map(|document| Some((document["metadata"]["name"].as_str()?, document))).collect()
+}
+
 fn of_kind<'d>(documents: &'d [Value], kind: &str) -> anyhow::Result<&'d Value> {
     let mut found = documents.iter().filter(|document| document["kind"] == kind);
     match (found.next(), found.next()) {
@@ -150,8 +160,11 @@ impl Ground {
         let version = text(&document["apiVersion"]);
         let (group, version) = version.split_once('/').unwrap_or(("", &version));
         let kind = GroupVersionKind::gvk(group, version, &text(&document["kind"]));
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::from_gvk(&kind));
+        let resource = ApiResource::from_gvk(&kind);
+        let api: Api<DynamicObject> = match document["metadata"]["namespace"] {
+            Value::Null => Api::all_with(self.client.clone(), &resource),
+            _ => Api::namespaced_with(self.client.clone(), &self.namespace, &resource),
+        };
         let mut asked = PatchParams::apply("sterna-e2e").force();
         asked.dry_run = true;
         asked.field_validation = Some(ValidationDirective::Strict);
@@ -195,7 +208,8 @@ async fn the_api_server_takes_what_the_chart_makes_and_restricted_pods_suffice()
         let documents = documents(&charts.render(&ground.namespace, values).await?)?;
         for document in &documents {
             let name = format!("{title}: {} {}", document["kind"], document["metadata"]["name"]);
-            ensure!(document["metadata"]["namespace"] == json!(ground.namespace), "{name}: elsewhere");
+            let expected = if document["kind"] == DEFINITION { Value::Null } else { json!(ground.namespace) };
+            ensure!(document["metadata"]["namespace"] == expected, "{name}: elsewhere");
             ground.would_take(document).await.context(name)?;
         }
         let deployment = of_kind(&documents, "Deployment")?;
@@ -259,6 +273,7 @@ async fn values_that_make_no_sense_are_refused_with_their_key() -> anyhow::Resul
         ("settings: {leader: {term: \"15\"}}", "/settings/leader/term"),
         ("settings: {probe: {}}", "probe"),
         ("settings: {leader: {lease: A_b}}", "/settings/leader/lease"),
+        ("migrations: {enabled: true, keep: -1}", "/migrations/keep"),
         ("port: 80", "/port"),
         ("address: localhost", "/address"),
         ("image: {pullPolicy: Sometimes}", "/image/pullPolicy"),
@@ -278,17 +293,23 @@ async fn values_that_make_no_sense_are_refused_with_their_key() -> anyhow::Resul
 async fn rights_are_those_that_sterna_prints() -> anyhow::Result<()> {
     let Some(charts) = tools().await? else { return Ok(()) };
     let sterna = Sterna::built()?;
-    for (values, lease, account) in [
-        ("", "sterna", "sterna"),
-        ("settings: {leader: {lease: one}}\nserviceAccount: {name: two}\n", "one", "two"),
+    for (values, lease, account, more) in [
+        ("", "sterna", "sterna", [].as_slice()),
+        ("settings: {leader: {lease: one}}\nserviceAccount: {name: two}\n", "one", "two", &[]),
+        (
+            "migrations: {enabled: true}\nserviceAccount: {name: two}\n",
+            "sterna",
+            "two",
+            &["--migrations", "three"],
+        ),
     ] {
-        let printed =
-            sterna.must(&["rbac", "--namespace", "three", "--lease", lease, "--account", account]).await?;
+        let usual = ["rbac", "--namespace", "three", "--lease", lease, "--account", account];
+        let printed = sterna.must(&[&usual, more].concat()).await?;
         let rendered = documents(&charts.render("three", values).await?)?;
-        for document in documents(&printed)? {
-            let kind = document["kind"].as_str().context("no kind")?;
-            let ours = of_kind(&rendered, kind)?;
-            ensure!(*ours == document, "{kind}: the chart has {ours}, `sterna rbac` prints {document}");
+        let printed = documents(&printed)?;
+        for kind in ["ServiceAccount", "Role", "RoleBinding"] {
+            let (ours, theirs) = (named(&rendered, kind), named(&printed, kind));
+            ensure!(ours == theirs, "{kind}: the chart has {ours:?}, `sterna rbac` prints {theirs:?}");
         }
         ensure!(
             of_kind(&rendered, "Deployment")?["spec"]["template"]["spec"]["serviceAccountName"] == account
@@ -334,6 +355,78 @@ async fn plain_manifests_are_the_chart_with_its_default_values() -> anyhow::Resu
     ensure!(of_kind(&other, "RoleBinding")?["subjects"][0]["namespace"] == "other", "{other:?}");
     let files = &of_kind(&other, "ConfigMap")?["data"];
     ensure!(files["policy.toml"] == "mine" && files["sterna.toml"].is_string(), "{files}");
+    Ok(())
+}
+
+/// What migrations as objects need besides the settings, for who has no Helm.
+#[tokio::test]
+async fn the_definition_of_migrations_is_the_one_that_sterna_prints() -> anyhow::Result<()> {
+    const UPDATE: &str = "STERNA_UPDATE_MANIFESTS";
+    let renew = format!("{UPDATE}=1 cargo test --workspace --test chart");
+    let file = charts::chart().join("files/migrations.yaml");
+    let printed = format!(
+        "# What `sterna crd` prints. Renew it with {renew}\n{}",
+        Sterna::built()?.must(&["crd"]).await?
+    );
+    let update = std::env::var_os(UPDATE).is_some();
+    if update {
+        std::fs::write(&file, &printed)?;
+    }
+    let written = std::fs::read_to_string(&file).unwrap_or_default();
+    ensure!(written == printed, "{} is not what `sterna crd` prints; renew it with {renew}", file.display());
+
+    let Some(charts) = tools().await? else { return Ok(()) };
+    let all = documents(&charts.render("sterna", "migrations: {enabled: true}").await?)?;
+    let usual = documents(&charts.render("sterna", "").await?)?;
+    let mut definition = of_kind(&all, DEFINITION)?.clone();
+    ensure!(definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep", "{definition}");
+    definition["metadata"].as_object_mut().context("no metadata")?.remove("annotations");
+    ensure!(vec![definition] == documents(&printed)?, "the chart has another one");
+    let settings =
+        of_kind(&all, "ConfigMap")?["data"]["sterna.toml"].as_str().context("no settings")?.to_owned();
+    ensure!(settings.contains("[kubernetes]\nmigrations = \"sterna\"\nkeep = 50\n"), "{settings}");
+
+    // The component holds what the chart has more, and kustomize puts it into an overlay's namespace.
+    let component = charts::base().join("../migrations");
+    let mut added: Vec<Value> = all;
+    let has = |one: &Value| {
+        usual
+            .iter()
+            .any(|usual| usual["kind"] == one["kind"] && usual["metadata"]["name"] == one["metadata"]["name"])
+    };
+    added.retain(|one| !has(one));
+    let texts = added.iter().map(serde_saphyr::to_string).collect::<Result<Vec<_>, _>>()?;
+    let manifests = format!(
+        "# What deploy/chart has more with migrations.enabled. Renew it with {renew}\n{}",
+        texts.join("---\n")
+    );
+    let file = component.join("migrations.yaml");
+    if update {
+        std::fs::write(&file, &manifests)?;
+    }
+    let written = std::fs::read_to_string(&file).unwrap_or_default();
+    ensure!(written == manifests, "{} is not what the chart makes; renew it with {renew}", file.display());
+    let folder = tempfile::tempdir()?;
+    for (to, from) in [("base", charts::base()), ("migrations", component)] {
+        let to = folder.path().join(to);
+        std::fs::create_dir(&to)?;
+        for file in std::fs::read_dir(from)? {
+            let file = file?;
+            std::fs::copy(file.path(), to.join(file.file_name()))?;
+        }
+    }
+    let overlay = folder.path().join("overlay");
+    std::fs::create_dir(&overlay)?;
+    let text = "resources: [../base]\ncomponents: [../migrations]\nnamespace: other\n";
+    std::fs::write(overlay.join("kustomization.yaml"), text)?;
+    let built = documents(&charts.build(&overlay).await?)?;
+    ensure!(of_kind(&built, DEFINITION)?["metadata"]["namespace"].is_null(), "{built:?}");
+    let binding = named(&built, "RoleBinding").get("sterna-migrations").map(|one| (*one).clone());
+    let binding = binding.context("no rights")?;
+    ensure!(
+        binding["metadata"]["namespace"] == "other" && binding["subjects"][0]["namespace"] == "other",
+        "{binding}"
+    );
     Ok(())
 }
 

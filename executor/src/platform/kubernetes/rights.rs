@@ -58,10 +58,37 @@ pub fn rights(place: &Place, account: &str) -> Rights {
     }
 }
 
-/// What that account of the namespace `home` needs for the nodes in a namespace.
-pub fn node_rights(namespace: &str, reach: Reach, account: &str, home: &str) -> NodeRights {
+/// What an account may do with the objects of migrations in a namespace.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MigrationRights {
+    /// What it may do there.
+    pub role: Role,
+    /// That it may.
+    pub binding: RoleBinding,
+}
+
+/// What that account of the namespace `home` needs to show migrations as objects in a namespace.
+pub fn migration_rights(namespace: &str, account: &str, home: &str) -> MigrationRights {
+    let metadata = || metadata(&format!("{account}-migrations"), namespace);
+    let rules = vec![
+        rule("sterna.io", "migrations", &["list", "create", "patch", "delete"]),
+        rule("sterna.io", "migrations/status", &["patch"]),
+        events(),
+    ];
+    MigrationRights {
+        role: Role { metadata: metadata(), rules: Some(rules) },
+        binding: binding(metadata(), account, home),
+    }
+}
+
+fn events() -> PolicyRule {
+    rule("events.k8s.io", "events", &["create"])
+}
+
+/// What that account of the namespace `home` needs for the nodes in a namespace; `tells`: also to write there what happens to them.
+pub fn node_rights(namespace: &str, reach: Reach, tells: bool, account: &str, home: &str) -> NodeRights {
     let metadata = || metadata(&format!("{account}-nodes"), namespace);
-    let rules = match reach {
+    let mut rules = match reach {
         Reach::Observe => vec![rule("", "pods", &["list"])],
         Reach::Act => vec![
             rule("", "pods", &["list", "create", "delete"]),
@@ -70,6 +97,7 @@ pub fn node_rights(namespace: &str, reach: Reach, account: &str, home: &str) -> 
             rule("", "persistentvolumeclaims", &["list", "create", "delete"]),
         ],
     };
+    rules.extend(tells.then(events));
     NodeRights {
         namespace: (reach == Reach::Act).then(|| manifest::namespace(namespace)),
         role: Role { metadata: metadata(), rules: Some(rules) },

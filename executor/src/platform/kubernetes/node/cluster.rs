@@ -338,6 +338,25 @@ impl PodNodes {
     }
 }
 
+/// The pods that these nodes are, each with a client of its cluster, as far as the clusters tell.
+pub async fn pods_of(continuum: &Continuum, names: &[&NodeName]) -> Vec<(Client, Pod)> {
+    let nodes: Vec<_> = names.iter().filter_map(|name| continuum.nodes.get_key_value(*name)).collect();
+    let place = |node: &Node| node.kubernetes.as_ref().map(Place::of);
+    let places: BTreeSet<Place> = nodes.iter().filter_map(|(_, node)| place(node)).collect();
+    if places.is_empty() {
+        return Vec::new();
+    }
+    let clusters = PodNodes::of(nodes.iter().map(|(_, node)| *node)).await;
+    let mut pods = clusters.pods_in(&continuum.name, places).await;
+    let mut found = Vec::new();
+    for (name, node) in nodes {
+        let Some(place) = place(node) else { continue };
+        let pod = pods.get_mut(&place).and_then(|known| known.as_mut().ok()?.remove(name));
+        found.extend(clusters.client(&place).ok().zip(pod));
+    }
+    found
+}
+
 /// Why it is not known where an agent listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unknown {
