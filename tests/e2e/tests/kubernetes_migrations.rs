@@ -43,9 +43,9 @@ const SERVICE: &str = "ticker";
 const SOON: Duration = Duration::from_secs(60);
 /// A move at full speed, and one that gives time to say something.
 const FAST: &str = "1Gbit/s";
-const SLOW: &str = "40Mbit/s";
+const SLOW: &str = "60Mbit/s";
 /// Memory of the service: five seconds and more at the slow rate.
-const MIB: u32 = 48;
+const MIB: u32 = 40;
 
 /// An API server that knows migrations, and a namespace of its own for one test.
 struct Ground {
@@ -289,7 +289,7 @@ async fn it_is_shown_from_start_to_end_though_others_write_it(stage: &Stage<'_>)
                 let written = api.patch(one.name(), &PatchParams::default(), &patch).await;
                 ensure!(written.is_ok(), "{written:?}");
             }
-            sleep(Duration::from_millis(5)).await;
+            sleep(Duration::from_millis(20)).await;
         }
         anyhow::Ok(())
     };
