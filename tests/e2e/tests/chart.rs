@@ -34,6 +34,9 @@ const POLICY: &str = include_str!("../../../deploy/chart/files/policy.toml");
 /// What makes a kind of object known to a cluster.
 const DEFINITION: &str = "CustomResourceDefinition";
 
+/// The title of the values with which migrations are shown as objects.
+const OBJECTS: &str = "migrations as objects";
+
 /// Values that people may have.
 const VARIANTS: [(&str, &str); 6] = [
     ("as it comes", ""),
@@ -54,7 +57,7 @@ const VARIANTS: [(&str, &str); 6] = [
          image: {repository: registry.example/sterna, tag: abc, pullPolicy: Always}\n\
          imagePullSecrets: [{name: pull}]\npriorityClassName: system-cluster-critical\n",
     ),
-    ("migrations as objects", "migrations: {enabled: true, keep: 7}\n"),
+    (OBJECTS, "migrations: {enabled: true, keep: 7}\n"),
     ("everything else", EVERYTHING),
 ];
 
@@ -161,9 +164,10 @@ impl Ground {
         let (group, version) = version.split_once('/').unwrap_or(("", &version));
         let kind = GroupVersionKind::gvk(group, version, &text(&document["kind"]));
         let resource = ApiResource::from_gvk(&kind);
-        let api: Api<DynamicObject> = match document["metadata"]["namespace"] {
-            Value::Null => Api::all_with(self.client.clone(), &resource),
-            _ => Api::namespaced_with(self.client.clone(), &self.namespace, &resource),
+        let api: Api<DynamicObject> = if document["kind"] == DEFINITION {
+            Api::all_with(self.client.clone(), &resource)
+        } else {
+            Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
         };
         let mut asked = PatchParams::apply("sterna-e2e").force();
         asked.dry_run = true;
@@ -462,7 +466,7 @@ impl Scheduler {
         command.args(["run", "--config"]).arg(mounted.join("sterna.toml"));
         command.env("STERNA__STATE", state).env("STERNA__LISTEN", "127.0.0.1:0");
         command.env("STERNA__API__TOKEN_FILE", token).env("STERNA__PROMETHEUS__URL", "http://127.0.0.1:1");
-        command.env("STERNA__LEADER__KUBECONFIG", ground.cluster.kubeconfig());
+        command.env("KUBECONFIG", ground.cluster.kubeconfig());
         command.env("STERNA__LEADER__NAMESPACE", &ground.namespace);
         command.stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut running = Running::start(&mut command)?;
@@ -502,6 +506,10 @@ async fn the_scheduler_reads_what_the_chart_makes_and_reads_it_again() -> anyhow
         let name = if title == "everything else" { "shared" } else { "" };
         ensure!(lease.contains(&format!("{}/{name}", ground.namespace)), "{title}: {lease}");
         scheduler.says("continuum  example").await.with_context(|| title.to_owned())?;
+        if title == OBJECTS {
+            // Its first decision: all that the settings want is begun by then.
+            scheduler.says(" UTC ").await.with_context(|| title.to_owned())?;
+        }
     }
 
     // Whoever changes the policy changes the config map, and the kubelet swaps the folder.

@@ -132,7 +132,7 @@ fn reached(report: &Report) -> Option<Phase> {
 }
 
 /// A migration that another scheduler has ordered, where the agents have said that it runs.
-fn of_another(id: MigrationId, object: &Migration, under_way: &[UnderWay]) -> Option<Account> {
+pub(super) fn of_another(id: MigrationId, object: &Migration, under_way: &[UnderWay]) -> Option<Account> {
     let spec = &object.spec;
     let (service, from, to) = (
         ServiceName::from(spec.service.as_str()),

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sterna_core::history::Outcome;
+use sterna_core::observation::UnderWay;
 use sterna_core::plan::{Move, MoveCost};
 use sterna_executor::migration::phase::Phase;
 use sterna_executor::migration::report::{Event, PhaseRecord};
 use sterna_executor::node::client::ClientError;
+use sterna_executor::platform::kubernetes::migration_object::account::Course;
 use sterna_executor::platform::kubernetes::migration_object::occurrence::Occurrence;
 use sterna_executor::platform::kubernetes::migration_object::resource::Migration;
 use sterna_executor::platform::kubernetes::migration_object::status::CANCELLED;
@@ -264,4 +266,26 @@ async fn one_that_does_not_lead_writes_nothing_and_the_next_one_cleans_up_after_
     let rests = |cluster: &Cluster| cluster.one().is_some_and(|one| !one.is_held());
     next.until("what is stale is let go", rests).await;
     assert_eq!(next.cluster.one().unwrap().status.unwrap().outcome.as_deref(), Some("moved"));
+}
+
+#[test]
+fn what_another_scheduler_has_ordered_is_not_taken_for_what_nobody_knows_while_it_runs() {
+    let account = Account {
+        id: MigrationId::new(),
+        service: "shop".into(),
+        from: "a1".into(),
+        to: "b1".into(),
+        policy: Some("theirs".to_owned()),
+        decision: None,
+        reason: None,
+        predicted: MoveCost::default(),
+        course: Course::UnderWay { reached: None },
+        shown: false,
+    };
+    let object = Migration::of(&account, "fixture");
+    let runs = UnderWay { service: "shop".into(), from: "a1".into(), to: "b1".into() };
+    let other = UnderWay { to: "c1".into(), ..runs.clone() };
+    let found = telling::of_another(account.id, &object, &[other.clone(), runs]).unwrap();
+    assert_eq!(found, Account { shown: true, ..account.clone() });
+    assert_eq!(telling::of_another(account.id, &object, &[other]), None);
 }

@@ -79,8 +79,7 @@ pub struct Predicted {
 }
 
 /// How far a migration has come, and what came of it.
-///
-/// What is not known is written as `null`: a merge then removes what another has put there.
+// What is not known is written as `null`: a merge then removes what another has put there.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MigrationStatus {
