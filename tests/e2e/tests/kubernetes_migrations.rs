@@ -340,7 +340,6 @@ async fn deleting_it_has_it_undone(stage: &Stage<'_>) -> anyhow::Result<()> {
     let asked = Instant::now();
     let gone = async || Ok(stage.ground.migrations().get_opt(object.name()).await?.is_none());
     eventually("a cancelled migration's object goes", &gone).await.with_context(|| stage.log())?;
-    println!("cancelled within {:?}", asked.elapsed());
     ensure!(asked.elapsed() < Duration::from_secs(10), "only after {:?}", asked.elapsed());
     let events = stage.ground.events(object.name()).await?;
     for reason in ["CancelAsked", "MigrationUndone", "MigrationCancelled"] {

@@ -34,13 +34,13 @@ pub const SERVICE: &str = "sterna.io/service";
     category = "sterna",
     doc = "One migration of a service, as the scheduler `sterna run` shows it. Deleting it asks for the migration to be undone.",
     label("app.kubernetes.io/name", "sterna"),
-    printcolumn(name = "Service", type_ = "string", json_path = ".spec.service"),
-    printcolumn(name = "From", type_ = "string", json_path = ".spec.from"),
-    printcolumn(name = "To", type_ = "string", json_path = ".spec.to"),
-    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
-    printcolumn(name = "Outcome", type_ = "string", json_path = ".status.outcome"),
-    printcolumn(name = "Downtime", type_ = "string", json_path = ".status.downtime"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name":"Service","type":"string","jsonPath":".spec.service"}"#,
+    printcolumn = r#"{"name":"From","type":"string","jsonPath":".spec.from"}"#,
+    printcolumn = r#"{"name":"To","type":"string","jsonPath":".spec.to"}"#,
+    printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase"}"#,
+    printcolumn = r#"{"name":"Outcome","type":"string","jsonPath":".status.outcome"}"#,
+    printcolumn = r#"{"name":"Downtime","type":"string","jsonPath":".status.downtime"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct MigrationSpec {
