@@ -20,6 +20,7 @@ use sterna_e2e::sterna::Sterna;
 use sterna_e2e::ticker;
 use sterna_executor::migration::phase::Phase;
 use sterna_executor::platform::kubernetes::connection;
+use sterna_executor::platform::kubernetes::migration_object::objects::{self, ObjectError, Objects as _};
 use sterna_executor::platform::kubernetes::migration_object::resource::Migration;
 use tokio::time::{Instant, sleep};
 
@@ -60,6 +61,10 @@ impl Ground {
 
     /// Applies what `sterna crd` prints, as people do.
     async fn define(&self) -> anyhow::Result<()> {
+        if self.cluster.is_own() {
+            let early = objects::Namespace::new(self.client.clone(), &self.namespace).list().await;
+            ensure!(matches!(early, Err(ObjectError::Absent { .. })), "{early:?}");
+        }
         let printed: Value = serde_saphyr::from_str(&self.sterna.must(&["crd"]).await?)?;
         let name = printed["metadata"]["name"].as_str().context("it has no name")?.to_owned();
         let all: Api<CustomResourceDefinition> = Api::all(self.client.clone());

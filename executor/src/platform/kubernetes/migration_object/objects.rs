@@ -126,7 +126,8 @@ impl Namespace {
             kube::Error::Api(status) if status.is_forbidden() => {
                 ObjectError::Forbidden { verb, namespace, message: status.message.clone() }
             }
-            kube::Error::Api(status) if status.is_not_found() => {
+            // Of a kind that it does not know, a server says no more than the number.
+            kube::Error::Api(status) if status.code == 404 => {
                 ObjectError::Absent { namespace, message: status.message.clone() }
             }
             error => ObjectError::Failed { verb, namespace, reason: chain(&error) },
