@@ -54,7 +54,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         {
             bail!("the agent of `{gone}` answers: it is not gone. Stop the node for good first");
         }
-        let found = fleet.fence(&authority, &gone, &args.by, &args.reason).await;
+        let found = fleet.fence(&gone, &args.by, &args.reason).await;
         let found = found.context("not everything could be asked; try again")?;
         let lines: Vec<Line> =
             found.into_iter().map(|(service, node, result)| Line { service, node, result }).collect();

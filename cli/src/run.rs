@@ -18,6 +18,7 @@ use sterna_daemon::api::events::Feed;
 use sterna_daemon::api::token::{self, Token};
 use sterna_daemon::api::{self, Api};
 use sterna_daemon::control::desk::Desk;
+use sterna_daemon::control::ending::Endings;
 use sterna_daemon::control::notice::{Decided, Notice};
 use sterna_daemon::control::recall::Recall;
 use sterna_daemon::control::rounds::Rounds;
@@ -37,6 +38,7 @@ use sterna_daemon::webhook::{Hooks, Kind, Webhook};
 use sterna_executor::fleet::FleetView;
 use sterna_executor::identity::Authority;
 use sterna_executor::migration::report::Event;
+use sterna_executor::platform::kubernetes::node::watching::PodWatch;
 use sterna_policies::diagnose;
 use sterna_policies::policy::{Mode, Policy};
 use sterna_policies::quantity::Millis;
@@ -242,7 +244,9 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     };
     // Only now: whoever led before may have used the same folder.
     let _lock = StateLock::take(&state)?;
-    let (history, world, store) = (opened.history()?, opened.world()?, opened.store()?);
+    let pods = PodWatch::default();
+    let (history, world, store) =
+        (opened.history()?, opened.world()?.watching(pods.clone()), opened.store()?);
     let telemetry = Arc::new(Telemetry::new());
     for file in [ConfigFile::Policy, ConfigFile::Inventory] {
         telemetry.reloaded(file, true, SystemClock.now());
@@ -275,6 +279,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         tokio::spawn(retention::keep(history.clone(), settings.keep, SystemClock)),
         tokio::spawn(supervisor::watchdog(Arc::clone(&telemetry))),
         tokio::spawn(look_on_hangup(Arc::clone(&desk))),
+        tokio::spawn(look_when_a_pod_ends(pods, Arc::clone(&desk))),
         tokio::spawn(links::keep(history.clone(), Arc::clone(&desk), Arc::clone(&telemetry), SystemClock)),
     ];
     // One cycle has nobody who scrapes them.
@@ -300,6 +305,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         history,
         telemetry,
         recall: Recall::default(),
+        endings: Endings::default(),
         rounds: Rounds::default(),
         desk,
         tell: Box::new({
@@ -365,6 +371,14 @@ async fn look_on_hangup(desk: Arc<Desk>) {
     };
     while hangup.recv().await.is_some() {
         say("looking at once");
+        desk.ring();
+    }
+}
+
+/// Looks at once when a node's pod has ended: what is held of its services waits for that.
+async fn look_when_a_pod_ends(pods: PodWatch, desk: Arc<Desk>) {
+    loop {
+        pods.news().await;
         desk.ring();
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use sterna_core::continuum::{NodeName, ServiceName};
 
 use super::order::{MigrationId, Order};
+use super::pod_end::PodEnd;
 
 /// What a certificate rests on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,9 @@ pub enum Grounds {
         /// Why they know.
         reason: String,
     },
+    /// The pod in which the source's agent ran has ended, with its register. Issued with the scheduler's certificate, on the
+    /// word of the pod's cluster.
+    PodEnded(PodEnd),
 }
 
 /// The right to run a service, for one destination and one epoch; of use once.

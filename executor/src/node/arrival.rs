@@ -394,8 +394,8 @@ impl Arrivals {
         let arrival = self.find(id)?;
         let standing = arrival.state == Holding::Held && self.standing(&arrival).await?;
         let Arrival { reservation, state: holding, .. } = arrival;
-        let Reservation { order, epoch, image, .. } = reservation;
-        Ok(Arriving { order, epoch, image, holding, standing })
+        let Reservation { order, epoch, image, pod, .. } = reservation;
+        Ok(Arriving { order, epoch, image, holding, standing, pod })
     }
 
     /// Gives up what is held; there need not be anything.

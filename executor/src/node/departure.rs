@@ -91,6 +91,8 @@ pub struct Leaving {
     limits: Limits,
     progress: Progress,
     traffic: Traffic,
+    /// UID of the pod in which this agent runs.
+    pod: Option<String>,
 }
 
 fn failed(error: impl std::error::Error) -> StepError {
@@ -134,7 +136,14 @@ impl Leaving {
             limits: Limits::default(),
             progress: Progress::default(),
             traffic: Traffic::default(),
+            pod: None,
         }
+    }
+
+    /// From the pod of this UID, if from any.
+    pub fn from_pod(mut self, pod: Option<String>) -> Self {
+        self.pod = pod;
+        self
     }
 
     /// Has fronts told when the service is frozen and when it goes on.
@@ -203,6 +212,7 @@ impl Leaving {
             files: self.files,
             image_size: self.image_size,
             token: self.token(),
+            pod: self.pod.clone(),
         })
     }
 

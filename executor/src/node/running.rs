@@ -74,6 +74,7 @@ pub struct Running {
     /// Held from looking whether a service is being moved until its departure is in the register.
     admission: Arc<tokio::sync::Mutex<()>>,
     traffic: Traffic,
+    pod: Option<String>,
 }
 
 /// Of what crossed in a phase only the last word is kept.
@@ -110,6 +111,7 @@ impl Running {
             canaries,
             admission,
             traffic,
+            pod: None,
         }
     }
 
@@ -117,6 +119,12 @@ impl Running {
     #[must_use]
     pub fn announcing(self, traffic: Traffic) -> Self {
         Self { traffic, ..self }
+    }
+
+    /// In the pod of this UID, if in any.
+    #[must_use]
+    pub fn in_pod(self, pod: Option<String>) -> Self {
+        Self { pod, ..self }
     }
 
     fn steps(&self, departure: &Departure, own: NodeFacts, progress: Progress) -> Leaving {
@@ -129,6 +137,7 @@ impl Running {
             .learning_from(past)
             .over(limits, progress)
             .announcing(self.traffic.clone())
+            .from_pod(self.pod.clone())
     }
 
     /// Starts to carry out an order. One that was given before is left alone.

@@ -123,7 +123,8 @@ pub async fn serve(
     let arrivals = arrivals.announcing(traffic.clone()).without_ports(front_ports);
     let running =
         Running::new(engine.clone(), store.clone(), credentials.clone(), staging, admission, bandwidth)
-            .announcing(traffic.clone());
+            .announcing(traffic.clone())
+            .in_pod(config.pod.clone());
     if let Err(error) = running.recover(&own) {
         // It is tried again at the next start; until then the services stay as they are, safe.
         tracing::error!(%error, "migrations left under way can't be taken up");

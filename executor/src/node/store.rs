@@ -462,6 +462,7 @@ mod tests {
             image_size: sterna_policies::quantity::Bytes::ZERO,
             memory: sterna_policies::quantity::Bytes::ZERO,
             token: String::new(),
+            pod: None,
         };
         store.reserve(&reservation, "c2").unwrap();
         assert_eq!(store.arrivals(Holding::Held).unwrap()[0].container, "c2");

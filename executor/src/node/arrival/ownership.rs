@@ -40,13 +40,16 @@ pub enum SettleError {
 
 impl Arrivals {
     /// The certificate, if it may be trusted: the source's agent issues a commit, nobody but a scheduler tells of a source
-    /// that is gone.
+    /// that is gone; and of a pod that has ended only where the source said that it runs in that very pod.
     fn certificate(&self, arrival: &Arrival, sealed: &Sealed) -> Result<Option<Certificate>, ArrivalError> {
-        let Reservation { order, epoch, image, .. } = &arrival.reservation;
+        let Reservation { order, epoch, image, pod, .. } = &arrival.reservation;
         let (issuer, certificate): (Role, Certificate) = self.credentials.unseal(sealed)?;
-        let may = match certificate.grounds {
+        let may = match &certificate.grounds {
             Grounds::Commit => issuer == Role::Agent(arrival.source.clone()),
             Grounds::Fenced { .. } => issuer == Role::Scheduler,
+            Grounds::PodEnded(end) => {
+                issuer == Role::Scheduler && end.node == arrival.source && pod.as_ref() == Some(&end.uid)
+            }
         };
         Ok(Some(certificate).filter(|one| may && one.fits(order, *epoch, image)))
     }
@@ -79,10 +82,18 @@ impl Arrivals {
             }
             _ => {}
         }
-        if let Some(Grounds::Fenced { by, reason }) = certificate.map(|one| one.grounds)
-            && arrival.state != Holding::Finished
-        {
-            tracing::warn!(migration = %id, by, reason, "the source is said to be gone; nothing more is expected of it");
+        let gone = certificate.is_some_and(|one| match one.grounds {
+            Grounds::Commit => false,
+            Grounds::Fenced { by, reason } => {
+                tracing::warn!(migration = %id, by, reason, "the source is said to be gone; nothing more is expected of it");
+                true
+            }
+            Grounds::PodEnded(end) => {
+                tracing::warn!(migration = %id, %end, "the source's pod has ended; nothing more is expected of it");
+                true
+            }
+        });
+        if gone && arrival.state != Holding::Finished {
             let body = body_of(&arrival.reservation)?;
             self.put_back(id, &arrival, body.host_config.and_then(|host| host.restart_policy)).await?;
         }

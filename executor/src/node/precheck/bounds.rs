@@ -28,6 +28,8 @@ const TOKEN: usize = 128;
 const ADDRESS: usize = 260;
 /// The kernel takes no longer argument or variable of a program.
 const STRING: usize = 128 << 10;
+/// Kubernetes' own limit of what identifies an object.
+const UID: usize = 253;
 const VOLUMES: usize = 64;
 const VARIABLES: usize = 1024;
 const ARGUMENTS: usize = 1024;
@@ -97,11 +99,17 @@ pub fn reservation(wanted: &Reservation) -> Result<ContainerCreateBody, OutOfBou
     must((1..=TOKEN).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic()), || {
         format!("its token is not 1 to {TOKEN} printable bytes")
     })?;
+    must(wanted.pod.as_deref().is_none_or(is_uid), || "its pod's UID is none".to_owned())?;
     strings(&wanted.body)?;
     let body: ContainerCreateBody = serde_json::from_value(wanted.body.clone())
         .map_err(|error| OutOfBounds(format!("the container's description can't be read: {error}")))?;
     container(wanted, &body)?;
     Ok(body)
+}
+
+/// Whether this can be the UID of a pod.
+pub fn is_uid(text: &str) -> bool {
+    (1..=UID).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn container(wanted: &Reservation, body: &ContainerCreateBody) -> Result<(), OutOfBounds> {
@@ -202,6 +210,7 @@ mod tests {
             files: Bytes::from_mib(1),
             image_size: Bytes::from_mib(50),
             token: "0a".repeat(32),
+            pod: None,
         }
     }
 

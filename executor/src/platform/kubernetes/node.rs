@@ -7,11 +7,13 @@
 //! |---|---|
 //! | [`manifest`] | a node's objects |
 //! | [`condition`] | what the cluster says of a pod, or refuses, and what is to be done then |
+//! | [`ending`] | what proves that a pod has ended |
 //! | `failure` | what went wrong with a request |
 //! | `place` | which nodes are pods, and where |
 //! | `seen` | a node as its pod and its agent show it |
 //! | [`cluster`] | making and showing the nodes of a continuum |
 //! | `removal` | removing them |
+//! | [`watching`] | seeing pods end |
 
 use std::time::Duration;
 
@@ -22,11 +24,13 @@ use crate::identity::IdentityError;
 
 pub mod cluster;
 pub mod condition;
+pub mod ending;
 mod failure;
 pub mod manifest;
 mod place;
 mod removal;
 mod seen;
+pub mod watching;
 
 pub use cluster::PodNodes;
 

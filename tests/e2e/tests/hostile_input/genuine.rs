@@ -69,6 +69,7 @@ pub fn reservation(order: Order, image: &str) -> Reservation {
         files: Bytes::from_mib(1),
         image_size: Bytes::from_mib(1),
         token: "0123456789abcdef".repeat(4),
+        pod: None,
     }
 }
 

@@ -52,7 +52,7 @@ impl std::fmt::Debug for PodNodes {
 }
 
 /// What is known of a place: its pods by node, or why they are not known.
-type Pods = BTreeMap<Place, Result<BTreeMap<NodeName, Pod>, ClusterError>>;
+pub(super) type Pods = BTreeMap<Place, Result<BTreeMap<NodeName, Pod>, ClusterError>>;
 
 impl PodNodes {
     /// Reads the kubeconfig for the clusters of these nodes. What can't be used is told where it is needed.
@@ -317,7 +317,7 @@ impl PodNodes {
         self.pods_in(&continuum.name, places(continuum)).await
     }
 
-    async fn pods_in(&self, continuum: &str, places: BTreeSet<Place>) -> Pods {
+    pub(super) async fn pods_in(&self, continuum: &str, places: BTreeSet<Place>) -> Pods {
         let with = ListParams::default().labels(&manifest::selector(continuum));
         let lists = places.into_iter().map(|place| {
             let with = &with;
