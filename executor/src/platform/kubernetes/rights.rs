@@ -23,7 +23,7 @@ pub struct Rights {
 /// How far a scheduler's account may go with nodes that are pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// To find them: for `sterna run` and all that moves services, and for `sterna sites status`.
+    /// To find them and see them end: for `sterna run` and all that moves services, and for `sterna sites status`.
     Observe,
     /// To make and remove them too: for `sterna sites up` and `down`.
     Act,
@@ -62,9 +62,9 @@ pub fn rights(place: &Place, account: &str) -> Rights {
 pub fn node_rights(namespace: &str, reach: Reach, account: &str, home: &str) -> NodeRights {
     let metadata = || metadata(&format!("{account}-nodes"), namespace);
     let rules = match reach {
-        Reach::Observe => vec![rule("", "pods", &["list"])],
+        Reach::Observe => vec![rule("", "pods", &["list", "watch"])],
         Reach::Act => vec![
-            rule("", "pods", &["list", "create", "delete"]),
+            rule("", "pods", &["list", "watch", "create", "delete"]),
             // Never read: the keys of nodes are in them.
             rule("", "secrets", &["create", "delete"]),
             rule("", "persistentvolumeclaims", &["list", "create", "delete"]),

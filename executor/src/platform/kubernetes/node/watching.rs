@@ -90,10 +90,14 @@ impl PodWatch {
 
 /// Watches the pods of a place for ever.
 async fn watch(continuum: &str, place: &Place, ends: &Mutex<Vec<PodEnd>>, news: &Notify) {
+    let mut said = String::new();
     loop {
         let Err(error) = watch_once(continuum, place, ends, news).await;
-        // What ends meanwhile is not seen, and so not proven.
-        tracing::warn!(%place, %error, "pods can't be watched; trying again");
+        let reason = error.to_string();
+        if reason != said {
+            tracing::warn!(%place, reason, "pods can't be watched, trying again: of one that ends meanwhile it is not known that it did");
+            said = reason;
+        }
         tokio::time::sleep(PAUSE).await;
     }
 }
