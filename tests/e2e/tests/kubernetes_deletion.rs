@@ -20,6 +20,10 @@ use sterna_e2e::resp::Connection;
 use sterna_e2e::sterna::Sterna;
 use sterna_e2e::two_nodes::{NODES, TwoNodes};
 use sterna_e2e::writer::Writer;
+use sterna_executor::identity::{Authority, Role};
+use sterna_executor::node::api::Arriving;
+use sterna_executor::node::client::AgentClient;
+use sterna_executor::platform::agent::AGENT_PORT;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
@@ -140,16 +144,29 @@ impl Ground {
         ensure!(judged.status.code() == Some(2), "{}{}", judged.stdout, judged.stderr);
         let moving = self.start(&order, None).await?;
         let began = Instant::now();
+        // CRIU is asked for its version before that.
+        let destination = self.agent(to).await?;
+        while arriving(&destination).await?.is_none() {
+            ensure!(began.elapsed() < SOON, "nothing is reserved on {to}");
+            sleep(Duration::from_millis(5)).await;
+        }
         while processes(&there, "criu").is_empty() {
             ensure!(began.elapsed() < SOON, "nothing is restored on {to}");
             sleep(Duration::from_millis(1)).await;
         }
         signal("-STOP", agent)?;
         // The restore ends without it.
-        while !processes(&there, "criu").is_empty() {
+        while !arriving(&destination).await?.is_some_and(|one| one.standing) {
+            ensure!(began.elapsed() < SOON, "nothing stands held on {to}");
             sleep(Duration::from_millis(10)).await;
         }
         Ok((moving, agent))
+    }
+
+    async fn agent(&self, node: &str) -> anyhow::Result<AgentClient> {
+        let authority = Authority::open(&self.folder.path().join("state").join(NAME).join("authority"))?;
+        let address = SocketAddr::new(self.address(node).await?.ip(), AGENT_PORT).to_string();
+        Ok(AgentClient::new(&authority.issue(&Role::Scheduler)?, &node.into(), &address).await?)
     }
 
     /// Waits until the pod of a node is on its way out, and then ends its agent, which hangs: all else is its own affair.
@@ -162,6 +179,11 @@ impl Ground {
         sleep(Duration::from_secs(3)).await;
         signal("-KILL", agent)
     }
+}
+
+/// What an agent says of Redis on its way there.
+async fn arriving(agent: &AgentClient) -> anyhow::Result<Option<Arriving>> {
+    Ok(agent.coming_in().await?.into_iter().find(|one| one.order.service.as_str() == SERVICE))
 }
 
 /// Processes of that name in the pod of that UID.
@@ -206,6 +228,7 @@ async fn compare(writer: Writer, address: SocketAddr, first: u64) -> anyhow::Res
 #[tokio::test]
 #[ignore = "a whole cluster takes minutes; see the head of this file"]
 async fn pods_deleted_in_the_middle_of_a_move_lose_nothing_that_was_acknowledged() -> anyhow::Result<()> {
+    let _already = rustls::crypto::ring::default_provider().install_default();
     let image = docker::service_image().await?;
     let command = ["redis-server", "--save", "", "--protected-mode", "no", "--enable-debug-command", "yes"];
     let redis = Service::new(SERVICE, &image, &command).port(PORT).table("n1")?;
