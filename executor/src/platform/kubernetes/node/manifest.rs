@@ -396,7 +396,7 @@ mod tests {
             let items = mounted.items.unwrap();
             assert_eq!(items.len(), data.len());
             for (path, text) in
-                agent::files(node.name, node.node, AGENT_PORT, &credentials, Some("u1")).unwrap()
+                agent::files(node.name, node.node, AGENT_PORT, &credentials, Some("uid-1")).unwrap()
             {
                 let item = items.iter().find(|item| item.path == path).unwrap();
                 assert_eq!(data[&item.key].0, text.as_bytes(), "{path}");
