@@ -36,7 +36,7 @@ use sterna_daemon::settings::{Settings, SettingsError, Traces};
 use sterna_daemon::telemetry::{self, ConfigFile, Telemetry, links};
 use sterna_daemon::webhook::{Hooks, Kind, Webhook};
 use sterna_executor::fleet::FleetView;
-use sterna_executor::identity::Authority;
+use sterna_executor::identity::{Authority, Credentials, Role};
 use sterna_executor::migration::report::Event;
 use sterna_executor::platform::kubernetes::node::watching::PodWatch;
 use sterna_policies::diagnose;
@@ -124,6 +124,12 @@ impl Opened {
         let authority = Authority::open(&folder)
             .with_context(|| format!("can't use the certificate authority in {}", folder.display()))?;
         Ok(RealWorld::new(authority))
+    }
+
+    /// A scheduler's own certificate, where the continuum has an authority that can issue one.
+    pub fn credentials(&self) -> Option<Credentials> {
+        let folder = self.settings.authority_of(&self.continuum().name);
+        Authority::open(&folder).ok()?.issue(&Role::Scheduler).ok()
     }
 
     /// The metrics store.

@@ -221,7 +221,6 @@ async fn compare(writer: Writer, address: SocketAddr, first: u64) -> anyhow::Res
         let differences = dataset.differences(address, 5).await?;
         bail!("Redis holds {held}, the client was told of {expected}:\n{}", differences.join("\n"));
     }
-    println!("{} writes acknowledged, longest gap {:?}", seen.writes, seen.longest_gap);
     Ok((dataset, first + seen.writes))
 }
 
@@ -276,6 +275,7 @@ async fn pods_deleted_in_the_middle_of_a_move_lose_nothing_that_was_acknowledged
     let before = writer.seen().writes;
     writer.wait_until(SOON, |seen| seen.served_by == Some(1) && seen.writes > before + 500).await?;
     ensure!(run_id(n2).await? == run, "it was started anew");
+    println!("deleted: {:?}", writer.seen());
     let (dataset, next) = compare(writer, n2, 1).await?;
 
     // Drained with its node of the cluster.
@@ -293,6 +293,7 @@ async fn pods_deleted_in_the_middle_of_a_move_lose_nothing_that_was_acknowledged
     let before = writer.seen().writes;
     writer.wait_until(SOON, |seen| seen.served_by == Some(0) && seen.writes > before + 500).await?;
     ensure!(run_id(n1).await? == run, "it was started anew");
+    println!("drained: {:?}", writer.seen());
     let (dataset, next) = compare(writer, n1, next).await?;
     ground.cluster.kubectl(&["uncordon", NODES[1]]).await?;
 
@@ -308,6 +309,7 @@ async fn pods_deleted_in_the_middle_of_a_move_lose_nothing_that_was_acknowledged
     let before = writer.seen().writes;
     writer.wait_until(SOON, |seen| seen.served_by == Some(0) && seen.writes > before + 500).await?;
     ensure!(run_id(n1).await? == run, "it was started anew");
+    println!("destination deleted: {:?}", writer.seen());
     compare(writer, n1, next).await?;
     let shown =
         ground.must(&["sites", "status", "inventory.toml", STATE[0], STATE[1], "--output", "json"]).await;

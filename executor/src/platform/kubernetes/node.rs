@@ -12,6 +12,7 @@
 //! | `place` | which nodes are pods, and where |
 //! | `seen` | a node as its pod and its agent show it |
 //! | [`cluster`] | making and showing the nodes of a continuum |
+//! | [`checkup`] | what keeps them from being found, made or reached |
 //! | `removal` | removing them |
 //! | [`watching`] | seeing pods end |
 
@@ -22,6 +23,7 @@ use thiserror::Error;
 
 use crate::identity::IdentityError;
 
+pub mod checkup;
 pub mod cluster;
 pub mod condition;
 pub mod ending;

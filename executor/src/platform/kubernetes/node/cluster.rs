@@ -67,7 +67,7 @@ impl PodNodes {
         Self { clients }
     }
 
-    fn client(&self, place: &Place) -> Result<Client, ClusterError> {
+    pub(super) fn client(&self, place: &Place) -> Result<Client, ClusterError> {
         match self.clients.get(&place.context) {
             Some(Ok(client)) => Ok(client.clone()),
             Some(Err(reason)) => Err(ClusterError::NoCluster(reason.clone())),
