@@ -39,18 +39,11 @@ pub enum SettleError {
 }
 
 impl Arrivals {
-    /// The certificate, if it may be trusted: the source's agent issues a commit, nobody but a scheduler tells of a source
-    /// that is gone; and of a pod that has ended only where the source said that it runs in that very pod.
+    /// The certificate, if it may be trusted.
     fn certificate(&self, arrival: &Arrival, sealed: &Sealed) -> Result<Option<Certificate>, ArrivalError> {
         let Reservation { order, epoch, image, pod, .. } = &arrival.reservation;
         let (issuer, certificate): (Role, Certificate) = self.credentials.unseal(sealed)?;
-        let may = match &certificate.grounds {
-            Grounds::Commit => issuer == Role::Agent(arrival.source.clone()),
-            Grounds::Fenced { .. } => issuer == Role::Scheduler,
-            Grounds::PodEnded(end) => {
-                issuer == Role::Scheduler && end.node == arrival.source && pod.as_ref() == Some(&end.uid)
-            }
-        };
+        let may = certificate.grounds.may_be_issued(&issuer, &arrival.source, pod.as_deref());
         Ok(Some(certificate).filter(|one| may && one.fits(order, *epoch, image)))
     }
 
