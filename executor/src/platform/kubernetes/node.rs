@@ -1,7 +1,7 @@
 //! Nodes that are pods: each runs the node image with an engine of its own inside (Docker-in-Docker), as local nodes do.
 //!
-//! A node is a pod that nobody makes anew but `sterna sites up`: no Deployment, no StatefulSet. So when the pod of a UID is gone,
-//! what ran in it runs nowhere, and a second one never stands beside it.
+//! A node is a pod that nobody makes anew but `sterna sites up`: no Deployment, no StatefulSet. So once the pod of a UID has
+//! ended, what ran in it runs nowhere, and a second one never stands beside it. What is proof of that is in [`ending`].
 //!
 //! | module | what lives there |
 //! |---|---|
