@@ -12,7 +12,7 @@ pub const NANOS_PER_HOUR: u64 = 3_600_000_000_000;
 /// From a rate per hour times nanoseconds to the amount, rounded to the nearest.
 pub(crate) fn per_hour(integral: i128) -> i64 {
     let hour = i128::from(NANOS_PER_HOUR);
-    i64::try_from((integral + hour / 2).div_euclid(hour)).unwrap_or(i64::MAX)
+    i64::try_from(integral.saturating_add(hour / 2).div_euclid(hour)).unwrap_or(i64::MAX)
 }
 
 /// Simulated time since the scenario's start, in whole nanoseconds.

@@ -9,7 +9,7 @@ use sterna_policies::quantity::{Grams, Millis, Usd, WattHours};
 
 use super::flow::Flow;
 use crate::clock::per_hour;
-use crate::models::latency::{Latencies, requests, weight};
+use crate::models::latency::{Latencies, requests, sum, weight};
 use crate::report::{ServiceTotals, Totals};
 
 /// What has added up since the scenario's start.
@@ -42,9 +42,9 @@ impl Account {
         let span = i128::from(nanos);
         self.cost += i128::from(flow.cost.as_micros()) * span;
         for at in &flow.sites {
-            self.energy += i128::from(at.power.as_micros()) * span;
+            self.energy = self.energy.saturating_add(i128::from(at.power.as_micros()) * span);
             match at.carbon {
-                Some(rate) => self.carbon += i128::from(rate.as_micros()) * span,
+                Some(rate) => self.carbon = self.carbon.saturating_add(i128::from(rate.as_micros()) * span),
                 None if at.power.as_micros() > 0 && nanos > 0 => {
                     self.carbon_unknown.insert(at.site.clone());
                 }
@@ -54,7 +54,7 @@ impl Account {
         for demand in &flow.demands {
             if demand.frozen {
                 let standstill = self.services.entry(demand.service.clone()).or_default();
-                standstill.held += weight(demand.rate, nanos);
+                standstill.held = standstill.held.saturating_add(weight(demand.rate, nanos));
             } else {
                 self.latencies.add(demand.latency, demand.rate, nanos);
             }
@@ -71,18 +71,19 @@ impl Account {
 
     /// The totals so far.
     pub fn totals(&self) -> Totals {
+        let held = requests(sum(self.services.values().map(|one| one.held)));
         let hosting = Usd::from_micros(per_hour(self.cost));
         Totals {
             user_latency_mean: self.latencies.mean(),
             user_latency_p95: self.latencies.percentile(95),
-            requests: self.latencies.requests() + requests(self.services.values().map(|one| one.held).sum()),
-            requests_held: requests(self.services.values().map(|one| one.held).sum()),
+            requests: self.latencies.requests().saturating_add(held),
+            requests_held: held,
             cost: hosting.saturating_add(self.egress),
             cost_egress: self.egress,
             energy: WattHours::from_micros(per_hour(self.energy)),
             carbon: self.carbon_unknown.is_empty().then(|| Grams::from_micros(per_hour(self.carbon))),
             carbon_unknown_at: self.carbon_unknown.iter().cloned().collect(),
-            downtime: standstill(self.services.values().map(|one| one.nanos).sum()),
+            downtime: standstill(self.services.values().fold(0, |nanos, one| nanos.saturating_add(one.nanos))),
             services: self
                 .services
                 .iter()

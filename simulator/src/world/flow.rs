@@ -127,7 +127,8 @@ impl<'s> Flow<'s> {
         let mut sum = 0i128;
         let mut rates = 0i128;
         for demand in &self.demands {
-            sum += i128::from(demand.latency.as_micros()) * i128::from(demand.rate.as_micros());
+            let waited = i128::from(demand.latency.as_micros()) * i128::from(demand.rate.as_micros());
+            sum = sum.saturating_add(waited);
             rates += i128::from(demand.rate.as_micros());
         }
         Effect {
