@@ -1,4 +1,5 @@
-//! Disks of the nodes' own, small enough to be filled: files behind loop devices, given to the nodes as their volumes.
+//! Disks of the nodes' own, small enough to be filled: files behind loop devices, given to the nodes as their volumes, or mounted
+//! where the cluster has the volumes of its pods.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -8,6 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use sterna_e2e::docker::docker;
 use tokio::process::Command;
+
+use crate::cluster::Cluster;
 
 /// Room for the engine's images and services: the services' image takes most of a GiB.
 const ENGINE: u64 = 3 << 30;
@@ -38,6 +41,19 @@ impl Disks {
                     ["volume", "create", "--label", &label, "--opt", "type=ext4", "--opt", &device, &name];
                 docker(&arguments).await?;
             }
+        }
+        Ok(disks)
+    }
+
+    /// Makes the volumes that pods of these nodes claim, each on a disk of its own.
+    ///
+    /// # Errors
+    /// As above, and when the cluster does not take them.
+    pub async fn make_in(cluster: &Cluster, continuum: &str, nodes: &[&str]) -> anyhow::Result<Self> {
+        let mut disks = Self { held: Vec::new() };
+        for node in nodes {
+            let device = disks.device(ENGINE + STATE).await?;
+            cluster.provide(continuum, node, &device).await?;
         }
         Ok(disks)
     }
