@@ -15,7 +15,7 @@ use crate::migration::certificate::{Certificate, Grounds};
 use crate::migration::order::{MigrationId, Order};
 use crate::migration::phase::Phase;
 use crate::migration::report::{Event, Report};
-use crate::node::api::{Probed, ReleaseAnswer, ServiceFacts, Standing};
+use crate::node::api::{Probed, ReleaseAnswer, ServiceFacts, Standing, Whereabouts};
 use crate::node::assessment::Assessment;
 use crate::node::client::{AgentClient, ClientError};
 use crate::platform::addresses::{Remembered, addresses};
@@ -247,12 +247,13 @@ impl std::fmt::Display for Fenced {
 }
 
 impl Fleet {
-    /// Carries the certificate of a committed migration from its source to its destination. Either may be out of reach; the
-    /// source goes on trying by itself.
+    /// Carries the certificate of a committed migration from its source to its destination, and tells the source where the
+    /// destination is by now. Either may be out of reach; the source goes on trying by itself.
     pub async fn carry_certificate(&self, id: MigrationId, from: &NodeName, to: &NodeName) {
         let carry = async {
-            let standing = self.agent(from)?.standing(id).await?;
-            if let Some(certificate) = standing.and_then(|standing| standing.certificate) {
+            let Some(standing) = self.agent(from)?.standing(id).await? else { return Ok(()) };
+            self.introduce_ends(&standing.order).await;
+            if let Some(certificate) = standing.certificate {
                 let answer = self.agent(to)?.release(id, &certificate).await?;
                 tracing::info!(migration = %id, %from, %to, ?answer, "carried the certificate");
             }
@@ -260,6 +261,33 @@ impl Fleet {
         };
         if let Err(error) = carry.await {
             tracing::debug!(migration = %id, %error, "the certificate can't be carried now");
+        }
+    }
+
+    /// Tells the ends of open migrations where the other end is by now: an order says where it was when that was given, and a node
+    /// that was made anew has another address. Those of `reachable` are asked what is open; who does not answer is told the next time.
+    pub async fn introduce(&self, reachable: &[NodeName]) {
+        let agents = reachable.iter().filter_map(|node| self.agent(node).ok());
+        join_all(agents.map(|agent| async {
+            for arriving in agent.coming_in().await.unwrap_or_default() {
+                self.introduce_ends(&arriving.order).await;
+            }
+        }))
+        .await;
+    }
+
+    async fn introduce_ends(&self, order: &Order) {
+        for (node, was, told) in
+            [(&order.from, &order.from_address, &order.to), (&order.to, &order.to_address, &order.from)]
+        {
+            let (Ok(address), Ok(agent)) = (self.address(node), self.agent(told)) else { continue };
+            if address == was {
+                continue;
+            }
+            let whereabouts = Whereabouts { node: node.clone(), address: address.to_owned() };
+            if let Err(error) = agent.tell(&whereabouts).await {
+                tracing::debug!(%node, %told, %error, "can't be told now where that node is");
+            }
         }
     }
 

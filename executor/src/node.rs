@@ -37,6 +37,7 @@ pub mod facts;
 pub mod front;
 pub mod inquiry;
 pub mod listener;
+pub mod peers;
 pub mod precheck;
 pub mod probe;
 pub mod progress;

@@ -288,6 +288,15 @@ pub struct Probe {
     pub targets: Vec<String>,
 }
 
+/// Tells where a node's agent is by now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whereabouts {
+    /// The node.
+    pub node: NodeName,
+    /// Where its agent listens, `host:port`.
+    pub address: String,
+}
+
 /// What came of one target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -22,7 +22,7 @@ use crate::transfer::manifest::Digest;
 
 use super::api::{
     Arriving, Finish, NodeFacts, Part, Probe, Probed, Problem, ReleaseAnswer, Reservation, Restored,
-    ServiceFacts, Standing, StartService, StreamId, TOKEN_HEADER, Verdict,
+    ServiceFacts, Standing, StartService, StreamId, TOKEN_HEADER, Verdict, Whereabouts,
 };
 use super::assessment::Assessment;
 
@@ -357,6 +357,14 @@ impl AgentClient {
     /// As above.
     pub async fn coming_in(&self) -> Result<Vec<Arriving>, ClientError> {
         self.answer(self.request(Method::GET, "/arrivals").timeout(ANSWER)).await
+    }
+
+    /// Tells the agent where another one is by now, in case that it has a migration open with it.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn tell(&self, told: &Whereabouts) -> Result<(), ClientError> {
+        self.post("/peers", told).await
     }
 
     /// Asks a source what both ends say of an order, and what it would cost. Nothing is touched.

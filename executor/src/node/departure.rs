@@ -33,6 +33,7 @@ use super::assessment::Assessment;
 use super::bandwidth::Limits;
 use super::canary::Canaries;
 use super::client::AgentClient;
+use super::peers::Peers;
 use super::precheck;
 use super::progress::Progress;
 use super::staging::private_folder;
@@ -58,6 +59,7 @@ const TO_PREPARE: Duration = Duration::from_secs(5);
 pub struct Leaving {
     engine: Engine,
     credentials: Credentials,
+    peers: Peers,
     admission: Admission,
     /// Held from the reservation to the end.
     tokens: Vec<OwnedSemaphorePermit>,
@@ -107,9 +109,11 @@ impl Leaving {
         own: NodeFacts,
         staging: &Path,
     ) -> Self {
+        let peers = Peers::new(credentials.clone());
         Self {
             engine,
             credentials,
+            peers,
             admission,
             tokens: Vec::new(),
             destination: None,
@@ -143,6 +147,12 @@ impl Leaving {
         self
     }
 
+    /// Looks for the destination as others here do.
+    pub fn finding(mut self, peers: Peers) -> Self {
+        self.peers = peers;
+        self
+    }
+
     /// Has a canary go first, where none went there yet.
     pub fn after_a_canary(mut self, canaries: Canaries) -> Self {
         self.canaries = Some(canaries);
@@ -166,12 +176,15 @@ impl Leaving {
         Some(forecast::predict(&self.order.service, self.load?, &self.past, seen))
     }
 
-    /// The destination's agent. Its name may not be known for a while; that must not keep the source frozen.
+    /// The destination's agent. Its name may not be known for a while; that must not keep the source frozen. It may be found
+    /// elsewhere from one call to the next.
     async fn destination(&mut self) -> Result<AgentClient, StepError> {
-        if let Some(known) = &self.destination {
+        if let Some(known) = &self.destination
+            && self.peers.stays(&self.order.to, known.resolved())
+        {
             return Ok(known.clone());
         }
-        let client = AgentClient::new(&self.credentials, &self.order.to, &self.order.to_address).await;
+        let client = self.peers.client(&self.order.to, &self.order.to_address).await;
         let client = client.map_err(failed)?.with_token(self.token());
         self.destination = Some(client.clone());
         Ok(client)

@@ -24,9 +24,10 @@ use super::api::{NodeFacts, Standing};
 use super::assessment::Assessment;
 use super::bandwidth::Bandwidth;
 use super::canary::{self, Canaries};
-use super::client::{AgentClient, ClientError};
+use super::client::ClientError;
 use super::config::AdmissionConfig;
 use super::departure::{self, Leaving};
+use super::peers::Peers;
 use super::progress::Progress;
 use super::store::{Departure, Store, StoreError};
 use super::traffic::Traffic;
@@ -64,6 +65,7 @@ pub struct Running {
     engine: Engine,
     store: Store,
     credentials: Credentials,
+    peers: Peers,
     staging: PathBuf,
     logs: Arc<Mutex<HashMap<MigrationId, watch::Sender<Vec<Event>>>>>,
     /// For each migration that may still be undone, how to say so.
@@ -98,10 +100,12 @@ impl Running {
         let tokens = Admission::new(limits.leaving, limits.per_peer);
         let canaries = Canaries::new(engine.clone(), store.clone(), credentials.clone(), staging.clone());
         let traffic = Traffic::default();
+        let peers = Peers::new(credentials.clone());
         Self {
             engine,
             store,
             credentials,
+            peers,
             staging,
             logs,
             cancels,
@@ -119,6 +123,12 @@ impl Running {
         Self { traffic, ..self }
     }
 
+    /// Looks for destinations as others here do.
+    #[must_use]
+    pub fn finding(self, peers: Peers) -> Self {
+        Self { peers, ..self }
+    }
+
     fn steps(&self, departure: &Departure, own: NodeFacts, progress: Progress) -> Leaving {
         let limits = self.bandwidth.of(&departure.order.to, departure.order.bandwidth);
         // Without them the forecast rests on what other nodes have shown.
@@ -129,6 +139,7 @@ impl Running {
             .learning_from(past)
             .over(limits, progress)
             .announcing(self.traffic.clone())
+            .finding(self.peers.clone())
     }
 
     /// Starts to carry out an order. One that was given before is left alone.
@@ -246,7 +257,7 @@ impl Running {
         let alive = self.engine.inspect(&departure.container).await.is_ok_and(|one| one.pid.is_some());
         let ask = async {
             loop {
-                if let Ok(client) = AgentClient::new(&self.credentials, &order.to, &order.to_address).await {
+                if let Ok(client) = self.peers.client(&order.to, &order.to_address).await {
                     match client.arriving(order.id).await {
                         Ok(arriving) => {
                             return Some(There { holding: arriving.holding, standing: arriving.standing });

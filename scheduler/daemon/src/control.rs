@@ -391,6 +391,8 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
     /// What the agents say now, once all is settled that they can tell of earlier orders.
     async fn settled(&mut self) -> Result<(FleetView, W::Mover), CycleError> {
         let (view, mover) = self.world.look(self.files.inventory.value()).await?;
+        // The agents find most of it out by themselves.
+        let _in_time = tokio::time::timeout(CARRY, mover.introduce(&view.reachable)).await;
         for (id, from, to) in &view.committed {
             // The agents go on trying without it.
             let carry = mover.carry_certificate(*id, from, to);

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -11,7 +11,7 @@ use sterna_e2e::sterna::Sterna;
 use tokio::process::Command;
 
 use crate::cluster::{Cluster, NAMESPACE, STORAGE, machine_of};
-use crate::disk::Disks;
+use crate::disk::{Disks, seen_at};
 
 /// What the nodes are made on.
 #[derive(Debug, Clone)]
@@ -111,6 +111,20 @@ impl Home {
     pub fn name(&self) -> &str {
         match self {
             Self::Container(name) | Self::Pod(_, name) => name,
+        }
+    }
+
+    /// Where the host sees the folder with the agent's register, whether the node runs or not.
+    ///
+    /// # Errors
+    /// When the host's engine does not know it.
+    pub async fn state(&self, node: &str) -> anyhow::Result<PathBuf> {
+        match self {
+            Self::Container(name) => {
+                let volume = format!("{name}-state");
+                Ok(docker(&["volume", "inspect", "--format", "{{.Mountpoint}}", &volume]).await?.into())
+            }
+            Self::Pod(..) => Ok(seen_at(node).join("state")),
         }
     }
 

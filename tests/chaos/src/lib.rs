@@ -110,13 +110,24 @@ struct Results<'a> {
     trials: &'a [Trial],
 }
 
+/// What must be done before there is a second thread.
+///
+/// # Errors
+/// When we are not root, or the kernel refuses.
+pub fn prepare(args: &Args) -> anyhow::Result<()> {
+    world::must_be_root()?;
+    match args.platform {
+        Platform::Docker => Ok(()),
+        Platform::Kubernetes => disk::keep_mounts_apart(),
+    }
+}
+
 /// Has the faults strike, prints the table, and fails if anything was lost, doubled, left or unknown.
 ///
 /// # Errors
 /// When the nodes can't be had.
 #[expect(clippy::print_stdout, reason = "the table is what is asked for")]
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    world::must_be_root()?;
     // An error says that it is set already.
     let _already = rustls::crypto::ring::default_provider().install_default();
     let began = Instant::now();

@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sterna_executor::fault::Point;
-use sterna_executor::platform::agent::{AGENT_PORT, STATE};
+use sterna_executor::platform::agent::AGENT_PORT;
 use tokio::process::Command;
 use tokio::time::sleep;
 
@@ -36,6 +36,8 @@ pub struct Node {
     pid: i32,
     /// Its address.
     pub address: IpAddr,
+    /// Where the host sees the disk with the agent's register, while the node runs.
+    pub state: PathBuf,
 }
 
 /// What a node's engine and folders hold.
@@ -80,7 +82,8 @@ impl Node {
     /// When it does not run.
     pub async fn find(name: &str, home: Home) -> anyhow::Result<Self> {
         let address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        let mut node = Self { name: name.to_owned(), home, id: String::new(), pid: 0, address };
+        let state = home.state(name).await?;
+        let mut node = Self { name: name.to_owned(), home, id: String::new(), pid: 0, address, state };
         node.look().await?;
         ensure!(node.pid > 0, "node {} does not run", node.name);
         Ok(node)
@@ -97,11 +100,6 @@ impl Node {
             self.address = address.with_context(|| format!("node {} has no address", self.name))?;
         }
         Ok(())
-    }
-
-    /// Where the host sees the folder with the agent's register, while the node runs.
-    pub fn state(&self) -> PathBuf {
-        self.path(STATE)
     }
 
     /// A path within the node, as the host sees it.

@@ -72,7 +72,7 @@ impl Register {
     /// # Errors
     /// When the node is down.
     pub fn read(node: &Node, most: u32) -> anyhow::Result<Self> {
-        let path = node.state().join("agent.db");
+        let path = node.state.join("agent.db");
         // Its write-ahead log has to be mapped, which takes the right to write.
         let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)
             .with_context(|| path.display().to_string())?;

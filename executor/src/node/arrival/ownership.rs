@@ -11,7 +11,7 @@ use crate::engine::docker::restarts;
 use crate::engine::processes::Processes;
 use crate::engine::shim::{NOTES, Note};
 use crate::fault::{self, AtArrival, Point};
-use crate::identity::{Credentials, Role, Sealed};
+use crate::identity::{Role, Sealed};
 use crate::migration::certificate::{Certificate, Grounds};
 use crate::migration::holding::{Answer, Call, Holding};
 use crate::migration::order::MigrationId;
@@ -19,7 +19,7 @@ use crate::migration::register::Decision;
 
 use super::{ArrivalError, Arrivals, body_of, by_restore, file, let_go, rule};
 use crate::node::api::{Finish, ReleaseAnswer, Reservation};
-use crate::node::client::{AgentClient, ClientError};
+use crate::node::client::ClientError;
 use crate::node::store::Arrival;
 
 /// What is held can't be settled now.
@@ -206,9 +206,9 @@ impl Arrivals {
     ///
     /// # Errors
     /// When the source does not answer, or what follows can't be done now.
-    pub async fn settle(&self, arrival: &Arrival, credentials: &Credentials) -> Result<(), SettleError> {
+    pub async fn settle(&self, arrival: &Arrival) -> Result<(), SettleError> {
         let order = &arrival.reservation.order;
-        let source = AgentClient::new(credentials, &order.from, &order.from_address).await?;
+        let source = self.peers.client(&order.from, &order.from_address).await?;
         let Some(standing) = source.standing(order.id).await? else {
             return Err(SettleError::Unknown(order.from.clone()));
         };

@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::engine::docker::SERVICE_LABEL;
 use crate::engine::names;
 use crate::migration::order::Order;
-use crate::node::api::{Probe, Reservation};
+use crate::node::api::{Probe, Reservation, Whereabouts};
 use crate::node::canary::is_canary;
 use crate::node::probe::TARGETS;
 
@@ -64,6 +64,16 @@ pub fn order(order: &Order) -> Result<(), OutOfBounds> {
         })?;
     }
     Ok(())
+}
+
+/// Judges where a node is said to be.
+///
+/// # Errors
+/// When something is out of bounds; it is named.
+pub fn whereabouts(told: &Whereabouts) -> Result<(), OutOfBounds> {
+    let Whereabouts { node, address } = told;
+    must(is_name(node.as_str()), || format!("`{}` is not the name of a node", shown(node.as_str())))?;
+    must(is_address(address), || format!("`{}` is not an address", shown(address)))
 }
 
 /// Judges what is to be probed.

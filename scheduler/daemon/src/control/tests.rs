@@ -58,6 +58,7 @@ struct Place {
     /// Whether agents do not say what they remember.
     deaf: AtomicBool,
     carried: Mutex<Vec<MigrationId>>,
+    introduced: AtomicUsize,
     /// Whether no agent's address is known.
     unlisted: AtomicBool,
 }
@@ -84,6 +85,10 @@ impl Mover for FakeWorld {
         }
         let remembered = self.0.remembered.lock().unwrap();
         Ok(remembered.iter().filter(|one| one.order.from == *node).cloned().collect())
+    }
+
+    async fn introduce(&self, _: &[NodeName]) {
+        self.0.introduced.fetch_add(1, Ordering::SeqCst);
     }
 
     async fn carry_certificate(&self, id: MigrationId, _: &NodeName, _: &NodeName) {
@@ -208,6 +213,7 @@ fn bench(mode: Mode, fate: Fate, engine: Engine) -> Bench {
         remembered: Mutex::default(),
         deaf: AtomicBool::new(false),
         carried: Mutex::default(),
+        introduced: AtomicUsize::new(0),
         unlisted: AtomicBool::new(false),
     });
     let policy_file = folder.path().join("policy");

@@ -41,6 +41,9 @@ pub trait Mover: Send + Sync {
     /// All that a node's agent remembers of migrations that left it.
     fn standings(&self, node: &NodeName) -> impl Future<Output = Result<Vec<Standing>, FleetError>> + Send;
 
+    /// Tells the ends of migrations that are open, as those that can be reached know, where the other end is by now.
+    fn introduce(&self, reachable: &[NodeName]) -> impl Future<Output = ()> + Send;
+
     /// Carries the certificate of a committed migration from its source to its destination, if both can be reached.
     fn carry_certificate(
         &self,
@@ -113,6 +116,10 @@ impl Mover for Fleet {
 
     async fn standings(&self, node: &NodeName) -> Result<Vec<Standing>, FleetError> {
         Self::standings(self, node).await
+    }
+
+    async fn introduce(&self, reachable: &[NodeName]) {
+        Self::introduce(self, reachable).await;
     }
 
     async fn carry_certificate(&self, id: MigrationId, from: &NodeName, to: &NodeName) {

@@ -98,6 +98,7 @@ impl Genuine {
             ("POST", path) if path.ends_with("/finish") => {
                 json!({ "restart": { "Name": "always", "MaximumRetryCount": 0 } })
             }
+            ("POST", "/v1/peers") => json!({ "node": "b", "address": self.address }),
             ("POST", "/v1/probes") => json!({ "targets": [self.address] }),
             ("POST", "/v1/traffic/held") => {
                 json!({ "listener": 1, "freeze": ["nobody", elsewhere.id] })
