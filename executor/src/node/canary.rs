@@ -28,7 +28,7 @@ use super::admission::Admission;
 use super::api::NodeFacts;
 use super::assessment::Canary;
 use super::departure::Leaving;
-use super::store::{Departure, Store};
+use super::store::{Departure, Store, TokenKey};
 
 mod image;
 
@@ -53,6 +53,7 @@ pub struct Canaries {
     engine: Engine,
     store: Store,
     credentials: Credentials,
+    token_key: TokenKey,
     staging: PathBuf,
     /// Of their own, so that a migration that waits for its canary does not keep the canary waiting.
     admission: Admission,
@@ -81,9 +82,16 @@ impl Proof {
 
 impl Canaries {
     /// None made yet.
-    pub fn new(engine: Engine, store: Store, credentials: Credentials, staging: PathBuf) -> Self {
+    pub fn new(
+        engine: Engine,
+        store: Store,
+        credentials: Credentials,
+        token_key: TokenKey,
+        staging: PathBuf,
+    ) -> Self {
         let (proofs, turn) = (Arc::default(), Arc::default());
-        Self { engine, store, credentials, staging, admission: Admission::new(1, 1), proofs, turn }
+        let admission = Admission::new(1, 1);
+        Self { engine, store, credentials, token_key, staging, admission, proofs, turn }
     }
 
     /// Whether a container can go the way of this order: by what was tried before, or else by a trial now. Boxed, because the
@@ -151,8 +159,15 @@ impl Canaries {
             self.store.plan(&order, &container, 0, None).map_err(|error| failed(&error))?;
             let departure = Departure::imagined(order.clone(), container.clone(), 0);
             let (engine, credentials) = (self.engine.clone(), self.credentials.clone());
-            let leaving =
-                Leaving::new(engine, credentials, self.admission.clone(), &departure, own, &self.staging);
+            let leaving = Leaving::new(
+                engine,
+                credentials,
+                self.admission.clone(),
+                self.token_key,
+                &departure,
+                own,
+                &self.staging,
+            );
             let mut trial = Trial { leaving, restored: false };
             let mut register = self.store.register(id);
             let report = machine::run(&order, &mut trial, &mut register, |_| (), pending()).await;

@@ -37,7 +37,7 @@ use super::peers::Peers;
 use super::precheck;
 use super::progress::Progress;
 use super::staging::private_folder;
-use super::store::Departure;
+use super::store::{Departure, TokenKey};
 use super::traffic::Traffic;
 
 mod forward;
@@ -67,6 +67,7 @@ pub struct Leaving {
     order: Order,
     container: String,
     epoch: u64,
+    token_key: TokenKey,
     restart: Option<RestartPolicy>,
     own: NodeFacts,
     image: PathBuf,
@@ -105,6 +106,7 @@ impl Leaving {
         engine: Engine,
         credentials: Credentials,
         admission: Admission,
+        token_key: TokenKey,
         departure: &Departure,
         own: NodeFacts,
         staging: &Path,
@@ -119,6 +121,7 @@ impl Leaving {
             destination: None,
             container: departure.container.clone(),
             epoch: departure.epoch,
+            token_key,
             restart: departure.restart.as_deref().and_then(|text| serde_json::from_str(text).ok()),
             own,
             image: staging.join(format!("out-{}", departure.order.id)),
@@ -192,7 +195,7 @@ impl Leaving {
 
     /// What proves to the destination that a call is about this migration at this epoch: only this node can make it.
     fn token(&self) -> String {
-        self.credentials.derive("sterna migration token 1", &format!("{} {}", self.order.id, self.epoch))
+        self.token_key.token(self.order.id, self.epoch)
     }
 
     fn seen(&self) -> Result<&Container, StepError> {

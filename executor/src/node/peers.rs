@@ -75,7 +75,8 @@ impl Peers {
         let than = client.as_ref().map_or(IpAddr::from([0, 0, 0, 0]), |client| client.resolved().ip());
         let port = ordered.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
         let (Some(from), Some(port)) = (self.elsewhere(node, than), port) else { return client };
-        let there = AgentClient::new(&self.credentials, node, &SocketAddr::new(from, port).to_string()).await?;
+        let there =
+            AgentClient::new(&self.credentials, node, &SocketAddr::new(from, port).to_string()).await?;
         // Whatever it says of a migration that there never was, it says by its certificate.
         let asked = tokio::time::timeout(TO_PROVE, there.arriving(MigrationId::new())).await;
         if matches!(asked, Ok(Ok(_) | Err(ClientError::Refused { .. } | ClientError::Busy { .. }))) {

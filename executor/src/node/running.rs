@@ -29,7 +29,7 @@ use super::config::AdmissionConfig;
 use super::departure::{self, Leaving};
 use super::peers::Peers;
 use super::progress::Progress;
-use super::store::{Departure, Store, StoreError};
+use super::store::{Departure, Store, StoreError, TokenKey};
 use super::traffic::Traffic;
 
 /// An order that is not carried out.
@@ -71,6 +71,7 @@ pub struct Running {
     /// For each migration that may still be undone, how to say so.
     cancels: Arc<Mutex<HashMap<MigrationId, oneshot::Sender<String>>>>,
     tokens: Admission,
+    token_key: TokenKey,
     bandwidth: Bandwidth,
     canaries: Canaries,
     /// Held from looking whether a service is being moved until its departure is in the register.
@@ -92,13 +93,15 @@ impl Running {
         engine: Engine,
         store: Store,
         credentials: Credentials,
+        token_key: TokenKey,
         staging: PathBuf,
         limits: AdmissionConfig,
         bandwidth: Bandwidth,
     ) -> Self {
         let (logs, cancels, admission) = (Arc::default(), Arc::default(), Arc::default());
         let tokens = Admission::new(limits.leaving, limits.per_peer);
-        let canaries = Canaries::new(engine.clone(), store.clone(), credentials.clone(), staging.clone());
+        let canaries =
+            Canaries::new(engine.clone(), store.clone(), credentials.clone(), token_key, staging.clone());
         let traffic = Traffic::default();
         let peers = Peers::new(credentials.clone());
         Self {
@@ -110,6 +113,7 @@ impl Running {
             logs,
             cancels,
             tokens,
+            token_key,
             bandwidth,
             canaries,
             admission,
@@ -134,7 +138,7 @@ impl Running {
         // Without them the forecast rests on what other nodes have shown.
         let past = self.store.reports_to(&departure.order.to).unwrap_or_default();
         let (engine, credentials) = (self.engine.clone(), self.credentials.clone());
-        Leaving::new(engine, credentials, self.tokens.clone(), departure, own, &self.staging)
+        Leaving::new(engine, credentials, self.tokens.clone(), self.token_key, departure, own, &self.staging)
             .after_a_canary(self.canaries.clone())
             .learning_from(past)
             .over(limits, progress)

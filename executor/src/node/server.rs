@@ -108,6 +108,7 @@ pub async fn serve(
         .and_then(|()| private_folder(&config.state))
         .map_err(system("a folder can't be made".to_owned()))?;
     let store = Store::open(&config.state)?;
+    let token_key = store.token_key(&credentials)?;
     criu::write_node_settings().map_err(system("the settings for CRIU can't be written".to_owned()))?;
     Note::give_up_awaited(Path::new(NOTES))
         .map_err(system("notes for the runtime can't be read".to_owned()))?;
@@ -126,10 +127,17 @@ pub async fn serve(
     let front_ports = front.iter().flat_map(OwnFront::ports).collect();
     let peers = Peers::new(credentials.clone());
     let arrivals = arrivals.announcing(traffic.clone()).without_ports(front_ports).finding(peers.clone());
-    let running =
-        Running::new(engine.clone(), store.clone(), credentials.clone(), staging, admission, bandwidth)
-            .announcing(traffic.clone())
-            .finding(peers.clone());
+    let running = Running::new(
+        engine.clone(),
+        store.clone(),
+        credentials.clone(),
+        token_key,
+        staging,
+        admission,
+        bandwidth,
+    )
+    .announcing(traffic.clone())
+    .finding(peers.clone());
     if let Err(error) = running.recover(&own) {
         // It is tried again at the next start; until then the services stay as they are, safe.
         tracing::error!(%error, "migrations left under way can't be taken up");

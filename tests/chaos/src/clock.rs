@@ -4,12 +4,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::node::Node;
+use crate::world::until;
 
 const OFFSET: &str = "run/sterna/clock";
+const TO_END: Duration = Duration::from_secs(5);
 
 /// Starts the agent with a library before it; its name stays the same, and what it starts keeps the time of the machine.
 const SETUP: &str = r#"
@@ -46,7 +49,11 @@ pub async fn give(node: &Node) -> anyhow::Result<bool> {
     let (from, to) = (library()?, folder.join("libfaketime.so.1"));
     fs::copy(&from, &to).with_context(|| format!("{} to {}", from.display(), to.display()))?;
     node.run(SETUP).await?;
+    let before = node.processes("sterna");
     node.kill("sterna").await?;
+    // Killed, it may be seen to listen for an instant more.
+    let ended = async || node.processes("sterna").iter().all(|one| !before.contains(one));
+    until(TO_END, "the agent ends", ended).await?;
     Ok(true)
 }
 

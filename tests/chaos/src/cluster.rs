@@ -158,6 +158,14 @@ impl Cluster {
         self.create(&["create"], &volume).await
     }
 
+    /// Lets pods come to every node of the cluster, also where a drain was cut short.
+    ///
+    /// # Errors
+    /// When the cluster refuses.
+    pub async fn open_all(&self) -> anyhow::Result<()> {
+        self.nodes.kubectl(&[&["uncordon"][..], &MACHINES].concat()).await.map(drop)
+    }
+
     /// Has an object made, by a call of `kubectl` that reads it from a file.
     async fn create(&self, how: &[&str], object: &serde_json::Value) -> anyhow::Result<()> {
         let file = tempfile::NamedTempFile::new()?;

@@ -40,7 +40,8 @@ pub fn seen_at(node: &str) -> PathBuf {
 pub fn keep_mounts_apart() -> anyhow::Result<()> {
     const NONE: Option<&str> = None;
     unshare(CloneFlags::CLONE_NEWNS).context("mounts of our own")?;
-    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SLAVE, NONE).context("keeping mounts to ourselves")?;
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SLAVE, NONE)
+        .context("keeping mounts to ourselves")?;
     mount(Some("tmpfs"), SEEN, Some("tmpfs"), MsFlags::empty(), NONE).context(SEEN)
 }
 
@@ -72,6 +73,7 @@ impl Disks {
     /// As above, and when the cluster does not take them.
     pub async fn make_in(cluster: &Cluster, continuum: &str, nodes: &[&str]) -> anyhow::Result<Self> {
         let mut disks = Self { held: Vec::new() };
+        cluster.open_all().await?;
         for node in nodes {
             let device = disks.device(ENGINE + STATE).await?;
             cluster.provide(continuum, node, &device).await?;

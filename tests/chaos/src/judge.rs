@@ -270,14 +270,7 @@ fn place(holds: &[Holds], service: Service, due: &str, found: &mut Vec<Found>) {
 }
 
 /// What the tokens tell. Of a service that was started anew on its way, its migration has to say that: `told`.
-fn tokens(
-    world: &World,
-    injection: Injection,
-    ends: &Ends,
-    may: [bool; 2],
-    told: bool,
-    judged: &mut Judged,
-) {
+fn tokens(world: &World, injection: Injection, ends: &Ends, may: [bool; 2], told: bool, judged: &mut Judged) {
     let log = world.tokens.log();
     let mut cold = 0;
     for event in &log.events {

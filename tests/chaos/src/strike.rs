@@ -157,19 +157,19 @@ pub async fn strike(world: &mut World, injection: Injection, ends: &Ends) -> any
 }
 
 /// Has the cluster remove the pods of nodes. A long fault waits until their agents have ended.
-async fn remove(
-    world: &World,
-    removal: Removal,
-    injection: Injection,
-    ends: &Ends,
-) -> anyhow::Result<Heal> {
+async fn remove(world: &World, removal: Removal, injection: Injection, ends: &Ends) -> anyhow::Result<Heal> {
     let Ground::Cluster(cluster) = &world.ground else { bail!("there is no cluster to remove pods from") };
     let nodes: Vec<_> = ends.taken_by(injection.fault).into_iter().map(|node| world.node(node)).collect();
     let mut listening = Vec::new();
     for node in &nodes {
         let file = std::fs::File::create(last_words(world, &node.name))?;
         let mut command = node.home.log("30s");
-        command.arg("--follow").stdout(file.try_clone()?).stderr(file).stdin(Stdio::null()).kill_on_drop(true);
+        command
+            .arg("--follow")
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
         listening.push(command.spawn().context("can't start kubectl")?);
     }
     let pods: Vec<String> = nodes.iter().map(|node| node.home.name().to_owned()).collect();
