@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sterna_core::continuum::ServiceName;
 use thiserror::Error;
@@ -56,6 +56,11 @@ const ASK_FOR_THE_LAST_COPY: Duration = Duration::from_secs(60);
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// Time from the start until canaries that an earlier life left are looked for.
 const SWEEP: Duration = Duration::from_secs(15);
+/// Time for what is leaving to get to its end once the agent is to end, and then for the rest to be undone: a node is given 40 s in
+/// all, and its services need most of that.
+const TO_FINISH: Duration = Duration::from_secs(6);
+const TO_UNDO: Duration = Duration::from_secs(6);
+const LOOK: Duration = Duration::from_millis(50);
 /// From this many on, the events of migrations that have ended are forgotten.
 const LOGS: usize = 64;
 
@@ -309,6 +314,29 @@ impl Running {
             let _ = cancel.send(why);
         }
         Ok(())
+    }
+
+    /// Brings what is leaving to an end before this agent ends with its node: what does not get there soon is undone, so that no
+    /// service is ended while it stands frozen. What is committed goes on in the agent's next life.
+    pub async fn wind_up(&self) {
+        let start = Instant::now();
+        while !self.cancels().is_empty() && start.elapsed() < TO_FINISH {
+            tokio::time::sleep(LOOK).await;
+        }
+        let left: Vec<MigrationId> = self.cancels().keys().copied().collect();
+        for id in &left {
+            if let Err(error) = self.cancel(*id, "the agent of its source is to end".to_owned()) {
+                tracing::info!(migration = %id, %error, "left to the agent's next life");
+            }
+        }
+        let undoing = |id: &MigrationId| {
+            let departure = self.store.departure(*id).ok().flatten();
+            departure.is_some_and(|one| one.report.is_none() && one.decision == Decision::Abort)
+        };
+        let start = Instant::now();
+        while left.iter().any(undoing) && start.elapsed() < TO_UNDO {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// What this node says of a migration that leaves it; `None` for one that it never drove.

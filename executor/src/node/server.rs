@@ -164,6 +164,13 @@ pub async fn serve(
     tokio::spawn(agent.clone().keep_looking());
     let stopping = CancellationToken::new();
     let fronting = front.map(|front| tokio::spawn(front.serve(stopping.clone())));
+    let winding_up = tokio::spawn({
+        let (stopping, running) = (stopping.clone(), agent.running.clone());
+        async move {
+            stopping.cancelled().await;
+            running.wind_up().await;
+        }
+    });
     let stop = async move {
         stop.await;
         stopping.cancel();
@@ -175,6 +182,7 @@ pub async fn serve(
         }
     };
     connections::serve(listener, limits::around(routes::router()).with_state(agent), heard, stop).await;
+    let _ = winding_up.await;
     if let Some(fronting) = fronting {
         // It was told to end when the agent was.
         let _ = fronting.await;

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use crate::history::{self, History};
 use crate::injection::{Fault, Injection, Service};
 use crate::node::Holds;
+use crate::platform;
 use crate::register::Departure;
 use crate::strike::Ends;
 use crate::token::Event;
@@ -275,7 +276,7 @@ fn tokens(world: &World, injection: Injection, ends: &Ends, may: [bool; 2], told
     let mut cold = 0;
     for event in &log.events {
         match event {
-            Event::Cold { after, came } => {
+            Event::Cold { after, came, in_order } => {
                 cold += 1;
                 if !may[index(Service::Token)] || cold > 1 {
                     let what = format!(
@@ -283,7 +284,15 @@ fn tokens(world: &World, injection: Injection, ends: &Ends, may: [bool; 2], told
                         after.number, came.number
                     );
                     judged.found.push(Found::Lost { what });
-                } else if injection.service == Service::Token {
+                    continue;
+                }
+                // Where both ends went, it may have stood frozen by the commit, and must not run again to be told.
+                let both = ends.taken_by(injection.fault).len() > 1;
+                if platform::is_in_order(injection.fault) && !both && !in_order {
+                    let what = "its node was to end in order, and it was killed without being asked to end";
+                    judged.found.push(Found::Unknown { what: what.to_owned() });
+                }
+                if injection.service == Service::Token {
                     judged.ended = Ended::NodeLost;
                     let [was, is] = [after.from, came.from].map(|address| world.at(address));
                     if was == Some(ends.from.as_str()) && is == Some(ends.to.as_str()) && !told {
