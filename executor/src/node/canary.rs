@@ -278,7 +278,9 @@ mod tests {
         let store = Store::open(folder.path()).unwrap();
         let authority = crate::identity::Authority::open(&folder.path().join("authority")).unwrap();
         let credentials = authority.issue(&crate::identity::Role::Agent("a1".into())).unwrap();
-        let canaries = Canaries::new(Engine::deaf(folder.path()), store, credentials, folder.path().into());
+        let token_key = store.token_key(&credentials).unwrap();
+        let canaries =
+            Canaries::new(Engine::deaf(folder.path()), store, credentials, token_key, folder.path().into());
         let trial = canaries.turn.lock().await;
         let soon = Duration::from_millis(50);
         assert!(
