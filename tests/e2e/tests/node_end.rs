@@ -32,9 +32,11 @@ async fn a_service_that_stands_frozen_goes_on_before_its_node_ends_and_is_asked_
     let sterna = Sterna::built()?;
     let image = docker::service_image().await?;
     let service = Service::new("keeper", &image, &["perl", "-e", SCRIPT]).volume("keeper-data:/data");
-    let (from, to) = (NODES[0], NODES[1]);
-    let continuum = Continuum::up(&sterna, &three_sites("e2e-node-end", &service.table(from)?)).await?;
+    let (to, from) = (NODES[0], NODES[1]);
+    let continuum = Continuum::up(&sterna, &three_sites("e2e-node-end", &service.table(to)?)).await?;
     continuum.services_up().await?;
+    // It comes from where it goes to, which has its image then.
+    continuum.migrate("keeper", from).await?;
     let file = async |name: &str| continuum.exec(from, "keeper", &["cat", &format!("/data/{name}")]).await;
     within(Duration::from_secs(30), "the service is ready", async || file("ready").await.is_ok()).await?;
 
