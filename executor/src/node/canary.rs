@@ -183,7 +183,9 @@ impl Canaries {
             self.engine.image_digest(image::NAME).await.map_err(|error| failed("looked up", &error))?;
         if there.as_deref() != Some(made.digest.as_str()) {
             let stream = futures_util::stream::once(async move { Ok(made.tar.into()) });
-            self.engine.load_image(stream).await.map_err(|error| failed("given to the engine", &error))?;
+            let within = DEADLINE.to_duration();
+            let loaded = self.engine.load_image(stream, within).await;
+            loaded.map_err(|error| failed("given to the engine", &error))?;
         }
         Ok(image::NAME.to_owned())
     }

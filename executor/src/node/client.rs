@@ -297,15 +297,16 @@ impl AgentClient {
         self.answer(request).await
     }
 
-    /// Gives the node's engine an image, as `docker save` writes it.
+    /// Gives the node's engine an image, as `docker save` writes it. The engine may take so long.
     ///
     /// # Errors
     /// As above.
-    pub async fn load_image<S>(&self, stream: S) -> Result<(), ClientError>
+    pub async fn load_image<S>(&self, stream: S, within: Duration) -> Result<(), ClientError>
     where
         S: Stream<Item = Result<Data, io::Error>> + Send + 'static,
     {
-        self.answer(self.request(Method::PUT, "/images").body(Body::wrap_stream(stream))).await
+        let request = self.request(Method::PUT, "/images").query(&[("within", within.as_secs())]);
+        self.answer(request.body(Body::wrap_stream(stream))).await
     }
 
     /// Has the agent carry out an order. An order given twice is carried out once.
