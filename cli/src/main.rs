@@ -115,7 +115,7 @@ enum Command {
     Sites(sites::Args),
     /// Start and show services.
     Services(services::Args),
-    /// Print what schedulers in Kubernetes must be allowed to do, as manifests.
+    /// Print what schedulers and fronts in Kubernetes must be allowed to do, as manifests.
     Rbac(rbac::Args),
     /// Print what completes commands in a shell.
     Completions(completions::Args),

@@ -1,4 +1,4 @@
-//! What a scheduler must be allowed to do in a cluster: no more than what the code beside this asks for.
+//! What a scheduler or a front must be allowed to do in a cluster: no more than what the code beside this asks for.
 
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ pub fn rights(place: &Place, account: &str) -> Rights {
     };
     let metadata = || metadata(account, &place.namespace);
     Rights {
-        account: ServiceAccount { metadata: metadata(), ..ServiceAccount::default() },
+        account: service_account(account, &place.namespace),
         role: Role {
             metadata: metadata(),
             // What is to be made has no name yet that could be asked about.
@@ -56,6 +56,11 @@ pub fn rights(place: &Place, account: &str) -> Rights {
         },
         binding: binding(metadata(), account, &place.namespace),
     }
+}
+
+/// The account of fronts, which need nothing in their own namespace.
+pub fn service_account(account: &str, namespace: &str) -> ServiceAccount {
+    ServiceAccount { metadata: metadata(account, namespace), ..ServiceAccount::default() }
 }
 
 /// What that account of the namespace `home` needs for the nodes in a namespace.
