@@ -3,6 +3,8 @@
 //!
 //!     cargo test --workspace --test kubernetes_service -- --ignored --test-threads=1 --nocapture
 
+#![expect(clippy::print_stdout, reason = "what was measured is shown")]
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
