@@ -11,6 +11,7 @@ use sterna_core::saved::SavedPlan;
 use sterna_daemon::control::Scheduler;
 use sterna_daemon::control::apply::Applied;
 use sterna_daemon::control::desk::Desk;
+use sterna_daemon::control::ending::Endings;
 use sterna_daemon::control::recall::Recall;
 use sterna_daemon::control::rounds::Rounds;
 use sterna_daemon::control::stop::{Urgency, stop};
@@ -83,6 +84,7 @@ async fn apply(args: Args, plan: SavedPlan) -> anyhow::Result<ExitCode> {
         telemetry: Arc::new(Telemetry::new()),
         desk,
         recall: Recall::default(),
+        endings: Endings::default(),
         rounds: Rounds::default(),
         tell: Box::new(move |notice| {
             if table {

@@ -9,6 +9,8 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use sterna_core::observation::Source;
 use sterna_daemon::control::world::{Clock, SystemClock, World};
 use sterna_daemon::doctor::{self, CLOCKS_AGREE, Checkup, MetricCheck, SourceCheck, ValueCheck};
+use sterna_executor::platform::docker::Settings as Images;
+use sterna_executor::platform::kubernetes::node::checkup::{self, PlaceCheck, Problem};
 use sterna_policies::quantity::Millis;
 
 use crate::exit;
@@ -17,7 +19,7 @@ use crate::wiring::{Output, runtime};
 
 /// Arguments of `sterna doctor`.
 ///
-/// Exit codes: 0 all is well, 1 an agent does not answer, 3 a file is invalid, 4 metrics do not suffice.
+/// Exit codes: 0 all is well, 1 an agent does not answer or something is wrong in Kubernetes, 3 a file is invalid, 4 metrics do not suffice.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The settings file.
@@ -41,9 +43,11 @@ async fn look(args: Args) -> anyhow::Result<ExitCode> {
         Ok(world) => world.look(continuum).await.map(|(view, _)| view).map_err(|error| error.to_string()),
         Err(error) => Err(format!("{error:#}")),
     };
+    let (clusters, lease) = in_kubernetes(&opened).await?;
     let mut checkups = BTreeMap::new();
     for policy in &policies {
-        let checkup = doctor::examine(&store, view.clone(), continuum, policy, SystemClock.now()).await;
+        let mut checkup = doctor::examine(&store, view.clone(), continuum, policy, SystemClock.now()).await;
+        (checkup.clusters, checkup.lease) = (clusters.clone(), lease.clone());
         if args.output == Output::Table {
             if policies.len() > 1 {
                 say(&format!("{}:", policy.name));
@@ -60,11 +64,56 @@ async fn look(args: Args) -> anyhow::Result<ExitCode> {
         });
     }
     let suffice = all.clone().all(Checkup::metrics_suffice);
-    Ok(match (suffice, all.all(Checkup::agents_answer)) {
+    let well = |one: &Checkup| one.agents_answer() && one.in_kubernetes().next().is_none();
+    Ok(match (suffice, all.all(well)) {
         (false, _) => ExitCode::from(exit::METRICS),
         (true, false) => ExitCode::FAILURE,
         (true, true) => ExitCode::SUCCESS,
     })
+}
+
+/// What is wrong where nodes are pods, and with the lease.
+async fn in_kubernetes(opened: &Opened) -> anyhow::Result<(Vec<PlaceCheck>, Option<Problem>)> {
+    let continuum = opened.continuum();
+    let lease = match &opened.settings.leader {
+        Some(leader) => {
+            let (file, namespace) = (leader.kubeconfig.as_deref(), leader.namespace.as_deref());
+            checkup::check_lease(file, namespace, &leader.lease).await
+        }
+        None => None,
+    };
+    if continuum.nodes.values().all(|node| node.kubernetes.is_none()) {
+        return Ok((Vec::new(), lease));
+    }
+    let image = Images::from_environment()?.image()?;
+    let credentials = opened.credentials();
+    let mut clusters = checkup::check(continuum, credentials.as_ref(), &image).await;
+    if let (None, Some(first)) = (&opened.settings.leader, clusters.first_mut()) {
+        first.notes.push(
+            "the settings have no `[leader]`: nothing keeps back a second scheduler that has another state folder".to_owned(),
+        );
+    }
+    Ok((clusters, lease))
+}
+
+fn of_place(check: &PlaceCheck) -> Vec<String> {
+    let context =
+        check.context.as_ref().map(|context| format!(" of the context {context}")).unwrap_or_default();
+    let mut lines = vec![format!("Kubernetes, namespace {}{context}", check.namespace)];
+    if check.problems.is_empty() {
+        lines.push("  nothing is wrong".to_owned());
+    }
+    check.problems.iter().for_each(|problem| lines.extend(of_problem(problem)));
+    lines.extend(check.notes.iter().map(|note| format!("  note: {note}")));
+    lines.push(String::new());
+    lines
+}
+
+fn of_problem(problem: &Problem) -> Vec<String> {
+    let node = problem.node.as_ref().map(|node| format!("{node}: ")).unwrap_or_default();
+    let mut lines = vec![format!("  {node}{}", problem.finding)];
+    lines.extend(problem.remedy.lines().map(|line| format!("    {line}")));
+    lines
 }
 
 fn text(checkup: &Checkup) -> String {
@@ -98,6 +147,12 @@ fn text(checkup: &Checkup) -> String {
         agents.add_row([agent.node.as_str(), agent.site.as_str(), answer]);
     }
     lines.push(agents.to_string());
+    checkup.clusters.iter().for_each(|check| lines.extend(of_place(check)));
+    if let Some(problem) = &checkup.lease {
+        lines.push("Kubernetes, the schedulers' lease".to_owned());
+        lines.extend(of_problem(problem));
+        lines.push(String::new());
+    }
     lines.push(verdict(checkup));
     lines.join("\n")
 }
@@ -175,10 +230,17 @@ fn verdict(checkup: &Checkup) -> String {
     let silent = checkup.agents.iter().filter(|agent| agent.problem.is_some()).count();
     let values = |n: usize| if n == 1 { "1 value is".to_owned() } else { format!("{n} values are") };
     let agents = |n: usize| if n == 1 { "1 agent does".to_owned() } else { format!("{n} agents do") };
-    match (checkup.metrics_suffice(), silent) {
-        (true, 0) => "all is well".to_owned(),
-        (true, n) => format!("{} not answer", agents(n)),
-        (false, 0) => format!("{} missing", values(missing)),
-        (false, n) => format!("{} missing, {} not answer", values(missing), agents(n)),
+    let mut wrong = Vec::new();
+    if !checkup.metrics_suffice() {
+        wrong.push(format!("{} missing", values(missing)));
     }
+    if silent > 0 {
+        wrong.push(format!("{} not answer", agents(silent)));
+    }
+    match checkup.in_kubernetes().count() {
+        0 => {}
+        1 => wrong.push("1 problem in Kubernetes".to_owned()),
+        many => wrong.push(format!("{many} problems in Kubernetes")),
+    }
+    if wrong.is_empty() { "all is well".to_owned() } else { wrong.join(", ") }
 }

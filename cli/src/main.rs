@@ -15,6 +15,7 @@ mod approve;
 mod calibrate;
 mod cancel;
 mod completions;
+mod crd;
 mod doctor;
 mod drain;
 mod exit;
@@ -27,6 +28,7 @@ mod invocation;
 mod leader;
 mod logging;
 mod migrate;
+mod migration_objects;
 mod optout;
 mod pause;
 mod plan;
@@ -115,8 +117,10 @@ enum Command {
     Sites(sites::Args),
     /// Start and show services.
     Services(services::Args),
-    /// Print what schedulers in Kubernetes must be allowed to do, as manifests.
+    /// Print what schedulers and fronts in Kubernetes must be allowed to do, as manifests.
     Rbac(rbac::Args),
+    /// Print the definition of the objects that migrations are shown as in Kubernetes, as a manifest.
+    Crd(crd::Args),
     /// Print what completes commands in a shell.
     Completions(completions::Args),
     /// Write manual pages to a folder.
@@ -178,6 +182,7 @@ fn main() -> ExitCode {
         Command::Sites(args) => sites::run(args),
         Command::Services(args) => services::run(args),
         Command::Rbac(args) => rbac::run(args),
+        Command::Crd(args) => crd::run(args),
         Command::Completions(args) => completions::run(args, Cli::command(), called.program()),
         Command::Man(args) => completions::pages(args, Cli::command()),
         Command::Agent(args) => agent::run(args),

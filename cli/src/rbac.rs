@@ -1,33 +1,41 @@
-//! `sterna rbac`: what a scheduler must be allowed to do in a Kubernetes cluster.
+//! `sterna rbac`: what a scheduler or a front must be allowed to do in a Kubernetes cluster.
 
 use std::process::ExitCode;
 
 use anyhow::ensure;
 use sterna_executor::platform::kubernetes::lease::Place;
-use sterna_executor::platform::kubernetes::rights::{Reach, node_rights, rights};
+use sterna_executor::platform::kubernetes::rights::{
+    Reach, migration_rights, node_rights, rights, service_account,
+};
 use sterna_policies::load::is_name;
 
 /// Arguments of `sterna rbac`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Apply what is printed with `kubectl apply -f -`, and name the account as `serviceAccountName` of the schedulers' pods. \
+Apply what is printed with `kubectl apply -f -`, and name the account as `serviceAccountName` of the pods. \
 Lease and namespace are those of `[leader]` in their settings.")]
 pub struct Args {
-    /// Namespace of the schedulers and their lease.
+    /// Namespace of the schedulers and their lease, or of the fronts.
     #[arg(long, short, default_value = "sterna", value_name = "NAME")]
     namespace: String,
     /// Name of the lease.
     #[arg(long, default_value = "sterna", value_name = "NAME")]
     lease: String,
-    /// Name of the service account.
-    #[arg(long, default_value = "sterna", value_name = "NAME")]
-    account: String,
+    /// For fronts, which find nodes that are pods and do nothing else there.
+    #[arg(long, conflicts_with_all = ["lease", "mode", "migrations"])]
+    front: bool,
+    /// Name of the service account; left out: `sterna`, or `sterna-front` for fronts.
+    #[arg(long, value_name = "NAME")]
+    account: Option<String>,
     /// A namespace of nodes that are pods, as the inventory names it; may be given several times.
     #[arg(long, value_name = "NAME")]
     nodes: Vec<String>,
     /// What the account is to do with those nodes.
     #[arg(long, value_enum, default_value_t = Mode::Observe, requires = "nodes")]
     mode: Mode,
+    /// The namespace in which migrations are shown as objects, as `[kubernetes]` of the settings names it.
+    #[arg(long, value_name = "NAME")]
+    migrations: Option<String>,
 }
 
 /// What is done with nodes.
@@ -41,22 +49,36 @@ enum Mode {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    for name in [&args.namespace, &args.lease, &args.account].into_iter().chain(&args.nodes) {
+    let account =
+        args.account.unwrap_or_else(|| if args.front { "sterna-front" } else { "sterna" }.to_owned());
+    let names = [&args.namespace, &args.lease, &account];
+    for name in names.into_iter().chain(&args.nodes).chain(&args.migrations) {
         ensure!(is_name(name), "Kubernetes has no such name as `{name}`: lower-case letters, digits and `-`");
     }
     let reach = match args.mode {
+        _ if args.front => Reach::Find,
         Mode::Observe => Reach::Observe,
         Mode::Act => Reach::Act,
     };
     let home = args.namespace.clone();
-    let rights = rights(&Place { namespace: args.namespace, name: args.lease }, &args.account);
-    let mut documents = vec![
-        serde_saphyr::to_string(&rights.account)?,
-        serde_saphyr::to_string(&rights.role)?,
-        serde_saphyr::to_string(&rights.binding)?,
-    ];
+    let mut documents = if args.front {
+        vec![serde_saphyr::to_string(&service_account(&account, &home))?]
+    } else {
+        let rights = rights(&Place { namespace: args.namespace, name: args.lease }, &account);
+        vec![
+            serde_saphyr::to_string(&rights.account)?,
+            serde_saphyr::to_string(&rights.role)?,
+            serde_saphyr::to_string(&rights.binding)?,
+        ]
+    };
+    if let Some(namespace) = &args.migrations {
+        let rights = migration_rights(namespace, &account, &home);
+        documents.push(serde_saphyr::to_string(&rights.role)?);
+        documents.push(serde_saphyr::to_string(&rights.binding)?);
+    }
     for namespace in &args.nodes {
-        let rights = node_rights(namespace, reach, &args.account, &home);
+        let tells = args.migrations.is_some();
+        let rights = node_rights(namespace, reach, tells, &account, &home);
         documents.extend(rights.namespace.as_ref().map(serde_saphyr::to_string).transpose()?);
         documents.push(serde_saphyr::to_string(&rights.role)?);
         documents.push(serde_saphyr::to_string(&rights.binding)?);

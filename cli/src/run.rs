@@ -18,6 +18,7 @@ use sterna_daemon::api::events::Feed;
 use sterna_daemon::api::token::{self, Token};
 use sterna_daemon::api::{self, Api};
 use sterna_daemon::control::desk::Desk;
+use sterna_daemon::control::ending::Endings;
 use sterna_daemon::control::notice::{Decided, Notice};
 use sterna_daemon::control::recall::Recall;
 use sterna_daemon::control::rounds::Rounds;
@@ -28,6 +29,7 @@ use sterna_daemon::governing::Governing;
 use sterna_daemon::history::HistoryStore;
 use sterna_daemon::history::lock::StateLock;
 use sterna_daemon::history::retention;
+use sterna_daemon::migration_object::heard::Heard;
 use sterna_daemon::observe::probes;
 use sterna_daemon::observe::prometheus::Prometheus;
 use sterna_daemon::reload::{FileError, Refused, Watched};
@@ -35,14 +37,16 @@ use sterna_daemon::settings::{Settings, SettingsError, Traces};
 use sterna_daemon::telemetry::{self, ConfigFile, Telemetry, links};
 use sterna_daemon::webhook::{Hooks, Kind, Webhook};
 use sterna_executor::fleet::FleetView;
-use sterna_executor::identity::Authority;
+use sterna_executor::identity::{Authority, Credentials, Role};
 use sterna_executor::migration::report::Event;
+use sterna_executor::platform::kubernetes::node::watching::PodWatch;
 use sterna_policies::diagnose;
 use sterna_policies::policy::{Mode, Policy};
 use sterna_policies::quantity::Millis;
 
 use crate::exit::Invalid;
 use crate::leader::Reign;
+use crate::migration_objects::{Parts, Shown};
 use crate::wiring::runtime;
 use crate::{logging, migrate, supervisor};
 
@@ -122,6 +126,12 @@ impl Opened {
         let authority = Authority::open(&folder)
             .with_context(|| format!("can't use the certificate authority in {}", folder.display()))?;
         Ok(RealWorld::new(authority))
+    }
+
+    /// A scheduler's own certificate, where the continuum has an authority that can issue one.
+    pub fn credentials(&self) -> Option<Credentials> {
+        let folder = self.settings.authority_of(&self.continuum().name);
+        Authority::open(&folder).ok()?.issue(&Role::Scheduler).ok()
     }
 
     /// The metrics store.
@@ -242,7 +252,9 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     };
     // Only now: whoever led before may have used the same folder.
     let _lock = StateLock::take(&state)?;
-    let (history, world, store) = (opened.history()?, opened.world()?, opened.store()?);
+    let pods = PodWatch::default();
+    let (history, world, store) =
+        (opened.history()?, opened.world()?.watching(pods.clone()), opened.store()?);
     let telemetry = Arc::new(Telemetry::new());
     for file in [ConfigFile::Policy, ConfigFile::Inventory] {
         telemetry.reloaded(file, true, SystemClock.now());
@@ -275,6 +287,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         tokio::spawn(retention::keep(history.clone(), settings.keep, SystemClock)),
         tokio::spawn(supervisor::watchdog(Arc::clone(&telemetry))),
         tokio::spawn(look_on_hangup(Arc::clone(&desk))),
+        tokio::spawn(look_when_a_pod_ends(pods, Arc::clone(&desk))),
         tokio::spawn(links::keep(history.clone(), Arc::clone(&desk), Arc::clone(&telemetry), SystemClock)),
     ];
     // One cycle has nobody who scrapes them.
@@ -282,13 +295,21 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         let (desk, telemetry) = (Arc::clone(&desk), Arc::clone(&telemetry));
         others.push(tokio::spawn(probes::keep(world.clone(), every, desk, telemetry, SystemClock)));
     }
-    supervisor::ready();
-
     let leadership = reign.as_ref().map(|reign| reign.leadership.clone());
     let stop = match &leadership {
         Some(leadership) => stop.only_while(leadership.clone()),
         None => stop,
     };
+    let heard = Arc::new(Heard::default());
+    let shown = match &settings.kubernetes {
+        Some(kubernetes) => {
+            let (desk, heard, leadership) = (Arc::clone(&desk), Arc::clone(&heard), leadership.clone());
+            let parts = Parts { history: opened.history()?, world: world.clone(), desk, heard, leadership };
+            Some(Shown::begin(kubernetes, parts).await?)
+        }
+        None => None,
+    };
+    supervisor::ready();
     let failed = Arc::new(AtomicBool::new(false));
     let printer = Printer::new(args.verbose, settings.policies.len() > 1, Arc::clone(&failed));
     let mut scheduler = Scheduler {
@@ -300,6 +321,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         history,
         telemetry,
         recall: Recall::default(),
+        endings: Endings::default(),
         rounds: Rounds::default(),
         desk,
         tell: Box::new({
@@ -308,6 +330,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
                 printer.tell(notice);
                 feed.tell(notice);
                 hooks.tell(notice);
+                heard.tell(notice);
             }
         }),
     };
@@ -315,6 +338,9 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let done = scheduler.run(&stop, cycles).await;
     // Before the lease is given up, which would look the same.
     let deposed = leadership.is_some_and(|leadership| !leadership.holds());
+    if let Some(shown) = shown {
+        shown.end(&stop).await;
+    }
     hooks.finish(if stop.urgency() == Urgency::Now { HURRIED } else { LAST_WORDS }).await;
     server.abort();
     signals.abort();
@@ -369,6 +395,14 @@ async fn look_on_hangup(desk: Arc<Desk>) {
     }
 }
 
+/// Looks at once when a node's pod has ended: what is held of its services waits for that.
+async fn look_when_a_pod_ends(pods: PodWatch, desk: Arc<Desk>) {
+    loop {
+        pods.news().await;
+        desk.ring();
+    }
+}
+
 fn banner(opened: &Opened, state: &Path, listen: &str) -> anyhow::Result<String> {
     let continuum = opened.continuum();
     let policies = opened.policies(None)?;
@@ -380,6 +414,9 @@ fn banner(opened: &Opened, state: &Path, listen: &str) -> anyhow::Result<String>
         .probes
         .map_or_else(|| "none".to_owned(), |every| format!("agents measure every {}", span(every)));
     let webhooks = opened.settings.webhooks.iter().map(webhook).collect::<String>();
+    let objects = opened.settings.kubernetes.as_ref().map_or_else(String::new, |kubernetes| {
+        format!("\nobjects    migrations are shown in the namespace {}", kubernetes.migrations)
+    });
     let line = |policy: &Policy| {
         let (name, mode, every) = (&policy.name, policy.mode.name(), span(policy.trigger.interval));
         format!("policy     {name}: mode {mode}, a look every {every}\n")
@@ -390,7 +427,7 @@ fn banner(opened: &Opened, state: &Path, listen: &str) -> anyhow::Result<String>
          metrics    {asked} from {}\n\
          probes     {probes}\n\
          state      {}\n\
-         serving    http://{listen}/metrics, /healthz, /readyz, /api/v1{webhooks}",
+         serving    http://{listen}/metrics, /healthz, /readyz, /api/v1{objects}{webhooks}",
         continuum.name,
         opened.settings.inventory.display(),
         continuum.sites.len(),

@@ -7,7 +7,7 @@ use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use serde::Serialize;
 use sterna_core::continuum::{Continuum, NodeName, ServiceName};
-use sterna_executor::engine::docker::Engine;
+use sterna_executor::engine::docker::{Engine, LONGEST_LOAD};
 use sterna_executor::fleet::Fleet;
 use sterna_executor::node::api::{ServiceFacts, StartService};
 use sterna_executor::node::client::AgentClient;
@@ -86,7 +86,8 @@ async fn give_image(agent: &AgentClient, image: &str) -> anyhow::Result<()> {
         );
     }
     eprintln!("sending image `{image}` to `{}`", agent.node());
-    agent.load_image(host.save_image(image)).await.with_context(|| format!("image `{image}` can't be sent"))
+    let sent = agent.load_image(host.save_image(image), LONGEST_LOAD).await;
+    sent.with_context(|| format!("image `{image}` can't be sent"))
 }
 
 #[expect(clippy::print_stdout, reason = "the services are the command's result")]

@@ -10,6 +10,7 @@ use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use indicatif::{ProgressBar, ProgressStyle};
 use sterna_core::continuum::{Continuum, Node, NodeName};
+use sterna_executor::fleet::Fleet;
 use sterna_executor::identity::Role;
 use sterna_executor::platform::docker::{LocalNodes, Settings, archive, host};
 use sterna_executor::platform::kubernetes::node::PodNodes;
@@ -165,6 +166,11 @@ async fn up(which: &Which, continuum: &Continuum) -> anyhow::Result<ExitCode> {
     let result = work.await;
     bar.finish_and_clear();
     let mut nodes = result?;
+    if has_pods(continuum) {
+        // A pod that was made anew has another address than the orders say that are open with it.
+        let all: Vec<NodeName> = continuum.nodes.keys().cloned().collect();
+        Fleet::connect(continuum, &authority).await?.introduce(&all).await;
+    }
     nodes.extend(clusters.status(continuum, &authority.issue(&Role::Scheduler)?, &image).await?);
     print(which.output, &nodes)?;
     Ok(ExitCode::SUCCESS)

@@ -4,18 +4,16 @@ use std::collections::BTreeMap;
 
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
-use serde::Serialize;
 use sterna_core::continuum::{Continuum, NodeName, Placement, ServiceName};
 use sterna_core::observation::UnderWay;
 use sterna_policies::quantity::Bytes;
 use thiserror::Error;
 
 use crate::identity::{Authority, Credentials, IdentityError, Role};
-use crate::migration::certificate::{Certificate, Grounds};
 use crate::migration::order::{MigrationId, Order};
 use crate::migration::phase::Phase;
 use crate::migration::report::{Event, Report};
-use crate::node::api::{Probed, ReleaseAnswer, ServiceFacts, Standing};
+use crate::node::api::{Probed, ServiceFacts, Standing, Whereabouts};
 use crate::node::assessment::Assessment;
 use crate::node::client::{AgentClient, ClientError};
 use crate::platform::addresses::{Remembered, addresses};
@@ -64,10 +62,14 @@ pub enum FleetError {
     },
 }
 
+mod fencing;
+pub use fencing::Fenced;
+
 /// The agents of a continuum.
 #[derive(Debug, Clone)]
 pub struct Fleet {
     agents: BTreeMap<NodeName, Result<AgentClient, String>>,
+    credentials: Credentials,
 }
 
 impl Fleet {
@@ -97,7 +99,7 @@ impl Fleet {
             };
             agents.insert(name, client);
         }
-        Ok(Self { agents })
+        Ok(Self { agents, credentials })
     }
 
     /// The agent of a node.
@@ -227,32 +229,14 @@ impl Fleet {
     }
 }
 
-/// What came of a service whose source was fenced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fenced {
-    /// It runs.
-    Runs,
-    /// It had not come in whole: it can't run from what is held.
-    Incomplete,
-}
-
-impl std::fmt::Display for Fenced {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
-            Self::Runs => "runs",
-            Self::Incomplete => "had not come in whole, and is lost with its node",
-        })
-    }
-}
-
 impl Fleet {
-    /// Carries the certificate of a committed migration from its source to its destination. Either may be out of reach; the
-    /// source goes on trying by itself.
+    /// Carries the certificate of a committed migration from its source to its destination, and tells the source where the
+    /// destination is by now. Either may be out of reach; the source goes on trying by itself.
     pub async fn carry_certificate(&self, id: MigrationId, from: &NodeName, to: &NodeName) {
         let carry = async {
-            let standing = self.agent(from)?.standing(id).await?;
-            if let Some(certificate) = standing.and_then(|standing| standing.certificate) {
+            let Some(standing) = self.agent(from)?.standing(id).await? else { return Ok(()) };
+            self.introduce_ends(&standing.order).await;
+            if let Some(certificate) = standing.certificate {
                 let answer = self.agent(to)?.release(id, &certificate).await?;
                 tracing::info!(migration = %id, %from, %to, ?answer, "carried the certificate");
             }
@@ -263,42 +247,39 @@ impl Fleet {
         }
     }
 
+    /// Tells the ends of open migrations where the other end is by now: an order says where it was when that was given, and a node
+    /// that was made anew has another address. Those of `reachable` are asked what is open; who does not answer is told the next time.
+    pub async fn introduce(&self, reachable: &[NodeName]) {
+        let agents = reachable.iter().filter_map(|node| self.agent(node).ok());
+        join_all(agents.map(|agent| async {
+            for arriving in agent.coming_in().await.unwrap_or_default() {
+                self.introduce_ends(&arriving.order).await;
+            }
+        }))
+        .await;
+    }
+
+    async fn introduce_ends(&self, order: &Order) {
+        for (node, was, told) in
+            [(&order.from, &order.from_address, &order.to), (&order.to, &order.to_address, &order.from)]
+        {
+            let (Ok(address), Ok(agent)) = (self.address(node), self.agent(told)) else { continue };
+            if address == was {
+                continue;
+            }
+            let whereabouts = Whereabouts { node: node.clone(), address: address.to_owned() };
+            if let Err(error) = agent.tell(&whereabouts).await {
+                tracing::debug!(%node, %told, %error, "can't be told now where that node is");
+            }
+        }
+    }
+
     /// Has a migration undone that leaves `from`.
     ///
     /// # Errors
     /// When the source agent can't be reached, or the migration is committed or has ended.
     pub async fn cancel(&self, id: MigrationId, from: &NodeName, why: &str) -> Result<(), FleetError> {
         Ok(self.agent(from)?.cancel(id, why).await?)
-    }
-
-    /// Tells all other nodes that `gone` is gone for good, on somebody's word: what they hold of services on their way from
-    /// there, restored, runs from now on. Gives what came of each.
-    ///
-    /// # Errors
-    /// When a node can't be asked, or the statement can't be signed.
-    pub async fn fence(
-        &self,
-        authority: &Authority,
-        gone: &NodeName,
-        by: &str,
-        reason: &str,
-    ) -> Result<Vec<(ServiceName, NodeName, Fenced)>, FleetError> {
-        let credentials = authority.issue(&Role::Scheduler)?;
-        let mut done = Vec::new();
-        for (node, agent) in self.agents.iter().filter(|(node, _)| *node != gone) {
-            let Ok(agent) = agent else { continue };
-            for arriving in agent.coming_in().await?.into_iter().filter(|one| one.order.from == *gone) {
-                let grounds = Grounds::Fenced { by: by.to_owned(), reason: reason.to_owned() };
-                let (order, epoch, image) = (&arriving.order, arriving.epoch, &arriving.image);
-                let certificate = credentials.seal(&Certificate::due(order, epoch, image, grounds))?;
-                let result = match agent.release(order.id, &certificate).await? {
-                    ReleaseAnswer::Runs => Fenced::Runs,
-                    ReleaseAnswer::Lost => Fenced::Incomplete,
-                };
-                done.push((order.service.clone(), node.clone(), result));
-            }
-        }
-        Ok(done)
     }
 
     /// All that the agent of a node knows of migrations that left it or are leaving it, oldest first.

@@ -12,6 +12,8 @@
 //! | [`finding`] | what can speak against one |
 //! | [`forecast`] | what one is going to cost |
 //! | [`order`] | what the source's agent is told |
+//! | [`pod_end`] | the end of the pod that a source's agent ran in |
+//! | [`promotion`] | which of what is held may run because such a pod has ended |
 //! | [`machine`] | walks the table for one order |
 //! | [`report`] | what a migration says while it runs, and when it has ended |
 
@@ -23,6 +25,8 @@ pub mod holding;
 pub mod machine;
 pub mod order;
 pub mod phase;
+pub mod pod_end;
+pub mod promotion;
 pub mod recovery;
 pub mod register;
 pub mod report;

@@ -22,6 +22,7 @@
 //! | [`probe`] | how far it is from this node to other places |
 //! | [`traffic`] | what fronts are told, and the moment that they get before a freeze |
 //! | [`inquiry`] | asking the sources of what is held and was not heard of |
+//! | [`peers`] | where other agents are by now, if not where an order says |
 //! | [`client`] | how the scheduler and other agents speak to an agent |
 
 pub mod admission;
@@ -37,6 +38,7 @@ pub mod facts;
 pub mod front;
 pub mod inquiry;
 pub mod listener;
+pub mod peers;
 pub mod precheck;
 pub mod probe;
 pub mod progress;

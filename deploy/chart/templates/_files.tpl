@@ -32,6 +32,12 @@ seed = {{ int64 .Values.settings.seed }}
 [leader]
 lease = {{ include "sterna.lease" . | toJson }}
 term = {{ toJson .Values.settings.leader.term }}
+{{- if .Values.migrations.enabled }}
+
+[kubernetes]
+migrations = {{ toJson .Release.Namespace }}
+keep = {{ int .Values.migrations.keep }}
+{{- end }}
 
 [prometheus]
 url = {{ toJson .Values.settings.prometheus.url }}

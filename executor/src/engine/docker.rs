@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error as BollardError;
@@ -24,6 +25,7 @@ mod early;
 mod images;
 pub use body::{destination_body, published, service_body};
 pub use early::Early;
+pub use images::LONGEST_LOAD;
 
 /// The label that makes a container a service. Its value is the service's name.
 pub const SERVICE_LABEL: &str = "sterna.service";
@@ -44,6 +46,17 @@ pub enum EngineError {
         what: String,
         /// What it said.
         source: BollardError,
+    },
+    /// It was not done in time.
+    #[error(
+        "the engine did not {what} within {} s: its disk or processor may be busy; give it more time, or do that beforehand",
+        .within.as_secs()
+    )]
+    Late {
+        /// What was asked of it.
+        what: &'static str,
+        /// The time that it had.
+        within: Duration,
     },
     /// The engine does not say something that is needed.
     #[error("the engine says nothing about {what} of container {container}")]
@@ -76,7 +89,7 @@ impl EngineError {
         match self {
             Self::Engine { source, .. } => is_not_found(source),
             Self::Malformed(_) => true,
-            Self::Silent { .. } | Self::NoService(_) => false,
+            Self::Late { .. } | Self::Silent { .. } | Self::NoService(_) => false,
         }
     }
 }

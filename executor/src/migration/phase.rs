@@ -51,6 +51,11 @@ impl Phase {
         Self::Cleaned,
     ];
 
+    /// Whether it can only go forward once this is reached: the destination owns the service.
+    pub const fn is_forward_only(self) -> bool {
+        matches!(self, Self::Committed | Self::Released | Self::Cleaned)
+    }
+
     /// The word that the design, the journal and the tables use.
     pub const fn name(self) -> &'static str {
         match self {

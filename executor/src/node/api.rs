@@ -161,6 +161,9 @@ pub struct Reservation {
     pub image_size: Bytes,
     /// Must come with every later call about this migration: it is of this id and epoch, and of this source.
     pub token: String,
+    /// UID of the pod in which the source's agent runs; `None` where it runs in none.
+    #[serde(default)]
+    pub pod: Option<String>,
 }
 
 /// What a destination says of a migration.
@@ -262,6 +265,9 @@ pub struct Arriving {
     pub holding: Holding,
     /// Whether restored processes stand here, stopped.
     pub standing: bool,
+    /// UID of the pod in which the source's agent ran; `None` where it ran in none.
+    #[serde(default)]
+    pub pod: Option<String>,
 }
 
 /// What came of a call to release.
@@ -286,6 +292,15 @@ pub struct Finish {
 pub struct Probe {
     /// The places, `host:port` each: something there must take connections. Nothing is said on them.
     pub targets: Vec<String>,
+}
+
+/// Tells where a node's agent is by now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whereabouts {
+    /// The node.
+    pub node: NodeName,
+    /// Where its agent listens, `host:port`.
+    pub address: String,
 }
 
 /// What came of one target.

@@ -28,6 +28,7 @@ use crate::transfer::manifest::Digest;
 use crate::transfer::receive::{Allowance, receive};
 
 use super::api::{Arriving, NodeFacts, Part, Reservation, StreamId, Verdict};
+use super::peers::Peers;
 use super::precheck;
 use super::precheck::description::taken_ports;
 use super::staging::{self, private_folder};
@@ -116,6 +117,7 @@ pub struct Arrivals {
     /// Folder for memory images.
     pub staging: PathBuf,
     credentials: Credentials,
+    peers: Peers,
     /// Most services on their way in at once.
     limit: usize,
     /// Calls about one migration wait for each other, and so do reservations.
@@ -141,11 +143,13 @@ impl Arrivals {
     ) -> Self {
         let (turns, heard, early, streams) = <_>::default();
         let (traffic, front_ports) = <_>::default();
+        let peers = Peers::new(credentials.clone());
         Self {
             engine,
             store,
             staging,
             credentials,
+            peers,
             limit,
             turns,
             heard,
@@ -160,6 +164,12 @@ impl Arrivals {
     #[must_use]
     pub fn announcing(self, traffic: Traffic) -> Self {
         Self { traffic, ..self }
+    }
+
+    /// Looks for sources as others here do.
+    #[must_use]
+    pub fn finding(self, peers: Peers) -> Self {
+        Self { peers, ..self }
     }
 
     /// Takes in no service that publishes one of these TCP ports: the agent's front has them.
@@ -394,8 +404,8 @@ impl Arrivals {
         let arrival = self.find(id)?;
         let standing = arrival.state == Holding::Held && self.standing(&arrival).await?;
         let Arrival { reservation, state: holding, .. } = arrival;
-        let Reservation { order, epoch, image, .. } = reservation;
-        Ok(Arriving { order, epoch, image, holding, standing })
+        let Reservation { order, epoch, image, pod, .. } = reservation;
+        Ok(Arriving { order, epoch, image, holding, standing, pod })
     }
 
     /// Gives up what is held; there need not be anything.

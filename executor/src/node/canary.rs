@@ -28,7 +28,7 @@ use super::admission::Admission;
 use super::api::NodeFacts;
 use super::assessment::Canary;
 use super::departure::Leaving;
-use super::store::{Departure, Store};
+use super::store::{Departure, Store, TokenKey};
 
 mod image;
 
@@ -53,6 +53,7 @@ pub struct Canaries {
     engine: Engine,
     store: Store,
     credentials: Credentials,
+    token_key: TokenKey,
     staging: PathBuf,
     /// Of their own, so that a migration that waits for its canary does not keep the canary waiting.
     admission: Admission,
@@ -81,9 +82,16 @@ impl Proof {
 
 impl Canaries {
     /// None made yet.
-    pub fn new(engine: Engine, store: Store, credentials: Credentials, staging: PathBuf) -> Self {
+    pub fn new(
+        engine: Engine,
+        store: Store,
+        credentials: Credentials,
+        token_key: TokenKey,
+        staging: PathBuf,
+    ) -> Self {
         let (proofs, turn) = (Arc::default(), Arc::default());
-        Self { engine, store, credentials, staging, admission: Admission::new(1, 1), proofs, turn }
+        let admission = Admission::new(1, 1);
+        Self { engine, store, credentials, token_key, staging, admission, proofs, turn }
     }
 
     /// Whether a container can go the way of this order: by what was tried before, or else by a trial now. Boxed, because the
@@ -151,8 +159,15 @@ impl Canaries {
             self.store.plan(&order, &container, 0, None).map_err(|error| failed(&error))?;
             let departure = Departure::imagined(order.clone(), container.clone(), 0);
             let (engine, credentials) = (self.engine.clone(), self.credentials.clone());
-            let leaving =
-                Leaving::new(engine, credentials, self.admission.clone(), &departure, own, &self.staging);
+            let leaving = Leaving::new(
+                engine,
+                credentials,
+                self.admission.clone(),
+                self.token_key,
+                &departure,
+                own,
+                &self.staging,
+            );
             let mut trial = Trial { leaving, restored: false };
             let mut register = self.store.register(id);
             let report = machine::run(&order, &mut trial, &mut register, |_| (), pending()).await;
@@ -183,7 +198,9 @@ impl Canaries {
             self.engine.image_digest(image::NAME).await.map_err(|error| failed("looked up", &error))?;
         if there.as_deref() != Some(made.digest.as_str()) {
             let stream = futures_util::stream::once(async move { Ok(made.tar.into()) });
-            self.engine.load_image(stream).await.map_err(|error| failed("given to the engine", &error))?;
+            let within = DEADLINE.to_duration();
+            let loaded = self.engine.load_image(stream, within).await;
+            loaded.map_err(|error| failed("given to the engine", &error))?;
         }
         Ok(image::NAME.to_owned())
     }
@@ -263,7 +280,9 @@ mod tests {
         let store = Store::open(folder.path()).unwrap();
         let authority = crate::identity::Authority::open(&folder.path().join("authority")).unwrap();
         let credentials = authority.issue(&crate::identity::Role::Agent("a1".into())).unwrap();
-        let canaries = Canaries::new(Engine::deaf(folder.path()), store, credentials, folder.path().into());
+        let token_key = store.token_key(&credentials).unwrap();
+        let canaries =
+            Canaries::new(Engine::deaf(folder.path()), store, credentials, token_key, folder.path().into());
         let trial = canaries.turn.lock().await;
         let soon = Duration::from_millis(50);
         assert!(

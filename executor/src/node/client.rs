@@ -22,7 +22,7 @@ use crate::transfer::manifest::Digest;
 
 use super::api::{
     Arriving, Finish, NodeFacts, Part, Probe, Probed, Problem, ReleaseAnswer, Reservation, Restored,
-    ServiceFacts, Standing, StartService, StreamId, TOKEN_HEADER, Verdict,
+    ServiceFacts, Standing, StartService, StreamId, TOKEN_HEADER, Verdict, Whereabouts,
 };
 use super::assessment::Assessment;
 
@@ -297,15 +297,16 @@ impl AgentClient {
         self.answer(request).await
     }
 
-    /// Gives the node's engine an image, as `docker save` writes it.
+    /// Gives the node's engine an image, as `docker save` writes it. The engine may take so long.
     ///
     /// # Errors
     /// As above.
-    pub async fn load_image<S>(&self, stream: S) -> Result<(), ClientError>
+    pub async fn load_image<S>(&self, stream: S, within: Duration) -> Result<(), ClientError>
     where
         S: Stream<Item = Result<Data, io::Error>> + Send + 'static,
     {
-        self.answer(self.request(Method::PUT, "/images").body(Body::wrap_stream(stream))).await
+        let request = self.request(Method::PUT, "/images").query(&[("within", within.as_secs())]);
+        self.answer(request.body(Body::wrap_stream(stream))).await
     }
 
     /// Has the agent carry out an order. An order given twice is carried out once.
@@ -357,6 +358,14 @@ impl AgentClient {
     /// As above.
     pub async fn coming_in(&self) -> Result<Vec<Arriving>, ClientError> {
         self.answer(self.request(Method::GET, "/arrivals").timeout(ANSWER)).await
+    }
+
+    /// Tells the agent where another one is by now, in case that it has a migration open with it.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn tell(&self, told: &Whereabouts) -> Result<(), ClientError> {
+        self.post("/peers", told).await
     }
 
     /// Asks a source what both ends say of an order, and what it would cost. Nothing is touched.

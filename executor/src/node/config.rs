@@ -34,6 +34,9 @@ pub struct AgentConfig {
     pub bandwidth_per_peer: Option<MibPerSecond>,
     /// The front that the agent runs, if it does.
     pub front: Option<FrontConfig>,
+    /// UID of the pod in which it runs, if it does: what is on its way from there may run where it is held once that pod is
+    /// known to have ended.
+    pub pod: Option<String>,
 }
 
 /// Where a front's identity comes from.
@@ -58,6 +61,9 @@ struct AgentFile {
     /// A front that the agent runs; the keys are those of a front's own file.
     #[serde(default)]
     front: Option<At<FrontTable>>,
+    /// UID of the pod in which the agent runs. `sterna sites up` writes it.
+    #[serde(default)]
+    pod: Option<String>,
 }
 
 /// How many migrations may be under way at once; each further one waits for its turn until its deadline.
@@ -123,6 +129,7 @@ impl AgentConfig {
             admission: file.admission,
             bandwidth_per_peer: file.bandwidth_per_peer,
             front,
+            pod: file.pod,
         };
         Ok(findings.finish(config)?.value)
     }

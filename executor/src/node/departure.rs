@@ -33,10 +33,11 @@ use super::assessment::Assessment;
 use super::bandwidth::Limits;
 use super::canary::Canaries;
 use super::client::AgentClient;
+use super::peers::Peers;
 use super::precheck;
 use super::progress::Progress;
 use super::staging::private_folder;
-use super::store::Departure;
+use super::store::{Departure, TokenKey};
 use super::traffic::Traffic;
 
 mod forward;
@@ -58,6 +59,7 @@ const TO_PREPARE: Duration = Duration::from_secs(5);
 pub struct Leaving {
     engine: Engine,
     credentials: Credentials,
+    peers: Peers,
     admission: Admission,
     /// Held from the reservation to the end.
     tokens: Vec<OwnedSemaphorePermit>,
@@ -65,6 +67,7 @@ pub struct Leaving {
     order: Order,
     container: String,
     epoch: u64,
+    token_key: TokenKey,
     restart: Option<RestartPolicy>,
     own: NodeFacts,
     image: PathBuf,
@@ -91,6 +94,8 @@ pub struct Leaving {
     limits: Limits,
     progress: Progress,
     traffic: Traffic,
+    /// UID of the pod in which this agent runs.
+    pod: Option<String>,
 }
 
 fn failed(error: impl std::error::Error) -> StepError {
@@ -103,18 +108,22 @@ impl Leaving {
         engine: Engine,
         credentials: Credentials,
         admission: Admission,
+        token_key: TokenKey,
         departure: &Departure,
         own: NodeFacts,
         staging: &Path,
     ) -> Self {
+        let peers = Peers::new(credentials.clone());
         Self {
             engine,
             credentials,
+            peers,
             admission,
             tokens: Vec::new(),
             destination: None,
             container: departure.container.clone(),
             epoch: departure.epoch,
+            token_key,
             restart: departure.restart.as_deref().and_then(|text| serde_json::from_str(text).ok()),
             own,
             image: staging.join(format!("out-{}", departure.order.id)),
@@ -134,12 +143,25 @@ impl Leaving {
             limits: Limits::default(),
             progress: Progress::default(),
             traffic: Traffic::default(),
+            pod: None,
         }
+    }
+
+    /// From the pod of this UID, if from any.
+    pub fn from_pod(mut self, pod: Option<String>) -> Self {
+        self.pod = pod;
+        self
     }
 
     /// Has fronts told when the service is frozen and when it goes on.
     pub fn announcing(mut self, traffic: Traffic) -> Self {
         self.traffic = traffic;
+        self
+    }
+
+    /// Looks for the destination as others here do.
+    pub fn finding(mut self, peers: Peers) -> Self {
+        self.peers = peers;
         self
     }
 
@@ -166,12 +188,15 @@ impl Leaving {
         Some(forecast::predict(&self.order.service, self.load?, &self.past, seen))
     }
 
-    /// The destination's agent. Its name may not be known for a while; that must not keep the source frozen.
+    /// The destination's agent. Its name may not be known for a while; that must not keep the source frozen. It may be found
+    /// elsewhere from one call to the next.
     async fn destination(&mut self) -> Result<AgentClient, StepError> {
-        if let Some(known) = &self.destination {
+        if let Some(known) = &self.destination
+            && self.peers.stays(&self.order.to, known.resolved())
+        {
             return Ok(known.clone());
         }
-        let client = AgentClient::new(&self.credentials, &self.order.to, &self.order.to_address).await;
+        let client = self.peers.client(&self.order.to, &self.order.to_address).await;
         let client = client.map_err(failed)?.with_token(self.token());
         self.destination = Some(client.clone());
         Ok(client)
@@ -179,7 +204,7 @@ impl Leaving {
 
     /// What proves to the destination that a call is about this migration at this epoch: only this node can make it.
     fn token(&self) -> String {
-        self.credentials.derive("sterna migration token 1", &format!("{} {}", self.order.id, self.epoch))
+        self.token_key.token(self.order.id, self.epoch)
     }
 
     fn seen(&self) -> Result<&Container, StepError> {
@@ -203,6 +228,7 @@ impl Leaving {
             files: self.files,
             image_size: self.image_size,
             token: self.token(),
+            pod: self.pod.clone(),
         })
     }
 

@@ -146,6 +146,7 @@ node = [
             identity: Some(folder.join("identity")),
             metrics: Some(([127, 0, 0, 1], 9464).into()),
             drain: Duration::from_millis(60),
+            leave: Duration::ZERO,
             services: Vec::new(),
         };
         std::fs::write(&config.inventory, inventory).unwrap();

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::identity::Credentials;
-
 use super::arrival::Arrivals;
 
 /// How long nothing may be heard of a held service until its source is asked what was decided.
@@ -11,7 +9,7 @@ const SILENCE: Duration = Duration::from_secs(4);
 
 /// Asks the sources of held services what was decided, whenever nothing was heard for a while: a call that was lost, or a
 /// source that was restarted, leaves nothing held for longer than it must be.
-pub async fn inquire(arrivals: Arrivals, credentials: Credentials) {
+pub async fn inquire(arrivals: Arrivals) {
     let mut time = Duration::ZERO;
     loop {
         match arrivals.silent_for(time) {
@@ -19,7 +17,7 @@ pub async fn inquire(arrivals: Arrivals, credentials: Credentials) {
                 for arrival in silent {
                     let order = &arrival.reservation.order;
                     arrivals.hear(order.id);
-                    if let Err(error) = arrivals.settle(&arrival, &credentials).await {
+                    if let Err(error) = arrivals.settle(&arrival).await {
                         tracing::warn!(migration = %order.id, source = %order.from, %error,
                             "held, and its source can't be asked what was decided");
                     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sterna_core::continuum::ServiceName;
 use thiserror::Error;
@@ -24,11 +24,12 @@ use super::api::{NodeFacts, Standing};
 use super::assessment::Assessment;
 use super::bandwidth::Bandwidth;
 use super::canary::{self, Canaries};
-use super::client::{AgentClient, ClientError};
+use super::client::ClientError;
 use super::config::AdmissionConfig;
 use super::departure::{self, Leaving};
+use super::peers::Peers;
 use super::progress::Progress;
-use super::store::{Departure, Store, StoreError};
+use super::store::{Departure, Store, StoreError, TokenKey};
 use super::traffic::Traffic;
 
 /// An order that is not carried out.
@@ -55,6 +56,11 @@ const ASK_FOR_THE_LAST_COPY: Duration = Duration::from_secs(60);
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// Time from the start until canaries that an earlier life left are looked for.
 const SWEEP: Duration = Duration::from_secs(15);
+/// Time for what is leaving to get to its end once the agent is to end, and then for the rest to be undone: a node is given 40 s in
+/// all, and its services need most of that.
+const TO_FINISH: Duration = Duration::from_secs(6);
+const TO_UNDO: Duration = Duration::from_secs(6);
+const LOOK: Duration = Duration::from_millis(50);
 /// From this many on, the events of migrations that have ended are forgotten.
 const LOGS: usize = 64;
 
@@ -64,16 +70,19 @@ pub struct Running {
     engine: Engine,
     store: Store,
     credentials: Credentials,
+    peers: Peers,
     staging: PathBuf,
     logs: Arc<Mutex<HashMap<MigrationId, watch::Sender<Vec<Event>>>>>,
     /// For each migration that may still be undone, how to say so.
     cancels: Arc<Mutex<HashMap<MigrationId, oneshot::Sender<String>>>>,
     tokens: Admission,
+    token_key: TokenKey,
     bandwidth: Bandwidth,
     canaries: Canaries,
     /// Held from looking whether a service is being moved until its departure is in the register.
     admission: Arc<tokio::sync::Mutex<()>>,
     traffic: Traffic,
+    pod: Option<String>,
 }
 
 /// Of what crossed in a phase only the last word is kept.
@@ -90,26 +99,32 @@ impl Running {
         engine: Engine,
         store: Store,
         credentials: Credentials,
+        token_key: TokenKey,
         staging: PathBuf,
         limits: AdmissionConfig,
         bandwidth: Bandwidth,
     ) -> Self {
         let (logs, cancels, admission) = (Arc::default(), Arc::default(), Arc::default());
         let tokens = Admission::new(limits.leaving, limits.per_peer);
-        let canaries = Canaries::new(engine.clone(), store.clone(), credentials.clone(), staging.clone());
+        let canaries =
+            Canaries::new(engine.clone(), store.clone(), credentials.clone(), token_key, staging.clone());
         let traffic = Traffic::default();
+        let peers = Peers::new(credentials.clone());
         Self {
             engine,
             store,
             credentials,
+            peers,
             staging,
             logs,
             cancels,
             tokens,
+            token_key,
             bandwidth,
             canaries,
             admission,
             traffic,
+            pod: None,
         }
     }
 
@@ -119,16 +134,30 @@ impl Running {
         Self { traffic, ..self }
     }
 
+    /// In the pod of this UID, if in any.
+    #[must_use]
+    pub fn in_pod(self, pod: Option<String>) -> Self {
+        Self { pod, ..self }
+    }
+
+    /// Looks for destinations as others here do.
+    #[must_use]
+    pub fn finding(self, peers: Peers) -> Self {
+        Self { peers, ..self }
+    }
+
     fn steps(&self, departure: &Departure, own: NodeFacts, progress: Progress) -> Leaving {
         let limits = self.bandwidth.of(&departure.order.to, departure.order.bandwidth);
         // Without them the forecast rests on what other nodes have shown.
         let past = self.store.reports_to(&departure.order.to).unwrap_or_default();
         let (engine, credentials) = (self.engine.clone(), self.credentials.clone());
-        Leaving::new(engine, credentials, self.tokens.clone(), departure, own, &self.staging)
+        Leaving::new(engine, credentials, self.tokens.clone(), self.token_key, departure, own, &self.staging)
             .after_a_canary(self.canaries.clone())
             .learning_from(past)
             .over(limits, progress)
             .announcing(self.traffic.clone())
+            .from_pod(self.pod.clone())
+            .finding(self.peers.clone())
     }
 
     /// Starts to carry out an order. One that was given before is left alone.
@@ -246,7 +275,7 @@ impl Running {
         let alive = self.engine.inspect(&departure.container).await.is_ok_and(|one| one.pid.is_some());
         let ask = async {
             loop {
-                if let Ok(client) = AgentClient::new(&self.credentials, &order.to, &order.to_address).await {
+                if let Ok(client) = self.peers.client(&order.to, &order.to_address).await {
                     match client.arriving(order.id).await {
                         Ok(arriving) => {
                             return Some(There { holding: arriving.holding, standing: arriving.standing });
@@ -294,6 +323,29 @@ impl Running {
             let _ = cancel.send(why);
         }
         Ok(())
+    }
+
+    /// Brings what is leaving to an end before this agent ends with its node: what does not get there soon is undone, so that no
+    /// service is ended while it stands frozen. What is committed goes on in the agent's next life.
+    pub async fn wind_up(&self) {
+        let start = Instant::now();
+        while !self.cancels().is_empty() && start.elapsed() < TO_FINISH {
+            tokio::time::sleep(LOOK).await;
+        }
+        let left: Vec<MigrationId> = self.cancels().keys().copied().collect();
+        for id in &left {
+            if let Err(error) = self.cancel(*id, "the agent of its source is to end".to_owned()) {
+                tracing::info!(migration = %id, %error, "left to the agent's next life");
+            }
+        }
+        let undoing = |id: &MigrationId| {
+            let departure = self.store.departure(*id).ok().flatten();
+            departure.is_some_and(|one| one.report.is_none() && one.decision == Decision::Abort)
+        };
+        let start = Instant::now();
+        while left.iter().any(undoing) && start.elapsed() < TO_UNDO {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// What this node says of a migration that leaves it; `None` for one that it never drove.

@@ -8,6 +8,7 @@
 //! | `departures` | migrations that leave |
 //! | `arrivals` | migrations that come |
 //! | `traffic` | fronts |
+//! | `peers` | where other nodes are by now |
 //! | `probes` | how far it is from this node to where the scheduler asks |
 //! | `refusal` | calls that are refused |
 //! | `document` | the JSON document of a call |
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::criu;
 use crate::engine::docker::Engine;
 use crate::engine::shim::{NOTES, Note};
-use crate::identity::{Credentials, IdentityError};
+use crate::identity::{Credentials, IdentityError, Role};
 
 use super::api::NodeFacts;
 use super::arrival::Arrivals;
@@ -33,7 +34,8 @@ use super::config::AgentConfig;
 use super::facts;
 use super::front::{OwnFront, OwnFrontError};
 use super::inquiry::inquire;
-use super::listener::TlsListener;
+use super::listener::{Peer, TlsListener};
+use super::peers::Peers;
 use super::running::Running;
 use super::staging::{private_folder, staging_folder};
 use super::store::{Store, StoreError};
@@ -43,10 +45,11 @@ use self::probes::Probing;
 
 mod arrivals;
 mod caller;
-mod connections;
+pub(in crate::node) mod connections;
 mod departures;
 mod document;
 mod limits;
+mod peers;
 mod probes;
 mod refusal;
 pub mod routes;
@@ -86,6 +89,7 @@ struct Agent {
     running: Running,
     traffic: Traffic,
     probing: Probing,
+    peers: Peers,
 }
 
 /// Serves a node until `stop` is done.
@@ -104,6 +108,7 @@ pub async fn serve(
         .and_then(|()| private_folder(&config.state))
         .map_err(system("a folder can't be made".to_owned()))?;
     let store = Store::open(&config.state)?;
+    let token_key = store.token_key(&credentials)?;
     criu::write_node_settings().map_err(system("the settings for CRIU can't be written".to_owned()))?;
     Note::give_up_awaited(Path::new(NOTES))
         .map_err(system("notes for the runtime can't be read".to_owned()))?;
@@ -120,10 +125,20 @@ pub async fn serve(
     let bandwidth = Bandwidth::new(config.bandwidth_per_peer);
     let traffic = Traffic::default();
     let front_ports = front.iter().flat_map(OwnFront::ports).collect();
-    let arrivals = arrivals.announcing(traffic.clone()).without_ports(front_ports);
-    let running =
-        Running::new(engine.clone(), store.clone(), credentials.clone(), staging, admission, bandwidth)
-            .announcing(traffic.clone());
+    let peers = Peers::new(credentials.clone());
+    let arrivals = arrivals.announcing(traffic.clone()).without_ports(front_ports).finding(peers.clone());
+    let running = Running::new(
+        engine.clone(),
+        store.clone(),
+        credentials.clone(),
+        token_key,
+        staging,
+        admission,
+        bandwidth,
+    )
+    .announcing(traffic.clone())
+    .in_pod(config.pod.clone())
+    .finding(peers.clone());
     if let Err(error) = running.recover(&own) {
         // It is tried again at the next start; until then the services stay as they are, safe.
         tracing::error!(%error, "migrations left under way can't be taken up");
@@ -131,22 +146,44 @@ pub async fn serve(
     if let Err(error) = arrivals.revive().await {
         tracing::error!(%error, "services that came to this node can't be looked after");
     }
-    tokio::spawn(inquire(arrivals.clone(), credentials));
+    tokio::spawn(inquire(arrivals.clone()));
     let listener = TlsListener::bind(&config.listen, tls)
         .await
         .map_err(system(format!("{} can't be listened on", config.listen)))?;
     tracing::info!(node = %config.node, address = %listener.address(), engine = own.engine, criu = own.criu, "serving");
     let probing = Probing::default();
-    let agent = Agent { config, engine, store, arrivals, running, traffic: traffic.clone(), probing };
+    let agent = Agent {
+        config,
+        engine,
+        store,
+        arrivals,
+        running,
+        traffic: traffic.clone(),
+        probing,
+        peers: peers.clone(),
+    };
     tokio::spawn(agent.clone().keep_looking());
     let stopping = CancellationToken::new();
     let fronting = front.map(|front| tokio::spawn(front.serve(stopping.clone())));
+    let winding_up = tokio::spawn({
+        let (stopping, running) = (stopping.clone(), agent.running.clone());
+        async move {
+            stopping.cancelled().await;
+            running.wind_up().await;
+        }
+    });
     let stop = async move {
         stop.await;
         stopping.cancel();
         traffic.close();
     };
-    connections::serve(listener, limits::around(routes::router()).with_state(agent), stop).await;
+    let heard = move |peer: &Peer| {
+        if let Role::Agent(node) = &peer.role {
+            peers.hear(node, peer.address.ip());
+        }
+    };
+    connections::serve(listener, limits::around(routes::router()).with_state(agent), heard, stop).await;
+    let _ = winding_up.await;
     if let Some(fronting) = fronting {
         // It was told to end when the agent was.
         let _ = fronting.await;

@@ -18,7 +18,9 @@ use crate::migration::report::Report;
 use super::api::Reservation;
 
 mod register;
+mod tokens;
 pub use register::DepartureRegister;
+pub use tokens::TokenKey;
 
 /// The store can't be read or written.
 #[derive(Debug, Error)]
@@ -62,6 +64,10 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS epochs (
         service TEXT PRIMARY KEY,
         epoch INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS token_key (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        value BLOB NOT NULL
     ) STRICT;
 ";
 
@@ -462,6 +468,7 @@ mod tests {
             image_size: sterna_policies::quantity::Bytes::ZERO,
             memory: sterna_policies::quantity::Bytes::ZERO,
             token: String::new(),
+            pod: None,
         };
         store.reserve(&reservation, "c2").unwrap();
         assert_eq!(store.arrivals(Holding::Held).unwrap()[0].container, "c2");

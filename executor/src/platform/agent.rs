@@ -21,7 +21,8 @@ pub fn staging_room(node: &Node) -> Bytes {
     Bytes(node.memory.0 / 2)
 }
 
-/// The files of a node's agent, which listens on `port`: paths within [`FILES`] and contents, for root alone.
+/// The files of a node's agent, which listens on `port`: paths within [`FILES`] and contents, for root alone. `pod` is the UID of
+/// the pod in which it runs, if it does.
 ///
 /// # Errors
 /// When the settings can't be written as TOML.
@@ -30,6 +31,7 @@ pub fn files(
     node: &Node,
     port: u16,
     credentials: &Credentials,
+    pod: Option<&str>,
 ) -> std::io::Result<Vec<(String, String)>> {
     let config = AgentConfig {
         node: name,
@@ -39,6 +41,7 @@ pub fn files(
         staging: STAGING,
         cpu: node.cpu,
         memory: node.memory,
+        pod,
     };
     let config = toml::to_string(&config).map_err(std::io::Error::other)?;
     let identity =
@@ -56,4 +59,6 @@ struct AgentConfig<'a> {
     staging: &'a str,
     cpu: Cores,
     memory: Bytes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod: Option<&'a str>,
 }

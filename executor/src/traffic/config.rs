@@ -29,6 +29,8 @@ pub struct FrontConfig {
     pub metrics: Option<SocketAddr>,
     /// Longest time in which what is under way may end before a freeze.
     pub drain: Duration,
+    /// Time for clients to leave when the front is asked to end; zero: it ends at once.
+    pub leave: Duration,
     /// The services.
     pub services: Vec<FrontedService>,
 }
@@ -80,6 +82,8 @@ pub struct FrontTable {
     metrics: Option<At<String>>,
     #[serde(default)]
     drain: Option<Written<Millis>>,
+    #[serde(default)]
+    leave: Option<Written<Millis>>,
     service: Vec<ServiceTable>,
 }
 
@@ -161,6 +165,7 @@ impl FrontTable {
             identity: self.identity.map(|identity| folder.join(identity.value)),
             metrics,
             drain: duration(self.drain.as_ref(), DRAIN, findings),
+            leave: duration(self.leave.as_ref(), Duration::ZERO, findings),
             services,
         }
     }
@@ -236,6 +241,7 @@ mod tests {
 schema_version = 1
 inventory = "inventory.toml"
 metrics = "127.0.0.1:9464"
+leave = "20s"
 
 [[service]]
 name = "redis"
@@ -258,7 +264,10 @@ hold = "10s"
         let config = FrontConfig::parse("front.toml", GOOD, Path::new("/etc/sterna")).unwrap();
         assert_eq!(config.inventory, Path::new("/etc/sterna/inventory.toml"));
         assert_eq!((config.drain, config.services[0].hold), (DRAIN, Duration::from_secs(10)));
-        assert_eq!(config.services[0].held, 4096);
+        assert_eq!((config.leave, config.services[0].held), (Duration::from_secs(20), 4096));
+        let text = GOOD.replacen("leave = \"20s\"\n", "", 1);
+        let config = FrontConfig::parse("front.toml", &text, Path::new("")).unwrap();
+        assert_eq!(config.leave, Duration::ZERO);
     }
 
     #[test]
@@ -268,6 +277,7 @@ hold = "10s"
             ("port = 6379", "port = 0", "not a port"),
             ("\"redis\"\nlisten", "\"Redis\"\nlisten", "name"),
             ("\"10s\"", "\"0s\"", "zero"),
+            ("\"20s\"", "\"0s\"", "zero"),
             ("0.0.0.0:6379", "127.0.0.1:9464", "twice"),
             ("0.0.0.0:6379", "0.0.0.0:9464", "twice"),
             ("schema_version = 1", "", "`schema_version` is missing"),

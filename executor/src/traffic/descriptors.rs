@@ -59,7 +59,7 @@ mod tests {
         };
         let drain = Duration::from_millis(60);
         let (inventory, services) = (PathBuf::new(), vec![service.clone(), service]);
-        FrontConfig { inventory, identity: None, metrics: None, drain, services }
+        FrontConfig { inventory, identity: None, metrics: None, drain, leave: Duration::ZERO, services }
     }
 
     #[test]

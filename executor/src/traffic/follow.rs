@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub struct Desk {
     services: BTreeMap<ServiceName, Fronted>,
     /// Time for what is under way to end.
     drain: Duration,
+    /// Whether any agent was ever heard.
+    heard: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -86,11 +89,25 @@ impl Desk {
             let known = Mutex::new(Known { views: Views::new(port), stand: Stand::Nowhere });
             (service, Fronted { gate, known })
         };
-        Arc::new(Self { services: services.into_iter().map(fronted).collect(), drain })
+        let services = services.into_iter().map(fronted).collect();
+        Arc::new(Self { services, drain, heard: AtomicBool::new(false) })
+    }
+
+    /// Whether an agent was heard. What it said holds though it should be silent since.
+    pub fn has_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// The front is about to end: connections of clients are closed between two requests.
+    pub fn end(&self) {
+        for fronted in self.services.values() {
+            fronted.gate.end();
+        }
     }
 
     /// Takes in all that an agent says. What it waits to hear of us.
     fn told(&self, node: &NodeName, host: IpAddr, said: &Announcement) -> Vec<Owed> {
+        self.heard.store(true, Ordering::Relaxed);
         let change = |service: &ServiceName, fronted: &Fronted| {
             fronted.change(service, |views| views.told(node, host, said.services.get(service).cloned()))
         };

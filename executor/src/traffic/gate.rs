@@ -1,5 +1,6 @@
 //! The gate before one service: who may send to it now, who waits, and whether anything is under way.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -65,6 +66,7 @@ pub struct Gate {
     state: Mutex<State>,
     phase: watch::Sender<Phase>,
     quiet: Notify,
+    ends: AtomicBool,
 }
 
 impl Gate {
@@ -76,6 +78,7 @@ impl Gate {
             state: Mutex::new(State { under_way: 0, held: 0 }),
             phase: watch::Sender::new(Phase::Shut),
             quiet: Notify::new(),
+            ends: AtomicBool::new(false),
         })
     }
 
@@ -124,6 +127,27 @@ impl Gate {
     /// Told of each change.
     pub fn changes(&self) -> watch::Receiver<Phase> {
         self.phase.subscribe()
+    }
+
+    /// The front is about to end: whoever serves a client closes its connection between two requests. Told as a change.
+    pub fn end(&self) {
+        self.ends.store(true, Ordering::Release);
+        self.phase.send_modify(|_| {});
+    }
+
+    /// Whether the front is about to end.
+    pub fn ends(&self) -> bool {
+        self.ends.load(Ordering::Acquire)
+    }
+
+    /// Done when the front is about to end.
+    pub async fn ending(&self) {
+        let mut changes = self.changes();
+        while !self.ends() {
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Lets something pass if the gate is open.

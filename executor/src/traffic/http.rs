@@ -6,7 +6,7 @@
 //! are kept for further requests. Upgrades (WebSocket) are not passed on: for those there is `tcp`.
 
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -52,18 +52,26 @@ const OF_A_CONNECTION: [HeaderName; 6] = [
 /// Serves one client until it ends the connection.
 pub async fn serve(client: TcpStream, pool: Arc<Pool>) {
     reach::tune(&client);
+    let gate = Arc::clone(&pool.gate);
     let service = service_fn(move |request| {
         let pool = Arc::clone(&pool);
         async move { Ok::<_, Infallible>(pool.answer(request).await) }
     });
-    let served = http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
         .half_close(true)
         .pipeline_flush(true)
         .max_buf_size(READ_AHEAD)
-        .serve_connection(TokioIo::new(client), service)
-        .await;
+        .serve_connection(TokioIo::new(client), service);
+    let mut connection = pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = gate.ending() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
     if let Err(error) = served {
         tracing::debug!(%error, "an HTTP connection ended");
     }

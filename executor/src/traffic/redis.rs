@@ -135,7 +135,7 @@ impl Connection {
             };
             moves |= self.reply()?;
             self.settle();
-            if self.ended && self.is_done() {
+            if (self.ended && self.is_done()) || (self.gate.ends() && self.is_between_commands()) {
                 return Ok(End::Closed);
             }
             if moves {
@@ -158,6 +158,13 @@ impl Connection {
             return false;
         }
         sent && self.replies.is_empty() && !self.session.awaits()
+    }
+
+    /// Nothing was begun that a close would leave undone. Of one that is only passed through nobody can tell.
+    fn is_between_commands(&self) -> bool {
+        let nothing =
+            self.inbox.is_empty() && self.outbox.is_empty() && self.replies.is_empty() && !self.inside;
+        nothing && !self.session.awaits() && !self.session.in_transaction()
     }
 
     fn read_client(&mut self) -> io::Result<bool> {

@@ -2,16 +2,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::routing::get;
 use sterna_core::continuum::{Continuum, NodeName, ServiceName};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use crate::identity::Credentials;
 
@@ -24,6 +26,8 @@ use super::{http, redis, tcp};
 
 /// Pause where the system has no more connections to give.
 const EXHAUSTED: Duration = Duration::from_millis(50);
+/// Longest time for whoever sends clients here to see that the front is about to end.
+const NOTICE: Duration = Duration::from_secs(5);
 
 /// The front could not start.
 #[derive(Debug, Error)]
@@ -46,8 +50,14 @@ pub enum FrontError {
 #[derive(Debug)]
 pub struct Front {
     tasks: JoinSet<()>,
+    /// Those that serve clients, one for each service. They end when the front does.
+    serving: JoinSet<()>,
+    desk: Arc<Desk>,
+    ends: Arc<AtomicBool>,
+    leave: Duration,
     telemetry: Telemetry,
     addresses: Vec<(ServiceName, SocketAddr)>,
+    metrics: Option<SocketAddr>,
 }
 
 impl Front {
@@ -83,7 +93,7 @@ impl Front {
         announcers: impl IntoIterator<Item = A>,
     ) -> Result<Self, FrontError> {
         let telemetry = Telemetry::default();
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut serving) = (JoinSet::new(), JoinSet::new());
         let (mut fronted, mut addresses) = (Vec::new(), Vec::new());
         for service in &config.services {
             let limits = GateLimits { held: service.held, hold: service.hold };
@@ -92,27 +102,25 @@ impl Front {
             let address = listener.local_addr().unwrap_or(service.listen);
             tracing::info!(service = %service.name, %address, protocol = ?service.protocol, "listening for clients");
             addresses.push((service.name.clone(), address));
-            tasks.spawn(accept(listener, service.clone(), Arc::clone(&gate)));
+            serving.spawn(accept(listener, service.clone(), Arc::clone(&gate)));
             fronted.push((service.name.clone(), service.port, gate));
         }
+        let (desk, ends) = (Desk::new(fronted, config.drain), Arc::new(AtomicBool::new(false)));
+        let mut metrics = None;
         if let Some(address) = config.metrics {
             let listener = listen("metrics", address).await?;
-            let counted = telemetry.clone();
-            let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
-            let routes = Router::new()
-                .route("/metrics", get(move || async move { (kind, counted.text()) }))
-                .route("/healthz", get(|| async { "serving" }));
+            metrics = Some(listener.local_addr().unwrap_or(address));
+            let routes = told(telemetry.clone(), Arc::clone(&desk), Arc::clone(&ends));
             tasks.spawn(async move {
                 if let Err(error) = axum::serve(listener, routes).await {
                     tracing::error!(%error, "metrics are no longer served");
                 }
             });
         }
-        let desk = Desk::new(fronted, config.drain);
         for announcer in announcers {
             tasks.spawn(Arc::clone(&desk).follow(announcer));
         }
-        Ok(Self { tasks, telemetry, addresses })
+        Ok(Self { tasks, serving, desk, ends, leave: config.leave, telemetry, addresses, metrics })
     }
 
     /// Where clients find a service.
@@ -125,14 +133,52 @@ impl Front {
         &self.telemetry
     }
 
-    /// Serves until `stop` is done.
+    /// Where metrics are served, and whether it is ready.
+    pub const fn metrics(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+
+    /// Serves until `stop` is done, and has clients leave in the time that the settings give them.
     pub async fn serve(mut self, stop: impl Future<Output = ()>) {
         tokio::select! {
             () = stop => {}
             // None of them ends by itself.
-            _ = self.tasks.join_next() => tracing::error!("a part of the front has ended"),
+            Some(_) = self.tasks.join_next() => return tracing::error!("a part of the front has ended"),
+            Some(_) = self.serving.join_next() => return tracing::error!("a part of the front has ended"),
+        }
+        self.ends.store(true, Ordering::Relaxed);
+        if self.leave.is_zero() {
+            return;
+        }
+        // Whoever sends clients here is told before connections are refused.
+        let notice = NOTICE.min(self.leave / 2);
+        tracing::info!(leave = ?self.leave, "the front ends: clients are asked to leave");
+        sleep(notice).await;
+        self.desk.end();
+        let left = async { while self.serving.join_next().await.is_some() {} };
+        if timeout(self.leave.saturating_sub(notice), left).await.is_err() {
+            tracing::warn!(
+                "connections on which something is under way are closed: the time to leave is over"
+            );
         }
     }
+}
+
+/// What is told to whoever looks after the front.
+fn told(counted: Telemetry, desk: Arc<Desk>, ends: Arc<AtomicBool>) -> Router {
+    let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
+    let ready = move || {
+        let answer = match (ends.load(Ordering::Relaxed), desk.has_heard()) {
+            (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "it ends"),
+            (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "no agent was heard yet"),
+            (false, true) => (StatusCode::OK, "ready"),
+        };
+        std::future::ready(answer)
+    };
+    Router::new()
+        .route("/metrics", get(move || async move { (kind, counted.text()) }))
+        .route("/healthz", get(|| async { "serving" }))
+        .route("/readyz", get(ready))
 }
 
 async fn listen(what: &str, address: SocketAddr) -> Result<TcpListener, FrontError> {
@@ -140,32 +186,43 @@ async fn listen(what: &str, address: SocketAddr) -> Result<TcpListener, FrontErr
     TcpListener::bind(address).await.map_err(failed)
 }
 
-/// Takes connections of clients, as many as may be; further ones wait in the system's backlog.
+/// Takes connections of clients, as many as may be; further ones wait in the system's backlog. Until the front ends: then it is
+/// done when all clients have left.
 async fn accept(listener: TcpListener, service: FrontedService, gate: Arc<Gate>) {
     let places = Arc::new(Semaphore::new(service.connections.min(Semaphore::MAX_PERMITS)));
     let pool = http::Pool::new(Arc::clone(&gate));
     let mut clients = JoinSet::new();
-    loop {
-        while clients.try_join_next().is_some() {}
-        // Never closed.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(service = %service.name, %error, "a connection can't be accepted");
-                tokio::time::sleep(EXHAUSTED).await;
-                continue;
-            }
-        };
-        let (gate, pool, protocol) = (Arc::clone(&gate), Arc::clone(&pool), service.protocol);
-        clients.spawn(async move {
-            let _place = place;
-            gate.meters().open.inc();
-            let meters = gate.meters().clone();
-            serve(stream, protocol, gate, pool).await;
-            meters.open.dec();
-        });
+    let accept_all = async {
+        loop {
+            while clients.try_join_next().is_some() {}
+            // Never closed.
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(service = %service.name, %error, "a connection can't be accepted");
+                    sleep(EXHAUSTED).await;
+                    continue;
+                }
+            };
+            let (gate, pool, protocol) = (Arc::clone(&gate), Arc::clone(&pool), service.protocol);
+            clients.spawn(async move {
+                let _place = place;
+                gate.meters().open.inc();
+                let meters = gate.meters().clone();
+                serve(stream, protocol, gate, pool).await;
+                meters.open.dec();
+            });
+        }
+    };
+    tokio::select! {
+        biased;
+        // Those first that the system has taken already.
+        () = accept_all => {}
+        () = gate.ending() => {}
     }
+    drop(listener);
+    while clients.join_next().await.is_some() {}
 }
 
 async fn serve(stream: TcpStream, protocol: Protocol, gate: Arc<Gate>, pool: Arc<http::Pool>) {

@@ -115,7 +115,10 @@ impl<'a> Talk<'a> {
             {
                 return Ok(End::Moved);
             }
-            let open = phase.open().is_some();
+            let (open, ends) = (phase.open().is_some(), self.gate.ends());
+            if ends && self.permit().is_none() {
+                return Ok(End::Closed);
+            }
             let there = async {
                 if there_ended || !open {
                     return std::future::pending().await;
@@ -129,7 +132,7 @@ impl<'a> Talk<'a> {
                 self.back(behind, client, &mut back).await
             };
             // Whoever has nothing to say any more must not keep a move waiting.
-            let rests = self.rests(opened, matches!(phase, Phase::Closing(_)));
+            let rests = self.rests(opened, matches!(phase, Phase::Closing(_)) || ends);
             tokio::select! {
                 ended = there => {
                     ended?;
@@ -164,7 +167,7 @@ impl<'a> Talk<'a> {
         permit.is_some()
     }
 
-    /// Gives the permit back when all was answered and nothing came for a moment; then waits for ever.
+    /// Gives the permit back when all was answered and nothing came for a moment; then waits for ever, unless the front ends.
     async fn rests(&self, opened: Instant, closing: bool) {
         loop {
             let before = self.received.load(Ordering::Relaxed);
@@ -175,6 +178,9 @@ impl<'a> Talk<'a> {
             let silent = before == self.received.load(Ordering::Relaxed);
             if silent && !self.unanswered.load(Ordering::Relaxed) && opened.elapsed() >= TAKEN {
                 *self.permit() = None;
+                if self.gate.ends() {
+                    return;
+                }
                 return std::future::pending().await;
             }
         }

@@ -25,7 +25,7 @@ pub struct Budget {
     pub crashes: u8,
     /// A node goes down with all that it holds in RAM, and comes back.
     pub reboots: u8,
-    /// A node is destroyed, and somebody says so.
+    /// A node is destroyed, and somebody says so, or its pod is seen to have ended.
     pub destroyed: u8,
 }
 
@@ -48,11 +48,13 @@ pub enum Weakness {
     NeverInquire,
     /// A destination that lost what it held says that it runs.
     LostIsRuns,
+    /// A node counts as gone that is merely not seen, as a pod is that was deleted by force.
+    FenceUnseen,
 }
 
 impl Weakness {
     /// All but none.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ThawAfterCommit,
         Self::ReleaseBeforeCommit,
         Self::GiveUpLastCopy,
@@ -60,6 +62,7 @@ impl Weakness {
         Self::LeaveUnfinished,
         Self::NeverInquire,
         Self::LostIsRuns,
+        Self::FenceUnseen,
     ];
 }
 
@@ -191,7 +194,7 @@ pub enum Action {
     Reboot(usize),
     /// A node is destroyed.
     Destroy(usize),
-    /// Somebody says that the source is gone.
+    /// Somebody says that the source is gone, or it is proven by the end of its pod.
     Fence(usize),
 }
 
@@ -248,7 +251,7 @@ impl State {
             add(Action::DeliverHalf(m), self.deliver_half(m));
             add(Action::Inquire(m), self.inquire(m, weakness));
             add(Action::Revive(m), self.revive(m));
-            add(Action::Fence(m), self.fence(m));
+            add(Action::Fence(m), self.fence(m, weakness));
         }
         for node in 0..NODES {
             add(Action::Crash(node), self.crash(node));

@@ -17,6 +17,7 @@ use sterna_executor::traffic::config::Protocol;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use super::stage::{self, Berth, Limits, Moved, Stage, migrate, stands_still};
@@ -255,4 +256,51 @@ async fn what_is_held_too_long_gets_503_and_too_many_at_once() {
     let web = Web::new().await;
     stage.runs("a", web.address());
     assert_eq!(first.get("/").await, (200, "place 1".to_owned()), "the connection goes on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_front_that_ends_is_not_ready_serves_on_and_lets_requests_end() {
+    let (stage, _web) = staged(Limits { leave: Duration::from_secs(4), ..Limits::default() }).await;
+    let (metrics, address) = (stage.front.metrics().unwrap(), stage.address());
+    let (mut idle, mut busy) = (Client::new(&stage).await, Client::new(&stage).await);
+    assert_eq!(idle.get("/").await.0, 200);
+    assert_eq!(Stage::ready(metrics).await, 200);
+    let began = Instant::now();
+    let ended = stage.end();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(Stage::ready(metrics).await, 503);
+    // Whoever was not told yet is served, new connections too.
+    let mut late = Client(BufReader::new(TcpStream::connect(address).await.unwrap()));
+    assert_eq!((idle.get("/").await.0, late.get("/").await.0), (200, 200));
+    busy.send("GET", "/slow/2500", "").await;
+    let mut rest = Vec::new();
+    idle.0.read_to_end(&mut rest).await.expect("an end without a reset");
+    assert!(began.elapsed() > Duration::from_millis(1900), "{:?}", began.elapsed());
+    assert!(TcpStream::connect(address).await.is_err(), "it takes no more connections");
+    assert_eq!(busy.answer().await, (200, "slow".to_owned()));
+    tokio::time::timeout(Duration::from_millis(500), ended)
+        .await
+        .expect("it ends with its last client")
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_front_is_ready_once_it_has_heard_an_agent() {
+    let stage = Stage::new(Protocol::Http, Limits::default()).await;
+    let metrics = stage.front.metrics().unwrap();
+    for _ in 0..500 {
+        if Stage::ready(metrics).await == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(Stage::ready(metrics).await, 200);
+    // What was heard holds.
+    stage.silence("a", true);
+    stage.silence("b", true);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(Stage::ready(metrics).await, 200);
+    let deaf = Stage::deaf(Protocol::Http).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(Stage::ready(deaf.front.metrics().unwrap()).await, 503);
 }

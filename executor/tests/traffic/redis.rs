@@ -221,3 +221,21 @@ async fn what_is_no_redis_is_passed_on_as_it_is() {
     // The server takes its leave in its own way.
     client.ends().await;
 }
+
+#[tokio::test]
+async fn a_front_that_ends_closes_between_commands_and_after_a_transaction() {
+    let (stage, _server) = staged(Limits { leave: Duration::from_secs(2), ..Limits::default() }).await;
+    let (mut idle, mut busy) = (Client::new(&stage).await, Client::new(&stage).await);
+    idle.ask(&["INCR", "n"]).await.unwrap();
+    assert_eq!(busy.ask(&["MULTI"]).await.unwrap(), "+OK");
+    let ended = stage.end();
+    idle.ends().await;
+    assert_eq!(busy.ask(&["INCR", "n"]).await.unwrap(), "+QUEUED");
+    assert_eq!(busy.ask(&["EXEC"]).await.unwrap(), "*1");
+    // A client that was closed closes too.
+    drop((idle, busy));
+    tokio::time::timeout(Duration::from_millis(500), ended)
+        .await
+        .expect("it ends with its last client")
+        .unwrap();
+}

@@ -13,9 +13,10 @@ use sterna_executor::traffic::announcement::{Announced, Announcement, Held, Stan
 use sterna_executor::traffic::config::{FrontConfig, FrontedService, Protocol};
 use sterna_executor::traffic::follow::{Announcer, Heard};
 use sterna_executor::traffic::serve::Front;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// The port within the container; what it is published on is another matter.
 const INNER: u16 = 7;
@@ -87,11 +88,17 @@ pub struct Limits {
     pub held: usize,
     pub hold: Duration,
     pub drain: Duration,
+    pub leave: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { held: 1000, hold: Duration::from_secs(20), drain: Duration::from_millis(80) }
+        Self {
+            held: 1000,
+            hold: Duration::from_secs(20),
+            drain: Duration::from_millis(80),
+            leave: Duration::ZERO,
+        }
     }
 }
 
@@ -101,6 +108,15 @@ pub fn service() -> ServiceName {
 
 impl Stage {
     pub async fn new(protocol: Protocol, limits: Limits) -> Self {
+        Self::with(protocol, limits, false).await
+    }
+
+    /// None of its agents can be heard.
+    pub async fn deaf(protocol: Protocol) -> Self {
+        Self::with(protocol, Limits::default(), true).await
+    }
+
+    async fn with(protocol: Protocol, limits: Limits, silent: bool) -> Self {
         let service = FrontedService {
             name: service(),
             listen: SocketAddr::new(LOCALHOST, 0),
@@ -113,13 +129,14 @@ impl Stage {
         let config = FrontConfig {
             inventory: PathBuf::new(),
             identity: None,
-            metrics: None,
+            metrics: Some(SocketAddr::new(LOCALHOST, 0)),
             drain: limits.drain,
+            leave: limits.leave,
             services: vec![service],
         };
         let (mut nodes, mut agents) = (BTreeMap::new(), Vec::new());
         for name in ["a", "b"] {
-            let (said, silent) = (watch::Sender::new(None), watch::Sender::new(false));
+            let (said, silent) = (watch::Sender::new(None), watch::Sender::new(silent));
             let (held, hears) = mpsc::unbounded_channel();
             agents.push(Agent { node: name.into(), said: said.clone(), held, silent: silent.subscribe() });
             nodes.insert(name, Node { said, held: hears, silent });
@@ -177,6 +194,23 @@ impl Stage {
     /// An agent can't be heard any more, or again.
     pub fn silence(&self, node: &str, silent: bool) {
         self.nodes[node].silent.send_replace(silent);
+    }
+
+    /// What the front says of its readiness: the status of the answer.
+    pub async fn ready(metrics: SocketAddr) -> u16 {
+        let mut stream = TcpStream::connect(metrics).await.unwrap();
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: front\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Has the front end. Its agents go on.
+    pub fn end(self) -> JoinHandle<()> {
+        tokio::spawn(async move {
+            self.front.serve(std::future::ready(())).await;
+            drop(self.nodes);
+        })
     }
 
     /// A number that the front counts.

@@ -205,3 +205,23 @@ async fn what_is_held_for_too_long_is_ended() {
     stream.write_all(b"x").await.unwrap();
     ends(&mut stream).await;
 }
+
+#[tokio::test]
+async fn a_front_that_ends_closes_what_rests() {
+    let (stage, _echo) = staged(Limits { leave: Duration::from_secs(2), ..Limits::default() }).await;
+    let (mut rests, mut silent) = (
+        TcpStream::connect(stage.address()).await.unwrap(),
+        TcpStream::connect(stage.address()).await.unwrap(),
+    );
+    assert_eq!(ask(&mut rests, b"one", 4).await, b"\x01one");
+    let ended = stage.end();
+    assert_eq!(ask(&mut silent, b"two", 4).await, b"\x01two");
+    ends(&mut rests).await;
+    ends(&mut silent).await;
+    // A client that was closed closes too.
+    drop((rests, silent));
+    tokio::time::timeout(Duration::from_millis(500), ended)
+        .await
+        .expect("it ends with its last client")
+        .unwrap();
+}

@@ -28,6 +28,7 @@ use tracing::Instrument;
 use self::approval::Approvals;
 use self::carry::Carrier;
 use self::desk::{Desk, Seen};
+use self::ending::{Endings, Look};
 use self::notice::{Decided, Notice, headline};
 use self::recall::Recall;
 use self::rounds::{Round, Rounds};
@@ -44,6 +45,7 @@ pub mod apply;
 mod approval;
 mod carry;
 pub mod desk;
+pub mod ending;
 pub mod notice;
 pub mod recall;
 mod reloading;
@@ -107,6 +109,8 @@ pub struct Scheduler<S, W, C> {
     pub telemetry: Arc<Telemetry>,
     /// What the agents were asked to remember.
     pub recall: Recall,
+    /// What is known of nodes whose pods have ended.
+    pub endings: Endings,
     /// What is kept of each policy from look to look.
     pub rounds: Rounds,
     /// What others may know of it, and the bell that they ring.
@@ -391,12 +395,27 @@ impl<S: MetricStore, W: World, C: Clock> Scheduler<S, W, C> {
     /// What the agents say now, once all is settled that they can tell of earlier orders.
     async fn settled(&mut self) -> Result<(FleetView, W::Mover), CycleError> {
         let (view, mover) = self.world.look(self.files.inventory.value()).await?;
+        // The agents find most of it out by themselves.
+        let _in_time = tokio::time::timeout(CARRY, mover.introduce(&view.reachable)).await;
         for (id, from, to) in &view.committed {
             // The agents go on trying without it.
             let carry = mover.carry_certificate(*id, from, to);
             let _in_time = tokio::time::timeout(CARRY, carry).await;
         }
         let now = self.clock.now();
+        let look = Look {
+            world: &self.world,
+            mover: &mover,
+            continuum: self.files.inventory.value(),
+            view: &view,
+            history: &self.history,
+            now,
+            tell: &*self.tell,
+        };
+        let (view, mover) = match self.endings.look(look).await? {
+            true => self.world.look(self.files.inventory.value()).await?,
+            false => (view, mover),
+        };
         let forgotten = self.recall.look(&view, &mover, &self.history, now, &*self.tell).await?;
         self.settle(&view, &forgotten).await?;
         Ok((view, mover))

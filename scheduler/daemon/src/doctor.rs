@@ -14,6 +14,7 @@ use sterna_core::continuum::{Continuum, NodeName, SiteName, UsersName};
 use sterna_core::observation::{Observation, Source};
 use sterna_core::placement::numbers::needed;
 use sterna_executor::fleet::FleetView;
+use sterna_executor::platform::kubernetes::node::checkup::{PlaceCheck, Problem};
 use sterna_policies::policy::{Metric, MetricQuery, MetricSource, OnMissing, Policy};
 use sterna_policies::quantity::Millis;
 
@@ -34,6 +35,12 @@ pub struct Checkup {
     pub metrics: Vec<MetricCheck>,
     /// Each node's agent.
     pub agents: Vec<AgentCheck>,
+    /// Each namespace of Kubernetes that nodes are in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clusters: Vec<PlaceCheck>,
+    /// What is wrong with the lease by which one of several schedulers leads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Problem>,
 }
 
 /// Whether the metrics store answers.
@@ -116,6 +123,11 @@ impl Checkup {
             && self.metrics.iter().flat_map(|metric| &metric.values).all(|value| value.source.is_some())
     }
 
+    /// Problems in Kubernetes.
+    pub fn in_kubernetes(&self) -> impl Iterator<Item = &Problem> {
+        self.clusters.iter().flat_map(|check| &check.problems).chain(&self.lease)
+    }
+
     /// Whether every agent answers.
     pub fn agents_answer(&self) -> bool {
         self.agents.iter().all(|agent| agent.problem.is_none())
@@ -125,7 +137,7 @@ impl Checkup {
 /// The clocks may differ by so much before it is worth a word.
 pub const CLOCKS_AGREE: Millis = Millis::from_micros(5_000_000_000);
 
-/// Looks at everything. `view` is what the agents said, or why none could be asked.
+/// Looks at everything but Kubernetes, of which whoever asks may tell. `view` is what the agents said, or why none could be asked.
 pub async fn examine<S: MetricStore>(
     store: &S,
     view: Result<FleetView, String>,
@@ -172,7 +184,7 @@ pub async fn examine<S: MetricStore>(
         problem: at.as_ref().err().filter(|_| asked).map(ToString::to_string),
         clock_ahead_ms: at.ok().map(|at| at.as_millisecond() - now.as_millisecond()),
     };
-    Checkup { store, metrics, agents }
+    Checkup { store, metrics, agents, clusters: Vec::new(), lease: None }
 }
 
 fn agents(continuum: &Continuum, view: &Result<FleetView, String>) -> Vec<AgentCheck> {

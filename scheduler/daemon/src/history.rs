@@ -17,6 +17,7 @@ pub mod list;
 pub mod lock;
 pub mod migration;
 mod past;
+mod pod_end;
 pub mod retention;
 mod schema;
 pub mod summary;
@@ -176,6 +177,11 @@ impl HistoryStore {
     /// Whether the tables of what people say are there.
     const fn knows_people(&self) -> bool {
         self.version >= 2
+    }
+
+    /// Whether the table of pods that have ended is there.
+    const fn knows_pods(&self) -> bool {
+        self.version >= 3
     }
 
     /// The file.

@@ -12,6 +12,7 @@
 //! | [`history`] | decisions, orders and migrations in SQLite; one scheduler per state |
 //! | [`reload`] | policy and inventory read again when they change |
 //! | [`api`] | what others may ask and say over HTTP |
+//! | [`migration_object`] | migrations as objects in a Kubernetes cluster |
 //! | [`telemetry`] | own metrics, health and readiness over HTTP |
 //! | [`webhook`] | what happens, posted to other programs |
 
@@ -20,6 +21,7 @@ pub mod control;
 pub mod doctor;
 pub mod governing;
 pub mod history;
+pub mod migration_object;
 pub mod observe;
 pub mod reload;
 pub mod settings;

@@ -16,6 +16,8 @@ use sterna_policies::load::{At, Findings, Invalid, Written, toml_document};
 use sterna_policies::quantity::Millis;
 use thiserror::Error;
 
+pub use self::kubernetes::Kubernetes;
+use self::kubernetes::{KubernetesFile, KubernetesLayers};
 pub use self::leader::Leader;
 use self::leader::{LeaderFile, LeaderLayers};
 pub use self::traces::Traces;
@@ -23,6 +25,7 @@ use self::traces::{TracesFile, TracesLayers};
 use self::webhook::{WebhookFile, WebhookLayers};
 use crate::webhook::Webhook;
 
+mod kubernetes;
 mod leader;
 mod traces;
 mod webhook;
@@ -65,6 +68,8 @@ pub struct Settings {
     pub traces: Option<Traces>,
     /// The lease by which one of several schedulers leads; `None`: this is the only one.
     pub leader: Option<Leader>,
+    /// Where migrations are shown as objects; `None`: nowhere.
+    pub kubernetes: Option<Kubernetes>,
 }
 
 /// The metrics store.
@@ -145,6 +150,8 @@ struct SettingsFile {
     traces: Option<TracesFile>,
     /// One of several schedulers leads. Left out: this is the only one.
     leader: Option<LeaderFile>,
+    /// Migrations are shown as objects in a Kubernetes cluster. Left out: they are not.
+    kubernetes: Option<KubernetesFile>,
 }
 
 /// The API.
@@ -251,6 +258,7 @@ fn check(path: &Path, text: &str) -> Result<(), Invalid> {
     file.webhook.iter().flatten().for_each(|webhook| webhook.check(&mut findings));
     file.traces.iter().for_each(|traces| traces.check(&mut findings));
     file.leader.iter().for_each(|leader| leader.check(&mut findings));
+    file.kubernetes.iter().for_each(|kubernetes| kubernetes.check(&mut findings));
     findings.refuse_errors().map(drop)
 }
 
@@ -278,6 +286,7 @@ struct Layers {
     webhook: Vec<WebhookLayers>,
     traces: Option<TracesLayers>,
     leader: Option<LeaderLayers>,
+    kubernetes: Option<KubernetesLayers>,
 }
 
 #[derive(Deserialize)]
@@ -403,9 +412,12 @@ impl Settings {
         let webhooks = webhooks.collect::<Result<_, _>>();
         let traces = layers.traces.map(TracesLayers::read).transpose().map_err(|reason| invalid(&reason))?;
         let leader = layers.leader.map(|leader| leader.read(folder)).transpose().map_err(invalid)?;
+        let kubernetes =
+            layers.kubernetes.map(|kubernetes| kubernetes.read(folder)).transpose().map_err(invalid)?;
         Ok(Self {
             traces,
             leader,
+            kubernetes,
             webhooks: webhooks.map_err(|reason| invalid(&format!("`webhook.url`: {reason}")))?,
             inventory: folder.join(layers.inventory),
             policies: policies.into_iter().map(|policy| folder.join(policy)).collect(),

@@ -22,7 +22,8 @@ impl Latencies {
     /// The mean over all requests; `None` where there were none.
     pub fn mean(&self) -> Option<Millis> {
         let (weights, total) = self.weights();
-        let sum: i128 = weights.iter().map(|(latency, weight)| i128::from(latency.as_micros()) * weight).sum();
+        let sum: i128 =
+            weights.iter().map(|(latency, weight)| i128::from(latency.as_micros()) * weight).sum();
         (total > 0).then(|| Millis::from_micros(i64::try_from(sum / total).unwrap_or(i64::MAX)))
     }
 
@@ -45,7 +46,8 @@ impl Latencies {
     /// All weights and their sum, so that the sum times any latency, or times a hundred, stays in range: exact for what users can
     /// do, and with the last bits cut off where a scenario lets more requests come than there could ever be.
     fn weights(&self) -> (Vec<(Millis, i128)>, i128) {
-        let longest = self.weights.keys().map(|met| met.as_micros().unsigned_abs()).max().unwrap_or(0).max(100);
+        let longest =
+            self.weights.keys().map(|met| met.as_micros().unsigned_abs()).max().unwrap_or(0).max(100);
         let total = sum(self.weights.values().copied());
         let bits = (128 - total.leading_zeros()) + (64 - longest.leading_zeros());
         let cut = bits.saturating_sub(126);

@@ -83,7 +83,9 @@ impl Account {
             energy: WattHours::from_micros(per_hour(self.energy)),
             carbon: self.carbon_unknown.is_empty().then(|| Grams::from_micros(per_hour(self.carbon))),
             carbon_unknown_at: self.carbon_unknown.iter().cloned().collect(),
-            downtime: standstill(self.services.values().fold(0, |nanos, one| nanos.saturating_add(one.nanos))),
+            downtime: standstill(
+                self.services.values().fold(0, |nanos, one| nanos.saturating_add(one.nanos)),
+            ),
             services: self
                 .services
                 .iter()

@@ -4,18 +4,19 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use sterna_e2e::docker::docker;
 
 use crate::node::Node;
+use crate::world::until;
 
 const OFFSET: &str = "run/sterna/clock";
+const TO_END: Duration = Duration::from_secs(5);
 
 /// Starts the agent with a library before it; its name stays the same, and what it starts keeps the time of the machine.
 const SETUP: &str = r#"
 set -e
-mkdir -p /usr/lib/sterna
 mv /usr/bin/sterna /usr/lib/sterna/sterna
 ln -sf ../lib/sterna/sterna /usr/bin/sterna-shim
 cat >/usr/bin/sterna <<'END'
@@ -35,16 +36,25 @@ fn library() -> anyhow::Result<PathBuf> {
     found.context("libfaketime.so.1 is not below /usr/lib: install the package libfaketime")
 }
 
-/// Gives the agent of a node, from its next start on, a clock of its own, and has it started again.
+/// Gives the agent of a node, from its next start on, a clock of its own, and has it started again; one that has it keeps it for as
+/// long as its container lives. Whether it was started again.
 ///
 /// # Errors
 /// When libfaketime is not here.
-pub async fn give(node: &Node) -> anyhow::Result<()> {
-    let target = format!("{}:/usr/lib/sterna/libfaketime.so.1", node.container);
-    let library = fs::canonicalize(library()?)?.display().to_string();
-    docker(&["exec", &node.container, "sh", "-c", SETUP]).await?;
-    docker(&["cp", &library, &target]).await?;
-    node.kill("sterna").await
+pub async fn give(node: &Node) -> anyhow::Result<bool> {
+    let folder = node.path("usr/lib/sterna");
+    if folder.join("sterna").exists() {
+        return Ok(false);
+    }
+    let (from, to) = (library()?, folder.join("libfaketime.so.1"));
+    fs::copy(&from, &to).with_context(|| format!("{} to {}", from.display(), to.display()))?;
+    node.run(SETUP).await?;
+    let before = node.processes("sterna");
+    node.kill("sterna").await?;
+    // Killed, it may be seen to listen for an instant more.
+    let ended = async || node.processes("sterna").iter().all(|one| !before.contains(one));
+    until(TO_END, "the agent ends", ended).await?;
+    Ok(true)
 }
 
 /// Sets the clock of an agent so many seconds off the machine's.

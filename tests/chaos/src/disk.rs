@@ -1,4 +1,5 @@
-//! Disks of the nodes' own, small enough to be filled: files behind loop devices, given to the nodes as their volumes.
+//! Disks of the nodes' own, small enough to be filled: files behind loop devices, given to the nodes as their volumes, or mounted
+//! where the cluster has the volumes of its pods.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -6,8 +7,12 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use nix::mount::{MsFlags, mount, umount};
+use nix::sched::{CloneFlags, unshare};
 use sterna_e2e::docker::docker;
 use tokio::process::Command;
+
+use crate::cluster::Cluster;
 
 /// Room for the engine's images and services: the services' image takes most of a GiB.
 const ENGINE: u64 = 3 << 30;
@@ -18,6 +23,26 @@ const STATE: u64 = 64 << 20;
 #[derive(Debug)]
 pub struct Disks {
     held: Vec<File>,
+}
+
+/// Where this program alone sees the disks of nodes that are pods. It has to be there, and gets a tree of our own.
+const SEEN: &str = "/mnt";
+
+/// Where this program sees the disk of a node that is a pod.
+pub fn seen_at(node: &str) -> PathBuf {
+    Path::new(SEEN).join(node)
+}
+
+/// Gives this process, and what it starts, mounts of its own, so that they go with it however it ends. Not once it has threads.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn keep_mounts_apart() -> anyhow::Result<()> {
+    const NONE: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS).context("mounts of our own")?;
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SLAVE, NONE)
+        .context("keeping mounts to ourselves")?;
+    mount(Some("tmpfs"), SEEN, Some("tmpfs"), MsFlags::empty(), NONE).context(SEEN)
 }
 
 impl Disks {
@@ -38,6 +63,27 @@ impl Disks {
                     ["volume", "create", "--label", &label, "--opt", "type=ext4", "--opt", &device, &name];
                 docker(&arguments).await?;
             }
+        }
+        Ok(disks)
+    }
+
+    /// Makes the volumes that pods of these nodes claim, each on a disk of its own.
+    ///
+    /// # Errors
+    /// As above, and when the cluster does not take them.
+    pub async fn make_in(cluster: &Cluster, continuum: &str, nodes: &[&str]) -> anyhow::Result<Self> {
+        let mut disks = Self { held: Vec::new() };
+        cluster.open_all().await?;
+        for node in nodes {
+            let device = disks.device(ENGINE + STATE).await?;
+            cluster.provide(continuum, node, &device).await?;
+            // The register is read there. A path through a process's root would lead SQLite to our own.
+            let here = seen_at(node);
+            fs::create_dir_all(&here)?;
+            // That of a life before.
+            let _not_mounted = umount(&here);
+            mount(Some(device.as_str()), &here, Some("ext4"), MsFlags::empty(), None::<&str>)
+                .with_context(|| here.display().to_string())?;
         }
         Ok(disks)
     }

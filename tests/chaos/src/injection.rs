@@ -48,6 +48,17 @@ impl Program {
     }
 }
 
+/// How a node's pod is taken from the cluster. All of these ask it to end first, and give it time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Removal {
+    /// `kubectl delete pod`.
+    Deleted,
+    /// By a call of the eviction API.
+    Evicted,
+    /// `kubectl drain` of the cluster's node that it stands on, with every other pod there.
+    Drained,
+}
+
 /// What strikes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
@@ -59,6 +70,8 @@ pub enum Fault {
     Killed(Program, End),
     /// Every process of a node is killed at once; then the node is started again.
     NodeKilled(End),
+    /// A node's pod is removed from its cluster; then `sterna sites up` makes the node anew on the volume that it had.
+    Removed(Removal, End),
     /// Packets between the two nodes are lost for a while, without a word.
     Cut(Lost),
     /// Packets between the scheduler and the source's agent are lost for a while.
@@ -91,7 +104,7 @@ pub enum Fault {
 
 impl Fault {
     /// All.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 33] = [
         Self::SchedulerKilled,
         Self::DaemonKilled,
         Self::Killed(Program::Agent, End::Source),
@@ -102,6 +115,12 @@ impl Fault {
         Self::Killed(Program::Containerd, End::Destination),
         Self::NodeKilled(End::Source),
         Self::NodeKilled(End::Destination),
+        Self::Removed(Removal::Deleted, End::Source),
+        Self::Removed(Removal::Deleted, End::Destination),
+        Self::Removed(Removal::Evicted, End::Source),
+        Self::Removed(Removal::Evicted, End::Destination),
+        Self::Removed(Removal::Drained, End::Source),
+        Self::Removed(Removal::Drained, End::Destination),
         Self::Cut(Lost::Both),
         Self::Cut(Lost::ToDestination),
         Self::Cut(Lost::ToSource),
@@ -164,6 +183,12 @@ impl fmt::Display for Fault {
             Self::Killed(Program::Containerd, End::Destination) => "destination containerd killed",
             Self::NodeKilled(End::Source) => "source node killed",
             Self::NodeKilled(End::Destination) => "destination node killed",
+            Self::Removed(Removal::Deleted, End::Source) => "source pod deleted",
+            Self::Removed(Removal::Deleted, End::Destination) => "destination pod deleted",
+            Self::Removed(Removal::Evicted, End::Source) => "source pod evicted",
+            Self::Removed(Removal::Evicted, End::Destination) => "destination pod evicted",
+            Self::Removed(Removal::Drained, End::Source) => "cluster node of source drained",
+            Self::Removed(Removal::Drained, End::Destination) => "cluster node of destination drained",
             Self::Cut(Lost::Both) => "nodes cut off from each other",
             Self::Cut(Lost::ToDestination) => "half cut, to the destination",
             Self::Cut(Lost::ToSource) => "half cut, to the source",
@@ -272,7 +297,7 @@ pub struct Injection {
     /// What is being moved.
     pub service: Service,
     /// What passes by itself lasts longer than the freeze lease; the next life of a killed `sterna run` begins while the
-    /// agent still stands at the point.
+    /// agent still stands at the point; an agent whose pod is removed stands at the point until it is made to end.
     pub long: bool,
     /// The service goes to the second of the other nodes, not the first.
     pub second: bool,
@@ -310,12 +335,11 @@ fn only_service(fault: Fault, point: Point) -> Option<Service> {
     }
 }
 
-/// Every fault at every point where it can strike, in an order that follows from the seed: all kinds take turns, and each
+/// Each of these faults at every point where it can strike, in an order that follows from the seed: all kinds take turns, and each
 /// begins somewhere else among the points, so that the first few runs cover every kind, and some hundreds every pair of
 /// neighbours.
-pub fn schedule(seed: u64) -> Vec<Injection> {
+pub fn schedule(seed: u64, kinds: &[Fault]) -> Vec<Injection> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let kinds = Fault::ALL;
     let mut rows: Vec<Vec<Injection>> = Vec::new();
     let mut order: Vec<Point> = Point::all();
     random.shuffle(&mut order);
@@ -352,14 +376,14 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_order_and_another_seed_another() {
-        assert_eq!(schedule(7), schedule(7));
-        assert_ne!(schedule(7), schedule(8));
+        assert_eq!(schedule(7, &Fault::ALL), schedule(7, &Fault::ALL));
+        assert_ne!(schedule(7, &Fault::ALL), schedule(8, &Fault::ALL));
     }
 
     #[test]
     fn every_kind_comes_before_any_comes_twice_and_no_pair_comes_twice() {
         for seed in 0..20 {
-            let all = schedule(seed);
+            let all = schedule(seed, &Fault::ALL);
             let kinds: HashSet<Fault> = all.iter().map(|one| one.fault).collect();
             let first: HashSet<Fault> = all.iter().take(kinds.len()).map(|one| one.fault).collect();
             assert_eq!(first, kinds);
@@ -372,7 +396,7 @@ mod tests {
     #[test]
     fn three_hundred_reach_nearly_every_point_and_strike_on_both_sides_of_the_commit() {
         for seed in 0..20 {
-            let all: Vec<Injection> = schedule(seed).into_iter().take(300).collect();
+            let all: Vec<Injection> = schedule(seed, &Fault::ALL).into_iter().take(300).collect();
             let points: HashSet<Point> = all.iter().map(|one| one.point).collect();
             assert!(points.len() + 2 >= Point::all().len(), "seed {seed}: {}", points.len());
             let committed = all.iter().filter(|one| is_committed(one.point)).count();

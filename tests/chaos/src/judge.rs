@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use crate::history::{self, History};
 use crate::injection::{Fault, Injection, Service};
 use crate::node::Holds;
+use crate::platform;
 use crate::register::Departure;
 use crate::strike::Ends;
 use crate::token::Event;
@@ -199,14 +200,16 @@ pub async fn judge(
         let due = if service == injection.service { owner.as_str() } else { before.owner(service) };
         place(&holds, service, due, &mut judged.found);
     }
-    tokens(world, before, injection, ends, &mut judged);
+    let may = may_start_anew(before, injection, ends, judged.ended == Ended::Moved);
+    let told = last.is_some_and(|one| one.said("started_anew").is_some());
+    tokens(world, injection, ends, may, told, &mut judged);
     let redis =
         if injection.service == Service::Redis { owner } else { before.owner(Service::Redis).to_owned() };
-    redis_memory(world, before, injection, ends, &redis, &mut judged).await;
+    redis_memory(world, before, injection, may, &redis, &mut judged).await;
     if matches!(judged.ended, Ended::RolledBack | Ended::Refused) {
         let now = process(&holds, &ends.from, injection.service);
         let then = &before.processes[index(injection.service)];
-        if now != *then && !allowed(before, injection, ends, injection.service) {
+        if now != *then && !may[index(injection.service)] {
             let what =
                 format!("{} was rolled back, but is process {now} and was {then}", injection.service.name());
             judged.found.push(Found::Lost { what });
@@ -242,8 +245,9 @@ fn ended(migrations: &[Departure]) -> Ended {
     Ended::Unknown
 }
 
-fn allowed(before: &Before, injection: Injection, ends: &Ends, service: Service) -> bool {
-    took_owner(injection, ends, service, before)
+/// Whether each service may have lost its memory, for the fault took the node that owned it.
+fn may_start_anew(before: &Before, injection: Injection, ends: &Ends, moved: bool) -> [bool; 2] {
+    Service::ALL.map(|service| took_owner(injection, ends, service, before, moved))
 }
 
 /// Each service on the node that owns it, and on no other.
@@ -266,23 +270,35 @@ fn place(holds: &[Holds], service: Service, due: &str, found: &mut Vec<Found>) {
     }
 }
 
-/// What the tokens tell.
-fn tokens(world: &World, before: &Before, injection: Injection, ends: &Ends, judged: &mut Judged) {
+/// What the tokens tell. Of a service that was started anew on its way, its migration has to say that: `told`.
+fn tokens(world: &World, injection: Injection, ends: &Ends, may: [bool; 2], told: bool, judged: &mut Judged) {
     let log = world.tokens.log();
-    let may = allowed(before, injection, ends, Service::Token);
     let mut cold = 0;
     for event in &log.events {
         match event {
-            Event::Cold { after, came } => {
+            Event::Cold { after, came, in_order } => {
                 cold += 1;
-                if !may || cold > 1 {
+                if !may[index(Service::Token)] || cold > 1 {
                     let what = format!(
                         "started cold after token {}: another process from token {}",
                         after.number, came.number
                     );
                     judged.found.push(Found::Lost { what });
-                } else if injection.service == Service::Token {
+                    continue;
+                }
+                // Where both ends went, it may have stood frozen by the commit, and must not run again to be told.
+                let both = ends.taken_by(injection.fault).len() > 1;
+                if platform::is_in_order(injection.fault) && !both && !in_order {
+                    let what = "its node was to end in order, and it was killed without being asked to end";
+                    judged.found.push(Found::Unknown { what: what.to_owned() });
+                }
+                if injection.service == Service::Token {
                     judged.ended = Ended::NodeLost;
+                    let [was, is] = [after.from, came.from].map(|address| world.at(address));
+                    if was == Some(ends.from.as_str()) && is == Some(ends.to.as_str()) && !told {
+                        let what = "it was started anew on its way, and its migration does not say so";
+                        judged.found.push(Found::Unknown { what: what.to_owned() });
+                    }
                 }
             }
             Event::Twice { after, came } => {
@@ -311,7 +327,7 @@ async fn redis_memory(
     world: &mut World,
     before: &Before,
     injection: Injection,
-    ends: &Ends,
+    may: [bool; 2],
     node: &str,
     judged: &mut Judged,
 ) {
@@ -325,7 +341,7 @@ async fn redis_memory(
                 judged.found.push(Found::LostWrites { what: lost });
             }
             if run_id != before.run_id {
-                if !allowed(before, injection, ends, Service::Redis) {
+                if !may[index(Service::Redis)] {
                     let what = format!("redis was started cold: run_id {run_id}, before {}", before.run_id);
                     judged.found.push(Found::Lost { what });
                 } else if injection.service == Service::Redis {

@@ -6,6 +6,9 @@
 //! | [`binary`] | the `sterna` binary with fault points |
 //! | [`injection`] | which fault strikes at which point, in which order |
 //! | [`world`] | the nodes, the services, and those who watch them |
+//! | [`platform`] | where the nodes live, and which faults can strike them there |
+//! | [`home`] | what a node is: a container, or a pod |
+//! | [`cluster`] | the cluster whose pods the nodes are |
 //! | [`node`] | a node seen from the host: processes, files, network |
 //! | [`clock`] | clocks of the agents' own |
 //! | [`disk`] | the nodes' disks, small enough to be filled |
@@ -23,22 +26,25 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 pub mod binary;
 pub mod clock;
+pub mod cluster;
 pub mod daemon;
 pub mod disk;
 pub mod history;
+pub mod home;
 pub mod injection;
 pub mod judge;
 pub mod node;
 pub mod order;
+pub mod platform;
 pub mod power;
 pub mod register;
 pub mod results;
@@ -47,7 +53,10 @@ pub mod token;
 pub mod trial;
 pub mod world;
 
+use cluster::Cluster;
+use home::Ground;
 use judge::{Before, Found};
+use platform::Platform;
 use results::Counts;
 use trial::{Ended, Trial};
 use world::World;
@@ -55,9 +64,12 @@ use world::World;
 /// What is asked for.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// How many faults strike. By itself, one of every kind; there are about 1000.
-    #[arg(long, default_value_t = injection::Fault::ALL.len() as u32, value_parser = clap::value_parser!(u32).range(1..))]
-    pub runs: u32,
+    /// Where the nodes live. A cluster is brought up for it, and taken down after it.
+    #[arg(long, value_enum, default_value = "docker")]
+    pub platform: Platform,
+    /// How many faults strike. By itself, one of every kind that can strike there; there are about 1000.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub runs: Option<u32>,
     /// Decides the order of the faults; the same number gives the same order.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -98,29 +110,50 @@ struct Results<'a> {
     trials: &'a [Trial],
 }
 
+/// What must be done before there is a second thread.
+///
+/// # Errors
+/// When we are not root, or the kernel refuses.
+pub fn prepare(args: &Args) -> anyhow::Result<()> {
+    world::must_be_root()?;
+    match args.platform {
+        Platform::Docker => Ok(()),
+        Platform::Kubernetes => disk::keep_mounts_apart(),
+    }
+}
+
 /// Has the faults strike, prints the table, and fails if anything was lost, doubled, left or unknown.
 ///
 /// # Errors
 /// When the nodes can't be had.
 #[expect(clippy::print_stdout, reason = "the table is what is asked for")]
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    world::must_be_root()?;
     // An error says that it is set already.
     let _already = rustls::crypto::ring::default_provider().install_default();
+    let began = Instant::now();
     let binary = binary::find(args.binary.as_deref()).await?;
     let wanted = |one: &injection::Injection| {
         args.only.as_deref().is_none_or(|text| format!("{} @ {}", one.fault, one.point).contains(text))
     };
-    let all = injection::schedule(args.seed).into_iter().filter(wanted);
-    let all: Vec<_> = all.skip(usize::try_from(args.skip)?).take(usize::try_from(args.runs)?).collect();
+    let kinds = args.platform.faults();
+    let runs = args.runs.map_or(Ok(kinds.len()), usize::try_from)?;
+    let all = injection::schedule(args.seed, &kinds).into_iter().filter(wanted);
+    let all: Vec<_> = all.skip(usize::try_from(args.skip)?).take(runs).collect();
     let bar = bar(all.len())?;
+    let ground = match args.platform {
+        Platform::Docker => Ground::Engine,
+        Platform::Kubernetes => {
+            ensure!(args.lanes == 1, "on a cluster there is room for one lane");
+            say(&bar, "bringing up a cluster of two nodes, and the node image to it");
+            Ground::Cluster(Arc::new(Cluster::up(&binary).await?))
+        }
+    };
     let queue = Queue { all, next: AtomicUsize::new(0), done: Mutex::default() };
-    let began = Instant::now();
     // Side by side in this one task: what starts programs here must live as long as they.
     let lanes = (0..args.lanes).map(|lane| {
         // None begins with another: what a lane leaves behind is found by its name.
         let name = if args.lanes == 1 { args.name.clone() } else { format!("{}-{}", args.name, lane + 1) };
-        run_lane(&binary, name, &args.evidence, &queue, &bar)
+        run_lane(&binary, name, &ground, &args.evidence, &queue, &bar)
     });
     let (mut sums, mut failed) = (Sums::default(), None);
     for lane in futures_util::future::join_all(lanes).await {
@@ -143,6 +176,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         )?;
     }
     println!("{}", results::table(&trials));
+    for line in args.platform.not_applicable() {
+        println!("{line}");
+    }
     let (count, middle, most) = results::frozen_in_vain(&trials);
     println!(
         "seed {}, {:.0} s; {tokens} tokens ({missing} datagrams lost), {writes} writes acknowledged; {count} times frozen in \
@@ -186,13 +222,14 @@ impl Sums {
 async fn run_lane(
     binary: &Path,
     name: String,
+    ground: &Ground,
     evidence: &Path,
     queue: &Queue,
     bar: &ProgressBar,
 ) -> anyhow::Result<Sums> {
     let mut sums = Sums::default();
     say(bar, &format!("bringing up the nodes of {name}"));
-    let mut world = World::up(binary, &name).await?;
+    let mut world = World::up(binary, &name, ground).await?;
     let mut before = judge::stand(&mut world).await?;
     loop {
         let at = queue.next.fetch_add(1, Ordering::Relaxed);
@@ -230,7 +267,7 @@ async fn run_lane(
                 say(bar, &format!("making everything anew: {error:#}"));
                 sums.take(&world);
                 world.down().await?;
-                world = World::up(binary, &name).await?;
+                world = World::up(binary, &name, ground).await?;
                 before = judge::stand(&mut world).await?;
             }
         }

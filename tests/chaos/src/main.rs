@@ -23,12 +23,17 @@ enum Command {
     PowerCuts(sterna_chaos::power::Args),
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
+fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
-    match cli.command {
-        None => sterna_chaos::run(cli.chaos).await,
-        Some(Command::Run(args)) => sterna_chaos::run(args).await,
-        Some(Command::PowerCuts(args)) => sterna_chaos::power::run(args).await,
+    let command = cli.command.unwrap_or(Command::Run(cli.chaos));
+    if let Command::Run(args) = &command {
+        // While there is but one thread.
+        sterna_chaos::prepare(args)?;
     }
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        match command {
+            Command::Run(args) => sterna_chaos::run(args).await,
+            Command::PowerCuts(args) => sterna_chaos::power::run(args).await,
+        }
+    })
 }

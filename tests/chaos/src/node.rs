@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,23 +10,26 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use sterna_e2e::docker::{self, docker};
 use sterna_executor::fault::Point;
 use sterna_executor::platform::agent::AGENT_PORT;
 use tokio::process::Command;
 use tokio::time::sleep;
 
+use crate::home::{Home, Seen};
+
 const FREEZER: &str = "/sys/fs/cgroup/freezer";
 const FAULTS: &str = "run/sterna/faults";
 const LOOK: Duration = Duration::from_millis(5);
+/// Time for a node that was killed to run again: a cluster waits before it starts again what ends often.
+const TO_START: Duration = Duration::from_secs(120);
 
-/// One node. What is known of its container is from the last [`Node::look`].
+/// One node. What is known of its container or pod is from the last [`Node::look`].
 #[derive(Debug, Clone)]
 pub struct Node {
     /// Its name in the inventory.
     pub name: String,
-    /// Its container's name.
-    pub container: String,
+    /// What it is.
+    pub home: Home,
     /// Its container's id.
     id: String,
     /// Its first process, as the host counts; 0 while it does not run.
@@ -57,7 +60,7 @@ impl Holds {
     }
 }
 
-/// Everything in one go: a call into a node takes long enough.
+/// Everything in one go.
 const QUESTION: &str = r#"
 set -e
 docker ps --all --format 'container {{.Names}} {{.State}}'
@@ -73,32 +76,28 @@ done
 "#;
 
 impl Node {
-    /// Finds the container of a node.
+    /// Finds a node.
     ///
     /// # Errors
     /// When it does not run.
-    pub async fn find(name: &str, container: &str) -> anyhow::Result<Self> {
-        let address = docker::address(container).await?;
-        let volume = format!("{container}-state");
-        let state = docker(&["volume", "inspect", "--format", "{{.Mountpoint}}", &volume]).await?.into();
-        let (name, container) = (name.to_owned(), container.to_owned());
-        let mut node = Self { name, container, id: String::new(), pid: 0, address, state };
+    pub async fn find(name: &str, home: Home) -> anyhow::Result<Self> {
+        let address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let state = home.state(name).await?;
+        let mut node = Self { name: name.to_owned(), home, id: String::new(), pid: 0, address, state };
         node.look().await?;
         ensure!(node.pid > 0, "node {} does not run", node.name);
         Ok(node)
     }
 
-    /// Looks at its container again.
+    /// Looks at it again.
     ///
     /// # Errors
-    /// When the host's engine does not know it.
+    /// When who keeps it does not answer.
     pub async fn look(&mut self) -> anyhow::Result<()> {
-        let text = docker(&["inspect", "--format", "{{.Id}} {{.State.Pid}}", &self.container]).await?;
-        let (id, pid) = text.split_once(' ').with_context(|| format!("inspect says `{text}`"))?;
-        self.id = id.to_owned();
-        self.pid = pid.parse()?;
-        if self.pid > 0 {
-            self.address = docker::address(&self.container).await?;
+        let Seen { id, pid, address } = self.home.look().await?;
+        (self.id, self.pid) = (id, pid);
+        if pid > 0 {
+            self.address = address.with_context(|| format!("node {} has no address", self.name))?;
         }
         Ok(())
     }
@@ -153,8 +152,7 @@ impl Node {
         let start = Instant::now();
         loop {
             end_frozen(Path::new(FREEZER), &self.id);
-            let state = docker(&["inspect", "--format", "{{.State.Running}}", &self.container]).await?;
-            if state == "false" {
+            if self.home.has_ended(self.pid).await? {
                 self.pid = 0;
                 return Ok(());
             }
@@ -163,13 +161,21 @@ impl Node {
         }
     }
 
-    /// Starts it again.
+    /// Starts it again, or waits until its cluster has done that.
     ///
     /// # Errors
-    /// When the host's engine can't.
+    /// When the host's engine can't, or it does not run in time.
     pub async fn start(&mut self) -> anyhow::Result<()> {
-        docker(&["start", &self.container]).await?;
-        self.look().await
+        self.home.start().await?;
+        let start = Instant::now();
+        loop {
+            self.look().await?;
+            if self.is_up() {
+                return Ok(());
+            }
+            ensure!(start.elapsed() < TO_START, "node {} is not started again", self.name);
+            sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// Whether it runs.
@@ -184,6 +190,22 @@ impl Node {
         self.is_up()
             && sockets.iter().all(|socket| UnixStream::connect(self.path(socket)).is_ok())
             && TcpStream::connect_timeout(&agent, Duration::from_millis(200)).is_ok()
+    }
+
+    /// Runs a script in it, with the file system, the network and the processes that it has, and gives what that prints.
+    ///
+    /// # Errors
+    /// When the script fails, or the node is down.
+    pub async fn run(&self, script: &str) -> anyhow::Result<String> {
+        ensure!(self.is_up(), "node {} is down", self.name);
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.pid.to_string(), "--mount", "--uts", "--ipc", "--net", "--pid"]);
+        let output = command.args(["sh", "-c", script]).kill_on_drop(true).output().await;
+        let output = output.context("can't start nsenter")?;
+        if !output.status.success() {
+            bail!("on node {}: {}", self.name, String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Changes the node's packet filter.
@@ -230,7 +252,7 @@ impl Node {
     /// # Errors
     /// When the engine does not answer.
     pub async fn holds(&self) -> anyhow::Result<Holds> {
-        let text = docker(&["exec", &self.container, "sh", "-c", QUESTION]).await?;
+        let text = self.run(QUESTION).await?;
         let mut holds = Holds::default();
         for line in text.lines() {
             let mut words = line.split_whitespace();

@@ -1,15 +1,21 @@
 //! Letting a fault strike, and healing what does not heal by itself.
 
-use std::time::Duration;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use sterna_executor::migration::order::{MigrationId, Order};
 use sterna_executor::platform::agent::AGENT_PORT;
+use tokio::process::Child;
 use tokio::time::{sleep, timeout};
 
 use crate::clock;
+use crate::cluster::{Going, machine_of};
 use crate::disk::Full;
-use crate::injection::{End, Fault, Injection, Lost};
+use crate::home::Ground;
+use crate::injection::{End, Fault, Injection, Lost, Removal};
+use crate::platform;
 use crate::register::{Departure, Register};
 use crate::world::{NODES, RECENT, World};
 
@@ -30,6 +36,17 @@ impl Ends {
             End::Destination => &self.to,
         }
     }
+
+    /// The nodes that a fault ends.
+    pub fn taken_by(&self, fault: Fault) -> Vec<&'static str> {
+        let Some(end) = platform::ends_node(fault) else { return Vec::new() };
+        let struck = self.at(end);
+        let goes = |node: &&str| match fault {
+            Fault::Removed(Removal::Drained, _) => machine_of(node) == machine_of(struck),
+            _ => *node == struck,
+        };
+        NODES.into_iter().filter(goes).collect()
+    }
 }
 
 /// What remains to be done after a fault has struck.
@@ -43,8 +60,18 @@ pub enum Heal {
     Room(Full),
     /// Start a node again.
     Start(String),
+    /// Wait until pods are gone, and make their nodes anew.
+    Remake(Box<Removed>),
     /// Set an agent's clock right.
     Clock(String),
+}
+
+/// Pods on their way out.
+#[derive(Debug)]
+pub struct Removed {
+    going: Going,
+    /// What writes down their last words.
+    _listening: Vec<Child>,
 }
 
 /// How long what passes by itself lasts: short is over before anyone gives up, long outlasts the freeze lease.
@@ -55,6 +82,8 @@ const DOWN: Duration = Duration::from_millis(500);
 /// How far a clock steps, in seconds.
 const HOUR: i32 = 3600;
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Time for the agents of nodes that are removed to end, while the migration stands still.
+const AGENTS_END: Duration = Duration::from_secs(15);
 
 /// Lets the fault strike. The scheduler itself is killed by whoever started it.
 ///
@@ -71,6 +100,7 @@ pub async fn strike(world: &mut World, injection: Injection, ends: &Ends) -> any
             world.node_mut(&name).kill_all().await?;
             Heal::Start(name)
         }
+        Fault::Removed(removal, _) => remove(world, removal, injection, ends).await?,
         Fault::Cut(lost) => {
             let peer = world.node(&ends.from).address.to_string();
             let mut rules = Vec::new();
@@ -124,6 +154,39 @@ pub async fn strike(world: &mut World, injection: Injection, ends: &Ends) -> any
         | Fault::Raced
         | Fault::AnswerLost => Heal::Nothing,
     })
+}
+
+/// Has the cluster remove the pods of nodes. A long fault waits until their agents have ended.
+async fn remove(world: &World, removal: Removal, injection: Injection, ends: &Ends) -> anyhow::Result<Heal> {
+    let Ground::Cluster(cluster) = &world.ground else { bail!("there is no cluster to remove pods from") };
+    let nodes: Vec<_> = ends.taken_by(injection.fault).into_iter().map(|node| world.node(node)).collect();
+    let mut listening = Vec::new();
+    for node in &nodes {
+        let file = std::fs::File::create(last_words(world, &node.name))?;
+        let mut command = node.home.log("30s");
+        command
+            .arg("--follow")
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        listening.push(command.spawn().context("can't start kubectl")?);
+    }
+    let pods: Vec<String> = nodes.iter().map(|node| node.home.name().to_owned()).collect();
+    let going = cluster.remove(removal, &pods).await?;
+    let start = Instant::now();
+    while injection.long
+        && nodes.iter().any(|node| !node.processes("sterna").is_empty())
+        && start.elapsed() < AGENTS_END
+    {
+        sleep(Duration::from_millis(20)).await;
+    }
+    Ok(Heal::Remake(Box::new(Removed { going, _listening: listening })))
+}
+
+/// Where the last words of a node's pod go that was removed.
+pub fn last_words(world: &World, node: &str) -> PathBuf {
+    world.continuum.folder().join(format!("{node}-last.log"))
 }
 
 async fn filter(world: &World, node: &str, rules: Vec<Vec<String>>) -> anyhow::Result<Heal> {
@@ -197,7 +260,13 @@ pub async fn heal(world: &mut World, heal: Heal, injection: Injection) -> anyhow
         }
         Heal::Start(name) => {
             sleep(DOWN).await;
-            world.node_mut(&name).start().await?;
+            world.start(&name).await?;
+        }
+        Heal::Remake(removed) => {
+            if let Ground::Cluster(cluster) = &world.ground {
+                cluster.gone(removed.going).await?;
+            }
+            world.up_again().await?;
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 //! never sends again, to a log outside the nodes.
 //!
 //! Two copies of it would send the same number twice, one that fell back in time a smaller one, and one that was started
-//! cold has another nonce, which each process draws when it starts.
+//! cold has another nonce, which each process draws when it starts. Asked to end, it says so.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +24,7 @@ my $nonce = unpack("H*", $bytes);
 socket(my $socket, AF_INET, SOCK_DGRAM, 0) or die;
 my $to = sockaddr_in($port, inet_aton($host));
 my $token = 0;
+$SIG{TERM} = sub { send($socket, "$nonce end", 0, $to); exit 0 };
 while (1) {
     $token++;
     send($socket, "$nonce $token", 0, $to);
@@ -78,6 +79,8 @@ pub enum Event {
         after: Token,
         /// The first of the new one.
         came: Token,
+        /// Whether the process before had been asked to end, and said so.
+        in_order: bool,
     },
 }
 
@@ -88,6 +91,8 @@ pub struct Log {
     pub last: Option<Token>,
     /// Processes that were replaced.
     replaced: Vec<String>,
+    /// Processes that said that they end.
+    ended: Vec<String>,
     /// Tokens of this run.
     pub tokens: Vec<Token>,
     /// Events of this run.
@@ -117,7 +122,8 @@ impl Log {
             return;
         } else {
             self.replaced.push(last.nonce.clone());
-            self.events.push(Event::Cold { after: last.clone(), came: token.clone() });
+            let in_order = self.ended.contains(&last.nonce);
+            self.events.push(Event::Cold { after: last.clone(), came: token.clone(), in_order });
         }
         self.last = Some(token);
     }
@@ -196,16 +202,26 @@ async fn receive(socket: UdpSocket, log: Arc<Mutex<Log>>, began: Instant) {
         // An error here is an answer of the network to nothing that we sent.
         let Ok((length, from)) = socket.recv_from(&mut buffer).await else { continue };
         let at = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if let Some((nonce, number)) = parse(&buffer[..length]) {
-            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-            log.take(Token { at, from: from.ip(), nonce, number });
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        match parse(&buffer[..length]) {
+            Some((nonce, Said::Number(number))) => log.take(Token { at, from: from.ip(), nonce, number }),
+            Some((nonce, Said::End)) => log.ended.push(nonce),
+            None => {}
         }
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<(String, u64)> {
-    let (nonce, number) = std::str::from_utf8(bytes).ok()?.split_once(' ')?;
-    Some((nonce.to_owned(), number.parse().ok()?))
+/// What a process says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Number(u64),
+    End,
+}
+
+fn parse(bytes: &[u8]) -> Option<(String, Said)> {
+    let (nonce, word) = std::str::from_utf8(bytes).ok()?.split_once(' ')?;
+    let said = if word == "end" { Said::End } else { Said::Number(word.parse().ok()?) };
+    Some((nonce.to_owned(), said))
 }
 
 #[cfg(test)]
@@ -240,14 +256,15 @@ mod tests {
         let back = log(&[("x", 9), ("x", 4), ("x", 10)]);
         assert!(matches!(back.events[..], [Event::Twice { .. }]));
         let cold = log(&[("x", 9), ("y", 1), ("y", 2)]);
-        assert!(matches!(cold.events[..], [Event::Cold { .. }]));
+        assert!(matches!(cold.events[..], [Event::Cold { in_order: false, .. }]));
         let both = log(&[("x", 9), ("y", 1), ("x", 10), ("y", 2)]);
         assert!(matches!(both.events[..], [Event::Cold { .. }, Event::Returned { .. }]));
     }
 
     #[test]
     fn only_tokens_are_read() {
-        assert_eq!(parse(b"ab 12"), Some(("ab".into(), 12)));
+        assert_eq!(parse(b"ab 12"), Some(("ab".into(), Said::Number(12))));
+        assert_eq!(parse(b"ab end"), Some(("ab".into(), Said::End)));
         for other in [b"".as_slice(), b"ab", b"ab x", b"\xff 1"] {
             assert_eq!(parse(other), None);
         }

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::time::sleep;
 
-use crate::injection::{self, End, Fault, Injection, Service};
+use crate::clock;
+use crate::injection::{self, Fault, Injection, Service};
 use crate::judge::{self, Before, Found};
 use crate::order::{Giver, SHORT_LEASE};
+use crate::platform;
 use crate::strike::{self, Ends};
 use crate::world::{NODES, World};
 
@@ -88,6 +90,11 @@ pub async fn run(
         to = others[usize::from(!injection.second)];
     }
     let ends = Ends { to: to.to_owned(), from };
+    if let Fault::ClockStep(end) = injection.fault
+        && clock::give(world.node(ends.at(end))).await?
+    {
+        world.ready().await?;
+    }
     world.tokens.log().begin();
     let known = known(world)?;
 
@@ -179,15 +186,23 @@ pub async fn settle(world: &World) -> Result<(), Vec<String>> {
     }
 }
 
-/// Whether the fault took the node, with all its processes, that owned the service then.
-pub fn took_owner(injection: Injection, ends: &Ends, service: Service, before: &Before) -> bool {
-    let Fault::NodeKilled(end) = injection.fault else { return false };
-    let killed = ends.at(end);
+/// Whether the fault took a node, with all its processes, that owned the service then. `moved` is whether the service was brought to
+/// the destination in the end.
+pub fn took_owner(injection: Injection, ends: &Ends, service: Service, before: &Before, moved: bool) -> bool {
+    let taken = ends.taken_by(injection.fault);
+    let took = |node: &str| taken.contains(&node);
     if service != injection.service {
-        return before.owner(service) == killed;
+        return took(before.owner(service));
     }
-    match end {
-        End::Source => !injection::is_committed(injection.point),
-        End::Destination => injection::runs_there(injection.point),
-    }
+    let committed = injection::is_committed(injection.point);
+    let runs_there = injection::runs_there(injection.point);
+    let source = took(&ends.from) && !committed;
+    let destination = match platform::is_in_order(injection.fault) {
+        // While it is given time to end the migration may go on, and the service come to run there.
+        true => moved,
+        false => runs_there,
+    };
+    // Where both go, nothing is left that held its memory.
+    let both = took(&ends.from) && took(&ends.to);
+    source || both || (took(&ends.to) && destination)
 }

@@ -1,5 +1,6 @@
 //! What the faults strike: three nodes with small disks of their own, the two services, and those who watch them from outside.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -8,7 +9,6 @@ use anyhow::{Context as _, bail, ensure};
 use sterna_e2e::continuum::Continuum;
 use sterna_e2e::dataset::Dataset;
 use sterna_e2e::digest::PORT;
-use sterna_e2e::docker::docker;
 use sterna_e2e::resp::Connection;
 use sterna_e2e::sterna::Sterna;
 use sterna_e2e::writer::Writer;
@@ -17,8 +17,8 @@ use sterna_executor::node::client::AgentClient;
 use sterna_executor::platform::agent::AGENT_PORT;
 use tokio::time::sleep;
 
-use crate::clock;
 use crate::disk::Disks;
+use crate::home::Ground;
 use crate::injection::Service;
 use crate::node::{Holds, Node};
 use crate::register::Register;
@@ -52,6 +52,10 @@ pub struct World {
     pub nodes: Vec<Node>,
     /// Where tokens arrive.
     pub tokens: Receiver,
+    /// What the nodes are made on.
+    pub ground: Ground,
+    /// Whose each address was last.
+    addresses: HashMap<IpAddr, String>,
     /// The inventory's `[[service]]` tables.
     services: String,
     client: Client,
@@ -64,26 +68,21 @@ impl World {
     ///
     /// # Errors
     /// When anything of that fails.
-    pub async fn up(binary: &Path, name: &str) -> anyhow::Result<Self> {
-        let sterna = Sterna::at(binary);
+    pub async fn up(binary: &Path, name: &str, ground: &Ground) -> anyhow::Result<Self> {
+        let sterna = ground.asked_by(Sterna::at(binary));
         let mut disks = None;
         let prepare = async |name: &str| {
-            disks = Some(Disks::make(name, &NODES).await?);
+            disks = Some(ground.disks(name, &NODES).await?);
             Ok(())
         };
-        let bare = inventory(name, None);
+        let bare = inventory(name, ground, None);
         let continuum = Continuum::up_on(&sterna, &bare, prepare).await?;
         let disks = disks.context("the nodes have no disks")?;
         let mut nodes = Vec::new();
         for node in NODES {
-            let node = Node::find(node, &continuum.container(node)).await?;
-            clock::give(&node).await?;
-            nodes.push(node);
+            nodes.push(Node::find(node, ground.home(continuum.container(node))).await?);
         }
-        let format = "{{range .IPAM.Config}}{{.Gateway}}{{end}}";
-        let gateway = docker(&["network", "inspect", "--format", format, &format!("sterna-{name}")]).await?;
-        let gateway: IpAddr = gateway.parse().with_context(|| format!("gateway `{gateway}`"))?;
-        let tokens = Receiver::open(gateway).await?;
+        let tokens = Receiver::open(ground.host(name).await?).await?;
         let services = [token::service(tokens.address(), NODES[0]), redis(NODES[0])].concat();
         std::fs::write(continuum.file(), bare + &services)?;
         let ready = async || nodes.iter().all(Node::is_ready);
@@ -93,7 +92,20 @@ impl World {
         let scheduler = authority.issue(&Role::Scheduler)?;
         let dataset = Dataset::new(KEYS);
         let client = Client { writer: None, dataset, next: 1 };
-        let mut world = Self { sterna, continuum, nodes, tokens, services, client, scheduler, _disks: disks };
+        let (ground, addresses) = (ground.clone(), HashMap::new());
+        let mut world = Self {
+            sterna,
+            continuum,
+            nodes,
+            tokens,
+            ground,
+            addresses,
+            services,
+            client,
+            scheduler,
+            _disks: disks,
+        };
+        world.note_addresses();
         let first = SocketAddr::new(world.nodes[0].address, PORT);
         until(Duration::from_secs(30), "the Redis answers", async || Connection::open(first).await.is_ok())
             .await?;
@@ -130,9 +142,45 @@ impl World {
         &mut self.nodes[at]
     }
 
-    /// The node with this address.
+    /// The node that has this address, or had it last.
     pub fn at(&self, address: IpAddr) -> Option<&str> {
-        self.nodes.iter().find(|node| node.address == address).map(|node| node.name.as_str())
+        self.addresses.get(&address).map(String::as_str)
+    }
+
+    /// Takes note of the nodes' addresses, and tells them to the client.
+    fn note_addresses(&mut self) {
+        self.addresses.extend(self.nodes.iter().map(|node| (node.address, node.name.clone())));
+        if let Some(writer) = &self.client.writer {
+            writer.look_at(&self.ports());
+        }
+    }
+
+    /// Where the Redis may answer.
+    fn ports(&self) -> Vec<SocketAddr> {
+        self.nodes.iter().map(|node| SocketAddr::new(node.address, PORT)).collect()
+    }
+
+    /// Makes nodes anew that are gone.
+    ///
+    /// # Errors
+    /// When they do not come up.
+    pub async fn up_again(&mut self) -> anyhow::Result<()> {
+        self.continuum.up_again().await?;
+        for node in &mut self.nodes {
+            node.look().await?;
+        }
+        self.note_addresses();
+        Ok(())
+    }
+
+    /// Starts a node that was killed.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub async fn start(&mut self, name: &str) -> anyhow::Result<()> {
+        self.node_mut(name).start().await?;
+        self.note_addresses();
+        Ok(())
     }
 
     /// A scheduler's connection to the agent of a node.
@@ -172,13 +220,12 @@ impl World {
 
     /// The inventory with other prices: none of its nodes is as cheap as this one.
     pub fn inventory_with_cheapest(&self, node: &str) -> String {
-        inventory(self.continuum.name(), Some(node)) + &self.services
+        inventory(self.continuum.name(), &self.ground, Some(node)) + &self.services
     }
 
     /// Has the client write.
     fn write(&mut self) {
-        let addresses: Vec<SocketAddr> =
-            self.nodes.iter().map(|node| SocketAddr::new(node.address, PORT)).collect();
+        let addresses = self.ports();
         let dataset = self.client.dataset.clone();
         self.client.writer = Some(Writer::go_on(&addresses, dataset, self.client.next));
     }
@@ -267,13 +314,14 @@ impl World {
         std::fs::create_dir_all(folder)?;
         let since = format!("{}s", since.as_secs() + 2);
         for node in &self.nodes {
-            let output = tokio::process::Command::new("docker")
-                .args(["logs", "--timestamps", "--since", &since, &node.container])
-                .output()
-                .await?;
+            let output = node.home.log(&since).output().await?;
             let mut log = output.stdout;
             log.extend(output.stderr);
             std::fs::write(folder.join(format!("{}.log", node.name)), log)?;
+            let last = crate::strike::last_words(self, &node.name);
+            if last.exists() {
+                std::fs::copy(last, folder.join(format!("{}-last.log", node.name)))?;
+            }
             let register = Register::read(node, RECENT).map_err(|error| error.to_string());
             std::fs::write(
                 folder.join(format!("{}-register.json", node.name)),
@@ -326,15 +374,17 @@ fn redis(on: &str) -> String {
 }
 
 /// The nodes and links. With a cheapest node, what a core costs differs by more than the use of one more node does.
-fn inventory(name: &str, cheapest: Option<&str>) -> String {
+fn inventory(name: &str, ground: &Ground, cheapest: Option<&str>) -> String {
     let mut text = format!("schema_version = 1\nname = \"{name}\"\n");
     for site in NODES {
+        let described = ground.described(site);
         let core = if cheapest == Some(site) { 1 } else { 10 };
         text.push_str(&format!(
             "[[site]]\nname = \"site-{site}\"\ntier = \"edge\"\nregion = \"eu\"\n\
              price = {{ node = \"0.1USD/h\", core = \"{core}USD/h\" }}\n\
              power = {{ idle = \"5W\", full = \"20W\" }}\n\
-             [[site.node]]\nname = \"{site}\"\ncpu = \"2\"\nmemory = \"1GiB\"\n"
+             [[site.node]]\nname = \"{site}\"\ncpu = \"{}\"\nmemory = \"1GiB\"\n{described}",
+            ground.cpu()
         ));
     }
     for pair in [[0, 1], [1, 2], [0, 2]].map(|pair| pair.map(|at: usize| NODES[at])) {

@@ -41,9 +41,17 @@ pub fn chart() -> PathBuf {
     sources().join("deploy/chart")
 }
 
-/// The folder of the plain manifests.
+/// The template of fronts, in the chart.
+pub const FRONT: &str = "templates/front.yaml";
+
+/// The folder of the plain manifests of the scheduler.
 pub fn base() -> PathBuf {
     sources().join("deploy/kustomize/base")
+}
+
+/// The folder of those of fronts.
+pub fn front() -> PathBuf {
+    sources().join("deploy/kustomize/front")
 }
 
 impl Charts {
@@ -93,11 +101,25 @@ impl Charts {
     /// # Errors
     /// When Helm or the chart refuses them.
     pub async fn render(&self, namespace: &str, values: &str) -> anyhow::Result<String> {
+        self.render_of(namespace, values, &[]).await
+    }
+
+    /// The same, of these templates alone where there are any.
+    ///
+    /// # Errors
+    /// As [`Charts::render`].
+    pub async fn render_of(
+        &self,
+        namespace: &str,
+        values: &str,
+        templates: &[&str],
+    ) -> anyhow::Result<String> {
         let file = tempfile::NamedTempFile::new()?;
         std::fs::write(file.path(), values)?;
         let (chart, values) = (chart().display().to_string(), file.path().display().to_string());
-        let told =
-            self.helm(&["template", "sterna", &chart, "--namespace", namespace, "--values", &values]).await?;
+        let mut arguments = vec!["template", "sterna", &chart, "--namespace", namespace, "--values", &values];
+        arguments.extend(templates.iter().flat_map(|template| ["--show-only", template]));
+        let told = self.helm(&arguments).await?;
         ensure!(told.status.success(), "{}", told.stderr);
         Ok(told.stdout)
     }

@@ -54,6 +54,16 @@ impl Cluster {
         self.server.is_some()
     }
 
+    /// Has one of our own answer nobody, as if it were away.
+    pub fn suspend(&self) {
+        self.server.iter().for_each(Running::suspend);
+    }
+
+    /// Has it answer again.
+    pub fn resume(&self) {
+        self.server.iter().for_each(Running::resume);
+    }
+
     /// The kubeconfig of its administrator.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig

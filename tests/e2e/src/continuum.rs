@@ -1,4 +1,4 @@
-//! A continuum of local nodes, brought up by `sterna sites up` and taken down whatever happens.
+//! A continuum of nodes that `sterna sites` makes, brought up by `sterna sites up` and taken down whatever happens.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -63,12 +63,22 @@ impl Continuum {
         let folder = tempfile::Builder::new().prefix(&format!("sterna-{}-", parsed.name)).tempdir()?.keep();
         let file = folder.join("inventory.toml");
         std::fs::write(&file, inventory)?;
-        let guardian = Guardian::over(sterna.path(), &file, &folder.join("state"), &folder)?;
+        let environment: Vec<_> = sterna.environment().collect();
+        let guardian =
+            Guardian::over_with(sterna.path(), &file, &folder.join("state"), &folder, &environment)?;
         let continuum = Self { sterna: sterna.clone(), inventory: parsed, file, folder, guardian };
         continuum.sites("down").await?;
         prepare(&continuum.inventory.name).await?;
         continuum.sites("up").await?;
         Ok(continuum)
+    }
+
+    /// Makes the nodes anew that are gone, and waits until all are ready.
+    ///
+    /// # Errors
+    /// When `sterna sites up` fails.
+    pub async fn up_again(&self) -> anyhow::Result<()> {
+        self.sites("up").await.map(drop)
     }
 
     async fn sites(&self, what: &str) -> anyhow::Result<String> {

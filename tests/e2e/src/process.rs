@@ -57,6 +57,16 @@ impl Running {
         self.signal("-TERM");
     }
 
+    /// Stops all of it where it stands, until it is to go on.
+    pub fn suspend(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Has all of it go on.
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
     fn signal(&self, signal: &str) {
         if let Some(group) = self.group {
             let _gone = std::process::Command::new("kill")

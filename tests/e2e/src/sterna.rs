@@ -11,12 +11,13 @@ use crate::process::{self, Finished, bound};
 #[derive(Debug, Clone)]
 pub struct Sterna {
     binary: PathBuf,
+    environment: Vec<(String, String)>,
 }
 
 impl Sterna {
     /// The binary at this path.
     pub fn at(binary: &Path) -> Self {
-        Self { binary: binary.to_owned() }
+        Self { binary: binary.to_owned(), environment: Vec::new() }
     }
 
     /// The binary that `STERNA_BINARY` names, or the one that was built beside this program.
@@ -25,7 +26,7 @@ impl Sterna {
     /// When there is none.
     pub fn built() -> anyhow::Result<Self> {
         if let Some(path) = std::env::var_os("STERNA_BINARY") {
-            return Ok(Self { binary: path.into() });
+            return Ok(Self::at(Path::new(&path)));
         }
         let own = std::env::current_exe()?;
         // Programs stand in the folder of the profile, tests one below.
@@ -37,7 +38,19 @@ impl Sterna {
                 own.display()
             )
         })?;
-        Ok(Self { binary })
+        Ok(Self::at(&binary))
+    }
+
+    /// The same, with an environment variable in every command.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: &str) -> Self {
+        self.environment.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Environment variables that every command has.
+    pub fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.environment.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     /// Its path.
@@ -47,7 +60,9 @@ impl Sterna {
 
     /// A command of it, to be given arguments.
     pub fn command(&self) -> tokio::process::Command {
-        bound(&self.binary)
+        let mut command = bound(&self.binary);
+        command.envs(self.environment());
+        command
     }
 
     /// Runs a command of it in `folder`, with environment variables, to its end, and gives all that it printed.

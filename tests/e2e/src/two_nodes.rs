@@ -1,11 +1,13 @@
 //! A real Kubernetes cluster of two nodes on this machine. It takes a minute to come up, and minutes more where its programs must be
 //! built first.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, bail};
 use tempfile::TempDir;
+use tokio::process::Command;
 
 use crate::guardian::Guardian;
 use crate::process::{self, bound};
@@ -39,6 +41,37 @@ impl TwoNodes {
     /// The kubeconfig of its administrator.
     pub fn kubeconfig(&self) -> &str {
         &self.kubeconfig
+    }
+
+    /// The address under which its nodes and pods reach this machine.
+    ///
+    /// # Errors
+    /// When the kubeconfig does not say.
+    pub fn machine(&self) -> anyhow::Result<IpAddr> {
+        let text = std::fs::read_to_string(&self.kubeconfig)?;
+        // The API server listens there.
+        let address = text.split_once("https://").and_then(|(_, rest)| rest.split_once(':'));
+        let (address, _) = address.context("the kubeconfig names no server")?;
+        address.parse().with_context(|| format!("the server's address `{address}`"))
+    }
+
+    /// A command, to be given arguments, in the mount namespace of a node: what it mounts there goes with the node.
+    ///
+    /// # Errors
+    /// When the node does not run.
+    pub fn mounts_of(&self, node: &str) -> anyhow::Result<Command> {
+        let file = self.folder.path().join(format!("{node}.pid"));
+        let process = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        let mut command = bound(Path::new("nsenter"));
+        command.arg(format!("--mount=/proc/{}/ns/mnt", process.trim()));
+        Ok(command)
+    }
+
+    /// `kubectl` as its administrator, to be given arguments.
+    pub fn kubectl_command(&self) -> Command {
+        let mut command = bound(&self.kubectl);
+        command.args(["--kubeconfig", &self.kubeconfig]);
+        command
     }
 
     /// Brings the images of an archive to its nodes.

@@ -40,6 +40,7 @@ pub struct Seen {
 /// The client. Dropped, it stops at once, with a write possibly under way.
 #[derive(Debug)]
 pub struct Writer {
+    addresses: watch::Sender<Arc<[SocketAddr]>>,
     seen: watch::Receiver<Seen>,
     stop: watch::Sender<bool>,
     task: JoinHandle<Dataset>,
@@ -55,8 +56,14 @@ impl Writer {
     pub fn go_on(addresses: &[SocketAddr], dataset: Dataset, first: u64) -> Self {
         let (publish, seen) = watch::channel(Seen::default());
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(write(addresses.into(), dataset, first, publish, stopped));
-        Self { seen, stop, task }
+        let (addresses, known) = watch::channel(addresses.into());
+        let task = tokio::spawn(write(known, dataset, first, publish, stopped));
+        Self { addresses, seen, stop, task }
+    }
+
+    /// From now on the service is looked for at these addresses: a node that is made anew has another one.
+    pub fn look_at(&self, addresses: &[SocketAddr]) {
+        self.addresses.send_replace(addresses.into());
     }
 
     /// What it has seen up to now.
@@ -102,7 +109,7 @@ impl Drop for Writer {
 }
 
 async fn write(
-    addresses: Arc<[SocketAddr]>,
+    mut addresses: watch::Receiver<Arc<[SocketAddr]>>,
     mut dataset: Dataset,
     first: u64,
     publish: watch::Sender<Seen>,
@@ -123,7 +130,7 @@ async fn write(
                 Some((place, open)) => (*place, open),
                 none => {
                     seen.reconnects += u32::from(last.is_some());
-                    let (place, open) = none.insert(find(&addresses).await);
+                    let (place, open) = none.insert(find(&mut addresses).await);
                     (*place, open)
                 }
             };
@@ -150,8 +157,20 @@ async fn write(
     dataset
 }
 
+/// Looks until one of the addresses answers, of those that are known by then.
+async fn find(addresses: &mut watch::Receiver<Arc<[SocketAddr]>>) -> (usize, Connection) {
+    loop {
+        let known = Arc::clone(&addresses.borrow_and_update());
+        tokio::select! {
+            found = ask(&known) => return found,
+            // Whoever tells may be gone; what was told last stays.
+            Ok(()) = addresses.changed() => {}
+        }
+    }
+}
+
 /// Asks all addresses at once, again and again, until one answers as a Redis that is ready.
-async fn find(addresses: &[SocketAddr]) -> (usize, Connection) {
+async fn ask(addresses: &[SocketAddr]) -> (usize, Connection) {
     let mut asking: FuturesUnordered<_> = addresses
         .iter()
         .enumerate()
@@ -258,6 +277,20 @@ mod tests {
             let last = (1..=seen.writes).rev().find(|w| usize::try_from(*w).unwrap() % 50 == index).unwrap();
             assert_eq!(held.get(&Dataset::key(index)), Some(&Dataset::value(index, last)), "key {index}");
         }
+    }
+
+    #[tokio::test]
+    async fn follows_the_service_to_an_address_that_it_is_told_of_later() {
+        let store = Store::default();
+        let late = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = late.local_addr().unwrap();
+        let _serving = serve(late, &store);
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let mut writer = Writer::start(&[closed], Dataset::new(10));
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!(writer.seen().writes, 0);
+        writer.look_at(&[closed, address]);
+        writer.wait_until(Duration::from_secs(5), |seen| seen.writes > 20).await.unwrap();
     }
 
     #[tokio::test]

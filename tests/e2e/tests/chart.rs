@@ -7,22 +7,22 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams,
-    ValidationDirective,
-};
-use kube::{Api, Client};
 use serde_json::{Value, json};
-use sterna_e2e::charts::{self, Charts};
-use sterna_e2e::cluster::Cluster;
+use sterna_e2e::charts;
 use sterna_e2e::process::{Running, bound, run};
 use sterna_e2e::sterna::Sterna;
 use sterna_executor::identity::Authority;
-use sterna_executor::platform::kubernetes::connection;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::ChildStdout;
 use tokio::time::timeout;
+
+mod chart {
+    pub mod front;
+    pub mod ground;
+}
+
+use chart::front::PLAIN_FRONT;
+use chart::ground::{DEFINITION, Ground, documents, named, of_kind, pod, refused, tools};
 
 /// How long the scheduler may take to do what it is asked for.
 const SOON: Duration = Duration::from_secs(60);
@@ -31,8 +31,11 @@ const SOON: Duration = Duration::from_secs(60);
 const INVENTORY: &str = include_str!("../../../deploy/chart/files/inventory.toml");
 const POLICY: &str = include_str!("../../../deploy/chart/files/policy.toml");
 
+/// The title of the values with which migrations are shown as objects.
+const OBJECTS: &str = "migrations as objects";
+
 /// Values that people may have.
-const VARIANTS: [(&str, &str); 5] = [
+const VARIANTS: [(&str, &str); 6] = [
     ("as it comes", ""),
     (
         "two replicas, each with its own state",
@@ -51,6 +54,7 @@ const VARIANTS: [(&str, &str); 5] = [
          image: {repository: registry.example/sterna, tag: abc, pullPolicy: Always}\n\
          imagePullSecrets: [{name: pull}]\npriorityClassName: system-cluster-critical\n",
     ),
+    (OBJECTS, "migrations: {enabled: true, keep: 7}\n"),
     ("everything else", EVERYTHING),
 ];
 
@@ -99,94 +103,6 @@ extraVolumes: [{name: webhook, secret: {secretName: webhook}}]
 extraVolumeMounts: [{name: webhook, mountPath: /run/sterna/webhook}]
 "#;
 
-/// Helm and kustomize; `None`, said loudly, where they can't be had.
-#[expect(clippy::print_stderr, reason = "a part that is skipped must be seen")]
-async fn tools() -> anyhow::Result<Option<Charts>> {
-    if let Some(reason) = charts::unavailable() {
-        ensure!(std::env::var("CI").as_deref() != Ok("true"), "CI=true, and there is no Helm: {reason}");
-        eprintln!("\n!! SKIPPED: the chart: {reason}");
-        return Ok(None);
-    }
-    Charts::obtain().await.map(Some)
-}
-
-fn documents(rendered: &str) -> anyhow::Result<Vec<Value>> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(rendered)?;
-    Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
-}
-
-fn of_kind<'d>(documents: &'d [Value], kind: &str) -> anyhow::Result<&'d Value> {
-    let mut found = documents.iter().filter(|document| document["kind"] == kind);
-    match (found.next(), found.next()) {
-        (Some(one), None) => Ok(one),
-        (one, _) => bail!("{} of kind {kind}", if one.is_some() { "several" } else { "none" }),
-    }
-}
-
-/// An API server, and a namespace in which pods must be restricted.
-struct Ground {
-    cluster: Cluster,
-    client: Client,
-    namespace: String,
-}
-
-impl Ground {
-    async fn up() -> anyhow::Result<Self> {
-        let _already = rustls::crypto::ring::default_provider().install_default();
-        let cluster = Cluster::up().await?;
-        let client = connection::client(Some(cluster.kubeconfig())).await?;
-        let namespace: Namespace = serde_json::from_value(json!({ "metadata": {
-            "generateName": "sterna-e2e-",
-            "labels": { "pod-security.kubernetes.io/enforce": "restricted" },
-        } }))?;
-        let made = Api::all(client.clone()).create(&PostParams::default(), &namespace).await?;
-        let namespace = made.metadata.name.context("the namespace has no name")?;
-        Ok(Self { cluster, client, namespace })
-    }
-
-    /// Asks the API server whether it would take an object, by `kubectl apply`'s own way.
-    async fn would_take(&self, document: &Value) -> kube::Result<DynamicObject> {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let version = text(&document["apiVersion"]);
-        let (group, version) = version.split_once('/').unwrap_or(("", &version));
-        let kind = GroupVersionKind::gvk(group, version, &text(&document["kind"]));
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::from_gvk(&kind));
-        let mut asked = PatchParams::apply("sterna-e2e").force();
-        asked.dry_run = true;
-        asked.field_validation = Some(ValidationDirective::Strict);
-        api.patch(&text(&document["metadata"]["name"]), &asked, &Patch::Apply(document)).await
-    }
-
-    async fn down(self) -> anyhow::Result<()> {
-        let all = Api::<Namespace>::all(self.client);
-        all.delete(&self.namespace, &DeleteParams::default()).await?;
-        Ok(())
-    }
-}
-
-/// The pod that a deployment makes.
-fn pod(deployment: &Value) -> Value {
-    let template = &deployment["spec"]["template"];
-    json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": "one",
-            "labels": template["metadata"]["labels"],
-            "annotations": template["metadata"]["annotations"],
-        },
-        "spec": template["spec"],
-    })
-}
-
-fn refused(answer: kube::Result<DynamicObject>, why: &str) -> anyhow::Result<()> {
-    match answer {
-        Err(kube::Error::Api(status)) if status.message.contains(why) => Ok(()),
-        other => bail!("it was to be refused for `{why}`: {other:?}"),
-    }
-}
-
 #[tokio::test]
 async fn the_api_server_takes_what_the_chart_makes_and_restricted_pods_suffice() -> anyhow::Result<()> {
     let Some(charts) = tools().await? else { return Ok(()) };
@@ -195,7 +111,8 @@ async fn the_api_server_takes_what_the_chart_makes_and_restricted_pods_suffice()
         let documents = documents(&charts.render(&ground.namespace, values).await?)?;
         for document in &documents {
             let name = format!("{title}: {} {}", document["kind"], document["metadata"]["name"]);
-            ensure!(document["metadata"]["namespace"] == json!(ground.namespace), "{name}: elsewhere");
+            let expected = if document["kind"] == DEFINITION { Value::Null } else { json!(ground.namespace) };
+            ensure!(document["metadata"]["namespace"] == expected, "{name}: elsewhere");
             ground.would_take(document).await.context(name)?;
         }
         let deployment = of_kind(&documents, "Deployment")?;
@@ -259,10 +176,26 @@ async fn values_that_make_no_sense_are_refused_with_their_key() -> anyhow::Resul
         ("settings: {leader: {term: \"15\"}}", "/settings/leader/term"),
         ("settings: {probe: {}}", "probe"),
         ("settings: {leader: {lease: A_b}}", "/settings/leader/lease"),
+        ("migrations: {enabled: true, keep: -1}", "/migrations/keep"),
         ("port: 80", "/port"),
         ("address: localhost", "/address"),
         ("image: {pullPolicy: Sometimes}", "/image/pullPolicy"),
         ("inventory: \"name = \"", "inventory"),
+        ("front: {enabled: true, services: [{name: a, port: 1, protocol: tcp}]}", "/front/existingSecret"),
+        ("front: {enabled: true, existingSecret: a}", "/front/services"),
+        ("front: {services: [{name: a, port: 1, protocol: smtp}]}", "/front/services/0/protocol"),
+        ("front: {services: [{name: a, port: 0, protocol: tcp}]}", "/front/services/0/port"),
+        ("front: {services: [{name: a, protocol: tcp}]}", "/front/services/0"),
+        ("front: {leave: 5s}", "/front/leave"),
+        (
+            "front: {enabled: true, existingSecret: a, services: [{name: a, port: 1, protocol: tcp, serviceName: sterna}]}",
+            "`sterna` is the name of a Kubernetes service already",
+        ),
+        (
+            "front: {enabled: true, existingSecret: a, services: [{name: a, port: 1, protocol: tcp}, \
+             {name: a, port: 2, protocol: tcp, serviceName: b}]}",
+            "`a` stands there twice",
+        ),
         ("inventory: \"schema_version = 1\"", "inventory"),
         ("inventory: \"name = '../x'\"", "inventory"),
     ] {
@@ -278,38 +211,63 @@ async fn values_that_make_no_sense_are_refused_with_their_key() -> anyhow::Resul
 async fn rights_are_those_that_sterna_prints() -> anyhow::Result<()> {
     let Some(charts) = tools().await? else { return Ok(()) };
     let sterna = Sterna::built()?;
-    for (values, lease, account) in [
-        ("", "sterna", "sterna"),
-        ("settings: {leader: {lease: one}}\nserviceAccount: {name: two}\n", "one", "two"),
+    for (values, lease, account, more) in [
+        ("", "sterna", "sterna", [].as_slice()),
+        ("settings: {leader: {lease: one}}\nserviceAccount: {name: two}\n", "one", "two", &[]),
+        (
+            "migrations: {enabled: true}\nserviceAccount: {name: two}\n",
+            "sterna",
+            "two",
+            &["--migrations", "three"],
+        ),
     ] {
-        let printed =
-            sterna.must(&["rbac", "--namespace", "three", "--lease", lease, "--account", account]).await?;
+        let usual = ["rbac", "--namespace", "three", "--lease", lease, "--account", account];
+        let printed = sterna.must(&[&usual, more].concat()).await?;
         let rendered = documents(&charts.render("three", values).await?)?;
-        for document in documents(&printed)? {
-            let kind = document["kind"].as_str().context("no kind")?;
-            let ours = of_kind(&rendered, kind)?;
-            ensure!(*ours == document, "{kind}: the chart has {ours}, `sterna rbac` prints {document}");
+        let printed = documents(&printed)?;
+        for kind in ["ServiceAccount", "Role", "RoleBinding"] {
+            let (ours, theirs) = (named(&rendered, kind), named(&printed, kind));
+            ensure!(ours == theirs, "{kind}: the chart has {ours:?}, `sterna rbac` prints {theirs:?}");
         }
         ensure!(
             of_kind(&rendered, "Deployment")?["spec"]["template"]["spec"]["serviceAccountName"] == account
         );
     }
+    let printed = sterna.must(&["rbac", "--front", "--namespace", "three", "--nodes", "edge"]).await?;
+    let printed = documents(&printed)?;
+    let rendered = documents(&charts.render_of("three", PLAIN_FRONT, &[charts::FRONT]).await?)?;
+    let account = of_kind(&printed, "ServiceAccount")?;
+    ensure!(of_kind(&rendered, "ServiceAccount")? == account, "{account}");
+    let pod = &of_kind(&rendered, "Deployment")?["spec"]["template"]["spec"];
+    ensure!(pod["serviceAccountName"] == account["metadata"]["name"], "{pod}");
+    // A front asks where nodes are and does nothing else.
+    let role = of_kind(&printed, "Role")?;
+    ensure!(role["metadata"]["namespace"] == "edge", "{role}");
+    let rules = json!([{ "apiGroups": [""], "resources": ["pods"], "verbs": ["list"] }]);
+    ensure!(role["rules"] == rules && printed.len() == 3, "{printed:?}");
     Ok(())
+}
+
+/// What a file of plain manifests has to hold, which is what it does hold.
+fn renewed(file: &Path, of: &str, rendered: &str) -> anyhow::Result<String> {
+    const UPDATE: &str = "STERNA_UPDATE_MANIFESTS";
+    let renew = format!("{UPDATE}=1 cargo test --workspace --test chart");
+    let wanted = format!("# What deploy/chart makes of {of}. Renew it with {renew}\n{rendered}");
+    if std::env::var_os(UPDATE).is_some() {
+        std::fs::write(file, &wanted)?;
+    }
+    let written = std::fs::read_to_string(file).unwrap_or_default();
+    ensure!(written == wanted, "{} is not what the chart makes; renew it with {renew}", file.display());
+    Ok(wanted)
 }
 
 #[tokio::test]
 async fn plain_manifests_are_the_chart_with_its_default_values() -> anyhow::Result<()> {
-    const UPDATE: &str = "STERNA_UPDATE_MANIFESTS";
     let Some(charts) = tools().await? else { return Ok(()) };
-    let file = charts::base().join("sterna.yaml");
-    let renew = format!("{UPDATE}=1 cargo test --workspace --test chart");
-    let head = format!("# What deploy/chart makes of its default values. Renew it with {renew}\n");
-    let rendered = head + &charts.render("sterna", "").await?;
-    if std::env::var_os(UPDATE).is_some() {
-        std::fs::write(&file, &rendered)?;
-    }
-    let written = std::fs::read_to_string(&file).unwrap_or_default();
-    ensure!(written == rendered, "{} is not what the chart makes; renew it with {renew}", file.display());
+    let rendered = charts.render("sterna", "").await?;
+    let rendered = renewed(&charts::base().join("sterna.yaml"), "its default values", &rendered)?;
+    let front = charts.render_of("sterna", PLAIN_FRONT, &[charts::FRONT]).await?;
+    let front = renewed(&charts::front().join("front.yaml"), "fronts of one service", &front)?;
 
     let sorted = |text: &str| {
         let mut documents = documents(text)?;
@@ -317,6 +275,7 @@ async fn plain_manifests_are_the_chart_with_its_default_values() -> anyhow::Resu
         anyhow::Ok(documents)
     };
     ensure!(sorted(&charts.build(&charts::base()).await?)? == sorted(&rendered)?, "kustomize changes it");
+    ensure!(sorted(&charts.build(&charts::front()).await?)? == sorted(&front)?, "kustomize changes it");
     let folder = tempfile::tempdir()?;
     let [base, overlay] = ["base", "overlay"].map(|name| folder.path().join(name));
     for folder in [&base, &overlay] {
@@ -334,6 +293,78 @@ async fn plain_manifests_are_the_chart_with_its_default_values() -> anyhow::Resu
     ensure!(of_kind(&other, "RoleBinding")?["subjects"][0]["namespace"] == "other", "{other:?}");
     let files = &of_kind(&other, "ConfigMap")?["data"];
     ensure!(files["policy.toml"] == "mine" && files["sterna.toml"].is_string(), "{files}");
+    Ok(())
+}
+
+/// What migrations as objects need besides the settings, for who has no Helm.
+#[tokio::test]
+async fn the_definition_of_migrations_is_the_one_that_sterna_prints() -> anyhow::Result<()> {
+    const UPDATE: &str = "STERNA_UPDATE_MANIFESTS";
+    let renew = format!("{UPDATE}=1 cargo test --workspace --test chart");
+    let file = charts::chart().join("files/migrations.yaml");
+    let printed = format!(
+        "# What `sterna crd` prints. Renew it with {renew}\n{}",
+        Sterna::built()?.must(&["crd"]).await?
+    );
+    let update = std::env::var_os(UPDATE).is_some();
+    if update {
+        std::fs::write(&file, &printed)?;
+    }
+    let written = std::fs::read_to_string(&file).unwrap_or_default();
+    ensure!(written == printed, "{} is not what `sterna crd` prints; renew it with {renew}", file.display());
+
+    let Some(charts) = tools().await? else { return Ok(()) };
+    let all = documents(&charts.render("sterna", "migrations: {enabled: true}").await?)?;
+    let usual = documents(&charts.render("sterna", "").await?)?;
+    let mut definition = of_kind(&all, DEFINITION)?.clone();
+    ensure!(definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep", "{definition}");
+    definition["metadata"].as_object_mut().context("no metadata")?.remove("annotations");
+    ensure!(vec![definition] == documents(&printed)?, "the chart has another one");
+    let settings =
+        of_kind(&all, "ConfigMap")?["data"]["sterna.toml"].as_str().context("no settings")?.to_owned();
+    ensure!(settings.contains("[kubernetes]\nmigrations = \"sterna\"\nkeep = 50\n"), "{settings}");
+
+    // The component holds what the chart has more, and kustomize puts it into an overlay's namespace.
+    let component = charts::base().join("../migrations");
+    let mut added: Vec<Value> = all;
+    let has = |one: &Value| {
+        usual
+            .iter()
+            .any(|usual| usual["kind"] == one["kind"] && usual["metadata"]["name"] == one["metadata"]["name"])
+    };
+    added.retain(|one| !has(one));
+    let texts = added.iter().map(serde_saphyr::to_string).collect::<Result<Vec<_>, _>>()?;
+    let manifests = format!(
+        "# What deploy/chart has more with migrations.enabled. Renew it with {renew}\n{}",
+        texts.join("---\n")
+    );
+    let file = component.join("migrations.yaml");
+    if update {
+        std::fs::write(&file, &manifests)?;
+    }
+    let written = std::fs::read_to_string(&file).unwrap_or_default();
+    ensure!(written == manifests, "{} is not what the chart makes; renew it with {renew}", file.display());
+    let folder = tempfile::tempdir()?;
+    for (to, from) in [("base", charts::base()), ("migrations", component)] {
+        let to = folder.path().join(to);
+        std::fs::create_dir(&to)?;
+        for file in std::fs::read_dir(from)? {
+            let file = file?;
+            std::fs::copy(file.path(), to.join(file.file_name()))?;
+        }
+    }
+    let overlay = folder.path().join("overlay");
+    std::fs::create_dir(&overlay)?;
+    let text = "resources: [../base]\ncomponents: [../migrations]\nnamespace: other\n";
+    std::fs::write(overlay.join("kustomization.yaml"), text)?;
+    let built = documents(&charts.build(&overlay).await?)?;
+    ensure!(of_kind(&built, DEFINITION)?["metadata"]["namespace"].is_null(), "{built:?}");
+    let binding = named(&built, "RoleBinding").get("sterna-migrations").map(|one| (*one).clone());
+    let binding = binding.context("no rights")?;
+    ensure!(
+        binding["metadata"]["namespace"] == "other" && binding["subjects"][0]["namespace"] == "other",
+        "{binding}"
+    );
     Ok(())
 }
 
@@ -369,7 +400,7 @@ impl Scheduler {
         command.args(["run", "--config"]).arg(mounted.join("sterna.toml"));
         command.env("STERNA__STATE", state).env("STERNA__LISTEN", "127.0.0.1:0");
         command.env("STERNA__API__TOKEN_FILE", token).env("STERNA__PROMETHEUS__URL", "http://127.0.0.1:1");
-        command.env("STERNA__LEADER__KUBECONFIG", ground.cluster.kubeconfig());
+        command.env("KUBECONFIG", ground.cluster.kubeconfig());
         command.env("STERNA__LEADER__NAMESPACE", &ground.namespace);
         command.stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut running = Running::start(&mut command)?;
@@ -409,6 +440,10 @@ async fn the_scheduler_reads_what_the_chart_makes_and_reads_it_again() -> anyhow
         let name = if title == "everything else" { "shared" } else { "" };
         ensure!(lease.contains(&format!("{}/{name}", ground.namespace)), "{title}: {lease}");
         scheduler.says("continuum  example").await.with_context(|| title.to_owned())?;
+        if title == OBJECTS {
+            // Its first decision: all that the settings want is begun by then.
+            scheduler.says(" UTC ").await.with_context(|| title.to_owned())?;
+        }
     }
 
     // Whoever changes the policy changes the config map, and the kubelet swaps the folder.

@@ -389,7 +389,8 @@ async fn the_rights_that_are_printed_suffice_and_each_is_needed() -> anyhow::Res
     let mut verbs = Vec::new();
     for (number, rule) in rules.iter().enumerate() {
         let resource = rule.resources.iter().flatten().next().context("a rule for nothing")?;
-        for removed in &rule.verbs {
+        // `sterna run` alone watches; that it needs to is seen where pods end.
+        for removed in rule.verbs.iter().filter(|verb| *verb != "watch") {
             let mut fewer = rules.clone();
             fewer[number].verbs.retain(|verb| verb != removed);
             fewer.retain(|rule| !rule.verbs.is_empty());

@@ -11,7 +11,7 @@ use crate::engine::docker::restarts;
 use crate::engine::processes::Processes;
 use crate::engine::shim::{NOTES, Note};
 use crate::fault::{self, AtArrival, Point};
-use crate::identity::{Credentials, Role, Sealed};
+use crate::identity::{Role, Sealed};
 use crate::migration::certificate::{Certificate, Grounds};
 use crate::migration::holding::{Answer, Call, Holding};
 use crate::migration::order::MigrationId;
@@ -19,7 +19,7 @@ use crate::migration::register::Decision;
 
 use super::{ArrivalError, Arrivals, body_of, by_restore, file, let_go, rule};
 use crate::node::api::{Finish, ReleaseAnswer, Reservation};
-use crate::node::client::{AgentClient, ClientError};
+use crate::node::client::ClientError;
 use crate::node::store::Arrival;
 
 /// What is held can't be settled now.
@@ -39,15 +39,11 @@ pub enum SettleError {
 }
 
 impl Arrivals {
-    /// The certificate, if it may be trusted: the source's agent issues a commit, nobody but a scheduler tells of a source
-    /// that is gone.
+    /// The certificate, if it may be trusted.
     fn certificate(&self, arrival: &Arrival, sealed: &Sealed) -> Result<Option<Certificate>, ArrivalError> {
-        let Reservation { order, epoch, image, .. } = &arrival.reservation;
+        let Reservation { order, epoch, image, pod, .. } = &arrival.reservation;
         let (issuer, certificate): (Role, Certificate) = self.credentials.unseal(sealed)?;
-        let may = match certificate.grounds {
-            Grounds::Commit => issuer == Role::Agent(arrival.source.clone()),
-            Grounds::Fenced { .. } => issuer == Role::Scheduler,
-        };
+        let may = certificate.grounds.may_be_issued(&issuer, &arrival.source, pod.as_deref());
         Ok(Some(certificate).filter(|one| may && one.fits(order, *epoch, image)))
     }
 
@@ -79,10 +75,18 @@ impl Arrivals {
             }
             _ => {}
         }
-        if let Some(Grounds::Fenced { by, reason }) = certificate.map(|one| one.grounds)
-            && arrival.state != Holding::Finished
-        {
-            tracing::warn!(migration = %id, by, reason, "the source is said to be gone; nothing more is expected of it");
+        let gone = certificate.is_some_and(|one| match one.grounds {
+            Grounds::Commit => false,
+            Grounds::Fenced { by, reason } => {
+                tracing::warn!(migration = %id, by, reason, "the source is said to be gone; nothing more is expected of it");
+                true
+            }
+            Grounds::PodEnded(end) => {
+                tracing::warn!(migration = %id, %end, "the source's pod has ended; nothing more is expected of it");
+                true
+            }
+        });
+        if gone && arrival.state != Holding::Finished {
             let body = body_of(&arrival.reservation)?;
             self.put_back(id, &arrival, body.host_config.and_then(|host| host.restart_policy)).await?;
         }
@@ -206,9 +210,9 @@ impl Arrivals {
     ///
     /// # Errors
     /// When the source does not answer, or what follows can't be done now.
-    pub async fn settle(&self, arrival: &Arrival, credentials: &Credentials) -> Result<(), SettleError> {
+    pub async fn settle(&self, arrival: &Arrival) -> Result<(), SettleError> {
         let order = &arrival.reservation.order;
-        let source = AgentClient::new(credentials, &order.from, &order.from_address).await?;
+        let source = self.peers.client(&order.from, &order.from_address).await?;
         let Some(standing) = source.standing(order.id).await? else {
             return Err(SettleError::Unknown(order.from.clone()));
         };

@@ -108,7 +108,8 @@ impl Leaving {
             let stream = self.engine.save_image(&image).inspect(move |piece| {
                 counter.fetch_add(piece.as_ref().map_or(0, |piece| piece.len() as u64), Ordering::Relaxed);
             });
-            destination.load_image(link.paced(stream))
+            // What is left of the deadline is less, and ends the call.
+            destination.load_image(link.paced(stream), self.order.deadline.to_duration())
         })
         .await?;
         Ok(Bytes(count.load(Ordering::Relaxed)))

@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::engine::docker::SERVICE_LABEL;
 use crate::engine::names;
 use crate::migration::order::Order;
-use crate::node::api::{Probe, Reservation};
+use crate::node::api::{Probe, Reservation, Whereabouts};
 use crate::node::canary::is_canary;
 use crate::node::probe::TARGETS;
 
@@ -28,6 +28,8 @@ const TOKEN: usize = 128;
 const ADDRESS: usize = 260;
 /// The kernel takes no longer argument or variable of a program.
 const STRING: usize = 128 << 10;
+/// Kubernetes' own limit of what identifies an object.
+const UID: usize = 253;
 const VOLUMES: usize = 64;
 const VARIABLES: usize = 1024;
 const ARGUMENTS: usize = 1024;
@@ -66,6 +68,16 @@ pub fn order(order: &Order) -> Result<(), OutOfBounds> {
     Ok(())
 }
 
+/// Judges where a node is said to be.
+///
+/// # Errors
+/// When something is out of bounds; it is named.
+pub fn whereabouts(told: &Whereabouts) -> Result<(), OutOfBounds> {
+    let Whereabouts { node, address } = told;
+    must(is_name(node.as_str()), || format!("`{}` is not the name of a node", shown(node.as_str())))?;
+    must(is_address(address), || format!("`{}` is not an address", shown(address)))
+}
+
 /// Judges what is to be probed.
 ///
 /// # Errors
@@ -97,11 +109,17 @@ pub fn reservation(wanted: &Reservation) -> Result<ContainerCreateBody, OutOfBou
     must((1..=TOKEN).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic()), || {
         format!("its token is not 1 to {TOKEN} printable bytes")
     })?;
+    must(wanted.pod.as_deref().is_none_or(is_uid), || "its pod's UID is none".to_owned())?;
     strings(&wanted.body)?;
     let body: ContainerCreateBody = serde_json::from_value(wanted.body.clone())
         .map_err(|error| OutOfBounds(format!("the container's description can't be read: {error}")))?;
     container(wanted, &body)?;
     Ok(body)
+}
+
+/// Whether this can be the UID of a pod.
+pub fn is_uid(text: &str) -> bool {
+    (1..=UID).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn container(wanted: &Reservation, body: &ContainerCreateBody) -> Result<(), OutOfBounds> {
@@ -202,6 +220,7 @@ mod tests {
             files: Bytes::from_mib(1),
             image_size: Bytes::from_mib(50),
             token: "0a".repeat(32),
+            pod: None,
         }
     }
 

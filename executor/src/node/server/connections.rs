@@ -32,8 +32,13 @@ const TO_TELL: Duration = Duration::from_secs(5);
 /// Time for calls to be answered when the agent is to stop. What is cut off then is told by the caller's next call.
 const TO_END: Duration = Duration::from_secs(10);
 
-/// Serves connections until `stop` is done and those that are open have been answered.
-pub(super) async fn serve(mut listener: TlsListener, router: Router, stop: impl Future<Output = ()>) {
+/// Serves connections until `stop` is done and those that are open have been answered. `heard` is told who opens one.
+pub(in crate::node) async fn serve(
+    mut listener: TlsListener,
+    router: Router,
+    heard: impl Fn(&Peer),
+    stop: impl Future<Output = ()>,
+) {
     let mut stop = pin!(stop);
     let (places, told) = (Places::default(), Arc::new(Semaphore::new(TOLD)));
     let graceful = GracefulShutdown::new();
@@ -42,6 +47,7 @@ pub(super) async fn serve(mut listener: TlsListener, router: Router, stop: impl 
             accepted = listener.accept() => accepted,
             () = &mut stop => break,
         };
+        heard(&peer);
         match places.take(&peer.role) {
             Ok(place) => {
                 let connection = graceful.watch(connection(stream, router.clone(), peer));

@@ -82,7 +82,7 @@ mod tests {
             let probing = Probing::default();
             let routes = limits::around(Router::new().route("/v1/probes", post(probe)));
             let routes = routes.with_state(probing.clone());
-            tokio::spawn(connections::serve(listener, routes, pending()));
+            tokio::spawn(connections::serve(listener, routes, |_| {}, pending()));
             Self { authority, address, probing, _home: home }
         }
 

@@ -61,7 +61,9 @@ impl From<EngineError> for Refusal {
                 source: BollardError::DockerResponseServerError { status_code, .. },
                 ..
             } if (400..500).contains(status_code) => StatusCode::CONFLICT,
-            EngineError::Engine { .. } | EngineError::Silent { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            EngineError::Engine { .. } | EngineError::Late { .. } | EngineError::Silent { .. } => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         };
         Self(status, chain(&error))
     }

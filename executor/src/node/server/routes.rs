@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::routing::{MethodFilter, on};
 
-use super::{Agent, arrivals, departures, probes, services, traffic};
+use super::{Agent, arrivals, departures, peers, probes, services, traffic};
 
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,4 +93,5 @@ routes! {
     GET "/v1/traffic" Fronts Nothing traffic::listen;
     POST "/v1/traffic/held" Fronts Document traffic::held;
     POST "/v1/probes" Scheduler Document probes::probe;
+    POST "/v1/peers" Scheduler Document peers::told;
 }

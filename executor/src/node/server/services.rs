@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -12,7 +13,7 @@ use serde::Deserialize;
 use sterna_core::continuum::NodeName;
 use sterna_policies::load::is_name;
 
-use crate::engine::docker::{Container, service_body};
+use crate::engine::docker::{Container, LONGEST_LOAD, service_body};
 use crate::engine::names::is_image;
 use crate::engine::processes::Processes;
 use crate::error_chain::chain;
@@ -44,15 +45,24 @@ pub(super) async fn image(
     Ok(Json(agent.engine.image_digest(&query.image).await?))
 }
 
+#[derive(Debug, Deserialize)]
+pub(super) struct LoadQuery {
+    /// Seconds that the engine may take.
+    #[serde(default)]
+    within: Option<u64>,
+}
+
 pub(super) async fn load_image(
     _: Caller,
     State(agent): State<Agent>,
+    Query(query): Query<LoadQuery>,
     body: Body,
 ) -> Result<Json<()>, Refusal> {
     let broken = Arc::new(OnceLock::new());
     let noted = Arc::clone(&broken);
     let stream = flowing(body).inspect_err(move |error| drop(noted.set((error.kind(), error.to_string()))));
-    let Err(error) = agent.engine.load_image(stream).await else { return Ok(Json(())) };
+    let within = query.within.map_or(LONGEST_LOAD, Duration::from_secs);
+    let Err(error) = agent.engine.load_image(stream, within).await else { return Ok(Json(())) };
     // The engine can't tell a stream that broke from a failure of its own.
     Err(match broken.get() {
         Some((io::ErrorKind::TimedOut, why)) => Refusal(StatusCode::REQUEST_TIMEOUT, why.clone()),

@@ -139,7 +139,7 @@ pub(super) fn append_files<W: std::io::Write>(
     let folder = Path::new(FILES.trim_start_matches('/'));
     append_folder(tar, folder, 0o700)?;
     append_folder(tar, &folder.join("identity"), 0o700)?;
-    for (path, content) in agent::files(name, node, port, credentials)? {
+    for (path, content) in agent::files(name, node, port, credentials, None)? {
         let path = folder.join(path);
         tar.append_data(&mut plain_header(content.len() as u64, 0o600), path, content.as_bytes())?;
     }

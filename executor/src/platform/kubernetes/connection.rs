@@ -53,7 +53,7 @@ pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ConnectionError
         Some(path) => named(path).await?,
         None => inferred().await?,
     };
-    to(config)
+    to(config, TO_ANSWER)
 }
 
 /// A client of the API server that a context of `$KUBECONFIG` or `~/.kube/config` names. Without one: the current one, or that
@@ -62,23 +62,31 @@ pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ConnectionError
 /// # Errors
 /// When neither can be used.
 pub async fn client_of_context(context: Option<&str>) -> Result<Client, ConnectionError> {
-    to(match context {
-        Some(context) => {
-            let options = KubeConfigOptions { context: Some(context.to_owned()), ..Default::default() };
-            let wrong = |reason| ConnectionError::Context { context: context.to_owned(), reason };
-            Config::from_kubeconfig(&options).await.map_err(|error| wrong(chain(&error)))?
-        }
-        None => inferred().await?,
-    })
+    to(of_context(context).await?, TO_ANSWER)
+}
+
+/// The same for watches, which may say nothing for as long as `quiet`.
+///
+/// # Errors
+/// As above.
+pub async fn watching_client(context: Option<&str>, quiet: Duration) -> Result<Client, ConnectionError> {
+    to(of_context(context).await?, quiet)
+}
+
+async fn of_context(context: Option<&str>) -> Result<Config, ConnectionError> {
+    let Some(context) = context else { return inferred().await };
+    let options = KubeConfigOptions { context: Some(context.to_owned()), ..Default::default() };
+    let wrong = |reason| ConnectionError::Context { context: context.to_owned(), reason };
+    Config::from_kubeconfig(&options).await.map_err(|error| wrong(chain(&error)))
 }
 
 async fn inferred() -> Result<Config, ConnectionError> {
     Config::infer().await.map_err(|error| ConnectionError::Nowhere(chain(&error)))
 }
 
-fn to(mut config: Config) -> Result<Client, ConnectionError> {
+fn to(mut config: Config, to_answer: Duration) -> Result<Client, ConnectionError> {
     config.connect_timeout = Some(TO_ANSWER);
-    config.read_timeout = Some(TO_ANSWER);
+    config.read_timeout = Some(to_answer);
     Client::try_from(config).map_err(|error| ConnectionError::Client(chain(&error)))
 }
 

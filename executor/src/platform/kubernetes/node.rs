@@ -1,17 +1,20 @@
 //! Nodes that are pods: each runs the node image with an engine of its own inside (Docker-in-Docker), as local nodes do.
 //!
-//! A node is a pod that nobody makes anew but `sterna sites up`: no Deployment, no StatefulSet. So when the pod of a UID is gone,
-//! what ran in it runs nowhere, and a second one never stands beside it.
+//! A node is a pod that nobody makes anew but `sterna sites up`: no Deployment, no StatefulSet. So once the pod of a UID has
+//! ended, what ran in it runs nowhere, and a second one never stands beside it. What is proof of that is in [`ending`].
 //!
 //! | module | what lives there |
 //! |---|---|
 //! | [`manifest`] | a node's objects |
 //! | [`condition`] | what the cluster says of a pod, or refuses, and what is to be done then |
+//! | [`ending`] | what proves that a pod has ended |
 //! | `failure` | what went wrong with a request |
 //! | `place` | which nodes are pods, and where |
 //! | `seen` | a node as its pod and its agent show it |
 //! | [`cluster`] | making and showing the nodes of a continuum |
+//! | [`checkup`] | what keeps them from being found, made or reached |
 //! | `removal` | removing them |
+//! | [`watching`] | seeing pods end |
 
 use std::time::Duration;
 
@@ -20,13 +23,16 @@ use thiserror::Error;
 
 use crate::identity::IdentityError;
 
+pub mod checkup;
 pub mod cluster;
 pub mod condition;
+pub mod ending;
 mod failure;
 pub mod manifest;
 mod place;
 mod removal;
 mod seen;
+pub mod watching;
 
 pub use cluster::PodNodes;
 

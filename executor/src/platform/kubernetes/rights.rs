@@ -1,4 +1,4 @@
-//! What a scheduler must be allowed to do in a cluster: no more than what the code beside this asks for.
+//! What a scheduler or a front must be allowed to do in a cluster: no more than what the code beside this asks for.
 
 use std::collections::BTreeMap;
 
@@ -20,10 +20,12 @@ pub struct Rights {
     pub binding: RoleBinding,
 }
 
-/// How far a scheduler's account may go with nodes that are pods.
+/// How far an account may go with nodes that are pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// To find them: for `sterna run` and all that moves services, and for `sterna sites status`.
+    /// To find them: for fronts.
+    Find,
+    /// To find them and see them end: for `sterna run` and all that moves services, and for `sterna sites status`.
     Observe,
     /// To make and remove them too: for `sterna sites up` and `down`.
     Act,
@@ -48,7 +50,7 @@ pub fn rights(place: &Place, account: &str) -> Rights {
     };
     let metadata = || metadata(account, &place.namespace);
     Rights {
-        account: ServiceAccount { metadata: metadata(), ..ServiceAccount::default() },
+        account: service_account(account, &place.namespace),
         role: Role {
             metadata: metadata(),
             // What is to be made has no name yet that could be asked about.
@@ -58,18 +60,52 @@ pub fn rights(place: &Place, account: &str) -> Rights {
     }
 }
 
-/// What that account of the namespace `home` needs for the nodes in a namespace.
-pub fn node_rights(namespace: &str, reach: Reach, account: &str, home: &str) -> NodeRights {
+/// The account of fronts, which need nothing in their own namespace.
+pub fn service_account(account: &str, namespace: &str) -> ServiceAccount {
+    ServiceAccount { metadata: metadata(account, namespace), ..ServiceAccount::default() }
+}
+
+/// What an account may do with the objects of migrations in a namespace.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MigrationRights {
+    /// What it may do there.
+    pub role: Role,
+    /// That it may.
+    pub binding: RoleBinding,
+}
+
+/// What that account of the namespace `home` needs to show migrations as objects in a namespace.
+pub fn migration_rights(namespace: &str, account: &str, home: &str) -> MigrationRights {
+    let metadata = || metadata(&format!("{account}-migrations"), namespace);
+    let rules = vec![
+        rule("sterna.io", "migrations", &["list", "create", "patch", "delete"]),
+        rule("sterna.io", "migrations/status", &["patch"]),
+        events(),
+    ];
+    MigrationRights {
+        role: Role { metadata: metadata(), rules: Some(rules) },
+        binding: binding(metadata(), account, home),
+    }
+}
+
+fn events() -> PolicyRule {
+    rule("events.k8s.io", "events", &["create"])
+}
+
+/// What that account of the namespace `home` needs for the nodes in a namespace; `tells`: also to write there what happens to them.
+pub fn node_rights(namespace: &str, reach: Reach, tells: bool, account: &str, home: &str) -> NodeRights {
     let metadata = || metadata(&format!("{account}-nodes"), namespace);
-    let rules = match reach {
-        Reach::Observe => vec![rule("", "pods", &["list"])],
+    let mut rules = match reach {
+        Reach::Find => vec![rule("", "pods", &["list"])],
+        Reach::Observe => vec![rule("", "pods", &["list", "watch"])],
         Reach::Act => vec![
-            rule("", "pods", &["list", "create", "delete"]),
+            rule("", "pods", &["list", "watch", "create", "delete"]),
             // Never read: the keys of nodes are in them.
             rule("", "secrets", &["create", "delete"]),
             rule("", "persistentvolumeclaims", &["list", "create", "delete"]),
         ],
     };
+    rules.extend(tells.then(events));
     NodeRights {
         namespace: (reach == Reach::Act).then(|| manifest::namespace(namespace)),
         role: Role { metadata: metadata(), rules: Some(rules) },

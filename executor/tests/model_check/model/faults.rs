@@ -3,7 +3,7 @@
 use sterna_executor::migration::holding::{Answer, Call, Holding, answer};
 use sterna_executor::migration::register::Decision;
 
-use super::{Container, Message, NODES, Process, Set, State, Walk};
+use super::{Container, Message, NODES, Process, Set, State, Walk, Weakness};
 
 impl State {
     pub(super) fn deliver_half(mut self, m: usize) -> Option<Self> {
@@ -88,9 +88,10 @@ impl State {
         Some(self)
     }
 
-    pub(super) fn fence(mut self, m: usize) -> Option<Self> {
+    pub(super) fn fence(mut self, m: usize, weakness: Weakness) -> Option<Self> {
         let standing = self.containers[m + 1].process == Process::Held;
-        if !self.destroyed[m] || self.destroyed[m + 1] {
+        let gone = self.destroyed[m] || weakness == Weakness::FenceUnseen;
+        if !gone || self.destroyed[m + 1] {
             return None;
         }
         let Answer::Do(Holding::Released) =

@@ -36,7 +36,7 @@ impl State {
                         self = next;
                     }
                 }
-                self = self.fence(m).unwrap_or(self);
+                self = self.fence(m, weakness).unwrap_or(self);
                 self = self.inquire(m, weakness).unwrap_or(self);
                 self = self.revive(m).unwrap_or(self);
                 self = self.step(m, weakness).unwrap_or(self);

@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use sterna_core::plan::{Move, Plan};
 use sterna_core::report::Hold;
+use sterna_executor::fleet::Fenced;
 use sterna_executor::migration::order::Order;
 use sterna_executor::migration::phase::Phase;
+use sterna_executor::migration::pod_end::PodEnd;
+use sterna_executor::migration::promotion::{Candidate, Told};
 use sterna_executor::migration::register::Decision as Decided;
 use sterna_executor::migration::report::{self, Event, PhaseRecord};
 use sterna_executor::node::api::Standing;
@@ -18,6 +21,7 @@ use sterna_policies::quantity::{Bytes, Millis};
 mod applying;
 mod approving;
 mod carrying;
+mod ending;
 mod recalling;
 mod reloading;
 mod several;
@@ -58,8 +62,12 @@ struct Place {
     /// Whether agents do not say what they remember.
     deaf: AtomicBool,
     carried: Mutex<Vec<MigrationId>>,
+    introduced: AtomicUsize,
     /// Whether no agent's address is known.
     unlisted: AtomicBool,
+    ends: Mutex<Vec<PodEnd>>,
+    told: Mutex<Told>,
+    promoted: Mutex<Vec<MigrationId>>,
 }
 
 #[derive(Debug, Clone)]
@@ -74,6 +82,14 @@ impl World for FakeWorld {
         }
         Ok((self.0.view.lock().unwrap().clone(), self.clone()))
     }
+
+    fn ends(&self) -> Vec<PodEnd> {
+        self.0.ends.lock().unwrap().clone()
+    }
+
+    async fn told(&self, _: &Continuum, _: &Self, _: &[PodEnd]) -> Told {
+        self.0.told.lock().unwrap().clone()
+    }
 }
 
 impl Mover for FakeWorld {
@@ -86,8 +102,20 @@ impl Mover for FakeWorld {
         Ok(remembered.iter().filter(|one| one.order.from == *node).cloned().collect())
     }
 
+    async fn introduce(&self, _: &[NodeName]) {
+        self.0.introduced.fetch_add(1, Ordering::SeqCst);
+    }
+
     async fn carry_certificate(&self, id: MigrationId, _: &NodeName, _: &NodeName) {
         self.0.carried.lock().unwrap().push(id);
+    }
+
+    async fn promote(&self, candidate: &Candidate) -> Result<Fenced, FleetError> {
+        let order = &candidate.arriving.order;
+        self.0.promoted.lock().unwrap().push(order.id);
+        *self.0.told.lock().unwrap() = Told::default();
+        self.0.view.lock().unwrap().placement.insert(order.service.clone(), candidate.holder.clone());
+        Ok(Fenced::Runs)
     }
 
     fn address(&self, node: &NodeName) -> Result<String, FleetError> {
@@ -208,7 +236,11 @@ fn bench(mode: Mode, fate: Fate, engine: Engine) -> Bench {
         remembered: Mutex::default(),
         deaf: AtomicBool::new(false),
         carried: Mutex::default(),
+        introduced: AtomicUsize::new(0),
         unlisted: AtomicBool::new(false),
+        ends: Mutex::default(),
+        told: Mutex::default(),
+        promoted: Mutex::default(),
     });
     let policy_file = folder.path().join("policy");
     let inventory_file = folder.path().join("inventory");
@@ -257,6 +289,7 @@ fn bench(mode: Mode, fate: Fate, engine: Engine) -> Bench {
         history: HistoryStore::open(&folder.path().join("state")).unwrap(),
         telemetry: Arc::new(Telemetry::new()),
         recall: Recall::default(),
+        endings: Endings::default(),
         rounds: Rounds::default(),
         desk: Arc::new(Desk::new(&fixture::continuum(), &[fixture::policy(mode)])),
         tell: Box::new(move |notice| ears.lock().unwrap().push(line(notice))),

@@ -139,7 +139,7 @@ impl HistoryStore {
     ///
     /// # Errors
     /// When the file can't be read.
-    pub(super) async fn decided(&self, id: i64) -> Result<Option<Decision>, HistoryError> {
+    pub(crate) async fn decided(&self, id: i64) -> Result<Option<Decision>, HistoryError> {
         self.work(move |connection, path| {
             let text: Option<String> = connection
                 .query_row("SELECT decision FROM decision WHERE id = ?1", [id], |row| row.get(0))

@@ -369,7 +369,7 @@ pub(crate) const fn outcome_name(outcome: Outcome) -> &'static str {
     }
 }
 
-fn outcome(name: &str) -> Option<Outcome> {
+pub(crate) fn outcome(name: &str) -> Option<Outcome> {
     [Outcome::Moved, Outcome::RolledBack, Outcome::Refused].into_iter().find(|one| outcome_name(*one) == name)
 }
 

@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::{HistoryError, explain};
 
 /// Written to `user_version`.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// The first version. A large and seldom changing part of the inputs (policy, continuum, earlier migrations) is kept once, under its hash.
 const FIRST: &str = "
@@ -108,10 +108,22 @@ CREATE TRIGGER document_no_DELETE BEFORE DELETE ON document
     BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
 ";
 
+/// The third: pods that have ended, by which what was on its way from them may run where it is held.
+const THIRD: &str = "
+CREATE TABLE pod_end (
+    uid  TEXT PRIMARY KEY,
+    node TEXT NOT NULL,
+    seen TEXT NOT NULL,
+    body TEXT NOT NULL
+);
+CREATE INDEX pod_end_by_time ON pod_end (seen);
+";
+
 /// The tables of each version that hold what must not be changed.
-const KEPT: [&[&str]; 2] = [
+const KEPT: [&[&str]; 3] = [
     &["document", "decision", "intent", "migration"],
     &["directive", "approval", "approval_step", "pruning"],
+    &["pod_end"],
 ];
 
 pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<(), HistoryError> {
@@ -127,10 +139,11 @@ pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<(), Histor
     let step = match found {
         0 => 0,
         1 => 1,
+        2 => 2,
         VERSION => return transaction.commit().map_err(failed),
         found => return Err(HistoryError::Newer { path: path.to_owned(), found, known: VERSION }),
     };
-    for (tables, kept) in [FIRST, SECOND].into_iter().zip(KEPT).skip(step) {
+    for (tables, kept) in [FIRST, SECOND, THIRD].into_iter().zip(KEPT).skip(step) {
         transaction.execute_batch(tables).map_err(failed)?;
         for table in kept {
             for change in ["UPDATE", "DELETE"] {

@@ -268,7 +268,7 @@ fn files_that_are_not_ours_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     drop(HistoryStore::open(folder.path()).unwrap());
     Connection::open(folder.path().join(FILE)).unwrap().pragma_update(None, "user_version", 7).unwrap();
-    assert!(matches!(HistoryStore::open(folder.path()), Err(HistoryError::Newer { found: 7, known: 2, .. })));
+    assert!(matches!(HistoryStore::open(folder.path()), Err(HistoryError::Newer { found: 7, known: 3, .. })));
 }
 
 #[tokio::test]
@@ -322,6 +322,7 @@ async fn a_file_of_the_first_version_is_read_as_it_is_and_taken_over() {
     assert_eq!(only.decision(1).await.unwrap(), Some(recorded(1)));
     assert!(only.directives().await.unwrap().is_empty());
     assert_eq!(only.proposals(9).await.unwrap(), []);
+    assert_eq!(only.pod_ends(Timestamp::MIN).await.unwrap(), []);
     drop(only);
     let store = HistoryStore::open(folder.path()).unwrap();
     assert_eq!(store.decision(1).await.unwrap(), Some(recorded(1)));

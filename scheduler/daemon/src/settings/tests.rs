@@ -95,6 +95,8 @@ fn a_mistake_in_the_file_is_shown_with_its_line() {
         "traces = { endpoint = \"http://localhost:4318\", sampel = 0.1 }",
         "leader = { lease = \"Sterna\", namespace = \"a.b\", term = \"2s\" }",
         "leader = { name = \"sterna\" }",
+        "kubernetes = { migrations = \"Sterna\", keep = 2000 }",
+        "kubernetes = { migration = \"sterna\" }",
         "seed = ",
     ]
     .map(|line| {
@@ -182,4 +184,27 @@ fn one_of_several_leads_where_its_table_stands() {
     assert!(error.contains("leader.term"), "{error}");
     let error = leader("", &[("STERNA__LEADER__LEASE", "A")]).unwrap_err().to_string();
     assert!(error.contains("leader.lease"), "{error}");
+}
+
+#[test]
+fn migrations_are_shown_where_a_namespace_is_named() {
+    let shown = |text: &str, environment: &[(&str, &str)]| {
+        load(&format!("{LEAST}{text}"), &[environment, &[HOME]].concat()).map(|settings| settings.kubernetes)
+    };
+    assert_eq!(shown("", &[]).unwrap(), None);
+    let usual = shown("[kubernetes]\nmigrations = \"a\"\n", &[]).unwrap().unwrap();
+    assert_eq!((usual.migrations.as_str(), usual.keep, usual.kubeconfig), ("a", 50, None));
+    let named = "[kubernetes]\nmigrations = \"a\"\nkeep = 3\nkubeconfig = \"k\"\n";
+    let named = shown(named, &[("STERNA__KUBERNETES__KEEP", "4")]).unwrap().unwrap();
+    assert_eq!(named.keep, 4);
+    let kubeconfig = named.kubeconfig.unwrap();
+    assert!(kubeconfig.ends_with("k") && kubeconfig.is_absolute(), "beside the settings");
+    for (text, variable, key) in [
+        ("[kubernetes]\n", ("A", "b"), "kubernetes.migrations"),
+        ("", ("STERNA__KUBERNETES__MIGRATIONS", "A"), "kubernetes.migrations"),
+        ("[kubernetes]\nmigrations = \"a\"\n", ("STERNA__KUBERNETES__KEEP", "5000"), "kubernetes.keep"),
+    ] {
+        let error = shown(text, &[variable]).unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    }
 }

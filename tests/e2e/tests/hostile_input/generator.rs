@@ -188,7 +188,7 @@ impl<'a> Generator<'a> {
         // What only asks has no effect. A body that nobody reads spoils nothing, and neither does giving up what is not there.
         // Nor is anybody frozen who would wait for a front.
         let asks = request.method == "GET"
-            || matches!(route.path, "/v1/arrivals/check" | "/v1/traffic/held" | "/v1/probes");
+            || matches!(route.path, "/v1/arrivals/check" | "/v1/traffic/held" | "/v1/probes" | "/v1/peers");
         // A service of which there is none, or a stream that never came.
         let gives_up = request.method == "DELETE"
             && (route.path == "/v1/arrivals/{id}" || route.path.contains("{stream}"));

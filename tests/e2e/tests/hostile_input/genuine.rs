@@ -69,6 +69,7 @@ pub fn reservation(order: Order, image: &str) -> Reservation {
         files: Bytes::from_mib(1),
         image_size: Bytes::from_mib(1),
         token: "0123456789abcdef".repeat(4),
+        pod: None,
     }
 }
 
@@ -98,6 +99,7 @@ impl Genuine {
             ("POST", path) if path.ends_with("/finish") => {
                 json!({ "restart": { "Name": "always", "MaximumRetryCount": 0 } })
             }
+            ("POST", "/v1/peers") => json!({ "node": "b", "address": self.address }),
             ("POST", "/v1/probes") => json!({ "targets": [self.address] }),
             ("POST", "/v1/traffic/held") => {
                 json!({ "listener": 1, "freeze": ["nobody", elsewhere.id] })

@@ -12,7 +12,7 @@ use sterna_executor::migration::order::Order;
 use sterna_executor::migration::report::{Event, Report};
 use sterna_executor::node::api::{
     Arriving, Finish, NodeFacts, Probe, Probed, Problem, ReleaseAnswer, Reservation, Restored, ServiceFacts,
-    Standing, StartService, Verdict,
+    Standing, StartService, Verdict, Whereabouts,
 };
 use sterna_executor::node::assessment::Assessment;
 use sterna_executor::node::precheck;
@@ -133,6 +133,11 @@ targets! {
     /// What a source says that a move would cost.
     assessment assessments Assessment = [examples::assessment()], |assessment| {
         told(&assessment.findings);
+    };
+    /// Where another agent is.
+    whereabouts all_whereabouts Whereabouts = [Whereabouts { node: "b".into(), address: "10.0.0.5:7420".into() }], |told| {
+        let judged = precheck::bounds::whereabouts(told);
+        assert!(judged.is_err() || told.address.contains(':'));
     };
     /// What is to be probed.
     probe probes Probe = [Probe { targets: vec!["10.0.0.5:443".into(), "[fd00::1]:7500".into()] }], |probe| {

@@ -119,6 +119,7 @@ pub fn reservation() -> Reservation {
         files: Bytes(4096),
         image_size: Bytes::from_mib(50),
         token: "4f2b".into(),
+        pod: None,
     }
 }
 
@@ -224,7 +225,14 @@ pub fn standings() -> Vec<Standing> {
 
 /// What a destination says of what comes in.
 pub fn arriving() -> Arriving {
-    Arriving { order: order(), epoch: 3, image: IMAGE.into(), holding: Holding::Held, standing: true }
+    Arriving {
+        order: order(),
+        epoch: 3,
+        image: IMAGE.into(),
+        holding: Holding::Held,
+        standing: true,
+        pod: None,
+    }
 }
 
 /// All kinds of events.

@@ -52,7 +52,7 @@ impl std::fmt::Debug for PodNodes {
 }
 
 /// What is known of a place: its pods by node, or why they are not known.
-type Pods = BTreeMap<Place, Result<BTreeMap<NodeName, Pod>, ClusterError>>;
+pub(super) type Pods = BTreeMap<Place, Result<BTreeMap<NodeName, Pod>, ClusterError>>;
 
 impl PodNodes {
     /// Reads the kubeconfig for the clusters of these nodes. What can't be used is told where it is needed.
@@ -67,7 +67,7 @@ impl PodNodes {
         Self { clients }
     }
 
-    fn client(&self, place: &Place) -> Result<Client, ClusterError> {
+    pub(super) fn client(&self, place: &Place) -> Result<Client, ClusterError> {
         match self.clients.get(&place.context) {
             Some(Ok(client)) => Ok(client.clone()),
             Some(Err(reason)) => Err(ClusterError::NoCluster(reason.clone())),
@@ -317,7 +317,7 @@ impl PodNodes {
         self.pods_in(&continuum.name, places(continuum)).await
     }
 
-    async fn pods_in(&self, continuum: &str, places: BTreeSet<Place>) -> Pods {
+    pub(super) async fn pods_in(&self, continuum: &str, places: BTreeSet<Place>) -> Pods {
         let with = ListParams::default().labels(&manifest::selector(continuum));
         let lists = places.into_iter().map(|place| {
             let with = &with;
@@ -336,6 +336,25 @@ impl PodNodes {
         let name = |pod: &Pod| Some(NodeName::from(pod.metadata.labels.as_ref()?.get(NODE_LABEL)?.as_str()));
         Ok(found.into_iter().filter_map(|pod| Some((name(&pod)?, pod))).collect())
     }
+}
+
+/// The pods that these nodes are, each with a client of its cluster, as far as the clusters tell.
+pub async fn pods_of(continuum: &Continuum, names: &[&NodeName]) -> Vec<(Client, Pod)> {
+    let nodes: Vec<_> = names.iter().filter_map(|name| continuum.nodes.get_key_value(*name)).collect();
+    let place = |node: &Node| node.kubernetes.as_ref().map(Place::of);
+    let places: BTreeSet<Place> = nodes.iter().filter_map(|(_, node)| place(node)).collect();
+    if places.is_empty() {
+        return Vec::new();
+    }
+    let clusters = PodNodes::of(nodes.iter().map(|(_, node)| *node)).await;
+    let mut pods = clusters.pods_in(&continuum.name, places).await;
+    let mut found = Vec::new();
+    for (name, node) in nodes {
+        let Some(place) = place(node) else { continue };
+        let pod = pods.get_mut(&place).and_then(|known| known.as_mut().ok()?.remove(name));
+        found.extend(clusters.client(&place).ok().zip(pod));
+    }
+    found
 }
 
 /// Why it is not known where an agent listens.

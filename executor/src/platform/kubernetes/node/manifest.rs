@@ -257,7 +257,7 @@ impl PodNode<'_> {
     /// # Errors
     /// When the settings can't be written.
     pub fn secret(&self, name: &str, credentials: &Credentials, pod: &str) -> std::io::Result<Secret> {
-        let files = agent::files(self.name, self.node, AGENT_PORT, credentials)?;
+        let files = agent::files(self.name, self.node, AGENT_PORT, credentials, Some(pod))?;
         let owner = OwnerReference {
             api_version: "v1".to_owned(),
             kind: "Pod".to_owned(),
@@ -395,7 +395,9 @@ mod tests {
             assert_eq!(mounted.default_mode, Some(0o400));
             let items = mounted.items.unwrap();
             assert_eq!(items.len(), data.len());
-            for (path, text) in agent::files(node.name, node.node, AGENT_PORT, &credentials).unwrap() {
+            for (path, text) in
+                agent::files(node.name, node.node, AGENT_PORT, &credentials, Some("u1")).unwrap()
+            {
                 let item = items.iter().find(|item| item.path == path).unwrap();
                 assert_eq!(data[&item.key].0, text.as_bytes(), "{path}");
             }

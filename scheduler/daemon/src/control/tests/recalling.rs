@@ -156,4 +156,6 @@ async fn a_certificate_that_is_not_delivered_is_carried() {
     bench.place.view.lock().unwrap().committed.push((id, "a1".into(), "b1".into()));
     bench.run(1).await;
     assert_eq!(*bench.place.carried.lock().unwrap(), [id]);
+    // First it is told where everybody is by now.
+    assert_eq!(bench.place.introduced.load(Ordering::SeqCst), 1);
 }

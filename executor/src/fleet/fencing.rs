@@ -1,0 +1,114 @@
+//! Nodes that are gone for good: what others hold of services on their way from there runs from then on.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+use serde::Serialize;
+use sterna_core::continuum::{NodeName, ServiceName};
+
+use super::{Fleet, FleetError};
+use crate::migration::certificate::{Certificate, Grounds};
+use crate::migration::promotion::{Candidate, Told};
+use crate::node::api::{Arriving, ReleaseAnswer};
+use crate::node::client::{AgentClient, ClientError};
+
+/// What came of a service whose source was fenced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fenced {
+    /// It runs.
+    Runs,
+    /// It had not come in whole: it can't run from what is held.
+    Incomplete,
+}
+
+impl std::fmt::Display for Fenced {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Runs => "runs",
+            Self::Incomplete => "had not come in whole, and is lost with its node",
+        })
+    }
+}
+
+impl Fleet {
+    /// Tells all other nodes that `gone` is gone for good, on somebody's word: what they hold of services on their way from
+    /// there, restored, runs from now on. Gives what came of each.
+    ///
+    /// # Errors
+    /// When a node can't be asked, or the statement can't be signed.
+    pub async fn fence(
+        &self,
+        gone: &NodeName,
+        by: &str,
+        reason: &str,
+    ) -> Result<Vec<(ServiceName, NodeName, Fenced)>, FleetError> {
+        let mut done = Vec::new();
+        for (node, agent) in self.agents.iter().filter(|(node, _)| *node != gone) {
+            let Ok(agent) = agent else { continue };
+            for arriving in agent.coming_in().await?.into_iter().filter(|one| one.order.from == *gone) {
+                let grounds = Grounds::Fenced { by: by.to_owned(), reason: reason.to_owned() };
+                let result = self.run_held(agent, &arriving, grounds).await?;
+                done.push((arriving.order.service.clone(), node.clone(), result));
+            }
+        }
+        Ok(done)
+    }
+
+    /// Has what is held run where it is held, because the pod of its source has ended.
+    ///
+    /// # Errors
+    /// When its node can't be asked, or the statement can't be signed.
+    pub async fn promote(&self, candidate: &Candidate) -> Result<Fenced, FleetError> {
+        let agent = self.agent(&candidate.holder)?;
+        self.run_held(agent, &candidate.arriving, Grounds::PodEnded(candidate.end.clone())).await
+    }
+
+    async fn run_held(
+        &self,
+        agent: &AgentClient,
+        arriving: &Arriving,
+        grounds: Grounds,
+    ) -> Result<Fenced, FleetError> {
+        let Arriving { order, epoch, image, .. } = arriving;
+        let certificate = self.credentials.seal(&Certificate::due(order, *epoch, image, grounds))?;
+        Ok(match agent.release(order.id, &certificate).await? {
+            ReleaseAnswer::Runs => Fenced::Runs,
+            ReleaseAnswer::Lost => Fenced::Incomplete,
+        })
+    }
+
+    /// Asks every agent what it has and what comes in there. Of the nodes `empty` it is known that they have nothing, answer or
+    /// not.
+    pub async fn told(&self, empty: &BTreeSet<NodeName>) -> Told {
+        let answers = join_all(self.agents.iter().map(|(node, agent)| async move {
+            let answer = match agent {
+                Ok(agent) => asked(agent).await.map_err(|error| error.to_string()),
+                Err(reason) => Err(reason.clone()),
+            };
+            (node.clone(), answer)
+        }));
+        let mut told = Told::default();
+        for (node, answer) in answers.await {
+            match answer {
+                Ok((arriving, services)) => {
+                    told.arriving.insert(node.clone(), arriving);
+                    told.services.insert(node, services);
+                }
+                Err(reason) => {
+                    tracing::debug!(%node, reason, "can't be asked what it holds");
+                    if !empty.contains(&node) {
+                        told.silent.insert(node);
+                    }
+                }
+            }
+        }
+        told
+    }
+}
+
+async fn asked(
+    agent: &AgentClient,
+) -> Result<(Vec<Arriving>, Vec<crate::node::api::ServiceFacts>), ClientError> {
+    tokio::try_join!(agent.coming_in(), agent.services())
+}

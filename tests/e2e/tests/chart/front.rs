@@ -1,0 +1,142 @@
+//! What the chart makes for clients of services that move: fronts, and a Kubernetes service for each service behind them.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+use sterna_e2e::charts;
+use sterna_e2e::process::{bound, run};
+use sterna_executor::identity::{Authority, Credentials, Role};
+use sterna_executor::traffic::config::FrontConfig;
+
+use super::ground::{Ground, documents, of_kind, pod, tools};
+use crate::INVENTORY;
+
+/// Fronts, with as little and with as much as may be said.
+const FRONTS: [(&str, &str); 2] = [
+    ("fronts of one service", PLAIN_FRONT),
+    (
+        "fronts and everything else",
+        r#"
+address: "[::]"
+scrape: false
+front:
+  enabled: true
+  existingSecret: mine
+  services:
+    - {name: redis, port: 6379, protocol: redis, hold: 10s, connections: 100, held: 50}
+    - {name: web, port: 8104, protocol: http, serviceName: shop, servicePort: 80, type: NodePort, annotations: {a: b}}
+    - {name: books, port: 5432, protocol: tcp, type: LoadBalancer}
+  replicas: 1
+  drain: 80ms
+  leave: 40
+  port: 9000
+  serviceAccount: {create: false, name: mine}
+  podAnnotations: {c: "true"}
+  podLabels: {d: "1"}
+imagePullSecrets: [{name: pull}]
+nodeSelector: {disk: fast}
+tolerations: [{key: edge, operator: Exists, effect: NoSchedule}]
+"#,
+    ),
+];
+
+/// What the plain manifests of fronts are made of.
+pub const PLAIN_FRONT: &str = "front: {enabled: true, existingSecret: sterna-front, services: [{name: redis, port: 6379, protocol: redis}]}\n";
+
+#[tokio::test]
+async fn the_api_server_takes_fronts_and_each_service_leads_to_theirs_alone() -> anyhow::Result<()> {
+    let Some(charts) = tools().await? else { return Ok(()) };
+    let ground = Ground::up().await?;
+    for (title, values) in FRONTS {
+        let all = documents(&charts.render(&ground.namespace, values).await?)?;
+        let front = documents(&charts.render_of(&ground.namespace, values, &[charts::FRONT]).await?)?;
+        for document in &all {
+            let name = format!("{title}: {} {}", document["kind"], document["metadata"]["name"]);
+            ensure!(document["metadata"]["namespace"] == json!(ground.namespace), "{name}: elsewhere");
+            ground.would_take(document).await.context(name)?;
+        }
+        let pod = pod(of_kind(&front, "Deployment")?);
+        ground.would_take(&pod).await.with_context(|| format!("{title}: its pod"))?;
+        let labels = |selector: &Value, pod: &Value| {
+            let selector = selector.as_object().into_iter().flatten();
+            selector.clone().count() > 0
+                && selector.clone().all(|(key, value)| pod["metadata"]["labels"][key] == *value)
+        };
+        for document in all.iter().filter(|document| document["kind"] == "Service") {
+            let name = &document["metadata"]["name"];
+            let leads = labels(&document["spec"]["selector"], &pod);
+            ensure!(leads != (*name == "sterna"), "{title}: {name} leads to fronts: {leads}");
+            let target = &document["spec"]["ports"][0]["targetPort"];
+            let mut ports = pod["spec"]["containers"][0]["ports"].as_array().into_iter().flatten();
+            ensure!(!leads || ports.any(|port| port["name"] == *target), "{title}: {name} to {target}");
+        }
+
+        // What is mounted is read, by the names that users know.
+        let folder = tempfile::tempdir()?;
+        let data = of_kind(&front, "ConfigMap")?["data"].clone();
+        for (name, text) in serde_json::from_value::<BTreeMap<String, String>>(data)? {
+            std::fs::write(folder.path().join(name), text)?;
+        }
+        let read = FrontConfig::load(&folder.path().join("front.toml"))?;
+        for (at, service) in read.services.iter().enumerate() {
+            let port = &pod["spec"]["containers"][0]["ports"][at + 1]["containerPort"];
+            ensure!(*port == service.listen.port(), "{title}: {} listens on {port}", service.name);
+        }
+        let ends = pod["spec"]["terminationGracePeriodSeconds"].as_u64().context("it has no time to end")?;
+        ensure!(Duration::from_secs(ends) > read.leave, "{title}: killed before clients have left");
+    }
+    // Each kind is asked for what it alone is: a budget for one replica would keep it from ever being evicted.
+    let [one, two] = [1, 0].map(|at| charts.render_of("sterna", FRONTS[at].1, &[charts::FRONT]));
+    ensure!(of_kind(&documents(&one.await?)?, "PodDisruptionBudget").is_err());
+    of_kind(&documents(&two.await?)?, "PodDisruptionBudget")?;
+
+    // For another inventory the pods are replaced: a front reads it at its start alone.
+    let mut templates = Vec::new();
+    let inventory = json!({ "inventory": format!("{INVENTORY}\n# more\n") }).to_string();
+    for more in ["{}", r#"{"policies": {"a.toml": "x"}}"#, &inventory] {
+        let values = merged(PLAIN_FRONT, more)?;
+        let rendered = documents(&charts.render_of("sterna", &values, &[charts::FRONT]).await?)?;
+        templates.push(of_kind(&rendered, "Deployment")?["spec"]["template"].clone());
+    }
+    ensure!(templates[0] == templates[1] && templates[0] != templates[2]);
+    ground.down().await
+}
+
+/// Two sets of values as one.
+fn merged(one: &str, other: &str) -> anyhow::Result<String> {
+    let mut values: BTreeMap<String, Value> = serde_saphyr::from_str(one)?;
+    values.extend(serde_saphyr::from_str::<BTreeMap<String, Value>>(other)?);
+    Ok(serde_json::to_string(&values)?)
+}
+
+#[tokio::test]
+async fn a_fronts_identity_from_a_secret_is_its_owners_alone() -> anyhow::Result<()> {
+    let Some(charts) = tools().await? else { return Ok(()) };
+    let documents = documents(&charts.render_of("sterna", PLAIN_FRONT, &[charts::FRONT]).await?)?;
+    let first = &of_kind(&documents, "Deployment")?["spec"]["template"]["spec"]["initContainers"][0];
+    let folder = tempfile::tempdir()?;
+    let [authority, secret, own] = ["authority", "secret", "own"].map(|name| folder.path().join(name));
+    Authority::open(&authority)?.issue(&Role::Front)?.store(&secret)?;
+    std::fs::create_dir(&own)?;
+    for file in ["ca.pem", "cert.pem", "key.pem"] {
+        // As one of a group reads it in a pod.
+        std::fs::set_permissions(secret.join(file), std::fs::Permissions::from_mode(0o440))?;
+    }
+    ensure!(Credentials::load(&secret).is_err(), "what others may read is taken for a secret");
+    let script = first["args"][0].as_str().context("no script")?;
+    let script = script
+        .replace("/run/sterna/secret", &secret.display().to_string())
+        .replace("/run/sterna/identity", &own.display().to_string());
+    // Again, as when the container is started again in the same pod.
+    for _ in 0..2 {
+        let mut command = bound(Path::new("/bin/sh"));
+        command.args(["-euc", &script]);
+        ensure!(run(&mut command).await?.status.success(), "{script}");
+        ensure!(matches!(Credentials::load(&own)?.role()?, Role::Front));
+    }
+    Ok(())
+}

@@ -1,0 +1,391 @@
+//! Migrations as objects of a cluster: real moves between real nodes, beside a real API server.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+use sterna_e2e::cluster::Cluster;
+use sterna_e2e::continuum::Continuum;
+use sterna_e2e::process::Running;
+use sterna_e2e::sterna::Sterna;
+use sterna_e2e::ticker;
+use sterna_executor::migration::phase::Phase;
+use sterna_executor::platform::kubernetes::connection;
+use sterna_executor::platform::kubernetes::migration_object::objects::{self, ObjectError, Objects as _};
+use sterna_executor::platform::kubernetes::migration_object::resource::Migration;
+use tokio::time::{Instant, sleep};
+
+#[path = "kubernetes_migrations/written.rs"]
+mod written;
+
+const SERVICE: &str = "ticker";
+/// How long anything may take that takes a moment on an idle machine.
+const SOON: Duration = Duration::from_secs(60);
+/// A move at full speed, and one that gives time to say something.
+const FAST: &str = "1Gbit/s";
+const SLOW: &str = "60Mbit/s";
+/// Memory of the service: five seconds and more at the slow rate.
+const MIB: u32 = 40;
+
+/// An API server that knows migrations, and a namespace of its own for one test.
+struct Ground {
+    cluster: Cluster,
+    client: Client,
+    namespace: String,
+    sterna: Sterna,
+}
+
+impl Ground {
+    async fn up() -> anyhow::Result<Self> {
+        let _already = rustls::crypto::ring::default_provider().install_default();
+        let cluster = Cluster::up().await?;
+        let client = connection::client(Some(cluster.kubeconfig())).await?;
+        let metadata = ObjectMeta { generate_name: Some("sterna-e2e-".to_owned()), ..ObjectMeta::default() };
+        let namespace = Namespace { metadata, ..Namespace::default() };
+        let made = Api::all(client.clone()).create(&PostParams::default(), &namespace).await?;
+        let namespace = made.metadata.name.context("the namespace has no name")?;
+        let sterna = Sterna::built()?;
+        let ground = Self { cluster, client, namespace, sterna };
+        ground.define().await?;
+        Ok(ground)
+    }
+
+    /// Applies what `sterna crd` prints, as people do.
+    async fn define(&self) -> anyhow::Result<()> {
+        if self.cluster.is_own() {
+            let early = objects::Namespace::new(self.client.clone(), &self.namespace).list().await;
+            ensure!(matches!(early, Err(ObjectError::Absent { .. })), "{early:?}");
+        }
+        let printed: Value = serde_saphyr::from_str(&self.sterna.must(&["crd"]).await?)?;
+        let name = printed["metadata"]["name"].as_str().context("it has no name")?.to_owned();
+        let all: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        all.patch(&name, &PatchParams::apply("sterna-e2e"), &Patch::Apply(&printed)).await?;
+        let served = async || Ok(self.migrations().list(&ListParams::default()).await.is_ok());
+        eventually("migrations are known", &served).await
+    }
+
+    fn migrations(&self) -> Api<Migration> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    async fn all(&self) -> anyhow::Result<Vec<Migration>> {
+        Ok(self.migrations().list(&ListParams::default()).await?.items)
+    }
+
+    /// The reasons of the events about an object, oldest first.
+    async fn events(&self, name: &str) -> anyhow::Result<Vec<String>> {
+        let all: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let mut found = all.list(&ListParams::default()).await?.items;
+        found.retain(|event| event.regarding.as_ref().and_then(|on| on.name.as_deref()) == Some(name));
+        found.sort_by_key(|event| event.event_time.clone().map(|time| time.0));
+        Ok(found.into_iter().filter_map(|event| event.reason).collect())
+    }
+
+    async fn down(self) -> anyhow::Result<()> {
+        let all = Api::<Namespace>::all(self.client);
+        all.delete(&self.namespace, &DeleteParams::default()).await?;
+        Ok(())
+    }
+}
+
+/// Waits until it is so.
+async fn eventually(what: &str, so: impl AsyncFn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let start = Instant::now();
+    while !so().await? {
+        ensure!(start.elapsed() < SOON, "not within {SOON:?}: {what}");
+        sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+fn condition(object: &Migration, kind: &str) -> (String, String) {
+    object.condition(kind).map_or_else(Default::default, |one| (one.status.clone(), one.reason.clone()))
+}
+
+fn outcome(object: &Migration) -> Option<&str> {
+    object.status.as_ref()?.outcome.as_deref()
+}
+
+/// Two nodes; `pod`: what makes the first one a pod in the eyes of the scheduler.
+fn inventory(name: &str, prices: [&str; 2], pod: &str) -> String {
+    let mut text = format!("schema_version = 1\nname = \"{name}\"\n");
+    for ((site, node), (price, kind)) in
+        [("a", "a1"), ("b", "b1")].into_iter().zip(prices.into_iter().zip([pod, ""]))
+    {
+        text.push_str(&format!(
+            "[[site]]\nname = \"{site}\"\ntier = \"edge\"\nregion = \"eu\"\nprice = {{ node = \"{price}USD/h\" }}\n\
+             power = {{ idle = \"5W\", full = \"20W\" }}\n\
+             [[site.node]]\nname = \"{node}\"\ncpu = \"2\"\nmemory = \"4GiB\"\n{kind}"
+        ));
+    }
+    text.push_str("[[link]]\nbetween = [\"a\", \"b\"]\nrtt = \"1ms\"\nbandwidth = \"1Gbit/s\"\n");
+    text + &ticker::service(SERVICE, MIB, "a1")
+}
+
+/// A policy that wants the cheapest place at once.
+fn policy(bandwidth: &str) -> String {
+    format!(
+        "schema_version = 1\nname = \"cheapest\"\nmode = \"auto\"\n\
+         [objective]\nmethod = \"lexicographic\"\n[[objective.term]]\nmetric = \"cost_rate\"\n\
+         [trigger]\ninterval = \"200ms\"\nsettle = \"0s\"\n\
+         [hysteresis]\nmin_gain = \"1%\"\nmin_residency = \"0s\"\ncooldown = \"0s\"\nno_return_within = \"0s\"\n\
+         [breaker]\nfailures = 0\n[migration]\nbandwidth = \"{bandwidth}\"\n"
+    )
+}
+
+/// Nodes, and the scheduler over them.
+struct Stage<'g> {
+    ground: &'g Ground,
+    continuum: Continuum,
+    folder: PathBuf,
+    pod: String,
+}
+
+impl<'g> Stage<'g> {
+    async fn raise(ground: &'g Ground) -> anyhow::Result<Self> {
+        let name = "e2e-migrations";
+        let continuum = Continuum::up(&ground.sterna, &inventory(name, ["0.1", "0.1"], "")).await?;
+        continuum.services_up().await?;
+        ticker::ready(&continuum, "a1", SERVICE).await?;
+        let folder = continuum.folder().join("daemon");
+        std::fs::create_dir(&folder)?;
+        // The node is what it is; its pod says where it is.
+        let pod = Pod::deserialize(json!({
+            "metadata": {
+                "name": format!("sterna-{name}-a1"),
+                "labels": { "sterna.continuum": name, "sterna.node": "a1" },
+            },
+            "spec": { "containers": [{ "name": "node", "image": "i" }] },
+        }))?;
+        let pods: Api<Pod> = Api::namespaced(ground.client.clone(), &ground.namespace);
+        let pod = pods.create(&PostParams::default(), &pod).await?.metadata.name.context("no name")?;
+        let address = continuum.address("a1").await?.to_string();
+        let status = json!({ "status": { "phase": "Running", "podIP": address, "podIPs": [{ "ip": address }],
+            "containerStatuses": [{ "name": "node", "image": "i", "imageID": "i", "ready": true, "restartCount": 0,
+                "state": { "running": {} } }] } });
+        pods.patch_status(&pod, &PatchParams::default(), &Patch::Merge(status)).await?;
+        Ok(Self { ground, continuum, folder, pod })
+    }
+
+    /// Has a node be the cheapest from the next look on.
+    fn cheapest(&self, node: &str) -> anyhow::Result<()> {
+        let prices = if node == "a1" { ["0.1", "0.9"] } else { ["0.9", "0.1"] };
+        let pod = format!("kubernetes = {{ namespace = \"{}\" }}\n", self.ground.namespace);
+        self.write("inventory.toml", &inventory(self.continuum.name(), prices, &pod))
+    }
+
+    fn moves_at(&self, bandwidth: &str) -> anyhow::Result<()> {
+        self.write("policy.toml", &policy(bandwidth))
+    }
+
+    /// As an editor does it: the file is never half there.
+    fn write(&self, file: &str, text: &str) -> anyhow::Result<()> {
+        let new = self.folder.join("new");
+        std::fs::write(&new, text)?;
+        Ok(std::fs::rename(new, self.folder.join(file))?)
+    }
+
+    fn scheduler(&self) -> anyhow::Result<Running> {
+        let settings = format!(
+            "inventory = \"inventory.toml\"\npolicy = \"policy.toml\"\nstate = \"{}\"\nlisten = \"127.0.0.1:0\"\n\
+             [kubernetes]\nmigrations = \"{}\"\nkeep = 3\n",
+            self.continuum.state().display(),
+            self.ground.namespace
+        );
+        self.write("sterna.toml", &settings)?;
+        let mut command = self.ground.sterna.command();
+        command.env("KUBECONFIG", self.ground.cluster.kubeconfig()).env("STERNA_LOG", "warn");
+        command.args(["run", "--config"]).arg(self.folder.join("sterna.toml"));
+        let log = std::fs::File::options().create(true).append(true).open(self.folder.join("log"))?;
+        command.stdout(log.try_clone()?).stderr(Stdio::from(log));
+        Ok(Running::start(&mut command)?)
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// The object that is not among those, once there is one of which it is so.
+    async fn object(
+        &self,
+        known: &BTreeSet<String>,
+        what: &str,
+        so: impl Fn(&Migration) -> bool,
+    ) -> anyhow::Result<Migration> {
+        let start = Instant::now();
+        loop {
+            let all = self.ground.all().await?;
+            let new: Vec<_> = all.into_iter().filter(|one| !known.contains(one.name())).collect();
+            ensure!(new.len() < 2, "{what}: several were made: {new:?}\n{}", self.log());
+            match new.into_iter().next() {
+                Some(one) if so(&one) => return Ok(one),
+                one if start.elapsed() > SOON => bail!("not so: {what}: {one:?}\n{}", self.log()),
+                _ => sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    async fn names(&self) -> anyhow::Result<BTreeSet<String>> {
+        Ok(self.ground.all().await?.iter().map(|one| one.name().to_owned()).collect())
+    }
+
+    async fn is_whole_on(&self, node: &str) -> anyhow::Result<()> {
+        ensure!(self.continuum.runs_on(SERVICE).await? == Some(node), "it is not on {node}\n{}", self.log());
+        ticker::whole(&self.continuum, node, SERVICE, SOON).await?;
+        Ok(())
+    }
+}
+
+fn rests(object: &Migration) -> bool {
+    outcome(object).is_some() && !object.is_held()
+}
+
+fn moves(object: &Migration) -> bool {
+    let phase = object.status.as_ref().and_then(|status| status.phase.as_deref());
+    phase.is_some_and(|phase| ["checked", "reserved", "synced"].contains(&phase))
+}
+
+#[tokio::test]
+async fn migrations_are_shown_and_whoever_deletes_one_cancels_it() -> anyhow::Result<()> {
+    let ground = Ground::up().await?;
+    let stage = Stage::raise(&ground).await?;
+    stage.moves_at(FAST)?;
+    stage.cheapest("a1")?;
+    let mut scheduler = stage.scheduler()?;
+    it_is_shown_from_start_to_end_though_others_write_it(&stage).await?;
+    deleting_it_has_it_undone(&stage).await?;
+    a_killed_scheduler_leaves_nothing_that_the_next_does_not_put_right(&stage, &mut scheduler).await?;
+    a_cluster_that_is_away_delays_no_move(&stage).await?;
+    scheduler.ask_to_end();
+    let ended = tokio::time::timeout(SOON, scheduler.child().wait()).await.context("it does not end")??;
+    ensure!(ended.success(), "{ended}\n{}", stage.log());
+    stage.continuum.down().await?;
+    ground.down().await
+}
+
+async fn it_is_shown_from_start_to_end_though_others_write_it(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let storm = async {
+        let api = stage.ground.migrations();
+        for number in 0_u64.. {
+            for one in stage.ground.all().await? {
+                let patch =
+                    Patch::Merge(json!({ "metadata": { "annotations": { "storm": number.to_string() } } }));
+                let written = api.patch(one.name(), &PatchParams::default(), &patch).await;
+                ensure!(written.is_ok(), "{written:?}");
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        anyhow::Ok(())
+    };
+    let mut phases = Vec::new();
+    let course = async {
+        stage.cheapest("b1")?;
+        let none = BTreeSet::new();
+        let start = Instant::now();
+        loop {
+            let one = stage.object(&none, "it is shown", |_| true).await?;
+            let phase = one.status.as_ref().and_then(|status| status.phase.clone());
+            phases.extend(phase.filter(|phase| phases.last() != Some(phase)));
+            if rests(&one) {
+                return anyhow::Ok(one);
+            }
+            ensure!(start.elapsed() < SOON, "it does not rest: {one:?}\n{}", stage.log());
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let object = tokio::select! {
+        stormed = storm => { stormed?; bail!("the storm has ended") }
+        object = course => object?,
+    };
+    let order = |phase: &String| Phase::ALL.iter().position(|one| one.name() == *phase);
+    ensure!(phases.is_sorted_by_key(order) && phases.len() > 2, "{phases:?}");
+    for (kind, status) in
+        [("Progressing", "False"), ("Committed", "True"), ("Succeeded", "True"), ("Cancelled", "False")]
+    {
+        ensure!(condition(&object, kind).0 == status, "{kind}: {object:?}");
+    }
+    let status = object.status.as_ref().context("it says nothing")?;
+    ensure!(
+        status.outcome.as_deref() == Some("moved") && status.phase.as_deref() == Some("cleaned"),
+        "{status:?}"
+    );
+    ensure!(status.downtime.is_some() && status.bytes.is_some_and(|bytes| bytes > 1 << 20), "{status:?}");
+    let spec = &object.spec;
+    ensure!(
+        (spec.from.as_str(), spec.to.as_str(), spec.service.as_str()) == ("a1", "b1", SERVICE),
+        "{spec:?}"
+    );
+    ensure!(spec.policy.as_deref() == Some("cheapest") && spec.decision.is_some(), "{spec:?}");
+    ensure!(spec.reason.as_deref().is_some_and(|reason| reason.contains("cost_rate")), "{spec:?}");
+    let told = ["MigrationStarted", "MigrationCommitted", "MigrationSucceeded"];
+    for on in [object.name(), &stage.pod] {
+        let events = stage.ground.events(on).await?;
+        ensure!(events == told, "of {on}: {events:?}\n{}", stage.log());
+    }
+    stage.is_whole_on("b1").await
+}
+
+async fn deleting_it_has_it_undone(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let known = stage.names().await?;
+    stage.moves_at(SLOW)?;
+    stage.cheapest("a1")?;
+    let object = stage.object(&known, "it moves back", moves).await?;
+    // It is not to begin again; what runs goes on.
+    stage.cheapest("b1")?;
+    stage.ground.migrations().delete(object.name(), &DeleteParams::default()).await?;
+    let asked = Instant::now();
+    let gone = async || Ok(stage.ground.migrations().get_opt(object.name()).await?.is_none());
+    eventually("a cancelled migration's object goes", &gone).await.with_context(|| stage.log())?;
+    ensure!(asked.elapsed() < Duration::from_secs(10), "only after {:?}", asked.elapsed());
+    let events = stage.ground.events(object.name()).await?;
+    for reason in ["CancelAsked", "MigrationUndone", "MigrationCancelled"] {
+        ensure!(events.iter().any(|event| event == reason), "no {reason}: {events:?}\n{}", stage.log());
+    }
+    ensure!(stage.log().contains("its object in Kubernetes was deleted"), "{}", stage.log());
+    stage.is_whole_on("b1").await
+}
+
+async fn a_killed_scheduler_leaves_nothing_that_the_next_does_not_put_right(
+    stage: &Stage<'_>,
+    scheduler: &mut Running,
+) -> anyhow::Result<()> {
+    let known = stage.names().await?;
+    stage.cheapest("a1")?;
+    let object = stage.object(&known, "it moves back", moves).await?;
+    scheduler.child().kill().await?;
+    let arrived = async || Ok(matches!(stage.continuum.runs_on(SERVICE).await, Ok(Some("a1"))));
+    eventually("the agents bring it to its end", &arrived).await?;
+    let stale = stage.ground.migrations().get(object.name()).await?;
+    ensure!(stale.is_held() && outcome(&stale).is_none(), "{stale:?}");
+    *scheduler = stage.scheduler()?;
+    let object = stage.object(&known, "the next one puts it right", rests).await?;
+    ensure!(outcome(&object) == Some("moved"), "{object:?}");
+    stage.is_whole_on("a1").await
+}
+
+async fn a_cluster_that_is_away_delays_no_move(stage: &Stage<'_>) -> anyhow::Result<()> {
+    if !stage.ground.cluster.is_own() {
+        return Ok(());
+    }
+    let known = stage.names().await?;
+    stage.cheapest("b1")?;
+    let _begun = stage.object(&known, "it moves", moves).await?;
+    stage.ground.cluster.suspend();
+    let arrived = async || Ok(matches!(stage.continuum.runs_on(SERVICE).await, Ok(Some("b1"))));
+    let moved = eventually("it moves though the cluster is away", &arrived).await;
+    sleep(Duration::from_secs(1)).await;
+    stage.ground.cluster.resume();
+    moved.with_context(|| stage.log())?;
+    let object = stage.object(&known, "the cluster learns of it", rests).await?;
+    ensure!(outcome(&object) == Some("moved"), "{object:?}");
+    stage.is_whole_on("b1").await
+}
