@@ -34,8 +34,8 @@ pub struct AgentConfig {
     pub bandwidth_per_peer: Option<MibPerSecond>,
     /// The front that the agent runs, if it does.
     pub front: Option<FrontConfig>,
-    /// UID of the pod in which it runs, if it does: what is on its way from there may run where it is held once that pod is
-    /// known to have ended.
+    /// UID of the pod in which it runs, if it does and its state ends with that pod: what is on its way from there may run where it is
+    /// held once that pod is known to have ended.
     pub pod: Option<String>,
 }
 
@@ -61,7 +61,7 @@ struct AgentFile {
     /// A front that the agent runs; the keys are those of a front's own file.
     #[serde(default)]
     front: Option<At<FrontTable>>,
-    /// UID of the pod in which the agent runs. `sterna sites up` writes it.
+    /// UID of the pod in which the agent runs, where its state ends with that pod. `sterna sites up` writes it.
     #[serde(default)]
     pod: Option<String>,
 }

@@ -59,6 +59,8 @@ const SWEEP: Duration = Duration::from_secs(15);
 /// Time for what is leaving to get to its end once the agent is to end, and then for the rest to be undone: a node is given 40 s in
 /// all, and its services need most of that.
 const TO_FINISH: Duration = Duration::from_secs(6);
+/// The same where the register ends with the agent: what has not left by then is lost.
+const TO_LEAVE: Duration = Duration::from_secs(20);
 const TO_UNDO: Duration = Duration::from_secs(6);
 const LOOK: Duration = Duration::from_millis(50);
 /// From this many on, the events of migrations that have ended are forgotten.
@@ -134,7 +136,7 @@ impl Running {
         Self { traffic, ..self }
     }
 
-    /// In the pod of this UID, if in any.
+    /// In the pod of this UID, if in one with which all of its state ends.
     #[must_use]
     pub fn in_pod(self, pod: Option<String>) -> Self {
         Self { pod, ..self }
@@ -327,10 +329,18 @@ impl Running {
 
     /// Brings what is leaving to an end before this agent ends with its node: what does not get there soon is undone, so that no
     /// service is ended while it stands frozen. What is committed goes on in the agent's next life.
+    ///
+    /// In a pod with which the register ends there is no next life: more time is given and nothing undone, since a service that ran
+    /// on here for a moment would only leave behind what the destination may hold.
     pub async fn wind_up(&self) {
         let start = Instant::now();
-        while !self.cancels().is_empty() && start.elapsed() < TO_FINISH {
+        let ends_with_it = self.pod.is_some();
+        let patience = if ends_with_it { TO_LEAVE } else { TO_FINISH };
+        while !self.cancels().is_empty() && start.elapsed() < patience {
             tokio::time::sleep(LOOK).await;
+        }
+        if ends_with_it {
+            return;
         }
         let left: Vec<MigrationId> = self.cancels().keys().copied().collect();
         for id in &left {

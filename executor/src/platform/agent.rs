@@ -22,7 +22,7 @@ pub fn staging_room(node: &Node) -> Bytes {
 }
 
 /// The files of a node's agent, which listens on `port`: paths within [`FILES`] and contents, for root alone. `pod` is the UID of
-/// the pod in which it runs, if it does.
+/// the pod in which it runs, if its state ends with one.
 ///
 /// # Errors
 /// When the settings can't be written as TOML.

@@ -257,7 +257,9 @@ impl PodNode<'_> {
     /// # Errors
     /// When the settings can't be written.
     pub fn secret(&self, name: &str, credentials: &Credentials, pod: &str) -> std::io::Result<Secret> {
-        let files = agent::files(self.name, self.node, AGENT_PORT, credentials, Some(pod))?;
+        // A volume outlasts the pod, and so does the register on it.
+        let ends_with_it = matches!(self.place.storage, Storage::EmptyDir).then_some(pod);
+        let files = agent::files(self.name, self.node, AGENT_PORT, credentials, ends_with_it)?;
         let owner = OwnerReference {
             api_version: "v1".to_owned(),
             kind: "Pod".to_owned(),
@@ -396,12 +398,27 @@ mod tests {
             let items = mounted.items.unwrap();
             assert_eq!(items.len(), data.len());
             for (path, text) in
-                agent::files(node.name, node.node, AGENT_PORT, &credentials, Some("u1")).unwrap()
+                agent::files(node.name, node.node, AGENT_PORT, &credentials, Some("uid-1")).unwrap()
             {
                 let item = items.iter().find(|item| item.path == path).unwrap();
                 assert_eq!(data[&item.key].0, text.as_bytes(), "{path}");
             }
         });
+    }
+
+    #[test]
+    fn an_agent_knows_of_its_pod_where_its_state_ends_with_it() {
+        let home = tempfile::tempdir().unwrap();
+        let authority = Authority::open(&home.path().join("authority")).unwrap();
+        let credentials = authority.issue(&Role::Agent("n1".into())).unwrap();
+        let volume = || Storage::Claim(Bytes::from_mib(512));
+        for (storage, told) in [(Storage::EmptyDir, true), (volume(), false)] {
+            with(continuum::Pod { storage, ..place() }, |node| {
+                let data = node.secret(SECRET, &credentials, "uid-1").unwrap().data.unwrap();
+                let settings = String::from_utf8(data["agent.toml"].0.clone()).unwrap();
+                assert_eq!(settings.contains("pod = \"uid-1\""), told, "{settings}");
+            });
+        }
     }
 
     #[test]
