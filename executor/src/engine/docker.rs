@@ -85,7 +85,7 @@ impl EngineError {
     }
 
     /// Whether it only says that there is no such thing.
-    fn is_absence(&self) -> bool {
+    pub(crate) fn is_absence(&self) -> bool {
         match self {
             Self::Engine { source, .. } => is_not_found(source),
             Self::Malformed(_) => true,

@@ -98,7 +98,12 @@ impl Arrivals {
         if arrival.container.is_empty() || !by_restore(arrival)? {
             return Ok(false);
         }
-        let seen = self.engine.inspect(&arrival.container).await?;
+        let seen = match self.engine.inspect(&arrival.container).await {
+            Ok(seen) => seen,
+            // Given up meanwhile. Who asks what is on its way here must hear of the others.
+            Err(error) if error.is_absence() => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
         Ok(seen.pid.is_some_and(|pid| Processes::of(pid).is_ok_and(|all| all.all_stopped())))
     }
 
