@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding};
-use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use serde::Deserialize as _;
@@ -19,13 +18,15 @@ use serde_json::json;
 use sterna_e2e::cluster::Cluster;
 use sterna_e2e::process::Running;
 use sterna_e2e::sterna::Sterna;
-use sterna_executor::platform::kubernetes::connection;
 use sterna_executor::platform::kubernetes::election::Candidate;
 use sterna_executor::platform::kubernetes::lease::{Contender, LeaseError, Place, Standing, Steady, steady};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::ChildStdout;
 use tokio::time::{Instant, sleep, timeout};
+
+#[path = "kubernetes/own.rs"]
+mod own;
 
 const TERM: Duration = Duration::from_secs(15);
 const SOON: Duration = Duration::from_secs(20);
@@ -39,13 +40,8 @@ struct Ground {
 
 impl Ground {
     async fn up() -> anyhow::Result<Self> {
-        let _already = rustls::crypto::ring::default_provider().install_default();
         let cluster = Cluster::up().await?;
-        let client = connection::client(Some(cluster.kubeconfig())).await?;
-        let metadata = ObjectMeta { generate_name: Some("sterna-e2e-".to_owned()), ..ObjectMeta::default() };
-        let namespace = Namespace { metadata, ..Namespace::default() };
-        let made = Api::all(client.clone()).create(&PostParams::default(), &namespace).await?;
-        let namespace = made.metadata.name.context("the namespace has no name")?;
+        let (client, namespace) = own::namespace(&cluster).await?;
         Ok(Self { cluster, client, namespace })
     }
 
@@ -58,9 +54,7 @@ impl Ground {
     }
 
     async fn down(self) -> anyhow::Result<()> {
-        let all = Api::<Namespace>::all(self.client);
-        all.delete(&self.namespace, &DeleteParams::default()).await?;
-        Ok(())
+        own::remove(self.client, &self.namespace).await
     }
 }
 
@@ -167,20 +161,6 @@ async fn of_two_schedulers_one_leads_at_a_time_in_a_thousand_rounds() -> anyhow:
     ground.down().await
 }
 
-/// A kubeconfig for the cluster of another one, with the account's token.
-async fn of_account(ground: &Ground, account: &str) -> anyhow::Result<Client> {
-    let accounts: Api<ServiceAccount> = Api::namespaced(ground.client.clone(), &ground.namespace);
-    let asked = TokenRequest { spec: TokenRequestSpec::default(), ..TokenRequest::default() };
-    let answer = accounts.create_token_request(account, &PostParams::default(), &asked).await?;
-    let token = answer.status.context("no token")?.token;
-    let mut file = Kubeconfig::read_from(ground.cluster.kubeconfig())?;
-    for user in &mut file.auth_infos {
-        user.auth_info = Some(serde_json::from_value(json!({ "token": token }))?);
-    }
-    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
-    Ok(Client::try_from(config)?)
-}
-
 /// All that a scheduler does with its lease: makes it, renews it, gives it up.
 async fn all_of_it(client: &Client, place: &Place) -> Result<(), LeaseError> {
     let candidate = Candidate::new("one".to_owned(), TERM);
@@ -220,7 +200,7 @@ async fn the_rights_that_are_printed_suffice_and_each_is_needed() -> anyhow::Res
     let role = roles.create(&creates, &Role::deserialize(role)?).await?;
     Api::namespaced(client.clone(), namespace).create(&creates, &RoleBinding::deserialize(binding)?).await?;
 
-    let scheduler = of_account(&ground, "scheduler").await?;
+    let scheduler = own::of_account(&ground.cluster, &ground.client, &ground.namespace, "scheduler").await?;
     let place = ground.place("one");
     let fresh = async || {
         let deleted = ground.leases().delete(&place.name, &DeleteParams::default()).await;

@@ -6,10 +6,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -19,11 +19,12 @@ use sterna_e2e::process::Running;
 use sterna_e2e::sterna::Sterna;
 use sterna_e2e::ticker;
 use sterna_executor::migration::phase::Phase;
-use sterna_executor::platform::kubernetes::connection;
 use sterna_executor::platform::kubernetes::migration_object::objects::{self, ObjectError, Objects as _};
 use sterna_executor::platform::kubernetes::migration_object::resource::Migration;
 use tokio::time::{Instant, sleep};
 
+#[path = "kubernetes/own.rs"]
+mod own;
 #[path = "kubernetes_migrations/written.rs"]
 mod written;
 
@@ -46,13 +47,8 @@ struct Ground {
 
 impl Ground {
     async fn up() -> anyhow::Result<Self> {
-        let _already = rustls::crypto::ring::default_provider().install_default();
         let cluster = Cluster::up().await?;
-        let client = connection::client(Some(cluster.kubeconfig())).await?;
-        let metadata = ObjectMeta { generate_name: Some("sterna-e2e-".to_owned()), ..ObjectMeta::default() };
-        let namespace = Namespace { metadata, ..Namespace::default() };
-        let made = Api::all(client.clone()).create(&PostParams::default(), &namespace).await?;
-        let namespace = made.metadata.name.context("the namespace has no name")?;
+        let (client, namespace) = own::namespace(&cluster).await?;
         let sterna = Sterna::built()?;
         let ground = Self { cluster, client, namespace, sterna };
         ground.define().await?;
@@ -91,9 +87,7 @@ impl Ground {
     }
 
     async fn down(self) -> anyhow::Result<()> {
-        let all = Api::<Namespace>::all(self.client);
-        all.delete(&self.namespace, &DeleteParams::default()).await?;
-        Ok(())
+        own::remove(self.client, &self.namespace).await
     }
 }
 

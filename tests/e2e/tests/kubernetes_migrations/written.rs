@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail, ensure};
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding};
+use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use sterna_core::continuum::Continuum;
@@ -22,7 +20,7 @@ use sterna_executor::platform::kubernetes::migration_object::objects::{
 };
 use sterna_executor::platform::kubernetes::migration_object::reconcile::{Step, reconcile};
 
-use super::{Ground, SERVICE, eventually, rests};
+use super::{Ground, SERVICE, eventually, own, rests};
 
 /// A migration that runs, as a scheduler knows it.
 fn account(course: Course) -> Account {
@@ -42,16 +40,8 @@ fn account(course: Course) -> Account {
 
 /// The objects of a namespace in the eyes of an account.
 async fn of_account(ground: &Ground, account: &str) -> anyhow::Result<objects::Namespace> {
-    let accounts: Api<ServiceAccount> = Api::namespaced(ground.client.clone(), &ground.namespace);
-    let asked = TokenRequest { spec: TokenRequestSpec::default(), ..TokenRequest::default() };
-    let answer = accounts.create_token_request(account, &PostParams::default(), &asked).await?;
-    let token = answer.status.context("no token")?.token;
-    let mut file = Kubeconfig::read_from(ground.cluster.kubeconfig())?;
-    for user in &mut file.auth_infos {
-        user.auth_info = Some(serde_json::from_value(json!({ "token": token }))?);
-    }
-    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
-    Ok(objects::Namespace::new(Client::try_from(config)?, &ground.namespace))
+    let client = own::of_account(&ground.cluster, &ground.client, &ground.namespace, account).await?;
+    Ok(objects::Namespace::new(client, &ground.namespace))
 }
 
 /// All that is done with objects: two migrations from their start to their end, of which the first is then too old to be kept.
