@@ -16,6 +16,7 @@ mod calibrate;
 mod cancel;
 mod completions;
 mod crd;
+mod declared_services;
 mod doctor;
 mod drain;
 mod exit;

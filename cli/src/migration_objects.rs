@@ -38,11 +38,12 @@ pub struct Parts {
 
 impl Shown {
     /// Begins, where the settings say where.
-    pub async fn begin(settings: &Kubernetes, parts: Parts) -> anyhow::Result<Self> {
+    pub async fn begin(settings: &Kubernetes, parts: Parts) -> anyhow::Result<Option<Self>> {
+        let Some(namespace) = &settings.migrations else { return Ok(None) };
         let client = connection::client(settings.kubeconfig.as_deref()).await?;
         let Parts { history, world, desk, heard, leadership } = parts;
         let keeper = Keeper {
-            objects: Namespace::new(client, &settings.migrations),
+            objects: Namespace::new(client, namespace),
             canceller: world,
             clock: SystemClock,
             leads: move || leadership.as_ref().is_none_or(Leadership::holds),
@@ -52,7 +53,7 @@ impl Shown {
             keep: usize::try_from(settings.keep).unwrap_or(usize::MAX),
         };
         let (end, ended) = oneshot::channel();
-        Ok(Self { end, task: tokio::spawn(keeper.keep(ended)) })
+        Ok(Some(Self { end, task: tokio::spawn(keeper.keep(ended)) }))
     }
 
     /// Says what is left to say; nothing more is told by the loop.

@@ -22,6 +22,7 @@ use sterna_daemon::control::rounds::Rounds;
 use sterna_daemon::control::stop::{Urgency, stop};
 use sterna_daemon::control::world::{Clock, RealWorld, SystemClock, World};
 use sterna_daemon::control::{Considered, Engine, Files, Question, Scheduler, consider};
+use sterna_daemon::declared::Declared;
 use sterna_daemon::governing::Governing;
 use sterna_daemon::history::HistoryStore;
 use sterna_daemon::history::lock::StateLock;
@@ -40,6 +41,7 @@ use sterna_policies::diagnose;
 use sterna_policies::policy::Policy;
 use sterna_policies::quantity::Millis;
 
+use crate::declared_services::{self, Served};
 use crate::exit::Invalid;
 use crate::leader::Reign;
 use crate::migration_objects::{Parts, Shown};
@@ -87,8 +89,7 @@ impl Opened {
     /// Reads everything, and prints warnings.
     pub fn read(config: &Path) -> anyhow::Result<Self> {
         let settings = Settings::load(config).map_err(unusable_settings)?;
-        let (inventory, warnings) =
-            Watched::open(&settings.inventory, inventory::load).map_err(file_error)?;
+        let (inventory, warnings) = inventory_of(&settings)?;
         warn(&warnings);
         let load = sterna_policies::load::policy;
         let (policies, warnings) =
@@ -121,10 +122,14 @@ impl Opened {
 
     /// The continuum's agents.
     pub fn world(&self) -> anyhow::Result<RealWorld> {
+        Ok(RealWorld::new(self.authority()?))
+    }
+
+    /// The continuum's certificate authority.
+    fn authority(&self) -> anyhow::Result<Authority> {
         let folder = self.settings.authority_of(&self.continuum().name);
-        let authority = Authority::open(&folder)
-            .with_context(|| format!("can't use the certificate authority in {}", folder.display()))?;
-        Ok(RealWorld::new(authority))
+        Authority::open(&folder)
+            .with_context(|| format!("can't use the certificate authority in {}", folder.display()))
     }
 
     /// A scheduler's own certificate, where the continuum has an authority that can issue one.
@@ -166,6 +171,17 @@ impl Opened {
     pub fn history(&self) -> anyhow::Result<HistoryStore> {
         Ok(HistoryStore::open(&self.settings.state_of(&self.continuum().name))?)
     }
+}
+
+/// The inventory, with what is declared elsewhere where the settings say that something is.
+fn inventory_of(settings: &Settings) -> anyhow::Result<(Watched<Continuum>, diagnose::Report)> {
+    let path = &settings.inventory;
+    let (plain, warnings) = Watched::open(path, inventory::load).map_err(file_error)?;
+    if !settings.kubernetes.as_ref().is_some_and(|kubernetes| kubernetes.services.is_some()) {
+        return Ok((plain, warnings));
+    }
+    let declared = Declared::of(&settings.state_of(&plain.value().name));
+    Watched::open_with(path, move |path| declared.with(path), inventory::load).map_err(file_error)
 }
 
 /// What runs where, and all that a decision about it needs.
@@ -300,14 +316,26 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         None => stop,
     };
     let heard = Arc::new(Heard::default());
-    let shown = match &settings.kubernetes {
-        Some(kubernetes) => {
-            let (desk, heard, leadership) = (Arc::clone(&desk), Arc::clone(&heard), leadership.clone());
-            let parts = Parts { history: opened.history()?, world: world.clone(), desk, heard, leadership };
-            Some(Shown::begin(kubernetes, parts).await?)
-        }
-        None => None,
-    };
+    let (mut shown, mut served) = (None, None);
+    if let Some(kubernetes) = &settings.kubernetes {
+        let parts = Parts {
+            history: opened.history()?,
+            world: world.clone(),
+            desk: Arc::clone(&desk),
+            heard: Arc::clone(&heard),
+            leadership: leadership.clone(),
+        };
+        shown = Shown::begin(kubernetes, parts).await?;
+        let parts = declared_services::Parts {
+            world: world.clone(),
+            authority: opened.authority()?,
+            desk: Arc::clone(&desk),
+            inventory: settings.inventory.clone(),
+            declared: Declared::of(&state),
+            leadership: leadership.clone(),
+        };
+        served = Served::begin(kubernetes, parts).await?;
+    }
     supervisor::ready();
     let failed = Arc::new(AtomicBool::new(false));
     let printer = Printer::new(args.verbose, settings.policies.len() > 1, Arc::clone(&failed));
@@ -337,6 +365,9 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let done = scheduler.run(&stop, cycles).await;
     // Before the lease is given up, which would look the same.
     let deposed = leadership.is_some_and(|leadership| !leadership.holds());
+    if let Some(served) = served {
+        served.end();
+    }
     if let Some(shown) = shown {
         shown.end(&stop).await;
     }
@@ -414,7 +445,13 @@ fn banner(opened: &Opened, state: &Path, listen: &str) -> anyhow::Result<String>
         .map_or_else(|| "none".to_owned(), |every| format!("agents measure every {}", span(every)));
     let webhooks = opened.settings.webhooks.iter().map(webhook).collect::<String>();
     let objects = opened.settings.kubernetes.as_ref().map_or_else(String::new, |kubernetes| {
-        format!("\nobjects    migrations are shown in the namespace {}", kubernetes.migrations)
+        let line = |what: &str, namespace: &Option<String>| {
+            namespace
+                .as_ref()
+                .map_or_else(String::new, |name| format!("\nobjects    {what} in the namespace {name}"))
+        };
+        line("migrations are shown", &kubernetes.migrations)
+            + &line("services are declared", &kubernetes.services)
     });
     let line = |policy: &Policy| {
         let (name, mode, every) = (&policy.name, policy.mode.name(), span(policy.trigger.interval));

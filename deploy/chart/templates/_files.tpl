@@ -32,11 +32,17 @@ seed = {{ int64 .Values.settings.seed }}
 [leader]
 lease = {{ include "sterna.lease" . | toJson }}
 term = {{ toJson .Values.settings.leader.term }}
-{{- if .Values.migrations.enabled }}
+{{- if or .Values.migrations.enabled .Values.services.enabled }}
 
 [kubernetes]
+{{- if .Values.migrations.enabled }}
 migrations = {{ toJson .Release.Namespace }}
 keep = {{ int .Values.migrations.keep }}
+{{- end }}
+{{- if .Values.services.enabled }}
+services = {{ include "sterna.services" . | toJson }}
+stand_in_image = {{ include "sterna.image" . | toJson }}
+{{- end }}
 {{- end }}
 
 [prometheus]

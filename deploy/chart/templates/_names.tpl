@@ -21,6 +21,11 @@
 {{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
 {{- end }}
 
+{{- /* The namespace in which services are declared. */ -}}
+{{- define "sterna.services" -}}
+{{- .Values.services.namespace | default .Release.Namespace -}}
+{{- end }}
+
 {{- define "sterna.selector" -}}
 app.kubernetes.io/name: sterna
 app.kubernetes.io/instance: {{ .Release.Name }}

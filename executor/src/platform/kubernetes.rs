@@ -1,4 +1,4 @@
-//! Kubernetes, and what is made of it: K3s, RKE2. Nodes may live there as pods, and schedulers; migrations are shown there.
+//! Kubernetes, and what is made of it: K3s, RKE2. Nodes may live there as pods, and schedulers; migrations are shown there, and services declared.
 //!
 //! | module | what lives there |
 //! |---|---|
@@ -6,6 +6,7 @@
 //! | [`election`] | which of several schedulers leads: pure |
 //! | [`lease`] | the Lease that says so |
 //! | [`leadership`] | whether this one leads now |
+//! | [`migratable_service`] | services that are declared as objects there |
 //! | [`migration_object`] | migrations as objects that are shown there |
 //! | [`node`] | nodes as pods |
 //! | [`rights`] | what a scheduler must be allowed to do, as manifests |
@@ -14,6 +15,7 @@ pub mod connection;
 pub mod election;
 pub mod leadership;
 pub mod lease;
+pub mod migratable_service;
 pub mod migration_object;
 pub mod node;
 pub mod rights;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sterna_core::continuum::ServiceName;
 use sterna_policies::diagnose::{Findings, Invalid};
 use sterna_policies::load::{At, Names, Written, schema_version, toml_document};
@@ -55,7 +55,7 @@ pub struct FrontedService {
 }
 
 /// What is spoken with a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
     /// Anything over TCP.

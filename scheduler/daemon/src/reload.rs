@@ -7,12 +7,16 @@ use sterna_core::difference::{self, Difference};
 use sterna_policies::diagnose::{Invalid, Loaded, Report};
 use thiserror::Error;
 
+/// Gives the text of a file, or why it can't be read.
+pub type Read = dyn Fn(&Path) -> Result<String, String> + Send + Sync;
+
 /// Reads a file's text, given the file's name for reports.
 pub type Parse<T> = dyn Fn(&str, &str) -> Result<Loaded<T>, Invalid> + Send + Sync;
 
 /// A file and what it last meant.
 pub struct Watched<T> {
     path: PathBuf,
+    read: Box<Read>,
     parse: Box<Parse<T>>,
     /// What was last looked at, good or bad: the same content is not reported twice.
     seen: Result<String, String>,
@@ -93,10 +97,23 @@ impl<T> Watched<T> {
         path: &Path,
         parse: impl Fn(&str, &str) -> Result<Loaded<T>, Invalid> + Send + Sync + 'static,
     ) -> Result<(Self, Report), FileError> {
+        Self::open_with(path, self::read, parse)
+    }
+
+    /// As above, of a file whose text is `read` in a way of its own, such as with something beside it.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn open_with(
+        path: &Path,
+        read: impl Fn(&Path) -> Result<String, String> + Send + Sync + 'static,
+        parse: impl Fn(&str, &str) -> Result<Loaded<T>, Invalid> + Send + Sync + 'static,
+    ) -> Result<(Self, Report), FileError> {
         let text = read(path).map_err(|reason| FileError::Unreadable { path: path.to_owned(), reason })?;
         let Loaded { value, warnings } = parse(&path.to_string_lossy(), &text)?;
         let watched = Self {
             path: path.to_owned(),
+            read: Box::new(read),
             parse: Box::new(parse),
             seen: Ok(text.clone()),
             as_written: true,
@@ -122,7 +139,7 @@ impl<T> Watched<T> {
     /// The content is compared, not the time of the file: times are too coarse for two quick edits, and a mounted folder
     /// that is swapped as a whole may bring an older time.
     pub fn read_again(&mut self) -> Found {
-        let text = read(&self.path);
+        let text = (self.read)(&self.path);
         if text == self.seen {
             return Found::Same;
         }
@@ -192,7 +209,8 @@ fn differences(old: &str, new: &str) -> Option<Vec<Difference>> {
     difference::between(&table(old)?, &table(new)?).ok()
 }
 
-fn read(path: &Path) -> Result<String, String> {
+/// The text of a file.
+pub(crate) fn read(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| error.to_string())
 }
 

@@ -34,8 +34,11 @@ const POLICY: &str = include_str!("../../../deploy/chart/files/policy.toml");
 /// The title of the values with which migrations are shown as objects.
 const OBJECTS: &str = "migrations as objects";
 
+/// The title of the values with which services are declared, in a namespace of their own.
+const SERVICES: &str = "declared services";
+
 /// Values that people may have.
-const VARIANTS: [(&str, &str); 6] = [
+const VARIANTS: [(&str, &str); 7] = [
     ("as it comes", ""),
     (
         "two replicas, each with its own state",
@@ -55,6 +58,7 @@ const VARIANTS: [(&str, &str); 6] = [
          imagePullSecrets: [{name: pull}]\npriorityClassName: system-cluster-critical\n",
     ),
     (OBJECTS, "migrations: {enabled: true, keep: 7}\n"),
+    (SERVICES, "services: {enabled: true, namespace: default}\nimage: {tag: one}\n"),
     ("everything else", EVERYTHING),
 ];
 
@@ -111,7 +115,12 @@ async fn the_api_server_takes_what_the_chart_makes_and_restricted_pods_suffice()
         let documents = documents(&charts.render(&ground.namespace, values).await?)?;
         for document in &documents {
             let name = format!("{title}: {} {}", document["kind"], document["metadata"]["name"]);
-            let expected = if document["kind"] == DEFINITION { Value::Null } else { json!(ground.namespace) };
+            let of_services = document["metadata"]["name"] == "sterna-services";
+            let expected = match document["kind"] == DEFINITION {
+                true => Value::Null,
+                false if of_services => json!("default"),
+                false => json!(ground.namespace),
+            };
             ensure!(document["metadata"]["namespace"] == expected, "{name}: elsewhere");
             ground.would_take(document).await.context(name)?;
         }
@@ -220,6 +229,7 @@ async fn rights_are_those_that_sterna_prints() -> anyhow::Result<()> {
             "two",
             &["--migrations", "three"],
         ),
+        ("services: {enabled: true, namespace: apps}\n", "sterna", "sterna", &["--services", "apps"]),
     ] {
         let usual = ["rbac", "--namespace", "three", "--lease", lease, "--account", account];
         let printed = sterna.must(&[&usual, more].concat()).await?;
@@ -245,6 +255,38 @@ async fn rights_are_those_that_sterna_prints() -> anyhow::Result<()> {
     ensure!(role["metadata"]["namespace"] == "edge", "{role}");
     let rules = json!([{ "apiGroups": [""], "resources": ["pods"], "verbs": ["list"] }]);
     ensure!(role["rules"] == rules && printed.len() == 3, "{printed:?}");
+    Ok(())
+}
+
+/// What `sterna crd` prints of a kind, which is what the chart's file of it holds.
+async fn printed_definition(kind: &str) -> anyhow::Result<String> {
+    const UPDATE: &str = "STERNA_UPDATE_MANIFESTS";
+    let renew = format!("{UPDATE}=1 cargo test --workspace --test chart");
+    let file = charts::chart().join(format!("files/{kind}.yaml"));
+    let printed = format!(
+        "# What `sterna crd` prints. Renew it with {renew}\n{}",
+        Sterna::built()?.must(&["crd", kind]).await?
+    );
+    if std::env::var_os(UPDATE).is_some() {
+        std::fs::write(&file, &printed)?;
+    }
+    let written = std::fs::read_to_string(&file).unwrap_or_default();
+    ensure!(written == printed, "{} is not what `sterna crd` prints; renew it with {renew}", file.display());
+    Ok(printed)
+}
+
+#[tokio::test]
+async fn the_definition_of_declared_services_is_the_one_that_sterna_prints() -> anyhow::Result<()> {
+    let printed = printed_definition("services").await?;
+    let Some(charts) = tools().await? else { return Ok(()) };
+    let all = documents(&charts.render("sterna", "services: {enabled: true}\nimage: {tag: one}\n").await?)?;
+    let mut definition = of_kind(&all, DEFINITION)?.clone();
+    definition["metadata"].as_object_mut().context("no metadata")?.remove("annotations");
+    ensure!(vec![definition] == documents(&printed)?, "the chart has another one");
+    let settings =
+        of_kind(&all, "ConfigMap")?["data"]["sterna.toml"].as_str().context("no settings")?.to_owned();
+    let wanted = "[kubernetes]\nservices = \"sterna\"\nstand_in_image = \"sterna-node:one\"\n";
+    ensure!(settings.contains(wanted), "{settings}");
     Ok(())
 }
 
@@ -301,17 +343,8 @@ async fn plain_manifests_are_the_chart_with_its_default_values() -> anyhow::Resu
 async fn the_definition_of_migrations_is_the_one_that_sterna_prints() -> anyhow::Result<()> {
     const UPDATE: &str = "STERNA_UPDATE_MANIFESTS";
     let renew = format!("{UPDATE}=1 cargo test --workspace --test chart");
-    let file = charts::chart().join("files/migrations.yaml");
-    let printed = format!(
-        "# What `sterna crd` prints. Renew it with {renew}\n{}",
-        Sterna::built()?.must(&["crd"]).await?
-    );
     let update = std::env::var_os(UPDATE).is_some();
-    if update {
-        std::fs::write(&file, &printed)?;
-    }
-    let written = std::fs::read_to_string(&file).unwrap_or_default();
-    ensure!(written == printed, "{} is not what `sterna crd` prints; renew it with {renew}", file.display());
+    let printed = printed_definition("migrations").await?;
 
     let Some(charts) = tools().await? else { return Ok(()) };
     let all = documents(&charts.render("sterna", "migrations: {enabled: true}").await?)?;

@@ -61,7 +61,7 @@ impl Ground {
             let early = objects::Namespace::new(self.client.clone(), &self.namespace).list().await;
             ensure!(matches!(early, Err(ObjectError::Absent { .. })), "{early:?}");
         }
-        let printed: Value = serde_saphyr::from_str(&self.sterna.must(&["crd"]).await?)?;
+        let printed: Value = serde_saphyr::from_str(&self.sterna.must(&["crd", "migrations"]).await?)?;
         let name = printed["metadata"]["name"].as_str().context("it has no name")?.to_owned();
         let all: Api<CustomResourceDefinition> = Api::all(self.client.clone());
         all.patch(&name, &PatchParams::apply("sterna-e2e"), &Patch::Apply(&printed)).await?;

@@ -65,9 +65,9 @@ pub fn service_account(account: &str, namespace: &str) -> ServiceAccount {
     ServiceAccount { metadata: metadata(account, namespace), ..ServiceAccount::default() }
 }
 
-/// What an account may do with the objects of migrations in a namespace.
+/// What an account may do with objects in a namespace.
 #[derive(Debug, Clone, PartialEq)]
-pub struct MigrationRights {
+pub struct ObjectRights {
     /// What it may do there.
     pub role: Role,
     /// That it may.
@@ -75,14 +75,33 @@ pub struct MigrationRights {
 }
 
 /// What that account of the namespace `home` needs to show migrations as objects in a namespace.
-pub fn migration_rights(namespace: &str, account: &str, home: &str) -> MigrationRights {
+pub fn migration_rights(namespace: &str, account: &str, home: &str) -> ObjectRights {
     let metadata = || metadata(&format!("{account}-migrations"), namespace);
     let rules = vec![
         rule("sterna.io", "migrations", &["list", "create", "patch", "delete"]),
         rule("sterna.io", "migrations/status", &["patch"]),
         events(),
     ];
-    MigrationRights {
+    ObjectRights {
+        role: Role { metadata: metadata(), rules: Some(rules) },
+        binding: binding(metadata(), account, home),
+    }
+}
+
+/// What that account of the namespace `home` needs to look after the services that are declared in a namespace.
+pub fn service_rights(namespace: &str, account: &str, home: &str) -> ObjectRights {
+    let metadata = || metadata(&format!("{account}-services"), namespace);
+    let rules = vec![
+        rule("sterna.io", "migratableservices", &["list", "patch"]),
+        rule("sterna.io", "migratableservices/status", &["patch"]),
+        rule("", "pods", &["list", "create", "patch", "delete"]),
+        // What is applied is made where it is absent.
+        rule("", "configmaps", &["create", "patch"]),
+        // Never read: the keys of stand-ins are in them.
+        rule("", "secrets", &["create"]),
+        events(),
+    ];
+    ObjectRights {
         role: Role { metadata: metadata(), rules: Some(rules) },
         binding: binding(metadata(), account, home),
     }

@@ -2,6 +2,7 @@
 
 mod check;
 mod file;
+pub mod written;
 
 use std::collections::BTreeMap;
 

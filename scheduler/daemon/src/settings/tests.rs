@@ -193,7 +193,7 @@ fn migrations_are_shown_where_a_namespace_is_named() {
     };
     assert_eq!(shown("", &[]).unwrap(), None);
     let usual = shown("[kubernetes]\nmigrations = \"a\"\n", &[]).unwrap().unwrap();
-    assert_eq!((usual.migrations.as_str(), usual.keep, usual.kubeconfig), ("a", 50, None));
+    assert_eq!((usual.migrations.as_deref(), usual.keep, usual.kubeconfig), (Some("a"), 50, None));
     let named = "[kubernetes]\nmigrations = \"a\"\nkeep = 3\nkubeconfig = \"k\"\n";
     let named = shown(named, &[("STERNA__KUBERNETES__KEEP", "4")]).unwrap().unwrap();
     assert_eq!(named.keep, 4);

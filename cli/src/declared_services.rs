@@ -1,0 +1,71 @@
+//! Services that are declared as objects in a Kubernetes cluster, looked after beside `sterna run`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sterna_daemon::control::desk::Desk;
+use sterna_daemon::control::world::{RealWorld, SystemClock};
+use sterna_daemon::declared::Declared;
+use sterna_daemon::migratable_service::Keeper;
+use sterna_daemon::settings::Kubernetes;
+use sterna_executor::identity::Authority;
+use sterna_executor::platform::docker::Settings as NodeImage;
+use sterna_executor::platform::kubernetes::connection;
+use sterna_executor::platform::kubernetes::leadership::Leadership;
+use sterna_executor::platform::kubernetes::migratable_service::objects::Declarations;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// What it needs.
+pub struct Parts {
+    /// The agents.
+    pub world: RealWorld,
+    /// Who makes certificates.
+    pub authority: Authority,
+    /// What the loop saw last.
+    pub desk: Arc<Desk>,
+    /// The inventory file.
+    pub inventory: PathBuf,
+    /// What is declared.
+    pub declared: Declared,
+    /// Whether this scheduler leads; `None` where it is the only one.
+    pub leadership: Option<Leadership>,
+}
+
+/// The task that looks after them.
+pub struct Served {
+    end: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Served {
+    /// Begins, where the settings name a namespace of declared services.
+    pub async fn begin(settings: &Kubernetes, parts: Parts) -> anyhow::Result<Option<Self>> {
+        let Some(namespace) = &settings.services else { return Ok(None) };
+        let image = match &settings.stand_in_image {
+            Some(image) => image.clone(),
+            None => NodeImage::from_environment()?.image()?,
+        };
+        let client = connection::client(settings.kubeconfig.as_deref()).await?;
+        let Parts { world, authority, desk, inventory, declared, leadership } = parts;
+        let keeper = Keeper {
+            declarations: Declarations::new(client, namespace),
+            world,
+            authority,
+            clock: SystemClock,
+            leads: move || leadership.as_ref().is_none_or(Leadership::holds),
+            inventory,
+            declared,
+            desk,
+            image,
+        };
+        let (end, ended) = oneshot::channel();
+        Ok(Some(Self { end, task: tokio::spawn(keeper.keep(ended)) }))
+    }
+
+    /// Ends it. What is under way is looked at again by whoever comes next.
+    pub fn end(self) {
+        let _asked = self.end.send(());
+        self.task.abort();
+    }
+}
