@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
+use anyhow::Context as _;
 use sterna_core::continuum::Continuum;
 use sterna_executor::identity::{Credentials, Role};
 use sterna_executor::traffic::config::FrontConfig;
+use sterna_executor::traffic::roster::{RosterError, RosterFile};
 use sterna_executor::traffic::serve::Front;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -16,7 +17,7 @@ use crate::wiring::{self, StateArgs};
 /// Arguments of `sterna front`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The front's file: the services, where it listens for them, and the inventory with the nodes.
+    /// The front's file: the services, where it listens for them, and what file names the nodes.
     #[arg(long, value_name = "FILE", default_value = "/etc/sterna/front.toml")]
     config: PathBuf,
     /// Only write a certificate and its key into this folder, for a front on another host or in an agent.
@@ -35,18 +36,24 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         return issue(folder, &wiring::inventory(inventory)?, &args.state);
     }
     let config = FrontConfig::load(&args.config).map_err(exit::unusable)?;
-    let continuum = Arc::new(wiring::inventory(&config.inventory)?);
+    let (nodes, warnings) = RosterFile::open(config.nodes.clone(), None).map_err(unusable)?;
+    wiring::warn(warnings);
+    // Only an inventory says whose authority it would be.
+    let continuum = || {
+        let none = || format!("{} names no continuum: say --inventory FILE", nodes.path().display());
+        nodes.roster().continuum().with_context(none)
+    };
     if let Some(folder) = &args.issue {
-        return issue(folder, &continuum, &args.state);
+        return issue(folder, continuum()?, &args.state);
     }
     let credentials = match &config.identity {
         Some(folder) => Credentials::load(folder)?,
-        None => args.state.authority(&continuum)?.issue(&Role::Front)?,
+        None => args.state.authority(continuum()?)?.issue(&Role::Front)?,
     };
     wiring::runtime()?.block_on(async {
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let front = Front::before(&config, &continuum, &credentials).await?;
+        let front = Front::before(&config, nodes, &credentials).await?;
         let stop = async move {
             tokio::select! {
                 _ = interrupt.recv() => {}
@@ -56,6 +63,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         front.serve(stop).await;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+fn unusable(error: RosterError) -> anyhow::Error {
+    match error {
+        RosterError::File(error) => exit::unusable(error),
+        RosterError::Unfit(_) => error.into(),
+    }
 }
 
 /// Writes what a front elsewhere proves itself with.

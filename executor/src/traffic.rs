@@ -33,6 +33,8 @@
 //! | [`place`] | where a service takes connections, of all that agents said; pure |
 //! | [`gate`] | who may send now, who waits, what is under way |
 //! | [`follow`] | listening to agents, answering them |
+//! | [`roster`] | which nodes there are, and where their agents listen |
+//! | [`followers`] | whom to listen to as nodes come and go |
 //! | [`tcp`] | connections of any protocol; `splice` |
 //! | [`http`] | HTTP/1.1, request by request |
 //! | [`redis`] | Redis, command by command |
@@ -46,11 +48,13 @@ pub mod announcement;
 pub mod config;
 pub mod descriptors;
 pub mod follow;
+pub mod followers;
 pub mod gate;
 pub mod http;
 pub mod place;
 pub mod reach;
 pub mod redis;
+pub mod roster;
 pub mod serve;
 pub mod tcp;
 pub mod telemetry;

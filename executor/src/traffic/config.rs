@@ -1,5 +1,6 @@
 //! The front's settings: a file of their own, or the table `[front]` of an agent's.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use sterna_core::continuum::ServiceName;
 use sterna_policies::diagnose::{Findings, Invalid};
-use sterna_policies::load::{At, Names, Written, schema_version, toml_document};
+use sterna_policies::load::{At, Written, name, schema_version, toml_document};
 use sterna_policies::quantity::Millis;
 
 use crate::config_file::{self, ConfigError};
@@ -18,11 +19,14 @@ const SCHEMA_VERSION: u32 = 1;
 /// Most services of one front; an agent tells no more of them in one stream.
 const SERVICES: usize = 64;
 
+/// Most addresses at which clients find them.
+const ADDRESSES: usize = 256;
+
 /// What services a front has, and how it treats what comes for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FrontConfig {
-    /// The inventory file, which names the nodes.
-    pub inventory: PathBuf,
+    /// The file that names the nodes.
+    pub nodes: NodesFile,
     /// Folder of the certificate and key. Without it they are made by the continuum's authority.
     pub identity: Option<PathBuf>,
     /// Where what is counted can be read.
@@ -31,14 +35,32 @@ pub struct FrontConfig {
     pub drain: Duration,
     /// Time for clients to leave when the front is asked to end; zero: it ends at once.
     pub leave: Duration,
-    /// The services.
+    /// The services, each port of one by itself.
     pub services: Vec<FrontedService>,
 }
 
-/// One service.
+/// The file that says which nodes there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodesFile {
+    /// An inventory: where an agent is that it does not say, engine and cluster are asked.
+    Inventory(PathBuf),
+    /// The addresses of agents and nothing else; nobody is asked.
+    Agents(PathBuf),
+}
+
+impl NodesFile {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Inventory(path) | Self::Agents(path) => path,
+        }
+    }
+}
+
+/// One port of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FrontedService {
-    /// Its name.
+    /// The service's name.
     pub name: ServiceName,
     /// Where clients find it.
     pub listen: SocketAddr,
@@ -74,7 +96,11 @@ pub struct FrontTable {
     #[serde(default)]
     schema_version: Option<At<u32>>,
     /// The inventory file; a relative path begins at the folder of this file.
-    inventory: PathBuf,
+    #[serde(default)]
+    inventory: Option<At<PathBuf>>,
+    /// A file with the addresses of agents, in place of an inventory. Not for a front in an agent.
+    #[serde(default)]
+    agents: Option<At<PathBuf>>,
     /// Folder of the front's certificate and key.
     #[serde(default)]
     pub(crate) identity: Option<At<PathBuf>>,
@@ -128,6 +154,12 @@ impl FrontConfig {
                 .error("F0003", 0..0, "the key `schema_version` is missing at the top level")
                 .label("expected `schema_version = …`");
         }
+        if let (Some(agents), None) = (&table.agents, &table.identity) {
+            findings
+                .error("F0032", agents.span(), "the front has no `identity`")
+                .label("these nodes belong to no continuum whose authority could make it one")
+                .help("`sterna front --issue DIR --inventory FILE` makes one, on the scheduler's host");
+        }
         let config = table.read(folder, None, &mut findings);
         Ok(findings.finish(config)?.value)
     }
@@ -144,30 +176,81 @@ impl FrontTable {
         if let Some(version) = &self.schema_version {
             schema_version(version, SCHEMA_VERSION, findings);
         }
-        let mut names = Names::of("service");
+        let nodes = self.nodes(folder, findings);
         // Where it is not an address alone, it is for whoever listens there to say so.
         let taken = taken.and_then(|taken| Some((taken.value.parse().ok()?, taken.span())));
         let mut listening: Vec<(SocketAddr, Range<usize>)> = taken.into_iter().collect();
         let metrics = self.metrics.as_ref().and_then(|text| listen(text, &mut listening, findings));
         let mut services = Vec::new();
         for table in &self.service {
-            names.declare(&table.name, findings);
             services.extend(table.read(&mut listening, findings));
         }
-        if let Some(many) = self.service.get(SERVICES) {
-            let message = format!("there are {} services", self.service.len());
-            findings
-                .error("F0011", many.name.span(), message)
-                .label(format!("a front has at most {SERVICES}"));
-        }
+        distinct(&self.service, findings);
         FrontConfig {
-            inventory: folder.join(self.inventory),
+            nodes,
             identity: self.identity.map(|identity| folder.join(identity.value)),
             metrics,
             drain: duration(self.drain.as_ref(), DRAIN, findings),
             leave: duration(self.leave.as_ref(), Duration::ZERO, findings),
             services,
         }
+    }
+}
+
+impl FrontTable {
+    /// The file that names the nodes: one of the two.
+    fn nodes(&self, folder: &Path, findings: &mut Findings) -> NodesFile {
+        match (&self.inventory, &self.agents) {
+            (Some(inventory), None) => NodesFile::Inventory(folder.join(&inventory.value)),
+            (None, Some(agents)) => NodesFile::Agents(folder.join(&agents.value)),
+            (Some(inventory), Some(agents)) => {
+                findings
+                    .error("F0033", agents.span(), "nodes are named twice")
+                    .label("either `agents`")
+                    .also(inventory.span(), "or `inventory`");
+                NodesFile::Agents(folder.join(&agents.value))
+            }
+            (None, None) => {
+                findings
+                    .error("F0033", 0..0, "nothing names the nodes")
+                    .label("expected `inventory = …` or `agents = …`");
+                NodesFile::Agents(PathBuf::new())
+            }
+        }
+    }
+
+    /// Where it says that the nodes are in a file of addresses.
+    pub(crate) fn agents(&self) -> Option<Range<usize>> {
+        self.agents.as_ref().map(At::span)
+    }
+}
+
+/// Each port of a service is served once, and there are no more services than an agent tells of.
+fn distinct(tables: &[ServiceTable], findings: &mut Findings) {
+    let mut known: BTreeMap<(&str, u16), Range<usize>> = BTreeMap::new();
+    let mut names = BTreeSet::new();
+    for table in tables {
+        let key = (table.name.as_str(), table.port.value);
+        if let Some(first) = known.get(&key).cloned() {
+            let message = format!("port {} of the service `{}` is there twice", key.1, key.0);
+            findings.error("F0022", table.port.span(), message).label("again").also(first, "first here");
+            continue;
+        }
+        known.insert(key, table.port.span());
+        if names.insert(key.0) {
+            name(&table.name, "service", findings);
+        }
+        if names.len() == SERVICES + 1 {
+            let message = format!("there are more than {SERVICES} services");
+            findings
+                .error("F0011", table.name.span(), message)
+                .label(format!("a front has at most {SERVICES}"));
+            return;
+        }
+    }
+    if let Some(many) = tables.get(ADDRESSES) {
+        let message = format!("there are {} ports of services", tables.len());
+        findings.error("F0011", many.name.span(), message).label(format!("a front has at most {ADDRESSES}"));
     }
 }
 
@@ -262,7 +345,7 @@ hold = "10s"
     #[test]
     fn a_file_says_what_it_must_and_the_rest_has_defaults() {
         let config = FrontConfig::parse("front.toml", GOOD, Path::new("/etc/sterna")).unwrap();
-        assert_eq!(config.inventory, Path::new("/etc/sterna/inventory.toml"));
+        assert_eq!(config.nodes, NodesFile::Inventory("/etc/sterna/inventory.toml".into()));
         assert_eq!((config.drain, config.services[0].hold), (DRAIN, Duration::from_secs(10)));
         assert_eq!((config.leave, config.services[0].held), (Duration::from_secs(20), 4096));
         let text = GOOD.replacen("leave = \"20s\"\n", "", 1);
@@ -271,11 +354,35 @@ hold = "10s"
     }
 
     #[test]
+    fn a_service_may_have_several_ports() {
+        let second =
+            "[[service]]\nname = \"redis\"\nlisten = \"0.0.0.0:9121\"\nport = 9121\nprotocol = \"http\"\n";
+        let config = FrontConfig::parse("front.toml", &format!("{GOOD}{second}"), Path::new("")).unwrap();
+        let ports: Vec<(&str, u16)> =
+            config.services.iter().map(|one| (one.name.as_str(), one.port)).collect();
+        assert_eq!(ports, [("redis", 6379), ("redis", 9121)]);
+        let text = mistakes(&format!("{GOOD}{}", second.replacen("port = 9121", "port = 6379", 1)));
+        assert!(text.contains("front.toml:16:8"), "{text}");
+        assert!(text.contains("port 6379 of the service `redis` is there twice"), "{text}");
+    }
+
+    #[test]
+    fn nodes_may_be_named_by_a_file_of_addresses() {
+        let agents = "agents = \"agents.toml\"\nidentity = \"identity\"";
+        let text = GOOD.replacen("inventory = \"inventory.toml\"", agents, 1);
+        let config = FrontConfig::parse("front.toml", &text, Path::new("/etc/sterna")).unwrap();
+        assert_eq!(config.nodes, NodesFile::Agents("/etc/sterna/agents.toml".into()));
+    }
+
+    #[test]
     fn mistakes_are_refused() {
         for (good, bad, word) in [
             ("6379\"", "x\"", "not an address"),
             ("port = 6379", "port = 0", "not a port"),
             ("\"redis\"\nlisten", "\"Redis\"\nlisten", "name"),
+            ("metrics", "agents = \"agents.toml\"\nmetrics", "nodes are named twice"),
+            ("inventory = \"inventory.toml\"\n", "", "nothing names the nodes"),
+            ("inventory = \"inventory.toml\"\n", "agents = \"agents.toml\"\n", "no `identity`"),
             ("\"10s\"", "\"0s\"", "zero"),
             ("\"20s\"", "\"0s\"", "zero"),
             ("0.0.0.0:6379", "127.0.0.1:9464", "twice"),
