@@ -41,6 +41,7 @@
 //! | [`reach`] | connecting to the place, closing without a reset |
 //! | [`config`] | the front's settings |
 //! | [`descriptors`] | as many open files as its connections take |
+//! | [`readiness`] | whether clients may be sent here |
 //! | [`serve`] | listening, and joining the parts |
 //! | [`telemetry`] | what is counted |
 
@@ -53,6 +54,7 @@ pub mod gate;
 pub mod http;
 pub mod place;
 pub mod reach;
+pub mod readiness;
 pub mod redis;
 pub mod roster;
 pub mod serve;

@@ -116,12 +116,7 @@ impl AgentConfig {
                 }
                 Some(_) => {}
             }
-            if let Some(agents) = front.agents() {
-                findings
-                    .error("F0033", agents, "the front of an agent needs an inventory")
-                    .label("expected `inventory = …`")
-                    .help("a file of addresses is for a front that stands alone");
-            }
+            front.value.within_an_agent(&mut findings);
             front.value.read(folder, Some(&file.listen), &mut findings)
         });
         let config = Self {
@@ -192,6 +187,7 @@ protocol = "redis"
             ("[front]", "[front]\nnode = \"edge-a\"", "no key `node`"),
             ("\"redis\"\nlisten", "\"Redis\"\nlisten", "name"),
             ("inventory = \"inventory.toml\"", "agents = \"agents.toml\"", "an agent needs an inventory"),
+            ("[front]", "[front.stand_in]\nservice = \"redis\"\n[front]", "stands in for no service"),
         ] {
             assert!(FRONT.contains(good), "{good}");
             let refused = parse(&format!("{GOOD}{}", FRONT.replacen(good, bad, 1))).unwrap_err().to_string();

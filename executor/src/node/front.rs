@@ -133,6 +133,7 @@ node = [
             drain: Duration::from_millis(60),
             leave: Duration::ZERO,
             services: Vec::new(),
+            stand_in: None,
         };
         std::fs::write(config.nodes.path(), inventory).unwrap();
         let authority = Authority::open(&folder.join("authority")).unwrap();

@@ -37,6 +37,19 @@ pub struct FrontConfig {
     pub leave: Duration,
     /// The services, each port of one by itself.
     pub services: Vec<FrontedService>,
+    /// The service that it stands in for, if it does for one.
+    pub stand_in: Option<StandIn>,
+}
+
+/// A service that a front stands in for: it prints what the service writes, is ready when it is, and ends as it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StandIn {
+    /// Its name.
+    pub service: ServiceName,
+    /// The port within its container that must take connections for it to be ready.
+    pub ready_tcp: Option<u16>,
+    /// Longest time for which it is ready while it is held.
+    pub hold: Duration,
 }
 
 /// The file that says which nodes there are.
@@ -110,7 +123,20 @@ pub struct FrontTable {
     drain: Option<Written<Millis>>,
     #[serde(default)]
     leave: Option<Written<Millis>>,
+    /// May be left out for a stand-in of a service without ports.
+    #[serde(default)]
     service: Vec<ServiceTable>,
+    /// A service that the front stands in for. Not for a front in an agent.
+    #[serde(default)]
+    stand_in: Option<At<StandInTable>>,
+}
+
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct StandInTable {
+    service: At<String>,
+    #[serde(default)]
+    ready_tcp: Option<At<u16>>,
 }
 
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
@@ -186,6 +212,12 @@ impl FrontTable {
             services.extend(table.read(&mut listening, findings));
         }
         distinct(&self.service, findings);
+        if self.service.is_empty() && self.stand_in.is_none() {
+            findings
+                .error("F0003", 0..0, "the key `service` is missing at the top level")
+                .label("expected `[[service]]`, or `[stand_in]` of a service without ports");
+        }
+        let stand_in = self.stand_in.as_ref().and_then(|table| table.value.read(&services, findings));
         FrontConfig {
             nodes,
             identity: self.identity.map(|identity| folder.join(identity.value)),
@@ -193,7 +225,32 @@ impl FrontTable {
             drain: duration(self.drain.as_ref(), DRAIN, findings),
             leave: duration(self.leave.as_ref(), Duration::ZERO, findings),
             services,
+            stand_in,
         }
+    }
+}
+
+impl StandInTable {
+    /// Reads the values. Where the front has services, it is one of them.
+    fn read(&self, services: &[FrontedService], findings: &mut Findings) -> Option<StandIn> {
+        name(&self.service, "service", findings);
+        let ports = services.iter().filter(|one| one.name.as_str() == self.service.as_str());
+        let hold = ports.map(|one| one.hold).max();
+        if hold.is_none() && !services.is_empty() {
+            let message = format!("there is no service `{}`", self.service.value);
+            let others = services.iter().map(|one| one.name.as_str());
+            findings
+                .error("F0023", self.service.span(), message)
+                .label("expected the name of one that is served here")
+                .suggest(&self.service, "services of this front", others);
+            return None;
+        }
+        if let Some(zero) = self.ready_tcp.as_ref().filter(|port| port.value == 0) {
+            findings.error("F0011", zero.span(), "`0` is not a port").label("expected 1 to 65535");
+        }
+        let ready_tcp = self.ready_tcp.as_ref().map(|port| port.value);
+        let service = ServiceName::from(self.service.value.clone());
+        Some(StandIn { service, ready_tcp, hold: hold.unwrap_or(HOLD) })
     }
 }
 
@@ -219,9 +276,20 @@ impl FrontTable {
         }
     }
 
-    /// Where it says that the nodes are in a file of addresses.
-    pub(crate) fn agents(&self) -> Option<Range<usize>> {
-        self.agents.as_ref().map(At::span)
+    /// Refuses what is only for a front that stands alone.
+    pub(crate) fn within_an_agent(&self, findings: &mut Findings) {
+        if let Some(agents) = &self.agents {
+            findings
+                .error("F0033", agents.span(), "the front of an agent needs an inventory")
+                .label("expected `inventory = …`")
+                .help("a file of addresses is for a front that stands alone");
+        }
+        if let Some(stand_in) = &self.stand_in {
+            findings
+                .error("F0034", stand_in.span(), "the front of an agent stands in for no service")
+                .label("what an agent prints is its own")
+                .help("a stand-in is a process of its own: `sterna front --config FILE`");
+        }
     }
 }
 
@@ -364,6 +432,27 @@ hold = "10s"
         let text = mistakes(&format!("{GOOD}{}", second.replacen("port = 9121", "port = 6379", 1)));
         assert!(text.contains("front.toml:16:8"), "{text}");
         assert!(text.contains("port 6379 of the service `redis` is there twice"), "{text}");
+    }
+
+    #[test]
+    fn a_front_may_stand_in_for_a_service_with_ports_or_without() {
+        let config = |text: &str| FrontConfig::parse("front.toml", text, Path::new("")).map(|one| one.stand_in);
+        let table = "[stand_in]\nservice = \"redis\"\nready_tcp = 6379\n";
+        let hold = Duration::from_secs(10);
+        let wanted = StandIn { service: "redis".into(), ready_tcp: Some(6379), hold };
+        assert_eq!(config(&format!("{GOOD}{table}")).unwrap(), Some(wanted));
+        let alone = GOOD.split("[[service]]").next().unwrap();
+        let wanted = StandIn { service: "job".into(), ready_tcp: None, hold: HOLD };
+        assert_eq!(config(&format!("{alone}[stand_in]\nservice = \"job\"\n")).unwrap(), Some(wanted));
+        for (bad, word) in [
+            (format!("{GOOD}[stand_in]\nservice = \"rediss\"\n"), "did you mean `redis`"),
+            (format!("{GOOD}{}", table.replacen("6379", "0", 1)), "not a port"),
+            (format!("{alone}[stand_in]\nservice = \"A\"\n"), "can't be the name of a service"),
+            (alone.to_owned(), "`service` is missing"),
+        ] {
+            let text = mistakes(&bad);
+            assert!(text.contains(word), "{bad}: {text}");
+        }
     }
 
     #[test]

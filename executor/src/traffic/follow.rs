@@ -19,7 +19,7 @@ use crate::platform::addresses::Remembered;
 
 use super::announcement::{Announcement, Held, Standing};
 use super::gate::{Gate, Phase};
-use super::place::{Owned, Stand, Views};
+use super::place::{End, Owned, Stand, Views};
 use super::roster::Roster;
 
 /// An agent says something every five seconds; one that is silent for longer is not heard any more.
@@ -60,8 +60,17 @@ pub struct Desk {
     drain: Duration,
     /// Whether any agent was ever heard.
     heard: AtomicBool,
-    /// Who has each service that somebody has.
-    owners: watch::Sender<BTreeMap<ServiceName, Owned>>,
+    /// What is believed of each service.
+    believed: watch::Sender<BTreeMap<ServiceName, Believed>>,
+}
+
+/// What is believed of a service, of all that agents said.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Believed {
+    /// Who has it.
+    pub owned: Option<Owned>,
+    /// Where it has ended for good, if it has.
+    pub ended: Option<End>,
 }
 
 #[derive(Debug)]
@@ -74,7 +83,7 @@ struct Fronted {
 #[derive(Debug, Default)]
 struct Known {
     views: Views,
-    owned: Option<Owned>,
+    believed: Believed,
     stands: BTreeMap<u16, Stand>,
     /// The last freeze that an agent was, or will be, answered to, and on which of its streams.
     answered: BTreeMap<NodeName, (u64, MigrationId)>,
@@ -96,8 +105,10 @@ impl Desk {
         drain: Duration,
     ) -> Arc<Self> {
         let fronted = |(service, gates)| (service, Fronted { gates, known: Mutex::default() });
-        let services = services.into_iter().map(fronted).collect();
-        Arc::new(Self { services, drain, heard: AtomicBool::new(false), owners: watch::Sender::default() })
+        let services: BTreeMap<ServiceName, Fronted> = services.into_iter().map(fronted).collect();
+        let believed = services.keys().map(|service| (service.clone(), Believed::default())).collect();
+        let believed = watch::Sender::new(believed);
+        Arc::new(Self { services, drain, heard: AtomicBool::new(false), believed })
     }
 
     /// Whether an agent was heard. What it said holds though it should be silent since.
@@ -105,9 +116,9 @@ impl Desk {
         self.heard.load(Ordering::Relaxed)
     }
 
-    /// Who has each service, as it changes. One that nobody has, as far as is known, is not there.
-    pub fn owners(&self) -> watch::Receiver<BTreeMap<ServiceName, Owned>> {
-        self.owners.subscribe()
+    /// What is believed of each service, as it changes.
+    pub fn believed(&self) -> watch::Receiver<BTreeMap<ServiceName, Believed>> {
+        self.believed.subscribe()
     }
 
     /// The front is about to end: connections of clients are closed between two requests.
@@ -123,7 +134,10 @@ impl Desk {
         let mut owed = Vec::new();
         for (service, fronted) in &self.services {
             let one = said.services.get(service);
-            let known = self.change(service, |views| views.told(node, host, one.cloned()));
+            let known = self.change(service, |views| {
+                views.told(node, host, one.cloned());
+                views.told_end(node, said.ended.get(service).copied());
+            });
             let Some(mut known) = known else { continue };
             let Some(Standing::Stops(migration)) = one.map(|one| one.standing) else { continue };
             let answer = Some((said.listener, migration));
@@ -162,11 +176,12 @@ impl Desk {
         let fronted = self.services.get(service)?;
         let mut known = fronted.known.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut known.views);
-        let owned = known.views.owned();
-        if owned == known.owned {
+        let believed = Believed { owned: known.views.owned(), ended: known.views.ended() };
+        if believed == known.believed {
             return Some(known);
         }
-        tracing::info!(%service, stand = words(owned.as_ref()), "a service");
+        tracing::info!(%service, stand = words(&believed), "a service");
+        let owned = &believed.owned;
         for (port, gate) in &fronted.gates {
             let stand = Stand::of(owned.as_ref(), *port);
             if known.stands.get(port) == Some(&stand) {
@@ -182,11 +197,8 @@ impl Desk {
             }
             known.stands.insert(*port, stand);
         }
-        known.owned.clone_from(&owned);
-        self.owners.send_modify(|owners| match owned {
-            Some(owned) => drop(owners.insert(service.clone(), owned)),
-            None => drop(owners.remove(service)),
-        });
+        known.believed.clone_from(&believed);
+        self.believed.send_modify(|all| drop(all.insert(service.clone(), believed)));
         Some(known)
     }
 
@@ -246,8 +258,11 @@ impl Fronted {
     }
 }
 
-fn words(owned: Option<&Owned>) -> String {
-    let Some(Owned { node, host, announced }) = owned else {
+fn words(believed: &Believed) -> String {
+    if let Some(End { node, ended }) = &believed.ended {
+        return format!("has ended on {node} with code {}, epoch {}", ended.code, ended.epoch);
+    }
+    let Some(Owned { node, host, announced }) = &believed.owned else {
         return "is nowhere, as far as agents say".to_owned();
     };
     let ports: Vec<String> =
@@ -372,7 +387,7 @@ mod tests {
     fn said(listener: u64, standing: Standing) -> Announcement {
         let ports = BTreeMap::from([(6379, 16379), (9121, 19121)]);
         let services = BTreeMap::from([("redis".into(), Announced { epoch: 1, standing, ports })]);
-        Announcement { listener, services }
+        Announcement { listener, services, ended: BTreeMap::new() }
     }
 
     #[tokio::test(start_paused = true)]
@@ -415,9 +430,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_service_without_ports_is_answered_for_at_once() {
         let desk = Desk::new([("redis".into(), BTreeMap::new())], DRAIN);
-        let owners = desk.owners();
+        let believed = desk.believed();
         desk.told(&"a".into(), HOST, &said(1, Standing::Runs));
-        assert_eq!(owners.borrow()[&ServiceName::from("redis")].node, "a".into());
+        assert_eq!(believed.borrow()[&ServiceName::from("redis")].owned.as_ref().unwrap().node, "a".into());
         let owed = desk.told(&"a".into(), HOST, &said(1, Standing::Stops(MigrationId::new())));
         assert_eq!((owed.len(), owed[0].closing.len()), (1, 0));
     }

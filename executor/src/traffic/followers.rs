@@ -104,7 +104,7 @@ mod tests {
                 standing: Standing::Runs,
                 ports: BTreeMap::from([(80, 8080)]),
             };
-            let said = Announcement { listener: 1, services: BTreeMap::from([(services[0].clone(), one)]) };
+            let said = Announcement { listener: 1, services: BTreeMap::from([(services[0].clone(), one)]), ended: BTreeMap::new() };
             let said = futures_util::stream::iter([Ok(said)]).chain(futures_util::stream::pending());
             Ok(Heard { host: IpAddr::V4(Ipv4Addr::LOCALHOST), said: said.boxed() })
         }
@@ -129,8 +129,11 @@ mod tests {
         };
         let mut followers =
             Followers { desk: Arc::clone(&desk), of: Box::new(of), following: BTreeMap::new() };
-        let owners = desk.owners();
-        let owner = || owners.borrow().get(&service).map(|one| (one.node.clone(), one.announced.epoch));
+        let believed = desk.believed();
+        let owner = || {
+            let owned = believed.borrow()[&service].owned.clone();
+            owned.map(|one| (one.node, one.announced.epoch))
+        };
         let settle = || tokio::time::sleep(Duration::from_millis(10));
 
         followers.follow(&roster(&[("a", "1"), ("b", "2")])).await;

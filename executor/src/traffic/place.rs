@@ -7,7 +7,7 @@ use sterna_core::continuum::NodeName;
 
 use crate::migration::order::MigrationId;
 
-use super::announcement::{Announced, Standing};
+use super::announcement::{Announced, Ended, Standing};
 
 /// A place that takes connections. Two of the same node and epoch are the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,15 @@ impl Owned {
         let address = SocketAddr::new(self.host, *published);
         Some(Place { node: self.node.clone(), epoch: self.announced.epoch, address })
     }
+}
+
+/// A service that has ended for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// The node that owned it.
+    pub node: NodeName,
+    /// What its agent said.
+    pub ended: Ended,
 }
 
 /// What a front may do with what comes for a port of a service.
@@ -76,6 +85,8 @@ struct View {
 #[derive(Debug, Clone, Default)]
 pub struct Views {
     nodes: BTreeMap<NodeName, View>,
+    /// Where it has ended. That it has stays so, though the agent should be silent since.
+    ends: BTreeMap<NodeName, Ended>,
     /// The highest epoch that was ever announced. An agent that can't be heard any more is not believed below it.
     highest: u64,
 }
@@ -92,6 +103,17 @@ impl Views {
         }
     }
 
+    /// Notes that the service has ended for good on a node, as its agent says; `None` where it does not say so.
+    pub fn told_end(&mut self, node: &NodeName, ended: Option<Ended>) {
+        match ended {
+            Some(ended) => {
+                self.highest = self.highest.max(ended.epoch);
+                self.ends.insert(node.clone(), ended);
+            }
+            None => drop(self.ends.remove(node)),
+        }
+    }
+
     /// Notes that the agent of a node can't be heard any more.
     pub fn lost(&mut self, node: &NodeName) {
         if let Some(view) = self.nodes.get_mut(node) {
@@ -102,6 +124,7 @@ impl Views {
     /// Forgets what the agent of a node said, which is not listened to any more. How far epochs had come stays known.
     pub fn gone(&mut self, node: &NodeName) {
         self.nodes.remove(node);
+        self.ends.remove(node);
     }
 
     /// Who has the service. One owner: the highest epoch decides, and where two nodes claim the same one, none is believed.
@@ -112,6 +135,16 @@ impl Views {
         let owner = if runs(&heard) || heard_epoch >= silent_epoch { heard } else { silent };
         let (node, view) = owner?;
         Some(Owned { node: node.clone(), host: view.host, announced: view.announced.clone() })
+    }
+
+    /// Where the service has ended, if it has: nobody said more, and nobody says that it runs.
+    pub fn ended(&self) -> Option<End> {
+        let runs = self.owned().is_some_and(|owned| owned.announced.standing != Standing::Frozen);
+        let mut last = self.ends.iter().filter(|(_, ended)| ended.epoch >= self.highest);
+        match (runs, last.next(), last.next()) {
+            (false, Some((node, ended)), None) => Some(End { node: node.clone(), ended: *ended }),
+            _ => None,
+        }
     }
 
     /// The highest epoch among those that are heard, or those that are not, and the owner if only one claims it.
@@ -234,6 +267,32 @@ mod tests {
         let mut views = Views::default();
         views.told(&"a".into(), HOST, says(1, Standing::Runs));
         assert_eq!(Stand::of(views.owned().as_ref(), 81), Stand::Nowhere);
+    }
+
+    #[test]
+    fn an_end_holds_unless_somebody_says_more() {
+        let (a, b) = (NodeName::from("a"), NodeName::from("b"));
+        let ends = |epoch| Some(Ended { epoch, code: 3 });
+        let mut views = Views::default();
+        views.told(&a, HOST, says(1, Standing::Runs));
+        assert_eq!(views.ended(), None);
+        views.told(&a, HOST, None);
+        views.told_end(&a, ends(1));
+        assert_eq!(views.ended(), Some(End { node: a.clone(), ended: Ended { epoch: 1, code: 3 } }));
+        views.lost(&a);
+        assert!(views.ended().is_some());
+        views.told(&b, HOST, says(2, Standing::Frozen));
+        assert_eq!(views.ended(), None, "what had ended on `a` was older");
+        // The source of a move that was committed says for a while that it stands frozen there.
+        views.told(&a, HOST, says(2, Standing::Frozen));
+        views.told(&b, HOST, None);
+        views.told_end(&b, ends(3));
+        assert_eq!(views.ended().map(|end| end.node), Some(b.clone()));
+        views.told(&a, HOST, says(4, Standing::Runs));
+        assert_eq!(views.ended(), None);
+        views.told(&a, HOST, None);
+        views.told_end(&a, ends(3));
+        assert_eq!(views.ended(), None, "somebody has said more than both");
     }
 
     #[test]

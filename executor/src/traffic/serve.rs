@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -12,7 +11,7 @@ use axum::routing::get;
 use sterna_core::continuum::ServiceName;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -20,9 +19,10 @@ use crate::identity::Credentials;
 
 use super::config::{FrontConfig, FrontedService, Protocol};
 use super::descriptors::make_room;
-use super::follow::{Announcer, Desk};
+use super::follow::{Announcer, Believed, Desk};
 use super::followers::Followers;
 use super::gate::{Gate, GateLimits};
+use super::readiness::Readiness;
 use super::roster::RosterFile;
 use super::telemetry::Telemetry;
 use super::{http, redis, tcp};
@@ -56,7 +56,7 @@ pub struct Front {
     /// Those that serve clients, one for each port of a service. They end when the front does.
     serving: JoinSet<()>,
     desk: Arc<Desk>,
-    ends: Arc<AtomicBool>,
+    readiness: Arc<Readiness>,
     leave: Duration,
     telemetry: Telemetry,
     addresses: Vec<(ServiceName, u16, SocketAddr)>,
@@ -120,25 +120,35 @@ impl Front {
             serving.spawn(accept(listener, service.clone(), Arc::clone(&gate)));
             fronted.entry(service.name.clone()).or_default().insert(service.port, gate);
         }
-        let (desk, ends) = (Desk::new(fronted, config.drain), Arc::new(AtomicBool::new(false)));
+        if let Some(stand_in) = &config.stand_in {
+            fronted.entry(stand_in.service.clone()).or_default();
+        }
+        let desk = Desk::new(fronted, config.drain);
+        let readiness = Readiness::new(Arc::clone(&desk), config.stand_in.clone());
+        tasks.spawn(Arc::clone(&readiness).keep());
         let mut metrics = None;
         if let Some(address) = config.metrics {
             let listener = listen("metrics", address).await?;
             metrics = Some(listener.local_addr().unwrap_or(address));
-            let routes = told(telemetry.clone(), Arc::clone(&desk), Arc::clone(&ends));
+            let routes = told(telemetry.clone(), Arc::clone(&readiness));
             tasks.spawn(async move {
                 if let Err(error) = axum::serve(listener, routes).await {
                     tracing::error!(%error, "metrics are no longer served");
                 }
             });
         }
-        Ok(Self { tasks, serving, desk, ends, leave: config.leave, telemetry, addresses, metrics })
+        Ok(Self { tasks, serving, desk, readiness, leave: config.leave, telemetry, addresses, metrics })
     }
 
     /// Where clients find a port of a service.
     pub fn address(&self, service: &ServiceName, port: u16) -> Option<SocketAddr> {
         let same = |(name, inner, _): &&(ServiceName, u16, SocketAddr)| name == service && *inner == port;
         self.addresses.iter().find(same).map(|(.., address)| *address)
+    }
+
+    /// What is believed of its services, as it changes.
+    pub fn believed(&self) -> watch::Receiver<BTreeMap<ServiceName, Believed>> {
+        self.desk.believed()
     }
 
     /// What is counted.
@@ -159,7 +169,7 @@ impl Front {
             Some(_) = self.tasks.join_next() => return tracing::error!("a part of the front has ended"),
             Some(_) = self.serving.join_next() => return tracing::error!("a part of the front has ended"),
         }
-        self.ends.store(true, Ordering::Relaxed);
+        self.readiness.end();
         if self.leave.is_zero() {
             return;
         }
@@ -178,15 +188,11 @@ impl Front {
 }
 
 /// What is told to whoever looks after the front.
-fn told(counted: Telemetry, desk: Arc<Desk>, ends: Arc<AtomicBool>) -> Router {
+fn told(counted: Telemetry, readiness: Arc<Readiness>) -> Router {
     let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
-    let ready = move || {
-        let answer = match (ends.load(Ordering::Relaxed), desk.has_heard()) {
-            (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "it ends"),
-            (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "no agent was heard yet"),
-            (false, true) => (StatusCode::OK, "ready"),
-        };
-        std::future::ready(answer)
+    let ready = async move || match readiness.ready().await {
+        Ok(()) => (StatusCode::OK, "ready".to_owned()),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
     };
     Router::new()
         .route("/metrics", get(move || async move { (kind, counted.text()) }))

@@ -132,6 +132,7 @@ impl Stage {
             drain: limits.drain,
             leave: limits.leave,
             services: vec![service],
+            stand_in: None,
         };
         let (mut nodes, mut agents) = (BTreeMap::new(), Vec::new());
         for name in ["a", "b"] {
