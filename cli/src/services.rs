@@ -65,7 +65,7 @@ async fn up(continuum: &Continuum, fleet: &Fleet) -> anyhow::Result<()> {
         give_image(agent, &run.image).await?;
         eprintln!("starting `{service}` on `{}`", run.on);
         agent
-            .start_service(&StartService { service: service.clone(), run: run.clone() })
+            .start_service(&StartService { service: service.clone(), run: run.clone(), first: false })
             .await
             .with_context(|| format!("`{service}` can't be started"))?;
     }

@@ -21,6 +21,7 @@
 //! | [`front`] | a front that the agent runs |
 //! | [`probe`] | how far it is from this node to other places |
 //! | [`traffic`] | what fronts are told, and the moment that they get before a freeze |
+//! | `output` | what a service has written, on its way from its node |
 //! | [`inquiry`] | asking the sources of what is held and was not heard of |
 //! | [`peers`] | where other agents are by now, if not where an order says |
 //! | [`client`] | how the scheduler and other agents speak to an agent |
@@ -38,6 +39,7 @@ pub mod facts;
 pub mod front;
 pub mod inquiry;
 pub mod listener;
+mod output;
 pub mod peers;
 pub mod precheck;
 pub mod probe;

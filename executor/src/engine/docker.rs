@@ -6,14 +6,11 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error as BollardError;
-use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, HostConfig, RestartPolicy,
-};
+use bollard::models::{ContainerCreateBody, ContainerUpdateBody, RestartPolicy};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
-    RemoveVolumeOptions, StartContainerOptions,
+    RemoveVolumeOptions, StartContainerOptions, StopContainerOptions,
 };
-use serde::{Deserialize, Serialize};
 use sterna_core::continuum::ServiceName;
 use thiserror::Error;
 
@@ -21,9 +18,12 @@ use super::names;
 use super::processes::Processes;
 
 mod body;
+mod container;
 mod early;
 mod images;
+mod output;
 pub use body::{destination_body, published, service_body};
+pub use container::{Container, Volume, restarts};
 pub use early::Early;
 pub use images::LONGEST_LOAD;
 
@@ -35,6 +35,11 @@ pub const MIGRATION_LABEL: &str = "sterna.migration";
 
 /// The runtime that containers made by Sterna use.
 pub const RUNTIME: &str = "sterna";
+
+/// Time that a container has to end in where nothing else is said.
+const TO_STOP: Duration = Duration::from_secs(10);
+/// What the engine takes beside that.
+const BESIDE_STOPPING: Duration = Duration::from_secs(60);
 
 /// The engine refused, or what it runs can't be moved.
 #[derive(Debug, Error)]
@@ -66,6 +71,17 @@ pub enum EngineError {
         /// What is missing.
         what: &'static str,
     },
+    /// An image can't be had from its registry.
+    #[error(
+        "image `{image}` can't be pulled: {source}; see that it is named in full, that this node reaches its registry, and that \
+         it is given to anybody there: Sterna has no credentials for registries"
+    )]
+    Pull {
+        /// The image.
+        image: String,
+        /// What engine or registry said.
+        source: BollardError,
+    },
     /// There is no such service.
     #[error("no container on this node has the label {SERVICE_LABEL}={0}")]
     NoService(ServiceName),
@@ -81,7 +97,7 @@ impl EngineError {
         let refused = |source: &BollardError| {
             matches!(source, DockerResponseServerError { .. } | DockerStreamError { .. })
         };
-        matches!(self, Self::Engine { source, .. } if refused(source))
+        matches!(self, Self::Engine { source, .. } | Self::Pull { source, .. } if refused(source))
     }
 
     /// Whether it only says that there is no such thing.
@@ -89,7 +105,7 @@ impl EngineError {
         match self {
             Self::Engine { source, .. } => is_not_found(source),
             Self::Malformed(_) => true,
-            Self::Late { .. } | Self::Silent { .. } | Self::NoService(_) => false,
+            Self::Late { .. } | Self::Pull { .. } | Self::Silent { .. } | Self::NoService(_) => false,
         }
     }
 }
@@ -111,100 +127,6 @@ fn image_name(name: &str) -> Result<&str, EngineError> {
     let malformed =
         || EngineError::Malformed(format!("`{}` is not the name of an image", name.escape_debug()));
     names::is_image(name).then_some(name).ok_or_else(malformed)
-}
-
-/// A named volume of a container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Volume {
-    /// Its name.
-    pub name: String,
-    /// Its folder on this node.
-    pub folder: PathBuf,
-    /// The driver that made it.
-    #[serde(default)]
-    pub driver: String,
-}
-
-/// A container as the migration needs to know it.
-#[derive(Debug, Clone)]
-pub struct Container {
-    /// Its id, 64 hexadecimal digits.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// Digest of its image.
-    pub image: String,
-    /// Number of its first process on this node; `None` where it does not run.
-    pub pid: Option<i32>,
-    /// Whether it stands frozen.
-    pub paused: bool,
-    /// What an equal container is created from.
-    pub body: ContainerCreateBody,
-    /// Its writable layer.
-    pub layer: Option<PathBuf>,
-    /// Its named volumes.
-    pub volumes: Vec<Volume>,
-    /// Mounts other than named volumes, by their place in the container.
-    pub other_mounts: Vec<String>,
-}
-
-impl Container {
-    fn read(seen: ContainerInspectResponse) -> Result<Self, EngineError> {
-        let id = seen.id.unwrap_or_default();
-        let silent = |what| EngineError::Silent { container: id.clone(), what };
-        let state = seen.state.ok_or_else(|| silent("the state"))?;
-        let config = seen.config.ok_or_else(|| silent("the configuration"))?;
-        let host = seen.host_config.ok_or_else(|| silent("the host configuration"))?;
-        let running = state.running.unwrap_or(false);
-        // The engine's answer and its request have the same fields under the same names.
-        let mut body: ContainerCreateBody = serde_json::to_value(config)
-            .and_then(serde_json::from_value)
-            .map_err(|_| silent("the configuration"))?;
-        body.host_config = Some(host);
-        let mut volumes = Vec::new();
-        let mut other_mounts = Vec::new();
-        for mount in seen.mounts.unwrap_or_default() {
-            let place = mount.destination.unwrap_or_default();
-            match (mount.typ.as_deref(), mount.name, mount.source) {
-                (Some("volume"), Some(name), Some(source)) => {
-                    if !is_named(body.host_config.as_ref(), &name) {
-                        // The engine gave it a name of its own; an equal container is created with that name.
-                        let host = body.host_config.get_or_insert_default();
-                        host.binds.get_or_insert_default().push(format!("{name}:{place}"));
-                    }
-                    let driver = mount.driver.unwrap_or_default();
-                    volumes.push(Volume { name, folder: source.into(), driver });
-                }
-                _ => other_mounts.push(place),
-            }
-        }
-        Ok(Self {
-            name: seen.name.unwrap_or_default().trim_start_matches('/').to_owned(),
-            image: seen.image.ok_or_else(|| silent("the image"))?,
-            pid: state.pid.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| running && *pid > 0),
-            paused: state.paused.unwrap_or(false),
-            layer: seen.graph_driver.and_then(|driver| driver.data.get("UpperDir").map(PathBuf::from)),
-            id,
-            body,
-            volumes,
-            other_mounts,
-        })
-    }
-
-    /// The service that it is; `None` for a container that Sterna has nothing to do with.
-    pub fn service(&self) -> Option<ServiceName> {
-        self.body.labels.as_ref()?.get(SERVICE_LABEL).map(|name| ServiceName::from(name.clone()))
-    }
-
-    /// The migration that made it; `None` for a container that did not come by one.
-    pub fn migration(&self) -> Option<&str> {
-        Some(self.body.labels.as_ref()?.get(MIGRATION_LABEL)?.as_str())
-    }
-
-    /// Its host configuration.
-    pub fn host(&self) -> HostConfig {
-        self.body.host_config.clone().unwrap_or_default()
-    }
 }
 
 /// How an engine is made.
@@ -360,6 +282,20 @@ impl Engine {
             .map_err(failed("start the container"))
     }
 
+    /// Asks a container to end and kills it once its time for that is over. One that does not run stays so.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn stop(&self, container: &Container) -> Result<(), EngineError> {
+        let own = container.body.stop_timeout.and_then(|seconds| u64::try_from(seconds).ok());
+        let time = own.map_or(TO_STOP, Duration::from_secs) + BESIDE_STOPPING;
+        let docker = self.docker.clone().with_timeout(time);
+        match docker.stop_container(object("container", &container.id)?, None::<StopContainerOptions>).await {
+            Err(error) if !is_not_found(&error) => Err(failed("stop the container")(error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Kills and removes a container; there need not be one. Named volumes stay.
     ///
     /// # Errors
@@ -476,36 +412,6 @@ impl Engine {
     }
 }
 
-/// Whether a container's own description names this volume.
-fn is_named(host: Option<&HostConfig>, volume: &str) -> bool {
-    let binds = host.and_then(|host| host.binds.as_ref()).into_iter().flatten();
-    let mounts = host.and_then(|host| host.mounts.as_ref()).into_iter().flatten();
-    binds.into_iter().any(|bind| bind.split(':').next() == Some(volume))
-        || mounts.into_iter().any(|mount| mount.source.as_deref() == Some(volume))
-}
-
 fn is_not_found(error: &BollardError) -> bool {
     matches!(error, BollardError::DockerResponseServerError { status_code: 404, .. })
-}
-
-/// Whether a container of this policy is started again when it goes down with its node.
-pub fn restarts(policy: Option<&RestartPolicy>) -> bool {
-    use bollard::models::RestartPolicyNameEnum::{ALWAYS, UNLESS_STOPPED};
-    matches!(policy.and_then(|policy| policy.name), Some(ALWAYS | UNLESS_STOPPED))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn volumes_without_a_name_are_told_from_those_with_one() {
-        let host = HostConfig {
-            binds: Some(vec!["data:/data:ro".into()]),
-            mounts: Some(vec![bollard::models::Mount { source: Some("more".into()), ..Default::default() }]),
-            ..HostConfig::default()
-        };
-        assert!(is_named(Some(&host), "data") && is_named(Some(&host), "more"));
-        assert!(!is_named(Some(&host), "0123") && !is_named(None, "data"));
-    }
 }

@@ -174,6 +174,7 @@ mod tests {
             container: "c".to_owned(),
             image: "i".to_owned(),
             running,
+            ended: None,
             frozen: false,
             memory: Bytes::ZERO,
             epoch: 4,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bytes::Bytes as Data;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sterna_core::continuum::{NodeName, Run, ServiceName};
@@ -117,6 +118,9 @@ pub struct ServiceFacts {
     pub image: String,
     /// Whether it runs; `false` for one that was stopped or has ended.
     pub running: bool,
+    /// The code that it ended with, where it has ended and its engine does not start it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<i64>,
     /// Whether it stands frozen.
     pub frozen: bool,
     /// Its resident memory.
@@ -136,6 +140,43 @@ pub struct StartService {
     pub service: ServiceName,
     /// How it is started.
     pub run: Run,
+    /// It must not have been on the node before: refused where the node knows that it has, and where it does not stand there now.
+    /// Whoever has missed what became of a service meanwhile can't start a second one so.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub first: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Has a node's engine pull an image from its registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullImage {
+    /// Its name; without a tag or digest `:latest` is meant.
+    pub image: String,
+    /// Time that the engine has for it.
+    pub within: Millis,
+}
+
+/// A piece of what a service has written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// When its engine read it.
+    pub at: Timestamp,
+    /// Where it was written to.
+    pub stream: StdStream,
+    /// What was written, byte for byte: a line with its end, or a part of a long one.
+    pub bytes: Data,
+}
+
+/// Where a service writes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StdStream {
+    /// Its standard output.
+    Out,
+    /// Its standard error.
+    Err,
 }
 
 /// What a destination is asked to make room for.
@@ -164,6 +205,25 @@ pub struct Reservation {
     /// UID of the pod in which the source's agent runs; `None` where it runs in none.
     #[serde(default)]
     pub pod: Option<String>,
+}
+
+#[cfg(test)]
+impl Reservation {
+    /// One for tests.
+    pub(crate) fn example(order: Order) -> Self {
+        Self {
+            order,
+            epoch: 1,
+            body: serde_json::Value::Null,
+            image: "sha256:0".into(),
+            volumes: vec![],
+            files: Bytes::ZERO,
+            image_size: Bytes::ZERO,
+            memory: Bytes::ZERO,
+            token: String::new(),
+            pod: None,
+        }
+    }
 }
 
 /// What a destination says of a migration.

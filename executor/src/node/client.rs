@@ -10,6 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use sterna_core::continuum::{NodeName, ServiceName};
+use sterna_policies::quantity::Millis;
 use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::io::StreamReader;
 
@@ -21,10 +22,11 @@ use crate::traffic::announcement::{Announcement, Held};
 use crate::transfer::manifest::Digest;
 
 use super::api::{
-    Arriving, Finish, NodeFacts, Part, Probe, Probed, Problem, ReleaseAnswer, Reservation, Restored,
-    ServiceFacts, Standing, StartService, StreamId, TOKEN_HEADER, Verdict, Whereabouts,
+    Arriving, Finish, NodeFacts, Output, Part, Probe, Probed, Problem, PullImage, ReleaseAnswer, Reservation,
+    Restored, ServiceFacts, Standing, StartService, StreamId, TOKEN_HEADER, Verdict, Whereabouts,
 };
 use super::assessment::Assessment;
+use super::output;
 
 /// An agent did not answer, or answered with an error.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +62,14 @@ pub enum ClientError {
         /// What it said.
         reason: String,
     },
+    /// What was asked for is not there.
+    #[error("the agent of node `{node}` says: {reason}")]
+    Absent {
+        /// The node.
+        node: NodeName,
+        /// What it said.
+        reason: String,
+    },
     /// It answered with an error.
     #[error("the agent of node `{node}` says: {reason}")]
     Refused {
@@ -76,7 +86,7 @@ impl ClientError {
         match self {
             Self::Silent { passes, .. } => *passes,
             Self::Busy { .. } => true,
-            Self::Identity(_) | Self::Address { .. } | Self::Refused { .. } => false,
+            Self::Identity(_) | Self::Address { .. } | Self::Absent { .. } | Self::Refused { .. } => false,
         }
     }
 }
@@ -112,6 +122,8 @@ fn broke(error: &(dyn Error + 'static)) -> bool {
 const ANSWER: Duration = Duration::from_secs(60);
 /// Time for an answer about targets, all of which may be silent.
 const PROBED: Duration = Duration::from_secs(20);
+/// Time for a service to be stopped and removed. It may have been given more to stop in: then it is removed all the same.
+const REMOVED: Duration = Duration::from_secs(15 * 60);
 /// Most bytes of an answer: several times what a page of migrations takes.
 const LARGEST: usize = 16 << 20;
 /// Most bytes of an event: a report with every reason that there is.
@@ -239,6 +251,9 @@ impl AgentClient {
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) {
             return Err(ClientError::Busy { node, reason });
         }
+        if status == StatusCode::NOT_FOUND {
+            return Err(ClientError::Absent { node, reason });
+        }
         Err(ClientError::Refused { node, reason })
     }
 
@@ -286,6 +301,59 @@ impl AgentClient {
     /// As above.
     pub async fn start_service(&self, start: &StartService) -> Result<ServiceFacts, ClientError> {
         self.post("/services", start).await
+    }
+
+    /// All that a service has written, from the beginning of its container on the node; with `follow` also what it is to write,
+    /// until its container ends or goes. It ends after the last that was written there, or with an error where it broke off.
+    ///
+    /// # Errors
+    /// As above, and when the service does not stand there.
+    pub async fn logs(
+        &self,
+        service: &ServiceName,
+        follow: bool,
+    ) -> Result<impl Stream<Item = Result<Output, io::Error>> + Send + 'static + use<>, ClientError> {
+        self.logs_at(service, None, follow).await
+    }
+
+    /// As [`AgentClient::logs`], of the container that the service has there at this epoch: it may have gone and come back.
+    ///
+    /// # Errors
+    /// As above, and when the service does not stand there at this epoch.
+    pub async fn logs_at(
+        &self,
+        service: &ServiceName,
+        epoch: Option<u64>,
+        follow: bool,
+    ) -> Result<impl Stream<Item = Result<Output, io::Error>> + Send + 'static + use<>, ClientError> {
+        let request = self.request(Method::GET, &format!("/services/{service}/logs"));
+        let request = request.query(&[("follow", follow)]);
+        let epoch = epoch.map(|epoch| [("epoch", epoch)]);
+        let request = request.query(epoch.as_ref().map_or(&[][..], |epoch| epoch));
+        Ok(output::pieces(self.send(request).await?.bytes_stream()))
+    }
+
+    /// Has a service stopped and removed, with the volumes that only it used. `false` where the node does not own it.
+    ///
+    /// # Errors
+    /// As above, and while it is being moved.
+    pub async fn remove_service(&self, service: &ServiceName) -> Result<bool, ClientError> {
+        let request = self.request(Method::DELETE, &format!("/services/{service}")).timeout(REMOVED);
+        match self.answer::<()>(request).await {
+            Ok(()) => Ok(true),
+            Err(ClientError::Absent { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Has the node's engine pull an image from its registry, if it lacks it. The engine may take so long.
+    ///
+    /// # Errors
+    /// As above, and when the image can't be had.
+    pub async fn pull_image(&self, image: &str, within: Duration) -> Result<(), ClientError> {
+        let pull = PullImage { image: image.to_owned(), within: Millis::from_duration(within) };
+        let request = self.request(Method::POST, "/images/pull").json(&pull);
+        self.answer(request.timeout(within.saturating_add(ANSWER))).await
     }
 
     /// Whether the node's engine has an image with this digest or name; its digest.

@@ -79,7 +79,11 @@ impl Peers {
             AgentClient::new(&self.credentials, node, &SocketAddr::new(from, port).to_string()).await?;
         // Whatever it says of a migration that there never was, it says by its certificate.
         let asked = tokio::time::timeout(TO_PROVE, there.arriving(MigrationId::new())).await;
-        if matches!(asked, Ok(Ok(_) | Err(ClientError::Refused { .. } | ClientError::Busy { .. }))) {
+        if matches!(
+            asked,
+            Ok(Ok(_)
+                | Err(ClientError::Absent { .. } | ClientError::Refused { .. } | ClientError::Busy { .. }))
+        ) {
             tracing::info!(%node, ordered, address = there.address(), "found where it called from");
             return Ok(there);
         }

@@ -54,34 +54,18 @@ pub fn privileges(first: i32) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use bollard::models::{ContainerCreateBody, HostConfig};
+    use bollard::models::HostConfig;
 
     use super::*;
-    use crate::engine::docker::Volume;
-
-    fn plain() -> Container {
-        let volume = |name: &str| Volume { name: name.into(), folder: "/v".into(), driver: "local".into() };
-        Container {
-            id: "c".into(),
-            name: "redis".into(),
-            image: "sha256:0".into(),
-            pid: Some(7),
-            paused: false,
-            body: ContainerCreateBody::default(),
-            layer: Some("/upper".into()),
-            volumes: vec![volume("data")],
-            other_mounts: vec![],
-        }
-    }
 
     #[test]
     fn a_plain_container_passes() {
-        assert_eq!(container(&plain(), 2), []);
+        assert_eq!(container(&Container::example(), 2), []);
     }
 
     #[test]
     fn everything_that_speaks_against_it_is_named_at_once() {
-        let mut bad = plain();
+        let mut bad = Container::example();
         bad.pid = None;
         bad.body.tty = Some(true);
         bad.other_mounts = vec!["/etc/x".into()];

@@ -32,6 +32,10 @@ use super::progress::Progress;
 use super::store::{Departure, Store, StoreError, TokenKey};
 use super::traffic::Traffic;
 
+mod removal;
+pub use self::removal::Removal;
+use self::removal::Removing;
+
 /// An order that is not carried out.
 #[derive(Debug, Error)]
 pub enum OrderError {
@@ -81,8 +85,10 @@ pub struct Running {
     token_key: TokenKey,
     bandwidth: Bandwidth,
     canaries: Canaries,
-    /// Held from looking whether a service is being moved until its departure is in the register.
+    /// Held from looking whether a service is being moved until its departure is in the register, or it is among those that are
+    /// being removed.
     admission: Arc<tokio::sync::Mutex<()>>,
+    removing: Removing,
     traffic: Traffic,
     pod: Option<String>,
 }
@@ -125,6 +131,7 @@ impl Running {
             bandwidth,
             canaries,
             admission,
+            removing: Removing::default(),
             traffic,
             pod: None,
         }
@@ -171,11 +178,9 @@ impl Running {
         if self.store.departure(order.id)?.is_some() {
             return Ok(());
         }
-        if let Some(other) = self.leaving(&order.service)? {
-            return Err(OrderError::Refused(format!(
-                "`{}` is being moved to `{}` already, by migration {}",
-                order.service, other.order.to, other.order.id
-            )));
+        self.stays(&order.service)?;
+        if self.removing.has(&order.service) {
+            return Err(OrderError::Refused(format!("`{}` is being removed", order.service)));
         }
         let restart = container.host().restart_policy;
         let restart = restart.and_then(|policy| serde_json::to_string(&policy).ok());
@@ -283,7 +288,7 @@ impl Running {
                             return Some(There { holding: arriving.holding, standing: arriving.standing });
                         }
                         // It answers, and knows nothing of it.
-                        Err(ClientError::Refused { .. }) => return None,
+                        Err(ClientError::Absent { .. } | ClientError::Refused { .. }) => return None,
                         Err(error) => tracing::warn!(migration = %order.id, %error, "asking the destination"),
                     }
                 }

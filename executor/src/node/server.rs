@@ -5,6 +5,8 @@
 //! | [`routes`] | every route, who may call it and what with |
 //! | `caller` | who calls, proved by certificate and token |
 //! | `services` | the node, its services, its engine's images |
+//! | `output` | what services write |
+//! | `removal` | services that are to be no more |
 //! | `departures` | migrations that leave |
 //! | `arrivals` | migrations that come |
 //! | `traffic` | fronts |
@@ -49,9 +51,11 @@ pub(in crate::node) mod connections;
 mod departures;
 mod document;
 mod limits;
+mod output;
 mod peers;
 mod probes;
 mod refusal;
+mod removal;
 pub mod routes;
 mod services;
 mod streams;
@@ -90,6 +94,8 @@ struct Agent {
     traffic: Traffic,
     probing: Probing,
     peers: Peers,
+    /// Done when nothing leaves any more and streams without an end are to be cut off.
+    wound_up: CancellationToken,
 }
 
 /// Serves a node until `stop` is done.
@@ -161,15 +167,17 @@ pub async fn serve(
         traffic: traffic.clone(),
         probing,
         peers: peers.clone(),
+        wound_up: CancellationToken::new(),
     };
     tokio::spawn(agent.clone().keep_looking());
     let stopping = CancellationToken::new();
     let fronting = front.map(|front| tokio::spawn(front.serve(stopping.clone())));
     let winding_up = tokio::spawn({
-        let (stopping, running) = (stopping.clone(), agent.running.clone());
+        let (stopping, running, wound_up) = (stopping.clone(), agent.running.clone(), agent.wound_up.clone());
         async move {
             stopping.cancelled().await;
             running.wind_up().await;
+            wound_up.cancel();
         }
     });
     let stop = async move {

@@ -17,6 +17,7 @@ use crate::migration::report::Report;
 
 use super::api::Reservation;
 
+mod past;
 mod register;
 mod tokens;
 pub use register::DepartureRegister;
@@ -64,6 +65,9 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS epochs (
         service TEXT PRIMARY KEY,
         epoch INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS removed (
+        id TEXT PRIMARY KEY
     ) STRICT;
     CREATE TABLE IF NOT EXISTS token_key (
         one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -458,18 +462,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let order = Order::example();
-        let reservation = Reservation {
-            order: order.clone(),
-            epoch: 1,
-            body: serde_json::Value::Null,
-            image: "sha256:0".into(),
-            volumes: vec![],
-            files: sterna_policies::quantity::Bytes::ZERO,
-            image_size: sterna_policies::quantity::Bytes::ZERO,
-            memory: sterna_policies::quantity::Bytes::ZERO,
-            token: String::new(),
-            pod: None,
-        };
+        let reservation = Reservation::example(order.clone());
         store.reserve(&reservation, "c2").unwrap();
         assert_eq!(store.arrivals(Holding::Held).unwrap()[0].container, "c2");
         assert_eq!(store.epoch(&order.service).unwrap(), 0);

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::engine::docker::published;
 use crate::migration::order::MigrationId;
-use crate::traffic::announcement::{Announced, Announcement, Held, Standing};
+use crate::traffic::announcement::{Announced, Announcement, Ended, Held, Standing};
 
 /// Longest that a freeze waits for fronts.
 const WAIT: Duration = Duration::from_millis(100);
@@ -23,6 +23,8 @@ const WAIT: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Default)]
 struct Told {
     services: BTreeMap<ServiceName, Announced>,
+    /// What has ended for good.
+    ended: BTreeMap<ServiceName, Ended>,
     /// Counts what migrations told, so that an older look does not undo it.
     version: u64,
     /// Streams are to end.
@@ -148,6 +150,9 @@ impl Traffic {
         if let Ok(body) = serde_json::from_value::<ContainerCreateBody>(body.clone()) {
             let announced = Announced { epoch, standing: Standing::Runs, ports: ports(&body) };
             self.tell(|services| drop(services.insert(service.clone(), announced)));
+            self.0.told.send_modify(|told| {
+                told.ended.remove(service);
+            });
         }
         self.look_again();
     }
@@ -178,6 +183,7 @@ impl Traffic {
         &self,
         version: u64,
         mut services: BTreeMap<ServiceName, Announced>,
+        ended: BTreeMap<ServiceName, Ended>,
         leaving: &BTreeSet<MigrationId>,
     ) -> bool {
         let mut current = true;
@@ -194,8 +200,8 @@ impl Traffic {
                     one.standing = Standing::Stops(by);
                 }
             }
-            let changes = told.services != services;
-            told.services = services;
+            let changes = told.services != services || told.ended != ended;
+            (told.services, told.ended) = (services, ended);
             changes
         });
         current
@@ -236,9 +242,11 @@ impl Listening {
                 if told.closed {
                     return None;
                 }
-                let asked_for = told.services.iter().filter(|(service, _)| self.services.contains(service));
-                let services = asked_for.map(|(service, one)| (service.clone(), one.clone())).collect();
-                Announcement { listener: self.number, services }
+                Announcement {
+                    listener: self.number,
+                    services: of(&told.services, &self.services),
+                    ended: of(&told.ended, &self.services),
+                }
             };
             if self.last.as_ref() != Some(&said) {
                 self.last = Some(said.clone());
@@ -251,6 +259,15 @@ impl Listening {
             }
         }
     }
+}
+
+/// What of all that is told was asked for.
+fn of<T: Clone>(
+    all: &BTreeMap<ServiceName, T>,
+    asked_for: &BTreeSet<ServiceName>,
+) -> BTreeMap<ServiceName, T> {
+    let asked = all.iter().filter(|(service, _)| asked_for.contains(service));
+    asked.map(|(service, one)| (service.clone(), one.clone())).collect()
 }
 
 impl Drop for Listening {
@@ -386,15 +403,32 @@ mod tests {
         let seen = traffic.0.told.borrow().services.clone();
         let version = traffic.version();
         traffic.frozen(&web());
-        assert!(!traffic.seen(version, seen.clone(), &BTreeSet::new()));
+        assert!(!traffic.seen(version, seen.clone(), BTreeMap::new(), &BTreeSet::new()));
         assert_eq!(traffic.0.told.borrow().services[&web()].standing, Standing::Frozen);
         // About to be frozen it still runs, for the engine.
         traffic.tell(|services| services.get_mut(&web()).unwrap().standing = Standing::Stops(id));
-        assert!(traffic.seen(traffic.version(), seen.clone(), &BTreeSet::from([id])));
+        assert!(traffic.seen(traffic.version(), seen.clone(), BTreeMap::new(), &BTreeSet::from([id])));
         assert_eq!(traffic.0.told.borrow().services[&web()].standing, Standing::Stops(id));
-        assert!(traffic.seen(traffic.version(), seen, &BTreeSet::new()), "the migration has ended");
+        let none = BTreeSet::new();
+        assert!(traffic.seen(traffic.version(), seen, BTreeMap::new(), &none), "the migration has ended");
         assert_eq!(traffic.0.told.borrow().services[&web()].standing, Standing::Runs);
-        assert!(traffic.seen(traffic.version(), BTreeMap::new(), &BTreeSet::new()));
+        assert!(traffic.seen(traffic.version(), BTreeMap::new(), BTreeMap::new(), &none));
         assert!(traffic.0.told.borrow().services.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_front_hears_the_end_of_what_it_asked_for_and_of_nothing_else() {
+        let traffic = running();
+        let mut front = traffic.listen(BTreeSet::from([web()]));
+        let mut other = traffic.listen(BTreeSet::from(["db".into()]));
+        assert!(front.next(AGAIN).await.unwrap().ended.is_empty());
+        let end = Ended { epoch: 4, code: 3 };
+        let ends = BTreeMap::from([(web(), end)]);
+        assert!(traffic.seen(traffic.version(), BTreeMap::new(), ends, &BTreeSet::new()));
+        let said = front.next(AGAIN).await.unwrap();
+        assert_eq!((said.services.len(), said.ended), (0, BTreeMap::from([(web(), end)])));
+        assert!(other.next(AGAIN).await.unwrap().ended.is_empty());
+        traffic.arrived(&web(), 6, &body());
+        assert!(front.next(AGAIN).await.unwrap().ended.is_empty(), "it runs again");
     }
 }

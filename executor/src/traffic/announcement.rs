@@ -14,6 +14,18 @@ pub struct Announcement {
     pub listener: u64,
     /// The services that the node owns and that stand here, of those that were asked for.
     pub services: BTreeMap<ServiceName, Announced>,
+    /// Those of them that have ended for good, each with what became of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ended: BTreeMap<ServiceName, Ended>,
+}
+
+/// A service that its node owns, whose container was started once, does not run and is not started again by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// How often it had changed owners.
+    pub epoch: u64,
+    /// The code that it ended with: that of its first process, or 128 and the number of the signal that ended it.
+    pub code: i64,
 }
 
 /// A service that its node owns.
@@ -54,11 +66,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_agent_that_tells_no_ends_is_understood() {
+        let said: Announcement = serde_json::from_str(r#"{"listener":1,"services":{}}"#).unwrap();
+        assert!(said.ended.is_empty());
+    }
+
+    #[test]
     fn a_line_reads_as_it_was_written() {
         let id = MigrationId::new();
         for standing in [Standing::Runs, Standing::Stops(id), Standing::Frozen] {
             let one = Announced { epoch: 3, standing, ports: BTreeMap::from([(80, 8080)]) };
-            let said = Announcement { listener: 7, services: BTreeMap::from([("web".into(), one)]) };
+            let ended = BTreeMap::from([("job".into(), Ended { epoch: 1, code: 137 })]);
+            let said = Announcement { listener: 7, services: BTreeMap::from([("web".into(), one)]), ended };
             let line = serde_json::to_string(&said).unwrap();
             assert!(!line.contains('\n'));
             assert_eq!(serde_json::from_str::<Announcement>(&line).unwrap(), said);

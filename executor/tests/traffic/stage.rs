@@ -47,6 +47,7 @@ impl Announcer for Agent {
         let announcement = move |one: Said| Announcement {
             listener: 1,
             services: one.map(|one| (service.clone(), one)).into_iter().collect(),
+            ended: BTreeMap::new(),
         };
         let said =
             futures_util::stream::unfold((self.said.subscribe(), true), |(mut said, first)| async move {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sterna_policies::quantity::{
     Bytes, Cores, GramsPerKwh, MibPerSecond, Millis, PerSecond, Usd, UsdPerGib, UsdPerHour, Watts,
@@ -20,7 +21,7 @@ macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         // Shared: it is cloned wherever anything is told of whom it names.
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(Arc<str>);
 
@@ -212,8 +213,8 @@ pub struct Service {
     pub run: Option<Run>,
 }
 
-/// How a service is started on a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// How a service is started on a node. What most services leave out is not written, so that their records stay as they were.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// Image, as the engine that `sterna services up` takes it from knows it.
     pub image: String,
@@ -227,6 +228,59 @@ pub struct Run {
     pub volumes: Vec<String>,
     /// The node it is first started on.
     pub on: NodeName,
+    /// What is run in the place of the image's entry point; empty for the image's own. The image's command is left out with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entrypoint: Vec<String>,
+    /// Folder that it starts in, an absolute path; `None` for the image's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<String>,
+    /// Whom it runs as, `user` or `user:group`, by name or number; `None` for the image's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Most memory that it may have, beyond which its kernel ends a process of it; `None` for as much as its node has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<Bytes>,
+    /// Most processor time that it may have; `None` for as much as its node has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_limit: Option<Cores>,
+    /// It may write to its volumes alone.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub read_only: bool,
+    /// Capabilities that it is started without, `NET_RAW` or `ALL`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drop_capabilities: Vec<String>,
+    /// No program that it runs gives it more rights than it has.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub no_new_privileges: bool,
+    /// What becomes of it when it ends by itself.
+    #[serde(default, skip_serializing_if = "Restart::is_default")]
+    pub restart: Restart,
+    /// Time that it has to end in once it is asked to, before it is killed; `None` for the engine's 10 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_timeout: Option<Millis>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// When a service that has ended by itself is started again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    /// Whenever it ends, and with its node.
+    #[default]
+    Always,
+    /// When it ends with another code than 0.
+    OnFailure,
+    /// Never.
+    Never,
+}
+
+impl Restart {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Which node runs which service.

@@ -1,8 +1,8 @@
 //! Inventory files: a right one gives the continuum, a wrong one says what is wrong, all at once.
 
 use sterna_core::continuum::pod::{ClusterNodes, Pod, Storage};
-use sterna_core::continuum::{NodeName, ServiceName, SiteName, UsersName, inventory};
-use sterna_policies::quantity::{Bytes, GramsPerKwh};
+use sterna_core::continuum::{NodeName, Restart, Run, ServiceName, SiteName, UsersName, inventory};
+use sterna_policies::quantity::{Bytes, Cores, GramsPerKwh, Millis};
 
 const SMALL: &str = r#"
 schema_version = 1
@@ -90,6 +90,55 @@ fn a_right_file_gives_the_continuum() {
     let run = continuum.services[&shop].run.as_ref().unwrap();
     assert_eq!((run.on.as_str(), run.command[2].as_str()), ("edge-a-1", ""));
     insta::assert_json_snapshot!(continuum);
+}
+
+#[test]
+fn how_a_service_is_confined_is_read_and_not_written_where_it_is_left_out() {
+    let more = "on = \"edge-a-1\"\nentrypoint = [\"/sbin/run\"]\nworking_dir = \"/srv\"\nuser = \"999:redis\"\n\
+                memory_limit = \"64MiB\"\ncpu_limit = \"500m\"\nread_only = true\ndrop_capabilities = [\"ALL\"]\n\
+                no_new_privileges = true\nrestart = \"on-failure\"\nstop_timeout = \"30s\"\n";
+    let run = |text: &str| {
+        let loaded = inventory::load("inventory.toml", text).unwrap();
+        loaded.value.services[&ServiceName::from("shop")].run.clone().unwrap()
+    };
+    let confined = run(&SMALL.replace("on = \"edge-a-1\"\n", more));
+    let plain = run(SMALL);
+    assert_eq!(
+        (confined.entrypoint.as_slice(), confined.working_dir.as_deref()),
+        (&["/sbin/run".to_owned()][..], Some("/srv"))
+    );
+    assert_eq!(
+        (confined.user.as_deref(), confined.memory_limit),
+        (Some("999:redis"), Some(Bytes::from_mib(64)))
+    );
+    assert_eq!(
+        (confined.cpu_limit, confined.stop_timeout),
+        (Cores::from_f64(0.5), Millis::from_f64(30_000.0))
+    );
+    assert_eq!((confined.restart, plain.restart), (Restart::OnFailure, Restart::Always));
+    assert!(confined.read_only && confined.no_new_privileges && confined.drop_capabilities == ["ALL"]);
+    let written = serde_json::to_value(&plain).unwrap();
+    let keys: Vec<&str> = written.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["command", "env", "image", "on", "ports", "volumes"], "as earlier versions wrote it");
+    let again: Run = serde_json::from_value(serde_json::to_value(&confined).unwrap()).unwrap();
+    assert_eq!(again, confined);
+}
+
+#[test]
+fn how_a_service_can_not_be_confined() {
+    for (key, wrong, code) in [
+        ("working_dir", "\"srv\"", "I0022"),
+        ("user", "\"a:b:c\"", "I0023"),
+        ("user", "\"\"", "I0023"),
+        ("drop_capabilities", "[\"net raw\"]", "I0024"),
+        ("drop_capabilities", "[\"ALL\", \"ALL\"]", "I0014"),
+        ("memory_limit", "\"1MiB\"", "I0025"),
+        ("stop_timeout", "\"1500ms\"", "I0026"),
+        ("restart", "\"sometimes\"", "on-failure"),
+    ] {
+        let said = changed("on = \"edge-a-1\"\n", &format!("on = \"edge-a-1\"\n{key} = {wrong}\n"));
+        assert!(said.contains(code), "{key} = {wrong}: {said}");
+    }
 }
 
 #[test]

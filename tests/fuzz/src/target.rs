@@ -45,6 +45,8 @@ pub const ALL: &[Target] = &[
     target("release-answer", api::release_answer, api::release_answers),
     target("event", api::event, api::events),
     target("assessment", api::assessment, api::assessments),
+    target("pull", api::pull, api::pulls),
+    target("announcement", api::announcement, api::announcements),
     target("whereabouts", api::whereabouts, api::all_whereabouts),
     target("probe", api::probe, api::probes),
     target("probed", api::probed, api::all_probed),

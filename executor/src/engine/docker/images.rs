@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bollard::errors::Error as BollardError;
-use bollard::query_parameters::ImportImageOptionsBuilder;
+use bollard::query_parameters::{CreateImageOptionsBuilder, ImportImageOptionsBuilder};
 use bytes::Bytes as Data;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use sterna_policies::quantity::Bytes;
@@ -36,6 +36,29 @@ impl Engine {
             Ok(seen) => Ok(seen.id),
             Err(error) if is_not_found(&error) => Ok(None),
             Err(error) => Err(failed(format!("inspect image `{image}`"))(error)),
+        }
+    }
+
+    /// Has the engine pull an image from its registry, if it lacks it.
+    ///
+    /// # Errors
+    /// When it can't be had there, or not in time.
+    pub async fn pull_image(&self, image: &str, within: Duration) -> Result<(), EngineError> {
+        let whole = with_tag(image_name(image)?);
+        if self.image_digest(&whole).await?.is_some() {
+            return Ok(());
+        }
+        // In whole seconds.
+        let within = within.clamp(Duration::from_secs(1), LONGEST_LOAD);
+        let docker = self.docker.clone().with_timeout(within);
+        let options = CreateImageOptionsBuilder::default().from_image(&whole).build();
+        let pulling = docker.create_image(Some(options), None, None).try_for_each(|_| async { Ok(()) });
+        match tokio::time::timeout(within, pulling).await {
+            Ok(Ok(())) => Ok(()),
+            Err(_) | Ok(Err(BollardError::RequestTimeoutError)) => {
+                Err(EngineError::Late { what: "pull the image", within })
+            }
+            Ok(Err(source)) => Err(EngineError::Pull { image: whole, source }),
         }
     }
 
@@ -79,6 +102,12 @@ impl Engine {
     }
 }
 
+/// Without a tag the engine would pull all that there are.
+fn with_tag(image: &str) -> String {
+    let last = image.rsplit('/').next().unwrap_or(image);
+    if last.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -107,6 +136,18 @@ mod tests {
 
     fn archive() -> impl Stream<Item = Result<Data, std::io::Error>> + Send + 'static {
         futures_util::stream::once(async { Ok(Data::from_static(b"archive")) })
+    }
+
+    #[test]
+    fn one_image_is_meant() {
+        for (said, meant) in [
+            ("redis", "redis:latest"),
+            ("redis:7", "redis:7"),
+            ("registry.example:5000/a/redis", "registry.example:5000/a/redis:latest"),
+            ("redis@sha256:00", "redis@sha256:00"),
+        ] {
+            assert_eq!(with_tag(said), meant);
+        }
     }
 
     #[tokio::test]

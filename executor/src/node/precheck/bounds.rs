@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::engine::docker::SERVICE_LABEL;
 use crate::engine::names;
 use crate::migration::order::Order;
-use crate::node::api::{Probe, Reservation, Whereabouts};
+use crate::node::api::{Probe, PullImage, Reservation, Whereabouts};
 use crate::node::canary::is_canary;
 use crate::node::probe::TARGETS;
 
@@ -87,6 +87,18 @@ pub fn probe(probe: &Probe) -> Result<(), OutOfBounds> {
     must((1..=TARGETS).contains(&count), || format!("{count} targets, not 1 to {TARGETS}"))?;
     probe.targets.iter().try_for_each(|target| {
         must(is_address(target), || format!("`{}` is not an address to probe", shown(target)))
+    })
+}
+
+/// Judges what is to be pulled.
+///
+/// # Errors
+/// When something is out of bounds; it is named.
+pub fn pull(pull: &PullImage) -> Result<(), OutOfBounds> {
+    let PullImage { image, within } = pull;
+    must(names::is_image(image), || format!("`{}` is not the name of an image", shown(image)))?;
+    must(*within > Millis::ZERO && *within <= LONGEST, || {
+        format!("{within} to pull an image in, not more than nothing and at most {LONGEST}")
     })
 }
 
@@ -209,6 +221,7 @@ mod tests {
             ports: vec!["6379/tcp".into()],
             volumes: vec!["data:/data".into()],
             on: "a".into(),
+            ..Run::default()
         };
         Reservation {
             order: Order::example(),
@@ -307,6 +320,16 @@ mod tests {
             labels.body["Labels"][format!("l{at}")] = "x".into();
         }
         assert!(reservation(&labels).unwrap_err().to_string().contains("labels"));
+    }
+
+    #[test]
+    fn what_is_pulled_is_an_image_within_a_time() {
+        let asked =
+            |image: &str, within: &str| PullImage { image: image.into(), within: within.parse().unwrap() };
+        pull(&asked("registry.example:5000/a/redis:7", "10m")).unwrap();
+        for (image, within) in [("../events?", "10m"), ("", "10m"), ("redis", "0s"), ("redis", "30d")] {
+            assert!(pull(&asked(image, within)).is_err(), "{image} {within}");
+        }
     }
 
     #[test]

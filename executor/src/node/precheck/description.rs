@@ -318,7 +318,8 @@ mod tests {
     use std::collections::HashMap;
 
     use bollard::models::{DeviceMapping, MountVolumeOptions, MountVolumeOptionsDriverConfig};
-    use sterna_core::continuum::Run;
+    use sterna_core::continuum::{Restart, Run};
+    use sterna_policies::quantity::{Bytes, Cores, Millis};
 
     use super::*;
     use crate::engine::docker::{destination_body, service_body};
@@ -331,6 +332,7 @@ mod tests {
             ports: vec!["6379/tcp".into()],
             volumes: vec!["data:/data".into(), "more:/more:ro".into()],
             on: "a".into(),
+            ..Run::default()
         }
     }
 
@@ -345,6 +347,26 @@ mod tests {
         let body = service_body(&"redis".into(), &run()).unwrap();
         assert_eq!(description(&body, 2), []);
         assert_eq!(volumes(&body), BTreeSet::from(["data", "more"]));
+        assert_eq!(description(&destination_body(body, "m1"), 2), []);
+    }
+
+    #[test]
+    fn all_that_an_inventory_may_say_of_a_service_passes() {
+        let run = Run {
+            entrypoint: vec!["/sbin/run".into()],
+            working_dir: Some("/srv".into()),
+            user: Some("999:999".into()),
+            memory_limit: Some(Bytes::from_mib(64)),
+            cpu_limit: Cores::from_f64(0.5),
+            read_only: true,
+            drop_capabilities: vec!["ALL".into()],
+            no_new_privileges: true,
+            restart: Restart::Never,
+            stop_timeout: Millis::from_f64(30_000.0),
+            ..run()
+        };
+        let body = service_body(&"redis".into(), &run).unwrap();
+        assert_eq!(description(&body, 2), []);
         assert_eq!(description(&destination_body(body, "m1"), 2), []);
     }
 

@@ -1,14 +1,15 @@
 //! Who calls, and what they may call.
 //!
 //! The scheduler asks, starts services and gives orders. Only another agent may send a service in, and only the one that the
-//! migration leaves may say more about it. A front may listen where services are, and nothing else.
+//! migration leaves may say more about it. A front may listen where services are and read what they write, and nothing else.
 
 use std::collections::HashMap;
 
 use axum::extract::{FromRequestParts, Path as Segment};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use sterna_core::continuum::NodeName;
+use sterna_core::continuum::{NodeName, ServiceName};
+use sterna_policies::load::is_name;
 
 use crate::identity::Role;
 use crate::migration::order::MigrationId;
@@ -45,6 +46,40 @@ impl<S: Sync> FromRequestParts<S> for FromFront {
         match role(parts) {
             Some(Role::Front) => Ok(Self),
             _ => Err(Refusal(StatusCode::FORBIDDEN, "only a front may ask for this".to_owned())),
+        }
+    }
+}
+
+/// A caller that is the scheduler or a front: who may read what a service writes.
+pub(super) struct Reader;
+
+impl<S: Sync> FromRequestParts<S> for Reader {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        match role(parts) {
+            Some(Role::Scheduler | Role::Front) => Ok(Self),
+            _ => Err(Refusal(
+                StatusCode::FORBIDDEN,
+                "only the scheduler and fronts may ask for this".to_owned(),
+            )),
+        }
+    }
+}
+
+/// A service that a path names.
+pub(super) struct Named(pub(super) ServiceName);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let bad = |text: String| Refusal(StatusCode::BAD_REQUEST, text);
+        let Segment(name) = Segment::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|error| bad(error.to_string()))?;
+        if is_name(&name) {
+            Ok(Self(name.into()))
+        } else {
+            Err(bad(format!("`{}` is not the name of a service", name.escape_debug())))
         }
     }
 }

@@ -234,7 +234,7 @@ mod tests {
             match places.take(&agent(&format!("b{}", at / OF_AN_AGENT))) {
                 Ok(place) => others.push(place),
                 Err(why) => {
-                    assert!(why.contains("256 connections"), "{why}");
+                    assert!(why.contains("384 connections"), "{why}");
                     break;
                 }
             }

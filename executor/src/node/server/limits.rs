@@ -34,16 +34,16 @@ pub(super) const DOCUMENT_TIME: Duration = Duration::from_secs(15);
 pub(super) const IDLE: Duration = Duration::from_secs(30);
 /// Time for which a stream may stand still: a source that packs zeroes sends nothing meanwhile, but never for so long.
 pub(super) const STALLED: Duration = Duration::from_secs(60);
-/// Most calls that are being answered at once. Streams of events are not among them.
+/// Most calls that are being answered at once. Streams of events and of what services write are not among them.
 const CALLS: usize = 128;
 /// Most connections of one agent: some for each migration between it and this node.
 pub(super) const OF_AN_AGENT: usize = 32;
 /// Most connections of the scheduler, which may be many command lines at once.
 pub(super) const OF_THE_SCHEDULER: usize = 64;
-/// Most connections of fronts, which all have the same name: two for each.
-pub(super) const OF_FRONTS: usize = 32;
+/// Most connections of fronts, which all have the same name: two for each, and one for each service whose output is followed.
+pub(super) const OF_FRONTS: usize = 128;
 /// Most connections in all.
-pub(super) const OF_ALL: usize = 256;
+pub(super) const OF_ALL: usize = 384;
 
 /// A connection's limits.
 pub(super) fn http() -> http1::Builder {

@@ -61,6 +61,8 @@ impl From<EngineError> for Refusal {
                 source: BollardError::DockerResponseServerError { status_code, .. },
                 ..
             } if (400..500).contains(status_code) => StatusCode::CONFLICT,
+            // So does what no registry gives.
+            EngineError::Pull { .. } => StatusCode::CONFLICT,
             EngineError::Engine { .. } | EngineError::Late { .. } | EngineError::Silent { .. } => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::routing::{MethodFilter, on};
 
-use super::{Agent, arrivals, departures, peers, probes, services, traffic};
+use super::{Agent, arrivals, departures, output, peers, probes, removal, services, traffic};
 
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum Callers {
     Both,
     /// Fronts alone.
     Fronts,
+    /// The scheduler and fronts.
+    Readers,
 }
 
 /// What the body of a call is.
@@ -63,8 +65,11 @@ routes! {
     GET "/v1/node" Both Nothing services::node;
     GET "/v1/images" Both Nothing services::image;
     PUT "/v1/images" Both Stream services::load_image;
+    POST "/v1/images/pull" Scheduler Document services::pull_image;
     GET "/v1/services" Scheduler Nothing services::services;
     POST "/v1/services" Scheduler Document services::start_service;
+    DELETE "/v1/services/{name}" Scheduler Nothing removal::remove_service;
+    GET "/v1/services/{name}/logs" Readers Nothing output::logs;
     GET "/v1/migrations" Scheduler Nothing departures::standings;
     POST "/v1/migrations" Scheduler Document departures::migrate;
     POST "/v1/migrations/check" Scheduler Document departures::assess;

@@ -13,14 +13,16 @@ use serde::Deserialize;
 use sterna_core::continuum::NodeName;
 use sterna_policies::load::is_name;
 
-use crate::engine::docker::{Container, LONGEST_LOAD, service_body};
+use crate::engine::docker::{Container, EngineError, LONGEST_LOAD, service_body};
 use crate::engine::names::is_image;
 use crate::engine::processes::Processes;
 use crate::error_chain::chain;
+use crate::migration::holding::Holding;
 use crate::migration::order::MigrationId;
 use crate::migration::register::Decision;
-use crate::node::api::{NodeFacts, ServiceFacts, StartService};
+use crate::node::api::{NodeFacts, PullImage, ServiceFacts, StartService};
 use crate::node::facts;
+use crate::node::precheck::bounds;
 
 use super::Agent;
 use super::caller::{Caller, FromScheduler};
@@ -72,6 +74,21 @@ pub(super) async fn load_image(
     })
 }
 
+/// Has the engine pull an image from its registry, if it lacks it.
+pub(super) async fn pull_image(
+    _: FromScheduler,
+    State(agent): State<Agent>,
+    Document(pull): Document<PullImage>,
+) -> Result<Json<()>, Refusal> {
+    bounds::pull(&pull)?;
+    match agent.engine.pull_image(&pull.image, pull.within.to_duration()).await {
+        Ok(()) => Ok(Json(())),
+        // It may go on from there: layers that have come stay.
+        Err(error @ EngineError::Late { .. }) => Err(Refusal(StatusCode::REQUEST_TIMEOUT, chain(&error))),
+        Err(error) => Err(error.into()),
+    }
+}
+
 impl Agent {
     /// The containers whose service this node owns, each with where it is being moved to.
     pub(super) async fn owned(&self) -> Result<Vec<(Container, Option<NodeName>)>, Refusal> {
@@ -89,7 +106,7 @@ impl Agent {
     }
 
     /// Whether a container is not one that a migration made and that has no certificate yet.
-    fn came_by_right(&self, container: &Container) -> Result<bool, Refusal> {
+    pub(super) fn came_by_right(&self, container: &Container) -> Result<bool, Refusal> {
         let Some(migration) = container.migration().and_then(|id| id.parse::<MigrationId>().ok()) else {
             return Ok(true);
         };
@@ -103,6 +120,18 @@ impl Agent {
         }
     }
 
+    /// The code that a service of this node has ended with for good. A migration that is under way at either end has its restart
+    /// policy taken off: until that is put back, its end says nothing.
+    pub(super) fn ended_for_good(&self, container: &Container, leaves: bool) -> Result<Option<i64>, Refusal> {
+        let comes = match container.migration().and_then(|id| id.parse::<MigrationId>().ok()) {
+            Some(migration) => {
+                self.store.arrival(migration)?.is_some_and(|one| one.state != Holding::Finished)
+            }
+            None => false,
+        };
+        Ok(if leaves || comes { None } else { container.ended_for_good() })
+    }
+
     fn describe(
         &self,
         container: &Container,
@@ -112,6 +141,7 @@ impl Agent {
         // It may end while it is looked at.
         let processes = container.pid.and_then(|pid| Processes::of(pid).ok());
         Ok(Some(ServiceFacts {
+            ended: self.ended_for_good(container, leaving_for.is_some())?,
             epoch: self.store.epoch(&service)?,
             service,
             container: container.id.clone(),
@@ -140,6 +170,7 @@ pub(super) async fn services(
                 container: departure.container,
                 image: String::new(),
                 running: false,
+                ended: None,
                 frozen: true,
                 memory: sterna_policies::quantity::Bytes::ZERO,
                 epoch: departure.epoch,
@@ -167,6 +198,17 @@ pub(super) async fn start_service(
     }
     let there =
         agent.owned().await?.into_iter().find(|(one, _)| one.service().as_ref() == Some(&start.service));
+    let conflict = |text: String| Err(Refusal(StatusCode::CONFLICT, text));
+    if agent.running.is_removing(&start.service) {
+        return conflict(format!("`{}` is being removed", start.service));
+    }
+    // Asked after what stands here: what leaves is in the register before it stands here no more.
+    if there.is_none() && start.first && agent.store.has_been_here(&start.service)? {
+        return conflict(format!(
+            "`{}` has been on this node before and stands elsewhere now, or was lost: it is not started a second time",
+            start.service
+        ));
+    }
     let id = match there {
         Some((container, _)) => container.id,
         None => {

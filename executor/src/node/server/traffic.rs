@@ -15,7 +15,7 @@ use sterna_policies::load::is_name;
 
 use crate::migration::order::MigrationId;
 use crate::node::traffic::ports;
-use crate::traffic::announcement::{Announced, Held, Standing};
+use crate::traffic::announcement::{Announced, Ended, Held, Standing};
 
 use super::Agent;
 use super::caller::FromFront;
@@ -85,16 +85,20 @@ impl Agent {
     pub(super) async fn look(&self) -> Result<(), Refusal> {
         for _ in 0..LOOKS {
             let version = self.traffic.version();
-            let mut services = BTreeMap::new();
-            for (container, _) in self.owned().await? {
-                let (Some(service), true) = (container.service(), container.pid.is_some()) else { continue };
-                let standing = if container.paused { Standing::Frozen } else { Standing::Runs };
+            let (mut services, mut ended) = (BTreeMap::new(), BTreeMap::new());
+            for (container, leaving_for) in self.owned().await? {
+                let Some(service) = container.service() else { continue };
                 let epoch = self.store.epoch(&service)?;
-                services.insert(service, Announced { epoch, standing, ports: ports(&container.body) });
+                if container.pid.is_some() {
+                    let standing = if container.paused { Standing::Frozen } else { Standing::Runs };
+                    services.insert(service, Announced { epoch, standing, ports: ports(&container.body) });
+                } else if let Some(code) = self.ended_for_good(&container, leaving_for.is_some())? {
+                    ended.insert(service, Ended { epoch, code });
+                }
             }
             let leaving: BTreeSet<MigrationId> =
                 self.store.departures_under_way()?.into_iter().map(|one| one.order.id).collect();
-            if self.traffic.seen(version, services, &leaving) {
+            if self.traffic.seen(version, services, ended, &leaving) {
                 break;
             }
         }

@@ -212,5 +212,15 @@ fn run(file: &RunFile, names: &Declared, findings: &mut Findings) -> Run {
         ports: texts(&file.ports),
         volumes: texts(&file.volumes),
         on: NodeName::from(file.on.value.clone()),
+        entrypoint: file.entrypoint.clone(),
+        working_dir: file.working_dir.as_ref().map(|path| path.value.clone()),
+        user: file.user.as_ref().map(|user| user.value.clone()),
+        memory_limit: file.memory_limit.as_ref().and_then(|limit| check::memory_limit(limit, findings)),
+        cpu_limit: file.cpu_limit.as_ref().and_then(|limit| limit.read_positive(findings)),
+        read_only: file.read_only.unwrap_or_default(),
+        drop_capabilities: texts(&file.drop_capabilities),
+        no_new_privileges: file.no_new_privileges.unwrap_or_default(),
+        restart: file.restart.unwrap_or_default(),
+        stop_timeout: file.stop_timeout.as_ref().and_then(|time| check::stop_timeout(time, findings)),
     }
 }

@@ -85,6 +85,8 @@ impl Genuine {
                     "ports": ["7777/tcp"], "volumes": ["nobody-data:/data"], "on": self.here,
                 },
             }),
+            // Nobody listens there.
+            ("POST", "/v1/images/pull") => json!({ "image": "127.0.0.1:1/nobody/nothing:1", "within": "2s" }),
             ("POST", "/v1/migrations" | "/v1/migrations/check") => {
                 json!(order("nobody", &self.here, &self.there, &self.address))
             }

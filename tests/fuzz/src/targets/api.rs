@@ -11,11 +11,12 @@ use sterna_executor::migration::forecast::{Load, predict};
 use sterna_executor::migration::order::Order;
 use sterna_executor::migration::report::{Event, Report};
 use sterna_executor::node::api::{
-    Arriving, Finish, NodeFacts, Probe, Probed, Problem, ReleaseAnswer, Reservation, Restored, ServiceFacts,
-    Standing, StartService, Verdict, Whereabouts,
+    Arriving, Finish, NodeFacts, Probe, Probed, Problem, PullImage, ReleaseAnswer, Reservation, Restored,
+    ServiceFacts, Standing, StartService, Verdict, Whereabouts,
 };
 use sterna_executor::node::assessment::Assessment;
 use sterna_executor::node::precheck;
+use sterna_executor::traffic::announcement::Announcement;
 use sterna_policies::quantity::Bytes;
 
 use super::examples;
@@ -134,6 +135,13 @@ targets! {
     assessment assessments Assessment = [examples::assessment()], |assessment| {
         told(&assessment.findings);
     };
+    /// What is to be pulled.
+    pull pulls PullImage = [PullImage { image: "redis:7".into(), within: "10m".parse().expect("a time") }], |pull| {
+        let judged = precheck::bounds::pull(pull);
+        assert!(judged.is_err() || sterna_executor::engine::names::is_image(&pull.image));
+    };
+    /// What fronts are told.
+    announcement announcements Announcement = [examples::announcement()], |_| {};
     /// Where another agent is.
     whereabouts all_whereabouts Whereabouts = [Whereabouts { node: "b".into(), address: "10.0.0.5:7420".into() }], |told| {
         let judged = precheck::bounds::whereabouts(told);

@@ -1,5 +1,6 @@
 //! Genuine messages.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use jiff::Timestamp;
@@ -22,6 +23,7 @@ use sterna_executor::node::api::{
     Unanswered, Verdict,
 };
 use sterna_executor::node::assessment::{Assessment, Canary};
+use sterna_executor::traffic::announcement::{self, Announced, Announcement, Ended};
 use sterna_policies::policy::{Memory, Method};
 use sterna_policies::quantity::{Bytes, Cores, Millis};
 
@@ -98,12 +100,13 @@ fn run() -> Run {
         ports: vec!["6379/tcp".into(), "53/udp".into()],
         volumes: vec!["data:/data".into()],
         on: "a".into(),
+        ..Run::default()
     }
 }
 
 /// A service to be started.
 pub fn start() -> StartService {
-    StartService { service: "redis".into(), run: run() }
+    StartService { service: "redis".into(), run: run(), first: true }
 }
 
 /// A reservation.
@@ -151,6 +154,20 @@ pub fn facts() -> NodeFacts {
     }
 }
 
+/// What fronts are told.
+pub fn announcement() -> Announcement {
+    let announced = Announced {
+        epoch: 3,
+        standing: announcement::Standing::Stops(order().id),
+        ports: BTreeMap::from([(80, 8080)]),
+    };
+    Announcement {
+        listener: 7,
+        services: BTreeMap::from([("redis".into(), announced)]),
+        ended: BTreeMap::from([("job".into(), Ended { epoch: 0, code: 137 })]),
+    }
+}
+
 /// What a node runs.
 pub fn service_facts() -> ServiceFacts {
     ServiceFacts {
@@ -158,6 +175,7 @@ pub fn service_facts() -> ServiceFacts {
         container: "0123456789ab".into(),
         image: IMAGE.into(),
         running: true,
+        ended: Some(137),
         frozen: false,
         memory: Bytes::from_mib(200),
         epoch: 3,

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use sterna_policies::load::{At, Findings};
-use sterna_policies::quantity::{Bytes, Cores};
+use sterna_policies::load::{At, Findings, Written};
+use sterna_policies::quantity::{Bytes, Cores, Millis};
 
 use super::Declared;
 use super::file::{InventoryFile, RunFile};
@@ -13,6 +13,10 @@ use crate::continuum::{Continuum, NodeName, ServiceName};
 const LISTED: usize = 4;
 /// Longest name of a pod that is also that of its host.
 const POD_NAME: usize = 63;
+/// The engine's own least limit.
+const LEAST_MEMORY: Bytes = Bytes::from_mib(6);
+/// A second, in millionths of a millisecond.
+const SECOND: i64 = 1_000_000_000;
 /// Most addresses at which a user group is probed.
 const PROBES: usize = 8;
 
@@ -260,6 +264,55 @@ pub(super) fn run(file: &RunFile, findings: &mut Findings) {
         volume(entry, findings);
     }
     once(&file.volumes, "path", |entry| entry.split_once(':').map_or(entry, |(_, path)| path), findings);
+    if let Some(folder) = file.working_dir.as_ref().filter(|folder| !folder.starts_with('/')) {
+        findings
+            .error("I0022", folder.span(), format!("`{}` is not a folder to start in", folder.value))
+            .label("expected an absolute path in the container");
+    }
+    if let Some(user) = file.user.as_ref().filter(|user| !is_user(user)) {
+        findings
+            .error("I0023", user.span(), format!("`{}` is nobody to run as", user.value))
+            .label("expected a name or number, or two of them such as \"999:999\"");
+    }
+    for capability in file.drop_capabilities.iter().filter(|one| !is_capability(one)) {
+        findings
+            .error("I0024", capability.span(), format!("`{}` is not a capability", capability.value))
+            .label("expected a name such as \"NET_RAW\", or \"ALL\"");
+    }
+    once(&file.drop_capabilities, "capability", |entry| entry, findings);
+}
+
+/// A user, or a user and a group.
+fn is_user(text: &str) -> bool {
+    let possible = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    let part = |part: &str| !part.is_empty() && !part.starts_with('-') && part.chars().all(possible);
+    text.split(':').count() <= 2 && text.split(':').all(part)
+}
+
+fn is_capability(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+}
+
+/// A limit that the engine takes: it starts nothing with less.
+pub(super) fn memory_limit(limit: &Written<Bytes>, findings: &mut Findings) -> Option<Bytes> {
+    let read = limit.read_positive(findings)?;
+    if read < LEAST_MEMORY {
+        findings
+            .error("I0025", limit.span(), format!("{read} are too little memory to start anything in"))
+            .label(format!("expected at least {LEAST_MEMORY}"));
+    }
+    Some(read)
+}
+
+/// A time that the engine can be told: whole seconds.
+pub(super) fn stop_timeout(time: &Written<Millis>, findings: &mut Findings) -> Option<Millis> {
+    let read = time.read_unsigned(findings)?;
+    if read.as_micros() % SECOND != 0 {
+        findings
+            .error("I0026", time.span(), format!("{read} are no whole seconds"))
+            .label("expected whole seconds, such as \"30s\"");
+    }
+    Some(read)
 }
 
 fn env(entry: &At<String>, findings: &mut Findings) {

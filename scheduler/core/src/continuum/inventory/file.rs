@@ -9,6 +9,7 @@ use sterna_policies::quantity::{
     Bytes, Cores, GramsPerKwh, MibPerSecond, Millis, PerSecond, UsdPerGib, UsdPerHour, Watts,
 };
 
+use crate::continuum::Restart;
 use crate::continuum::location::LocationFile;
 use crate::continuum::pod::PodFile;
 
@@ -185,4 +186,26 @@ pub(super) struct RunFile {
     pub volumes: Vec<At<String>>,
     /// The node that it is first started on.
     pub on: At<String>,
+    /// What is run in the place of the image's entry point, with `command` as its arguments. Left out: the image's own.
+    #[serde(default)]
+    pub entrypoint: Vec<String>,
+    /// Folder that it starts in. Left out: the image's own.
+    pub working_dir: Option<At<String>>,
+    /// Whom it runs as, such as "999", "999:999" or "redis". Left out: the image's own.
+    pub user: Option<At<String>>,
+    /// Most memory that it may have, such as "512MiB". Left out: as much as its node has.
+    pub memory_limit: Option<Written<Bytes>>,
+    /// Most processor time that it may have, such as "0.5". Left out: as much as its node has.
+    pub cpu_limit: Option<Written<Cores>>,
+    /// Whether it may write to its volumes alone. Left out: false.
+    pub read_only: Option<bool>,
+    /// Capabilities that it is started without, such as ["NET_RAW"] or ["ALL"].
+    #[serde(default)]
+    pub drop_capabilities: Vec<At<String>>,
+    /// Whether no program that it runs may give it more rights than it has. Left out: false.
+    pub no_new_privileges: Option<bool>,
+    /// Whether it is started again when it ends: "always", "on-failure" or "never". Left out: "always".
+    pub restart: Option<Restart>,
+    /// Time that it has to end in once it is asked to, such as "30s". Left out: 10 s.
+    pub stop_timeout: Option<Written<Millis>>,
 }
