@@ -7,8 +7,10 @@ use anyhow::Context as _;
 use sterna_core::continuum::Continuum;
 use sterna_executor::identity::{Credentials, Role};
 use sterna_executor::traffic::config::FrontConfig;
+use sterna_executor::traffic::output::Printer;
 use sterna_executor::traffic::roster::{RosterError, RosterFile};
 use sterna_executor::traffic::serve::Front;
+use sterna_executor::traffic::stand_in::{Agents, until_it_ends};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit;
@@ -30,6 +32,13 @@ pub struct Args {
     state: StateArgs,
 }
 
+impl Args {
+    /// Whether what is written is a service's.
+    pub fn stands_in(&self) -> bool {
+        self.issue.is_none() && FrontConfig::load(&self.config).is_ok_and(|config| config.stand_in.is_some())
+    }
+}
+
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let (Some(folder), Some(inventory)) = (&args.issue, &args.inventory) {
@@ -37,7 +46,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let config = FrontConfig::load(&args.config).map_err(exit::unusable)?;
     let (nodes, warnings) = RosterFile::open(config.nodes.clone(), None).map_err(unusable)?;
-    wiring::warn(warnings);
+    if config.stand_in.is_none() {
+        wiring::warn(warnings);
+    }
     // Only an inventory says whose authority it would be.
     let continuum = || {
         let none = || format!("{} names no continuum: say --inventory FILE", nodes.path().display());
@@ -60,9 +71,23 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 _ = terminate.recv() => {}
             }
         };
-        front.serve(stop).await;
-        Ok(ExitCode::SUCCESS)
+        let Some(stand_in) = &config.stand_in else {
+            front.serve(stop).await;
+            return Ok(ExitCode::SUCCESS);
+        };
+        let agents = Agents::new(stand_in.service.clone(), front.nodes(), credentials.clone());
+        let mut printer = Printer { out: tokio::io::stdout(), err: tokio::io::stderr() };
+        let (believed, service) = (front.believed(), stand_in.service.clone());
+        tokio::select! {
+            code = until_it_ends(believed, service, &agents, &mut printer) => Ok(exit_code(code)),
+            () = front.serve(stop) => Ok(ExitCode::SUCCESS),
+        }
     })
+}
+
+/// That of a service; a process can't end with another one than these.
+fn exit_code(code: i64) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
 }
 
 fn unusable(error: RosterError) -> anyhow::Error {

@@ -43,6 +43,7 @@
 //! | [`descriptors`] | as many open files as its connections take |
 //! | [`readiness`] | whether clients may be sent here |
 //! | [`serve`] | listening, and joining the parts |
+//! | [`stand_in`] | printing what a service writes, ending as it does |
 //! | [`telemetry`] | what is counted |
 
 pub mod announcement;
@@ -58,5 +59,6 @@ pub mod readiness;
 pub mod redis;
 pub mod roster;
 pub mod serve;
+pub mod stand_in;
 pub mod tcp;
 pub mod telemetry;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sterna_core::continuum::NodeName;
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::identity::Credentials;
@@ -60,14 +61,18 @@ impl<A: Announcer> Followers<A> {
         }
     }
 
-    /// Listens to the agents of the nodes that a file names, for ever. It is read again every two seconds.
-    pub async fn keep(mut self, mut file: RosterFile) {
+    /// Listens to the agents of the nodes that a file names, for ever, and tells which those are. It is read again every two
+    /// seconds.
+    pub async fn keep(mut self, mut file: RosterFile, tell: watch::Sender<Arc<Roster>>) {
         self.follow(file.roster()).await;
         loop {
             tokio::time::sleep(LOOK).await;
             match file.read_again() {
                 Ok(None) => {}
-                Ok(Some(roster)) => self.follow(roster).await,
+                Ok(Some(roster)) => {
+                    tell.send_replace(Arc::new(roster.clone()));
+                    self.follow(roster).await;
+                }
                 Err(error) => {
                     tracing::error!(%error, "the nodes stay those that were read before: this can't be used");
                 }

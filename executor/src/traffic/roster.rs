@@ -10,6 +10,7 @@ use sterna_core::continuum::{Continuum, NodeName, Pod};
 use sterna_policies::diagnose::{Findings, Invalid, Loaded, Report};
 use sterna_policies::load::{At, is_name, schema_version, toml_document};
 use thiserror::Error;
+use tokio::sync::watch;
 
 use crate::config_file::{self, ConfigError};
 use crate::platform::addresses::{self, Remembered};
@@ -27,6 +28,9 @@ pub enum Roster {
     /// Each with the address of its agent.
     Agents(BTreeMap<NodeName, String>),
 }
+
+/// The nodes that a front listens to, as they change.
+pub type Told = watch::Receiver<Arc<Roster>>;
 
 /// What is said of where an agent listens. While it is the same, the agent is looked for in the same way.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,7 +23,7 @@ use super::follow::{Announcer, Believed, Desk};
 use super::followers::Followers;
 use super::gate::{Gate, GateLimits};
 use super::readiness::Readiness;
-use super::roster::RosterFile;
+use super::roster::{self, Roster, RosterFile};
 use super::telemetry::Telemetry;
 use super::{http, redis, tcp};
 
@@ -59,6 +59,7 @@ pub struct Front {
     readiness: Arc<Readiness>,
     leave: Duration,
     telemetry: Telemetry,
+    nodes: roster::Told,
     addresses: Vec<(ServiceName, u16, SocketAddr)>,
     metrics: Option<SocketAddr>,
 }
@@ -85,7 +86,9 @@ impl Front {
         }
         let mut front = Self::listening(config).await?;
         let followers = Followers::of_agents(Arc::clone(&front.desk), credentials.clone());
-        front.tasks.spawn(followers.keep(nodes));
+        let (tell, told) = watch::channel(Arc::new(nodes.roster().clone()));
+        front.nodes = told;
+        front.tasks.spawn(followers.keep(nodes, tell));
         Ok(front)
     }
 
@@ -137,13 +140,20 @@ impl Front {
                 }
             });
         }
-        Ok(Self { tasks, serving, desk, readiness, leave: config.leave, telemetry, addresses, metrics })
+        let (_, nodes) = watch::channel(Arc::new(Roster::Agents(BTreeMap::new())));
+        let leave = config.leave;
+        Ok(Self { tasks, serving, desk, readiness, leave, telemetry, nodes, addresses, metrics })
     }
 
     /// Where clients find a port of a service.
     pub fn address(&self, service: &ServiceName, port: u16) -> Option<SocketAddr> {
         let same = |(name, inner, _): &&(ServiceName, u16, SocketAddr)| name == service && *inner == port;
         self.addresses.iter().find(same).map(|(.., address)| *address)
+    }
+
+    /// The nodes that its file names, as they change.
+    pub fn nodes(&self) -> roster::Told {
+        self.nodes.clone()
     }
 
     /// What is believed of its services, as it changes.
