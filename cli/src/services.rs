@@ -1,18 +1,23 @@
-//! `sterna services`: start and show services.
+//! `sterna services`: start, show and remove services, and what they write.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use futures_util::future::join_all;
 use serde::Serialize;
 use sterna_core::continuum::{Continuum, NodeName, ServiceName};
 use sterna_executor::engine::docker::{Engine, LONGEST_LOAD};
 use sterna_executor::fleet::Fleet;
 use sterna_executor::node::api::{ServiceFacts, StartService};
 use sterna_executor::node::client::AgentClient;
+use sterna_policies::load::is_name;
 
-use crate::wiring::{self, Output, Which};
+use crate::wiring::{self, Output, StateArgs, Which};
+
+mod output;
 
 /// Arguments of `sterna services`.
 #[derive(Debug, clap::Args)]
@@ -25,8 +30,39 @@ pub struct Args {
 enum Command {
     /// Start the services that the inventory says how to start and that run nowhere yet.
     Up(Which),
+    /// Stop services and remove them, with the volumes that only they used.
+    Down(Down),
     /// Show the services of every node; exit code 2 if one of the inventory runs nowhere.
     Status(Which),
+    /// Print what a service has written, wherever it is.
+    Logs(Logs),
+}
+
+#[derive(Debug, clap::Args)]
+struct Down {
+    /// The inventory file.
+    inventory: PathBuf,
+    /// The services.
+    #[arg(value_name = "SERVICE", required_unless_present = "all", conflicts_with = "all")]
+    services: Vec<String>,
+    /// Every service of the inventory.
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct Logs {
+    /// The inventory file.
+    inventory: PathBuf,
+    /// The service.
+    service: String,
+    /// Go on with what it writes from now on, also after it has moved, until it has ended.
+    #[arg(long, short)]
+    follow: bool,
+    #[command(flatten)]
+    state: StateArgs,
 }
 
 /// A service and the node that owns it.
@@ -39,7 +75,19 @@ struct Row {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let (Command::Up(which) | Command::Status(which)) = &args.command;
+    let which = match &args.command {
+        Command::Up(which) | Command::Status(which) => which,
+        Command::Down(asked) => return down(asked),
+        Command::Logs(Logs { inventory, service, follow, state }) => {
+            let continuum = wiring::inventory(inventory)?;
+            let service = ServiceName::from(service.as_str());
+            let runtime = wiring::runtime()?;
+            let end = runtime.block_on(output::logs(continuum, state, &service, *follow));
+            // A write to a terminal that nobody reads would be waited for.
+            runtime.shutdown_background();
+            return end;
+        }
+    };
     let continuum = wiring::inventory(&which.inventory)?;
     wiring::runtime()?.block_on(async {
         let fleet = Fleet::connect(&continuum, &which.state.authority(&continuum)?).await?;
@@ -48,6 +96,55 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         status(which, &continuum, &fleet).await
     })
+}
+
+/// Removes services from all nodes. Where one does not answer it may have them: that is said in the end.
+fn down(asked: &Down) -> anyhow::Result<ExitCode> {
+    let continuum = wiring::inventory(&asked.inventory)?;
+    let services: Vec<ServiceName> = if asked.all {
+        continuum.services.keys().cloned().collect()
+    } else {
+        asked.services.iter().map(|name| ServiceName::from(name.as_str())).collect()
+    };
+    if let Some(bad) = services.iter().find(|service| !is_name(service.as_str())) {
+        bail!("`{}` is not the name of a service", bad.as_str().escape_debug());
+    }
+    wiring::runtime()?.block_on(async {
+        let fleet = Fleet::connect(&continuum, &asked.state.authority(&continuum)?).await?;
+        let removed = join_all(services.iter().map(|service| removed(&fleet, service))).await;
+        let wrong: Vec<String> = removed.into_iter().flatten().collect();
+        if wrong.is_empty() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        bail!("not all nodes have done it; asked again, they will: {}", wrong.join("; "))
+    })
+}
+
+/// Has all nodes remove a service; what went wrong.
+#[expect(clippy::print_stderr, reason = "progress is for whoever watches")]
+async fn removed(fleet: &Fleet, service: &ServiceName) -> Vec<String> {
+    let asked = fleet.agents().map(|(node, agent)| async move {
+        match agent {
+            Ok(agent) => agent.remove_service(service).await.map_err(|error| error.to_string()),
+            Err(why) => Err(format!("node `{node}`: {why}")),
+        }
+        .map(|gone| (node, gone))
+    });
+    let (mut wrong, mut found) = (Vec::new(), false);
+    for answer in join_all(asked).await {
+        match answer {
+            Ok((node, true)) => {
+                found = true;
+                eprintln!("removed `{service}` from `{node}`");
+            }
+            Ok((_, false)) => {}
+            Err(why) => wrong.push(why),
+        }
+    }
+    if !found && wrong.is_empty() {
+        eprintln!("`{service}` is on no node");
+    }
+    wrong
 }
 
 #[expect(clippy::print_stderr, reason = "progress is for whoever watches")]
@@ -118,7 +215,10 @@ async fn status(which: &Which, continuum: &Continuum, fleet: &Fleet) -> anyhow::
             let facts = &row.facts;
             let state = match (&facts.leaving_for, facts.running, facts.frozen) {
                 (Some(to), _, _) => format!("moving to {to}"),
-                (None, false, _) => "ended".to_owned(),
+                (None, false, _) => match facts.ended {
+                    Some(code) => format!("ended with {code}"),
+                    None => "ended".to_owned(),
+                },
                 (None, true, true) => "frozen".to_owned(),
                 (None, true, false) => "running".to_owned(),
             };

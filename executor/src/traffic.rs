@@ -38,6 +38,7 @@
 //! | [`tcp`] | connections of any protocol; `splice` |
 //! | [`http`] | HTTP/1.1, request by request |
 //! | [`redis`] | Redis, command by command |
+//! | [`output`] | all that a service writes, wherever it goes |
 //! | [`reach`] | connecting to the place, closing without a reset |
 //! | [`config`] | the front's settings |
 //! | [`descriptors`] | as many open files as its connections take |
@@ -53,6 +54,7 @@ pub mod follow;
 pub mod followers;
 pub mod gate;
 pub mod http;
+pub mod output;
 pub mod place;
 pub mod reach;
 pub mod readiness;

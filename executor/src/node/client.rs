@@ -10,7 +10,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use sterna_core::continuum::{NodeName, ServiceName};
-use sterna_policies::quantity::Millis;
 use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::io::StreamReader;
 
@@ -22,11 +21,12 @@ use crate::traffic::announcement::{Announcement, Held};
 use crate::transfer::manifest::Digest;
 
 use super::api::{
-    Arriving, Finish, NodeFacts, Output, Part, Probe, Probed, Problem, PullImage, ReleaseAnswer, Reservation,
-    Restored, ServiceFacts, Standing, StartService, StreamId, TOKEN_HEADER, Verdict, Whereabouts,
+    Arriving, Finish, NodeFacts, Part, Probe, Probed, Problem, ReleaseAnswer, Reservation, Restored,
+    Standing, StreamId, TOKEN_HEADER, Verdict, Whereabouts,
 };
 use super::assessment::Assessment;
-use super::output;
+
+mod services;
 
 /// An agent did not answer, or answered with an error.
 #[derive(Debug, thiserror::Error)]
@@ -122,8 +122,6 @@ fn broke(error: &(dyn Error + 'static)) -> bool {
 const ANSWER: Duration = Duration::from_secs(60);
 /// Time for an answer about targets, all of which may be silent.
 const PROBED: Duration = Duration::from_secs(20);
-/// Time for a service to be stopped and removed. It may have been given more to stop in: then it is removed all the same.
-const REMOVED: Duration = Duration::from_secs(15 * 60);
 /// Most bytes of an answer: several times what a page of migrations takes.
 const LARGEST: usize = 16 << 20;
 /// Most bytes of an event: a report with every reason that there is.
@@ -278,14 +276,6 @@ impl AgentClient {
         self.answer(self.request(Method::GET, "/node").timeout(ANSWER)).await
     }
 
-    /// The services that the node owns.
-    ///
-    /// # Errors
-    /// As above.
-    pub async fn services(&self) -> Result<Vec<ServiceFacts>, ClientError> {
-        self.answer(self.request(Method::GET, "/services").timeout(ANSWER)).await
-    }
-
     /// How far it is from the node to other places, `host:port` each; the answers come in the same order.
     ///
     /// # Errors
@@ -293,88 +283,6 @@ impl AgentClient {
     pub async fn probe(&self, targets: &[String]) -> Result<Vec<Probed>, ClientError> {
         let probe = Probe { targets: targets.to_vec() };
         self.answer(self.request(Method::POST, "/probes").json(&probe).timeout(PROBED)).await
-    }
-
-    /// Starts a service; one that is there already stays as it is.
-    ///
-    /// # Errors
-    /// As above.
-    pub async fn start_service(&self, start: &StartService) -> Result<ServiceFacts, ClientError> {
-        self.post("/services", start).await
-    }
-
-    /// All that a service has written, from the beginning of its container on the node; with `follow` also what it is to write,
-    /// until its container ends or goes. It ends after the last that was written there, or with an error where it broke off.
-    ///
-    /// # Errors
-    /// As above, and when the service does not stand there.
-    pub async fn logs(
-        &self,
-        service: &ServiceName,
-        follow: bool,
-    ) -> Result<impl Stream<Item = Result<Output, io::Error>> + Send + 'static + use<>, ClientError> {
-        self.logs_at(service, None, follow).await
-    }
-
-    /// As [`AgentClient::logs`], of the container that the service has there at this epoch: it may have gone and come back.
-    ///
-    /// # Errors
-    /// As above, and when the service does not stand there at this epoch.
-    pub async fn logs_at(
-        &self,
-        service: &ServiceName,
-        epoch: Option<u64>,
-        follow: bool,
-    ) -> Result<impl Stream<Item = Result<Output, io::Error>> + Send + 'static + use<>, ClientError> {
-        let request = self.request(Method::GET, &format!("/services/{service}/logs"));
-        let request = request.query(&[("follow", follow)]);
-        let epoch = epoch.map(|epoch| [("epoch", epoch)]);
-        let request = request.query(epoch.as_ref().map_or(&[][..], |epoch| epoch));
-        Ok(output::pieces(self.send(request).await?.bytes_stream()))
-    }
-
-    /// Has a service stopped and removed, with the volumes that only it used. `false` where the node does not own it.
-    ///
-    /// # Errors
-    /// As above, and while it is being moved.
-    pub async fn remove_service(&self, service: &ServiceName) -> Result<bool, ClientError> {
-        let request = self.request(Method::DELETE, &format!("/services/{service}")).timeout(REMOVED);
-        match self.answer::<()>(request).await {
-            Ok(()) => Ok(true),
-            Err(ClientError::Absent { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Has the node's engine pull an image from its registry, if it lacks it. The engine may take so long.
-    ///
-    /// # Errors
-    /// As above, and when the image can't be had.
-    pub async fn pull_image(&self, image: &str, within: Duration) -> Result<(), ClientError> {
-        let pull = PullImage { image: image.to_owned(), within: Millis::from_duration(within) };
-        let request = self.request(Method::POST, "/images/pull").json(&pull);
-        self.answer(request.timeout(within.saturating_add(ANSWER))).await
-    }
-
-    /// Whether the node's engine has an image with this digest or name; its digest.
-    ///
-    /// # Errors
-    /// As above.
-    pub async fn image_digest(&self, image: &str) -> Result<Option<String>, ClientError> {
-        let request = self.request(Method::GET, "/images").query(&[("image", image)]).timeout(ANSWER);
-        self.answer(request).await
-    }
-
-    /// Gives the node's engine an image, as `docker save` writes it. The engine may take so long.
-    ///
-    /// # Errors
-    /// As above.
-    pub async fn load_image<S>(&self, stream: S, within: Duration) -> Result<(), ClientError>
-    where
-        S: Stream<Item = Result<Data, io::Error>> + Send + 'static,
-    {
-        let request = self.request(Method::PUT, "/images").query(&[("within", within.as_secs())]);
-        self.answer(request.body(Body::wrap_stream(stream))).await
     }
 
     /// Has the agent carry out an order. An order given twice is carried out once.
