@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::invocation::Invocation;
+use crate::logging::Beside;
 
 mod agent;
 mod apply;
@@ -150,7 +151,11 @@ fn main() -> ExitCode {
         _ => None,
     };
     // What is left is sent at the end.
-    let _sending = match logging::start(cli.log_json, traces.as_ref()) {
+    let beside = match &cli.command {
+        Command::Front(args) if args.stands_in() => Beside::Service,
+        _ => Beside::Nothing,
+    };
+    let _sending = match logging::start(cli.log_json, traces.as_ref(), beside) {
         Ok(sending) => sending,
         Err(error) => return exit::code(Err(error)),
     };

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use sterna_core::continuum::{Continuum, inventory};
 use sterna_executor::identity::Authority;
+use sterna_policies::diagnose::Report;
 
 use crate::exit::Invalid;
 
@@ -71,15 +72,20 @@ pub struct Of {
 }
 
 /// Reads an inventory file, and prints the warnings about it.
-#[expect(clippy::print_stderr, reason = "warnings about a file are for whoever wrote it")]
 pub fn inventory(path: &Path) -> anyhow::Result<Continuum> {
     let text = std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
     let loaded =
         inventory::load(&path.display().to_string(), &text).map_err(|invalid| Invalid(invalid.into()))?;
-    if !loaded.warnings.is_empty() {
-        eprintln!("{:?}", miette::Report::new(loaded.warnings));
-    }
+    warn(loaded.warnings);
     Ok(loaded.value)
+}
+
+/// Prints the warnings about a file.
+#[expect(clippy::print_stderr, reason = "warnings about a file are for whoever wrote it")]
+pub fn warn(warnings: Report) {
+    if !warnings.is_empty() {
+        eprintln!("{:?}", miette::Report::new(warnings));
+    }
 }
 
 /// A runtime for the commands that speak with engines and agents.

@@ -33,6 +33,8 @@
 //! | [`place`] | where a service takes connections, of all that agents said; pure |
 //! | [`gate`] | who may send now, who waits, what is under way |
 //! | [`follow`] | listening to agents, answering them |
+//! | [`roster`] | which nodes there are, and where their agents listen |
+//! | [`followers`] | whom to listen to as nodes come and go |
 //! | [`tcp`] | connections of any protocol; `splice` |
 //! | [`http`] | HTTP/1.1, request by request |
 //! | [`redis`] | Redis, command by command |
@@ -40,19 +42,25 @@
 //! | [`reach`] | connecting to the place, closing without a reset |
 //! | [`config`] | the front's settings |
 //! | [`descriptors`] | as many open files as its connections take |
+//! | [`readiness`] | whether clients may be sent here |
 //! | [`serve`] | listening, and joining the parts |
+//! | [`stand_in`] | printing what a service writes, ending as it does |
 //! | [`telemetry`] | what is counted |
 
 pub mod announcement;
 pub mod config;
 pub mod descriptors;
 pub mod follow;
+pub mod followers;
 pub mod gate;
 pub mod http;
 pub mod output;
 pub mod place;
 pub mod reach;
+pub mod readiness;
 pub mod redis;
+pub mod roster;
 pub mod serve;
+pub mod stand_in;
 pub mod tcp;
 pub mod telemetry;

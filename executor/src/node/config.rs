@@ -116,6 +116,7 @@ impl AgentConfig {
                 }
                 Some(_) => {}
             }
+            front.value.within_an_agent(&mut findings);
             front.value.read(folder, Some(&file.listen), &mut findings)
         });
         let config = Self {
@@ -138,6 +139,7 @@ impl AgentConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::traffic::config::NodesFile;
 
     const GOOD: &str = r#"
 node = "edge-a"
@@ -168,7 +170,7 @@ protocol = "redis"
     fn a_front_is_run_where_one_is_asked_for() {
         assert_eq!(parse(GOOD).unwrap().front, None);
         let front = parse(&format!("{GOOD}{FRONT}")).unwrap().front.unwrap();
-        assert_eq!(front.inventory, Path::new("/etc/sterna/inventory.toml"));
+        assert_eq!(front.nodes, NodesFile::Inventory("/etc/sterna/inventory.toml".into()));
         assert_eq!(front.identity.as_deref(), Some(Path::new("/etc/sterna/front-identity")));
         assert_eq!(front.services[0].name.as_str(), "redis");
     }
@@ -184,6 +186,8 @@ protocol = "redis"
             ("[front]", "[front]\nschema_version = 2", "format version 2"),
             ("[front]", "[front]\nnode = \"edge-a\"", "no key `node`"),
             ("\"redis\"\nlisten", "\"Redis\"\nlisten", "name"),
+            ("inventory = \"inventory.toml\"", "agents = \"agents.toml\"", "an agent needs an inventory"),
+            ("[front]", "[front.stand_in]\nservice = \"redis\"\n[front]", "stands in for no service"),
         ] {
             assert!(FRONT.contains(good), "{good}");
             let refused = parse(&format!("{GOOD}{}", FRONT.replacen(good, bad, 1))).unwrap_err().to_string();

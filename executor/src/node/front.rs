@@ -3,18 +3,17 @@
 //! It hears the agents, its own among them, as one that stands alone does: over TLS, as a front. What it may do follows from a
 //! front's certificate and not from the agent's, and its connections take nothing from those that migrations have.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use sterna_core::continuum::{Continuum, NodeName, inventory};
-use sterna_policies::diagnose::Invalid;
+use sterna_core::continuum::NodeName;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use crate::config_file::{self, ConfigError};
+use crate::config_file::ConfigError;
 use crate::identity::{Credentials, IdentityError, Role};
 use crate::traffic::config::FrontConfig;
 use crate::traffic::descriptors::make_room;
+use crate::traffic::roster::{RosterError, RosterFile, Unfit};
 use crate::traffic::serve::Front;
 
 /// Pause before a front that could not listen tries again.
@@ -26,6 +25,9 @@ pub enum OwnFrontError {
     /// Its inventory can't be used.
     #[error("the front's inventory: {0}")]
     Inventory(#[from] ConfigError),
+    /// Its inventory does not go with this node.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// Its certificate can't be used.
     #[error("the front's identity: {0}")]
     Identity(#[from] IdentityError),
@@ -37,22 +39,14 @@ pub enum OwnFrontError {
         "the front's identity is that of `{0}`; `sterna front --issue DIR --inventory FILE` makes a front's"
     )]
     NotAFront(String),
-    /// It would not hear its own agent.
-    #[error("the front's inventory, of continuum `{continuum}`, has no node `{node}`")]
-    Stranger {
-        /// The continuum of the inventory.
-        continuum: String,
-        /// The agent's node.
-        node: NodeName,
-    },
-    /// Only on the host whose engine runs local nodes can their addresses be looked up.
-    #[error("the front's inventory has no `agent` address of {0}, and a node can't look them up")]
-    NoAddress(String),
 }
 
-impl From<Invalid> for OwnFrontError {
-    fn from(invalid: Invalid) -> Self {
-        Self::Inventory(invalid.into())
+impl From<RosterError> for OwnFrontError {
+    fn from(error: RosterError) -> Self {
+        match error {
+            RosterError::File(error) => Self::Inventory(error),
+            RosterError::Unfit(error) => Self::Unfit(error),
+        }
     }
 }
 
@@ -60,7 +54,7 @@ impl From<Invalid> for OwnFrontError {
 #[derive(Debug)]
 pub struct OwnFront {
     config: FrontConfig,
-    continuum: Arc<Continuum>,
+    nodes: RosterFile,
     credentials: Credentials,
 }
 
@@ -70,20 +64,10 @@ impl OwnFront {
     /// # Errors
     /// When something can't be read or does not fit.
     pub fn prepare(config: FrontConfig, node: &NodeName) -> Result<Self, OwnFrontError> {
-        let (name, text) = config_file::read(&config.inventory)?;
-        let continuum = inventory::load(&name, &text)?.value;
-        if !continuum.nodes.contains_key(node) {
-            let continuum = continuum.name;
-            return Err(OwnFrontError::Stranger { continuum, node: node.clone() });
-        }
-        let nowhere = continuum.nodes.iter().filter(|(_, node)| node.agent.is_none());
-        let nowhere: Vec<String> = nowhere.map(|(name, _)| format!("`{name}`")).collect();
-        if !nowhere.is_empty() {
-            return Err(OwnFrontError::NoAddress(nowhere.join(", ")));
-        }
+        let (nodes, _) = RosterFile::open(config.nodes.clone(), Some(node.clone()))?;
         let credentials = Credentials::load(config.identity.as_deref().ok_or(OwnFrontError::Nobody)?)?;
         match credentials.role()? {
-            Role::Front => Ok(Self { config, continuum: Arc::new(continuum), credentials }),
+            Role::Front => Ok(Self { config, nodes, credentials }),
             other => Err(OwnFrontError::NotAFront(other.host_name())),
         }
     }
@@ -112,7 +96,7 @@ impl OwnFront {
     async fn serve_once(&self, stop: &CancellationToken) -> Result<(), String> {
         // Clients must not take the files that the agent needs.
         make_room(&self.config).map_err(|error| error.to_string())?;
-        let front = Front::before(&self.config, &self.continuum, &self.credentials).await;
+        let front = Front::before(&self.config, self.nodes.clone(), &self.credentials).await;
         front.map_err(|error| error.to_string())?.serve(stop.cancelled()).await;
         Ok(())
     }
@@ -124,6 +108,7 @@ mod tests {
 
     use super::*;
     use crate::identity::Authority;
+    use crate::traffic::config::NodesFile;
 
     const INVENTORY: &str = r#"
 schema_version = 1
@@ -142,14 +127,15 @@ node = [
 
     fn prepare(folder: &Path, inventory: &str, role: &Role) -> Result<OwnFront, OwnFrontError> {
         let config = FrontConfig {
-            inventory: folder.join("inventory.toml"),
+            nodes: NodesFile::Inventory(folder.join("inventory.toml")),
             identity: Some(folder.join("identity")),
             metrics: Some(([127, 0, 0, 1], 9464).into()),
             drain: Duration::from_millis(60),
             leave: Duration::ZERO,
             services: Vec::new(),
+            stand_in: None,
         };
-        std::fs::write(&config.inventory, inventory).unwrap();
+        std::fs::write(config.nodes.path(), inventory).unwrap();
         let authority = Authority::open(&folder.join("authority")).unwrap();
         authority.issue(role).unwrap().store(&folder.join("identity")).unwrap();
         OwnFront::prepare(config, &"near".into())

@@ -41,10 +41,9 @@ pub fn make_room(config: &FrontConfig) -> Result<(), TooFew> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
     use std::time::Duration;
 
-    use super::super::config::{FrontedService, Protocol};
+    use super::super::config::{FrontedService, NodesFile, Protocol};
     use super::*;
 
     fn front(connections: usize) -> FrontConfig {
@@ -58,8 +57,8 @@ mod tests {
             hold: Duration::from_secs(1),
         };
         let drain = Duration::from_millis(60);
-        let (inventory, services) = (PathBuf::new(), vec![service.clone(), service]);
-        FrontConfig { inventory, identity: None, metrics: None, drain, leave: Duration::ZERO, services }
+        let (nodes, services) = (NodesFile::Agents("".into()), vec![service.clone(), service]);
+        FrontConfig { nodes, identity: None, metrics: None, drain, leave: Duration::ZERO, services, stand_in: None }
     }
 
     #[test]

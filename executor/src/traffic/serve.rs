@@ -1,17 +1,17 @@
 //! Listening for clients, and joining the parts.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::routing::get;
-use sterna_core::continuum::{Continuum, NodeName, ServiceName};
+use sterna_core::continuum::ServiceName;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -19,8 +19,11 @@ use crate::identity::Credentials;
 
 use super::config::{FrontConfig, FrontedService, Protocol};
 use super::descriptors::make_room;
-use super::follow::{Agent, Announcer, Desk};
+use super::follow::{Announcer, Believed, Desk};
+use super::followers::Followers;
 use super::gate::{Gate, GateLimits};
+use super::readiness::Readiness;
+use super::roster::{self, Roster, RosterFile};
 use super::telemetry::Telemetry;
 use super::{http, redis, tcp};
 
@@ -50,38 +53,43 @@ pub enum FrontError {
 #[derive(Debug)]
 pub struct Front {
     tasks: JoinSet<()>,
-    /// Those that serve clients, one for each service. They end when the front does.
+    /// Those that serve clients, one for each port of a service. They end when the front does.
     serving: JoinSet<()>,
     desk: Arc<Desk>,
-    ends: Arc<AtomicBool>,
+    readiness: Arc<Readiness>,
     leave: Duration,
     telemetry: Telemetry,
-    addresses: Vec<(ServiceName, SocketAddr)>,
+    nodes: roster::Told,
+    addresses: Vec<(ServiceName, u16, SocketAddr)>,
     metrics: Option<SocketAddr>,
 }
 
 impl Front {
-    /// As [`Front::start`], listening to the agents of all nodes of a continuum.
+    /// As [`Front::start`], listening to the agents of the nodes that a file names, also of those that it comes to name later.
     ///
     /// # Errors
     /// When an address can't be listened on.
     pub async fn before(
         config: &FrontConfig,
-        continuum: &Arc<Continuum>,
+        nodes: RosterFile,
         credentials: &Credentials,
     ) -> Result<Self, FrontError> {
-        for service in &config.services {
-            if !continuum.services.contains_key(&service.name) {
-                tracing::warn!(service = %service.name, inventory = %config.inventory.display(),
+        if let Some(continuum) = nodes.roster().continuum() {
+            let names: BTreeSet<&ServiceName> = config.services.iter().map(|service| &service.name).collect();
+            for service in names.into_iter().filter(|name| !continuum.services.contains_key(*name)) {
+                tracing::warn!(%service, inventory = %nodes.path().display(),
                     "the inventory has no such service; what comes for it is held until a node says that it runs it");
             }
         }
         if let Err(error) = make_room(config) {
             tracing::warn!(%error, "the front may come to have too many connections");
         }
-        let agent = |node: &NodeName| Agent::new(node.clone(), Arc::clone(continuum), credentials.clone());
-        let agents: Vec<Agent> = continuum.nodes.keys().map(agent).collect();
-        Self::start(config, agents).await
+        let mut front = Self::listening(config).await?;
+        let followers = Followers::of_agents(Arc::clone(&front.desk), credentials.clone());
+        let (tell, told) = watch::channel(Arc::new(nodes.roster().clone()));
+        front.nodes = told;
+        front.tasks.spawn(followers.keep(nodes, tell));
+        Ok(front)
     }
 
     /// Listens for clients of all services, and to these agents.
@@ -92,40 +100,65 @@ impl Front {
         config: &FrontConfig,
         announcers: impl IntoIterator<Item = A>,
     ) -> Result<Self, FrontError> {
+        let mut front = Self::listening(config).await?;
+        for announcer in announcers {
+            front.tasks.spawn(Arc::clone(&front.desk).follow(announcer));
+        }
+        Ok(front)
+    }
+
+    /// Listens for clients.
+    async fn listening(config: &FrontConfig) -> Result<Self, FrontError> {
         let telemetry = Telemetry::default();
         let (mut tasks, mut serving) = (JoinSet::new(), JoinSet::new());
-        let (mut fronted, mut addresses) = (Vec::new(), Vec::new());
+        let mut fronted: BTreeMap<ServiceName, BTreeMap<u16, Arc<Gate>>> = BTreeMap::new();
+        let mut addresses = Vec::new();
         for service in &config.services {
             let limits = GateLimits { held: service.held, hold: service.hold };
-            let gate = Gate::new(limits, telemetry.of(service.name.as_str()));
+            let gate = Gate::new(limits, telemetry.of(service.name.as_str(), service.port));
             let listener = listen(service.name.as_str(), service.listen).await?;
             let address = listener.local_addr().unwrap_or(service.listen);
-            tracing::info!(service = %service.name, %address, protocol = ?service.protocol, "listening for clients");
-            addresses.push((service.name.clone(), address));
+            tracing::info!(service = %service.name, port = service.port, %address, protocol = ?service.protocol, "listening for clients");
+            addresses.push((service.name.clone(), service.port, address));
             serving.spawn(accept(listener, service.clone(), Arc::clone(&gate)));
-            fronted.push((service.name.clone(), service.port, gate));
+            fronted.entry(service.name.clone()).or_default().insert(service.port, gate);
         }
-        let (desk, ends) = (Desk::new(fronted, config.drain), Arc::new(AtomicBool::new(false)));
+        if let Some(stand_in) = &config.stand_in {
+            fronted.entry(stand_in.service.clone()).or_default();
+        }
+        let desk = Desk::new(fronted, config.drain);
+        let readiness = Readiness::new(Arc::clone(&desk), config.stand_in.clone());
+        tasks.spawn(Arc::clone(&readiness).keep());
         let mut metrics = None;
         if let Some(address) = config.metrics {
             let listener = listen("metrics", address).await?;
             metrics = Some(listener.local_addr().unwrap_or(address));
-            let routes = told(telemetry.clone(), Arc::clone(&desk), Arc::clone(&ends));
+            let routes = told(telemetry.clone(), Arc::clone(&readiness));
             tasks.spawn(async move {
                 if let Err(error) = axum::serve(listener, routes).await {
                     tracing::error!(%error, "metrics are no longer served");
                 }
             });
         }
-        for announcer in announcers {
-            tasks.spawn(Arc::clone(&desk).follow(announcer));
-        }
-        Ok(Self { tasks, serving, desk, ends, leave: config.leave, telemetry, addresses, metrics })
+        let (_, nodes) = watch::channel(Arc::new(Roster::Agents(BTreeMap::new())));
+        let leave = config.leave;
+        Ok(Self { tasks, serving, desk, readiness, leave, telemetry, nodes, addresses, metrics })
     }
 
-    /// Where clients find a service.
-    pub fn address(&self, service: &ServiceName) -> Option<SocketAddr> {
-        self.addresses.iter().find(|(name, _)| name == service).map(|(_, address)| *address)
+    /// Where clients find a port of a service.
+    pub fn address(&self, service: &ServiceName, port: u16) -> Option<SocketAddr> {
+        let same = |(name, inner, _): &&(ServiceName, u16, SocketAddr)| name == service && *inner == port;
+        self.addresses.iter().find(same).map(|(.., address)| *address)
+    }
+
+    /// The nodes that its file names, as they change.
+    pub fn nodes(&self) -> roster::Told {
+        self.nodes.clone()
+    }
+
+    /// What is believed of its services, as it changes.
+    pub fn believed(&self) -> watch::Receiver<BTreeMap<ServiceName, Believed>> {
+        self.desk.believed()
     }
 
     /// What is counted.
@@ -146,7 +179,7 @@ impl Front {
             Some(_) = self.tasks.join_next() => return tracing::error!("a part of the front has ended"),
             Some(_) = self.serving.join_next() => return tracing::error!("a part of the front has ended"),
         }
-        self.ends.store(true, Ordering::Relaxed);
+        self.readiness.end();
         if self.leave.is_zero() {
             return;
         }
@@ -165,15 +198,11 @@ impl Front {
 }
 
 /// What is told to whoever looks after the front.
-fn told(counted: Telemetry, desk: Arc<Desk>, ends: Arc<AtomicBool>) -> Router {
+fn told(counted: Telemetry, readiness: Arc<Readiness>) -> Router {
     let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
-    let ready = move || {
-        let answer = match (ends.load(Ordering::Relaxed), desk.has_heard()) {
-            (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "it ends"),
-            (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "no agent was heard yet"),
-            (false, true) => (StatusCode::OK, "ready"),
-        };
-        std::future::ready(answer)
+    let ready = async move || match readiness.ready().await {
+        Ok(()) => (StatusCode::OK, "ready".to_owned()),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
     };
     Router::new()
         .route("/metrics", get(move || async move { (kind, counted.text()) }))

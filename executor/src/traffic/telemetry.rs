@@ -1,4 +1,4 @@
-//! What is counted of the traffic, per service, for Prometheus.
+//! What is counted of the traffic, per port of a service, for Prometheus.
 
 use std::sync::Arc;
 
@@ -9,9 +9,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-type OfService = [(&'static str, String); 1];
+/// Service, and port within its container.
+type OfPort = [(&'static str, String); 2];
 
-/// What is counted of one service.
+/// What is counted of one port of a service.
 #[derive(Debug, Clone)]
 pub struct Meters {
     /// Connections that are open to clients.
@@ -48,7 +49,7 @@ fn hold_buckets() -> Histogram {
 
 impl Default for Meters {
     fn default() -> Self {
-        Telemetry::default().of("")
+        Telemetry::default().of("", 0)
     }
 }
 
@@ -56,19 +57,19 @@ impl Default for Meters {
 #[derive(Debug, Clone)]
 pub struct Telemetry {
     registry: Arc<Registry>,
-    open: Family<OfService, Gauge>,
-    held_now: Family<OfService, Gauge>,
-    held: Family<OfService, Counter>,
-    refused: Family<OfService, Counter>,
-    hold: Family<OfService, Histogram, fn() -> Histogram>,
-    handed_over: Family<OfService, Counter>,
-    closed_at_boundary: Family<OfService, Counter>,
-    closed_in_request: Family<OfService, Counter>,
-    repeated: Family<OfService, Counter>,
-    sent: Family<OfService, Counter>,
-    received: Family<OfService, Counter>,
-    moves: Family<OfService, Counter>,
-    cut: Family<OfService, Counter>,
+    open: Family<OfPort, Gauge>,
+    held_now: Family<OfPort, Gauge>,
+    held: Family<OfPort, Counter>,
+    refused: Family<OfPort, Counter>,
+    hold: Family<OfPort, Histogram, fn() -> Histogram>,
+    handed_over: Family<OfPort, Counter>,
+    closed_at_boundary: Family<OfPort, Counter>,
+    closed_in_request: Family<OfPort, Counter>,
+    repeated: Family<OfPort, Counter>,
+    sent: Family<OfPort, Counter>,
+    received: Family<OfPort, Counter>,
+    moves: Family<OfPort, Counter>,
+    cut: Family<OfPort, Counter>,
 }
 
 impl Default for Telemetry {
@@ -120,9 +121,9 @@ impl Default for Telemetry {
 }
 
 impl Telemetry {
-    /// What is counted of one service.
-    pub fn of(&self, service: &str) -> Meters {
-        let of = [("service", service.to_owned())];
+    /// What is counted of one port of a service.
+    pub fn of(&self, service: &str, port: u16) -> Meters {
+        let of = [("service", service.to_owned()), ("port", port.to_string())];
         Meters {
             open: self.open.get_or_create(&of).clone(),
             held_now: self.held_now.get_or_create(&of).clone(),
@@ -154,12 +155,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_counted_is_told_by_service() {
+    fn what_is_counted_is_told_by_service_and_port() {
         let telemetry = Telemetry::default();
-        telemetry.of("redis").handed_over.inc_by(50);
-        telemetry.of("web").hold.observe(0.3);
+        telemetry.of("redis", 6379).handed_over.inc_by(50);
+        telemetry.of("web", 80).hold.observe(0.3);
         let text = telemetry.text();
-        assert!(text.contains("sterna_front_handed_over_total{service=\"redis\"} 50"), "{text}");
-        assert!(text.contains("sterna_front_hold_seconds_count{service=\"web\"} 1"), "{text}");
+        assert!(
+            text.contains("sterna_front_handed_over_total{service=\"redis\",port=\"6379\"} 50"),
+            "{text}"
+        );
+        assert!(text.contains("sterna_front_hold_seconds_count{service=\"web\",port=\"80\"} 1"), "{text}");
     }
 }

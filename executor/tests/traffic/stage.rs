@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use futures_util::StreamExt as _;
 use sterna_core::continuum::{NodeName, ServiceName};
 use sterna_executor::migration::order::MigrationId;
 use sterna_executor::traffic::announcement::{Announced, Announcement, Held, Standing};
-use sterna_executor::traffic::config::{FrontConfig, FrontedService, Protocol};
+use sterna_executor::traffic::config::{FrontConfig, FrontedService, NodesFile, Protocol};
 use sterna_executor::traffic::follow::{Announcer, Heard};
 use sterna_executor::traffic::serve::Front;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -128,12 +127,13 @@ impl Stage {
             hold: limits.hold,
         };
         let config = FrontConfig {
-            inventory: PathBuf::new(),
+            nodes: NodesFile::Agents("".into()),
             identity: None,
             metrics: Some(SocketAddr::new(LOCALHOST, 0)),
             drain: limits.drain,
             leave: limits.leave,
             services: vec![service],
+            stand_in: None,
         };
         let (mut nodes, mut agents) = (BTreeMap::new(), Vec::new());
         for name in ["a", "b"] {
@@ -147,7 +147,7 @@ impl Stage {
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.front.address(&service()).unwrap()
+        self.front.address(&service(), INNER).unwrap()
     }
 
     fn say(&self, node: &str, said: Option<(Standing, SocketAddr)>) {
@@ -217,9 +217,9 @@ impl Stage {
     /// A number that the front counts.
     pub fn counted(&self, name: &str) -> u64 {
         let text = self.front.telemetry().text();
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(&format!("sterna_front_{name}{{service=\"service\"}} ")));
+        let line = text.lines().find_map(|line| {
+            line.strip_prefix(&format!("sterna_front_{name}{{service=\"service\",port=\"{INNER}\"}} "))
+        });
         line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
     }
 

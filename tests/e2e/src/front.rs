@@ -161,11 +161,11 @@ impl Front {
     /// When it does not tell it.
     pub async fn counted(&self, service: &str, name: &str) -> anyhow::Result<u64> {
         let text = page(&http()?, self.metrics, "/metrics").await?;
-        let key = format!("sterna_front_{name}{{service=\"{service}\"}} ");
+        let key = format!("sterna_front_{name}{{service=\"{service}\",");
         let value = text
             .lines()
-            .find_map(|line| line.strip_prefix(&key))
+            .find_map(|line| line.strip_prefix(&key)?.split_once("} "))
             .with_context(|| format!("{key} in\n{text}"))?;
-        Ok(value.trim().parse()?)
+        Ok(value.1.trim().parse()?)
     }
 }

@@ -210,9 +210,9 @@ impl Ground {
         let mut sum = 0;
         for front in self.kubectl(&fronts).await?.split_whitespace() {
             let text = page(&http()?, SocketAddr::new(front.parse()?, 9464), "/metrics").await?;
-            let key = format!("sterna_front_{name}{{service=\"{service}\"}} ");
-            let value = text.lines().find_map(|line| line.strip_prefix(&key)).context("it is not counted")?;
-            sum += value.trim().parse::<u64>()?;
+            let key = format!("sterna_front_{name}{{service=\"{service}\",");
+            let line = text.lines().find_map(|line| line.strip_prefix(&key)?.split_once("} "));
+            sum += line.context("it is not counted")?.1.trim().parse::<u64>()?;
         }
         Ok(sum)
     }

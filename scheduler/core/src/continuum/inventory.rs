@@ -13,6 +13,7 @@ use super::{
     Continuum, Link, Node, NodeName, Power, Price, Run, Service, ServiceName, Site, SiteName, Users,
     UsersName,
 };
+pub use check::is_address;
 use file::{
     InventoryFile, LinkFile, NodeFile, PowerFile, PriceFile, RunFile, ServiceFile, SiteFile, UsersFile,
 };

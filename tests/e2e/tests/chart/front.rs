@@ -94,15 +94,15 @@ async fn the_api_server_takes_fronts_and_each_service_leads_to_theirs_alone() ->
     ensure!(of_kind(&documents(&one.await?)?, "PodDisruptionBudget").is_err());
     of_kind(&documents(&two.await?)?, "PodDisruptionBudget")?;
 
-    // For another inventory the pods are replaced: a front reads it at its start alone.
+    // For other settings the pods are replaced. An inventory is read again when it changes.
     let mut templates = Vec::new();
     let inventory = json!({ "inventory": format!("{INVENTORY}\n# more\n") }).to_string();
-    for more in ["{}", r#"{"policies": {"a.toml": "x"}}"#, &inventory] {
+    for more in ["{}", r#"{"policies": {"a.toml": "x"}}"#, &inventory, r#"{"address": "[::]"}"#] {
         let values = merged(PLAIN_FRONT, more)?;
         let rendered = documents(&charts.render_of("sterna", &values, &[charts::FRONT]).await?)?;
         templates.push(of_kind(&rendered, "Deployment")?["spec"]["template"].clone());
     }
-    ensure!(templates[0] == templates[1] && templates[0] != templates[2]);
+    ensure!(templates[..3].iter().all(|template| *template == templates[0]) && templates[0] != templates[3]);
     ground.down().await
 }
 

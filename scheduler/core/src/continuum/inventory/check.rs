@@ -228,7 +228,8 @@ pub(super) fn probes(targets: &[At<String>], findings: &mut Findings) {
     once(targets, "address", |target| target, findings);
 }
 
-fn is_address(text: &str) -> bool {
+/// Whether it can be where an agent listens: `host:port`.
+pub fn is_address(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let host_ok = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
