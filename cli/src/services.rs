@@ -36,6 +36,21 @@ enum Command {
     Status(Which),
     /// Print what a service has written, wherever it is.
     Logs(Logs),
+    /// Bring an image from this host's engine to nodes that lack it.
+    Load(Load),
+}
+
+#[derive(Debug, clap::Args)]
+struct Load {
+    /// The inventory file.
+    inventory: PathBuf,
+    /// The image.
+    image: String,
+    /// To this node alone; may be given several times. Left out: to all.
+    #[arg(long, value_name = "NODE")]
+    to: Vec<String>,
+    #[command(flatten)]
+    state: StateArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -78,6 +93,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let which = match &args.command {
         Command::Up(which) | Command::Status(which) => which,
         Command::Down(asked) => return down(asked),
+        Command::Load(asked) => return load(asked),
         Command::Logs(Logs { inventory, service, follow, state }) => {
             let continuum = wiring::inventory(inventory)?;
             let service = ServiceName::from(service.as_str());
@@ -162,11 +178,26 @@ async fn up(continuum: &Continuum, fleet: &Fleet) -> anyhow::Result<()> {
         give_image(agent, &run.image).await?;
         eprintln!("starting `{service}` on `{}`", run.on);
         agent
-            .start_service(&StartService { service: service.clone(), run: run.clone(), first: false })
+            .start_service(&StartService { service: service.clone(), run: run.clone(), incarnation: None })
             .await
             .with_context(|| format!("`{service}` can't be started"))?;
     }
     Ok(())
+}
+
+/// Brings an image to nodes, one after the other: the same link leads to all of them.
+fn load(asked: &Load) -> anyhow::Result<ExitCode> {
+    let continuum = wiring::inventory(&asked.inventory)?;
+    let named: Vec<NodeName> = asked.to.iter().map(|name| NodeName::from(name.as_str())).collect();
+    let all = || continuum.nodes.keys().cloned().collect();
+    let nodes: Vec<NodeName> = if named.is_empty() { all() } else { named };
+    wiring::runtime()?.block_on(async {
+        let fleet = Fleet::connect(&continuum, &asked.state.authority(&continuum)?).await?;
+        for node in &nodes {
+            give_image(fleet.agent(node)?, &asked.image).await?;
+        }
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 /// Gives a node's engine an image that it lacks, from the engine of this host.

@@ -140,14 +140,11 @@ pub struct StartService {
     pub service: ServiceName,
     /// How it is started.
     pub run: Run,
-    /// It must not have been on the node before: refused where the node knows that it has, and where it does not stand there now.
-    /// Whoever has missed what became of a service meanwhile can't start a second one so.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub first: bool,
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
+    /// Names this life of the service, of which there may be others before and after it under the same name: refused where the node
+    /// has started this one before and it does not stand there now. Whoever has missed what became of a service meanwhile can't
+    /// start a second one so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<String>,
 }
 
 /// Has a node's engine pull an image from its registry.

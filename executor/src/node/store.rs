@@ -17,7 +17,7 @@ use crate::migration::report::Report;
 
 use super::api::Reservation;
 
-mod past;
+mod lives;
 mod register;
 mod tokens;
 pub use register::DepartureRegister;
@@ -66,8 +66,10 @@ const SCHEMA: &str = "
         service TEXT PRIMARY KEY,
         epoch INTEGER NOT NULL
     ) STRICT;
-    CREATE TABLE IF NOT EXISTS removed (
-        id TEXT PRIMARY KEY
+    CREATE TABLE IF NOT EXISTS started (
+        service TEXT NOT NULL,
+        life TEXT NOT NULL,
+        PRIMARY KEY (service, life)
     ) STRICT;
     CREATE TABLE IF NOT EXISTS token_key (
         one INTEGER PRIMARY KEY CHECK (one = 1),

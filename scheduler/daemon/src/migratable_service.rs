@@ -317,7 +317,13 @@ where
             Step::Tell(status) => self.declarations.tell(object, &status).await.map_err(of_service)?,
             Step::Start(node) => {
                 let Ok(described) = described else { return Ok(Done::Nothing) };
-                return memory.starts.start(object.name(), &node, described, fleet, &self.leads);
+                return memory.starts.start(
+                    (object.name(), object.metadata.uid.as_deref()),
+                    &node,
+                    described,
+                    fleet,
+                    &self.leads,
+                );
             }
             Step::Remove(node) => {
                 let service = ServiceName::from(object.name());

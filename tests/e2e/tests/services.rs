@@ -308,13 +308,25 @@ async fn a_service_is_confined_heard_and_removed_wherever_it_is() -> anyhow::Res
 
     // Where it has been it is not started a second time, and nothing is made.
     let b = scene.scheduler("b1").await?;
-    let start = |first| StartService { service: counter.clone(), run: run.clone(), first };
-    let refused = b.start_service(&start(true)).await;
+    let again = Run { on: "b1".into(), command: vec!["sleep".into(), "1000".into()], ..run.clone() };
+    let brief = ServiceName::from("brief");
+    let start = |life: &str| StartService {
+        service: brief.clone(),
+        run: Run { ports: Vec::new(), volumes: Vec::new(), ..again.clone() },
+        incarnation: Some(life.to_owned()),
+    };
+    for _ in 0..2 {
+        ensure!(b.start_service(&start("one")).await?.running, "what stands here is left as it is");
+    }
+    ensure!(b.remove_service(&brief).await? && !b.remove_service(&brief).await?, "it is removed once");
+    let refused = b.start_service(&start("one")).await;
     ensure!(
-        matches!(&refused, Err(ClientError::Refused { reason, .. }) if reason.contains("been on this node before")),
+        matches!(&refused, Err(ClientError::Refused { reason, .. }) if reason.contains("was started on this node before")),
         "{refused:?}"
     );
-    ensure!(scene.engine("b1", &["ps", "--all", "--quiet", "--filter", "name=^counter$"]).await?.is_empty());
+    ensure!(scene.engine("b1", &["ps", "--all", "--quiet", "--filter", "name=^brief$"]).await?.is_empty());
+    // Another life is another service.
+    ensure!(b.start_service(&start("two")).await?.running && b.remove_service(&brief).await?);
 
     // Removed it is gone with what only it had, everywhere.
     let volumes = ["volume", "ls", "--quiet", "--filter", "name=counter-data"];
@@ -330,10 +342,5 @@ async fn a_service_is_confined_heard_and_removed_wherever_it_is() -> anyhow::Res
     );
     ensure!(scene.engine("a1", &volumes).await?.is_empty(), "its volume is left");
     ensure!(scene.continuum.runs_on("keeper").await?.is_none());
-    // What is to be no more may begin anew.
-    let again = Run { on: "b1".into(), ..run.clone() };
-    let facts = b.start_service(&StartService { service: counter.clone(), run: again, first: true }).await?;
-    ensure!(facts.running, "{facts:?}");
-    ensure!(b.remove_service(&counter).await? && !b.remove_service(&counter).await?, "it is removed once");
     scene.continuum.down().await
 }

@@ -33,8 +33,6 @@ impl Agent {
         let owned = self.owned().await?.into_iter().map(|(container, _)| container);
         let container = owned.into_iter().find(|one| one.service().as_ref() == Some(service));
         let Some(container) = container else {
-            // It is to be no more, wherever it has been.
-            self.store.note_removed(service)?;
             return Err(Refusal(StatusCode::NOT_FOUND, format!("`{service}` does not stand here")));
         };
         let mut own = Vec::new();
@@ -49,7 +47,6 @@ impl Agent {
         }
         self.engine.remove(&container.id).await?;
         tracing::info!(%service, "removed");
-        self.store.note_removed(service)?;
         if let Some(migration) = container.migration() {
             // There may be none: it lies where no restart of the node leaves it.
             let _ = std::fs::remove_file(criu::settings_path(migration));

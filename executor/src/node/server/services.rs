@@ -202,12 +202,18 @@ pub(super) async fn start_service(
     if agent.running.is_removing(&start.service) {
         return conflict(format!("`{}` is being removed", start.service));
     }
-    // Asked after what stands here: what leaves is in the register before it stands here no more.
-    if there.is_none() && start.first && agent.store.has_been_here(&start.service)? {
-        return conflict(format!(
-            "`{}` has been on this node before and stands elsewhere now, or was lost: it is not started a second time",
-            start.service
-        ));
+    let life = start.incarnation.as_deref();
+    if let Some(life) = life {
+        if !is_name(life) {
+            let text = format!("`{}` is not the name of a life", life.escape_debug());
+            return Err(Refusal(StatusCode::BAD_REQUEST, text));
+        }
+        if there.is_none() && agent.store.was_started(&start.service, life)? {
+            return conflict(format!(
+                "`{}` was started on this node before and stands elsewhere now, or was lost: it is not started a second time",
+                start.service
+            ));
+        }
     }
     let id = match there {
         Some((container, _)) => container.id,
@@ -215,6 +221,10 @@ pub(super) async fn start_service(
             agent.engine.create(start.service.as_str(), service_body(&start.service, &start.run)?).await?
         }
     };
+    // What does not run yet can't leave, so it stands here or is noted.
+    if let Some(life) = life {
+        agent.store.note_started(&start.service, life)?;
+    }
     let container = agent.engine.inspect(&id).await?;
     if container.pid.is_none() {
         agent.engine.start(&id).await?;

@@ -40,10 +40,10 @@ impl Drop for Start {
 }
 
 impl Starts {
-    /// Begins to start a service, or tells what came of that.
+    /// Begins to start a service, of that life, or tells what came of that.
     pub fn start<L>(
         &mut self,
-        name: &str,
+        (name, life): (&str, Option<&str>),
         node: &NodeName,
         described: &Described,
         fleet: &Fleet,
@@ -66,7 +66,8 @@ impl Starts {
         };
         let agent = fleet.agent(node).map_err(silent)?.clone();
         let Some(run) = described.service.run.clone() else { return Ok(Done::Nothing) };
-        let order = StartService { service: ServiceName::from(name), run, first: true };
+        let order =
+            StartService { service: ServiceName::from(name), run, incarnation: life.map(str::to_owned) };
         let (pull, leads) = (described.pull, leads.clone());
         let task = tokio::spawn(async move { carry_out(agent, order, pull, leads).await });
         self.0.insert(name.to_owned(), Start::UnderWay { task, tries });

@@ -1,7 +1,7 @@
 //! What a scheduler may do in a namespace of declared services: enough, and no more.
 
 use anyhow::{Context as _, bail, ensure};
-use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -75,6 +75,7 @@ async fn afresh(ground: &Ground) -> anyhow::Result<()> {
     let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
     ground.api::<Pod>().delete_collection(&now, &ListParams::default()).await?;
     ground.api::<Secret>().delete_collection(&now, &ListParams::default()).await?;
+    ground.api::<ConfigMap>().delete_collection(&now, &ListParams::default()).await?;
     let events: Api<k8s_openapi::api::events::v1::Event> = ground.api();
     events.delete_collection(&now, &ListParams::default()).await?;
     ground.declare("shop", json!({})).await

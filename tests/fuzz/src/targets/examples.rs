@@ -106,7 +106,7 @@ fn run() -> Run {
 
 /// A service to be started.
 pub fn start() -> StartService {
-    StartService { service: "redis".into(), run: run(), first: true }
+    StartService { service: "redis".into(), run: run(), incarnation: Some("one".into()) }
 }
 
 /// A reservation.
