@@ -145,7 +145,7 @@ fn inventory(name: &str, prices: [&str; 2]) -> String {
 }
 
 /// A policy that wants the cheapest place at once for what has that label.
-const POLICY: &str = "schema_version = 1\nname = \"cheapest\"\nmode = \"auto\"\nselect = { service_labels = { app = \"shop\" } }\n\
+const POLICY: &str = "schema_version = 1\nname = \"cheapest\"\nmode = \"auto\"\nselect = { service_labels = { app = [\"shop\"] } }\n\
     [objective]\nmethod = \"lexicographic\"\n[[objective.term]]\nmetric = \"cost_rate\"\n\
     [trigger]\ninterval = \"500ms\"\nsettle = \"0s\"\n\
     [hysteresis]\nmin_gain = \"1%\"\nmin_residency = \"0s\"\ncooldown = \"0s\"\nno_return_within = \"0s\"\n\
@@ -216,7 +216,8 @@ impl<'g> Stage<'g> {
             if so(&object) {
                 return Ok(object);
             }
-            ensure!(start.elapsed() < SOON, "not so: {what}: {object:#?}\n{}", self.log());
+            let status = serde_json::to_string(&object.status)?;
+            ensure!(start.elapsed() < SOON, "not so: {what}: {status}\n{}", self.log());
             sleep(Duration::from_millis(100)).await;
         }
     }
