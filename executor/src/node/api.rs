@@ -141,8 +141,8 @@ pub struct StartService {
     /// How it is started.
     pub run: Run,
     /// Names this life of the service, of which there may be others before and after it under the same name: refused where the node
-    /// has started this one before and it does not stand there now. Whoever has missed what became of a service meanwhile can't
-    /// start a second one so.
+    /// has started this one before and it does not stand there now. One that stands there and has ended is left so. Whoever has
+    /// missed what became of a service meanwhile can't start it a second time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<String>,
 }

@@ -226,7 +226,8 @@ pub(super) async fn start_service(
         agent.store.note_started(&start.service, life)?;
     }
     let container = agent.engine.inspect(&id).await?;
-    if container.pid.is_none() {
+    // What has ended was here already.
+    if container.pid.is_none() && !(life.is_some() && container.ended.is_some()) {
         agent.engine.start(&id).await?;
     }
     agent.traffic.look_again();
