@@ -54,7 +54,10 @@ pub fn start(json: bool, traces: Option<&Traces>, beside: Beside) -> anyhow::Res
 }
 
 /// Lines on standard error.
-fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(json: bool, beside: Beside) -> Box<dyn Layer<S> + Send + Sync> {
+fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(
+    json: bool,
+    beside: Beside,
+) -> Box<dyn Layer<S> + Send + Sync> {
     let otherwise = match beside {
         Beside::Nothing => "info",
         Beside::Service => "off",

@@ -436,7 +436,8 @@ hold = "10s"
 
     #[test]
     fn a_front_may_stand_in_for_a_service_with_ports_or_without() {
-        let config = |text: &str| FrontConfig::parse("front.toml", text, Path::new("")).map(|one| one.stand_in);
+        let config =
+            |text: &str| FrontConfig::parse("front.toml", text, Path::new("")).map(|one| one.stand_in);
         let table = "[stand_in]\nservice = \"redis\"\nready_tcp = 6379\n";
         let hold = Duration::from_secs(10);
         let wanted = StandIn { service: "redis".into(), ready_tcp: Some(6379), hold };

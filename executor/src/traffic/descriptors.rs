@@ -58,7 +58,15 @@ mod tests {
         };
         let drain = Duration::from_millis(60);
         let (nodes, services) = (NodesFile::Agents("".into()), vec![service.clone(), service]);
-        FrontConfig { nodes, identity: None, metrics: None, drain, leave: Duration::ZERO, services, stand_in: None }
+        FrontConfig {
+            nodes,
+            identity: None,
+            metrics: None,
+            drain,
+            leave: Duration::ZERO,
+            services,
+            stand_in: None,
+        }
     }
 
     #[test]

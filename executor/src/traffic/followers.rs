@@ -109,7 +109,11 @@ mod tests {
                 standing: Standing::Runs,
                 ports: BTreeMap::from([(80, 8080)]),
             };
-            let said = Announcement { listener: 1, services: BTreeMap::from([(services[0].clone(), one)]), ended: BTreeMap::new() };
+            let said = Announcement {
+                listener: 1,
+                services: BTreeMap::from([(services[0].clone(), one)]),
+                ended: BTreeMap::new(),
+            };
             let said = futures_util::stream::iter([Ok(said)]).chain(futures_util::stream::pending());
             Ok(Heard { host: IpAddr::V4(Ipv4Addr::LOCALHOST), said: said.boxed() })
         }

@@ -102,10 +102,7 @@ impl Readiness {
     }
 }
 
-fn of(
-    believed: &mut watch::Receiver<BTreeMap<ServiceName, Believed>>,
-    service: &ServiceName,
-) -> Believed {
+fn of(believed: &mut watch::Receiver<BTreeMap<ServiceName, Believed>>, service: &ServiceName) -> Believed {
     believed.borrow_and_update().get(service).cloned().unwrap_or_default()
 }
 

@@ -54,7 +54,8 @@ async fn free() -> anyhow::Result<SocketAddr> {
 
 /// As a file that is mounted is swapped.
 fn write(file: &Path, agents: &[(&str, SocketAddr)]) -> anyhow::Result<()> {
-    let lines: Vec<String> = agents.iter().map(|(node, address)| format!("{node} = \"{address}\"\n")).collect();
+    let lines: Vec<String> =
+        agents.iter().map(|(node, address)| format!("{node} = \"{address}\"\n")).collect();
     let new = file.with_extension("new");
     std::fs::write(&new, format!("schema_version = 1\n[agents]\n{}", lines.concat()))?;
     Ok(std::fs::rename(new, file)?)
@@ -167,10 +168,11 @@ async fn watched(metrics: SocketAddr, stop: Arc<AtomicBool>) -> (usize, Vec<Stri
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stand_in_prints_all_that_its_service_writes_is_ready_as_it_is_and_ends_as_it_does() -> anyhow::Result<()>
-{
+async fn a_stand_in_prints_all_that_its_service_writes_is_ready_as_it_is_and_ends_as_it_does()
+-> anyhow::Result<()> {
     let never = "restart = \"never\"\n";
-    let counter = Service::new("counter", IMAGE, &["perl", "-e", COUNTER]).port(PORT).table(NODES[0])? + never;
+    let counter =
+        Service::new("counter", IMAGE, &["perl", "-e", COUNTER]).port(PORT).table(NODES[0])? + never;
     let job = Service::new("job", IMAGE, &["sh", "-c", JOB]).table(NODES[2])? + never;
     let sterna = Sterna::built()?;
     let continuum = Continuum::up(&sterna, &three_sites("e2e-stand-in", &(counter + &job))).await?;
@@ -231,9 +233,17 @@ async fn a_stand_in_prints_all_that_its_service_writes_is_ready_as_it_is_and_end
     ensure!(second.ends().await? == 3);
     let node = continuum.container(NODES[1]);
     let wrote = docker(&["exec", &node, "sh", "-c", "docker logs counter 2>/dev/null"]).await?;
-    ensure!(std::fs::read_to_string(&out)?.trim() == wrote.trim(), "{} differs from what it wrote", out.display());
+    ensure!(
+        std::fs::read_to_string(&out)?.trim() == wrote.trim(),
+        "{} differs from what it wrote",
+        out.display()
+    );
     let wrote = docker(&["exec", &node, "sh", "-c", "docker logs counter 2>&1 >/dev/null"]).await?;
-    ensure!(std::fs::read_to_string(&err)?.trim() == wrote.trim(), "{} differs from what it wrote", err.display());
+    ensure!(
+        std::fs::read_to_string(&err)?.trim() == wrote.trim(),
+        "{} differs from what it wrote",
+        err.display()
+    );
 
     // What has ended before, and has no port.
     let job = StandIn::start(&sterna, folder, "job", "job", None).await?;
