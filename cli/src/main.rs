@@ -38,6 +38,7 @@ mod rbac;
 mod report;
 mod run;
 mod service;
+mod service_endpoints;
 mod services;
 mod shim;
 mod simulate;

@@ -37,12 +37,12 @@ pub struct Parts {
 }
 
 impl Shown {
-    /// Begins, where the settings say where.
-    pub async fn begin(settings: &Kubernetes, parts: Parts) -> anyhow::Result<Self> {
+    /// Begins, in a namespace.
+    pub async fn begin(settings: &Kubernetes, namespace: &str, parts: Parts) -> anyhow::Result<Self> {
         let client = connection::client(settings.kubeconfig.as_deref()).await?;
         let Parts { history, world, desk, heard, leadership } = parts;
         let keeper = Keeper {
-            objects: Namespace::new(client, &settings.migrations),
+            objects: Namespace::new(client, namespace),
             canceller: world,
             clock: SystemClock,
             leads: move || leadership.as_ref().is_none_or(Leadership::holds),

@@ -1,4 +1,5 @@
-//! Kubernetes, and what is made of it: K3s, RKE2. Nodes may live there as pods, and schedulers; migrations are shown there.
+//! Kubernetes, and what is made of it: K3s, RKE2. Nodes may live there as pods, and schedulers; migrations are
+//! shown there, and services of the cluster lead to where services run.
 //!
 //! | module | what lives there |
 //! |---|---|
@@ -8,6 +9,7 @@
 //! | [`leadership`] | whether this one leads now |
 //! | [`migration_object`] | migrations as objects that are shown there |
 //! | [`node`] | nodes as pods |
+//! | [`service_endpoints`] | services of the cluster that lead straight to where services run |
 //! | [`rights`] | what a scheduler must be allowed to do, as manifests |
 
 pub mod connection;
@@ -17,3 +19,4 @@ pub mod lease;
 pub mod migration_object;
 pub mod node;
 pub mod rights;
+pub mod service_endpoints;

@@ -13,6 +13,7 @@
 //! | [`reload`] | policy and inventory read again when they change |
 //! | [`api`] | what others may ask and say over HTTP |
 //! | [`migration_object`] | migrations as objects in a Kubernetes cluster |
+//! | [`service_endpoints`] | services in a Kubernetes cluster that lead to where services run |
 //! | [`telemetry`] | own metrics, health and readiness over HTTP |
 //! | [`webhook`] | what happens, posted to other programs |
 
@@ -24,6 +25,7 @@ pub mod history;
 pub mod migration_object;
 pub mod observe;
 pub mod reload;
+pub mod service_endpoints;
 pub mod settings;
 pub mod telemetry;
 pub mod webhook;

@@ -1,4 +1,4 @@
-//! `[kubernetes]`: where migrations are shown as objects, as it is written.
+//! `[kubernetes]`: what of a cluster is kept at what happens, as it is written.
 
 use std::path::{Path, PathBuf};
 
@@ -13,24 +13,29 @@ const KEEP: u32 = 50;
 /// So many of them can be read at each look.
 const MOST: u32 = 1000;
 
-/// Where migrations are shown as objects.
+/// What of a cluster is kept at what happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kubernetes {
-    /// The namespace of the objects.
-    pub migrations: String,
+    /// The namespace in which migrations are shown as objects; `None`: they are not.
+    pub migrations: Option<String>,
+    /// The namespaces in which services of the cluster lead straight to where services run.
+    pub endpoints: Vec<String>,
     /// How many of migrations that have ended are kept.
     pub keep: u32,
     /// The kubeconfig; `None`: the pod's service account, or the usual kubeconfig.
     pub kubeconfig: Option<PathBuf>,
 }
 
-/// Migrations are shown as objects in a Kubernetes cluster.
+/// What of a Kubernetes cluster is kept at what happens.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Kubernetes")]
 pub(super) struct KubernetesFile {
-    /// The namespace of the objects.
+    /// The namespace in which migrations are shown as objects. Left out: they are not.
     migrations: Option<At<String>>,
+    /// Namespaces in which services with the label `sterna.io/service` and without a selector lead straight to where that service
+    /// runs. Left out: none.
+    endpoints: Option<Vec<At<String>>>,
     /// How many objects of migrations that have ended are kept, 1000 at most. Left out: 50.
     keep: Option<At<u32>>,
     /// The kubeconfig. Left out: the pod's service account, else `$KUBECONFIG` or `~/.kube/config`.
@@ -41,7 +46,8 @@ pub(super) struct KubernetesFile {
 impl KubernetesFile {
     /// Reports what is wrong with it by itself.
     pub fn check(&self, findings: &mut Findings) {
-        if let Some(name) = self.migrations.as_ref().filter(|name| !is_name(&name.value)) {
+        let namespaces = self.migrations.iter().chain(self.endpoints.iter().flatten());
+        for name in namespaces.filter(|name| !is_name(&name.value)) {
             findings
                 .error("S0027", name.span(), format!("Kubernetes has no such name as `{}`", name.value))
                 .label("expected lower-case letters, digits and `-`");
@@ -60,6 +66,8 @@ impl KubernetesFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct KubernetesLayers {
     migrations: Option<String>,
+    #[serde(default)]
+    endpoints: Vec<String>,
     keep: Option<Whole<u32>>,
     kubeconfig: Option<PathBuf>,
 }
@@ -67,16 +75,26 @@ pub(super) struct KubernetesLayers {
 impl KubernetesLayers {
     /// What it means, for settings in `folder`.
     pub fn read(self, folder: &Path) -> Result<Kubernetes, &'static str> {
-        let Some(migrations) = self.migrations else {
-            return Err("`kubernetes.migrations` is missing: the namespace in which migrations are shown");
-        };
-        if !is_name(&migrations) {
+        if self.migrations.is_none() && self.endpoints.is_empty() {
+            return Err(
+                "`kubernetes.migrations` or `kubernetes.endpoints` is missing: the namespaces in which something is kept",
+            );
+        }
+        if self.migrations.as_ref().is_some_and(|name| !is_name(name)) {
             return Err("`kubernetes.migrations` is no name in Kubernetes");
+        }
+        if !self.endpoints.iter().all(|name| is_name(name)) {
+            return Err("`kubernetes.endpoints` has what is no name in Kubernetes");
         }
         let keep = self.keep.map_or(KEEP, |keep| keep.0);
         if keep > MOST {
             return Err("`kubernetes.keep` must be at most 1000");
         }
-        Ok(Kubernetes { migrations, keep, kubeconfig: self.kubeconfig.map(|file| folder.join(file)) })
+        let kubeconfig = self.kubeconfig.map(|file| folder.join(file));
+        // Each is looked at once.
+        let mut endpoints = self.endpoints;
+        endpoints.sort();
+        endpoints.dedup();
+        Ok(Kubernetes { migrations: self.migrations, endpoints, keep, kubeconfig })
     }
 }
