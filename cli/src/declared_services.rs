@@ -39,9 +39,8 @@ pub struct Served {
 }
 
 impl Served {
-    /// Begins, where the settings name a namespace of declared services.
-    pub async fn begin(settings: &Kubernetes, parts: Parts) -> anyhow::Result<Option<Self>> {
-        let Some(namespace) = &settings.services else { return Ok(None) };
+    /// Begins, in a namespace.
+    pub async fn begin(settings: &Kubernetes, namespace: &str, parts: Parts) -> anyhow::Result<Self> {
         let image = match &settings.stand_in_image {
             Some(image) => image.clone(),
             None => NodeImage::from_environment()?.image()?,
@@ -60,7 +59,7 @@ impl Served {
             image,
         };
         let (end, ended) = oneshot::channel();
-        Ok(Some(Self { end, task: tokio::spawn(keeper.keep(ended)) }))
+        Ok(Self { end, task: tokio::spawn(keeper.keep(ended)) })
     }
 
     /// Ends it. What is under way is looked at again by whoever comes next.

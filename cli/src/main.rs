@@ -39,6 +39,7 @@ mod rbac;
 mod report;
 mod run;
 mod service;
+mod service_endpoints;
 mod services;
 mod shim;
 mod simulate;

@@ -37,9 +37,8 @@ pub struct Parts {
 }
 
 impl Shown {
-    /// Begins, where the settings say where.
-    pub async fn begin(settings: &Kubernetes, parts: Parts) -> anyhow::Result<Option<Self>> {
-        let Some(namespace) = &settings.migrations else { return Ok(None) };
+    /// Begins, in a namespace.
+    pub async fn begin(settings: &Kubernetes, namespace: &str, parts: Parts) -> anyhow::Result<Self> {
         let client = connection::client(settings.kubeconfig.as_deref()).await?;
         let Parts { history, world, desk, heard, leadership } = parts;
         let keeper = Keeper {
@@ -53,7 +52,7 @@ impl Shown {
             keep: usize::try_from(settings.keep).unwrap_or(usize::MAX),
         };
         let (end, ended) = oneshot::channel();
-        Ok(Some(Self { end, task: tokio::spawn(keeper.keep(ended)) }))
+        Ok(Self { end, task: tokio::spawn(keeper.keep(ended)) })
     }
 
     /// Says what is left to say; nothing more is told by the loop.

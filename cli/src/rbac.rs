@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::ensure;
 use sterna_executor::platform::kubernetes::lease::Place;
 use sterna_executor::platform::kubernetes::rights::{
-    Reach, migration_rights, node_rights, rights, service_account, service_rights,
+    Reach, endpoint_rights, migration_rights, node_rights, rights, service_account, service_rights,
 };
 use sterna_policies::load::is_name;
 
@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(long, default_value = "sterna", value_name = "NAME")]
     lease: String,
     /// For fronts, which find nodes that are pods and do nothing else there.
-    #[arg(long, conflicts_with_all = ["lease", "mode", "migrations", "services"])]
+    #[arg(long, conflicts_with_all = ["lease", "mode", "migrations", "services", "endpoints"])]
     front: bool,
     /// Name of the service account; left out: `sterna`, or `sterna-front` for fronts.
     #[arg(long, value_name = "NAME")]
@@ -39,6 +39,10 @@ pub struct Args {
     /// The namespace in which services are declared as objects, as `[kubernetes]` of the settings names it.
     #[arg(long, value_name = "NAME")]
     services: Option<String>,
+    /// A namespace in which services of the cluster lead straight to where services run, as `[kubernetes]` of the settings names
+    /// it; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    endpoints: Vec<String>,
 }
 
 /// What is done with nodes.
@@ -55,7 +59,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let account =
         args.account.unwrap_or_else(|| if args.front { "sterna-front" } else { "sterna" }.to_owned());
     let names = [&args.namespace, &args.lease, &account];
-    for name in names.into_iter().chain(&args.nodes).chain(&args.migrations).chain(&args.services) {
+    let objects = args.migrations.iter().chain(&args.services).chain(&args.endpoints);
+    for name in names.into_iter().chain(&args.nodes).chain(objects) {
         ensure!(is_name(name), "Kubernetes has no such name as `{name}`: lower-case letters, digits and `-`");
     }
     let reach = match args.mode {
@@ -77,6 +82,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let migrations = args.migrations.as_ref().map(|namespace| migration_rights(namespace, &account, &home));
     let services = args.services.as_ref().map(|namespace| service_rights(namespace, &account, &home));
     for rights in migrations.iter().chain(&services) {
+        documents.push(serde_saphyr::to_string(&rights.role)?);
+        documents.push(serde_saphyr::to_string(&rights.binding)?);
+    }
+    for namespace in &args.endpoints {
+        let rights = endpoint_rights(namespace, &account, &home);
         documents.push(serde_saphyr::to_string(&rights.role)?);
         documents.push(serde_saphyr::to_string(&rights.binding)?);
     }

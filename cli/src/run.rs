@@ -31,7 +31,7 @@ use sterna_daemon::migration_object::heard::Heard;
 use sterna_daemon::observe::probes;
 use sterna_daemon::observe::prometheus::Prometheus;
 use sterna_daemon::reload::{FileError, Watched};
-use sterna_daemon::settings::{Settings, SettingsError, Traces};
+use sterna_daemon::settings::{Kubernetes, Settings, SettingsError, Traces};
 use sterna_daemon::telemetry::{self, ConfigFile, Telemetry, links};
 use sterna_daemon::webhook::{Hooks, Kind, Webhook};
 use sterna_executor::fleet::FleetView;
@@ -45,6 +45,7 @@ use crate::declared_services::{self, Served};
 use crate::exit::Invalid;
 use crate::leader::Reign;
 use crate::migration_objects::{Parts, Shown};
+use crate::service_endpoints::Led;
 use crate::wiring::runtime;
 use crate::{logging, supervisor};
 
@@ -120,16 +121,20 @@ impl Opened {
         self.files.inventory.value()
     }
 
+    fn authority(&self) -> anyhow::Result<Authority> {
+        let folder = self.settings.authority_of(&self.continuum().name);
+        Authority::open(&folder)
+            .with_context(|| format!("can't use the certificate authority in {}", folder.display()))
+    }
+
     /// The continuum's agents.
     pub fn world(&self) -> anyhow::Result<RealWorld> {
         Ok(RealWorld::new(self.authority()?))
     }
 
-    /// The continuum's certificate authority.
-    fn authority(&self) -> anyhow::Result<Authority> {
-        let folder = self.settings.authority_of(&self.continuum().name);
-        Authority::open(&folder)
-            .with_context(|| format!("can't use the certificate authority in {}", folder.display()))
+    /// What a front proves itself with.
+    pub fn front(&self) -> anyhow::Result<Credentials> {
+        Ok(self.authority()?.issue(&Role::Front)?)
     }
 
     /// A scheduler's own certificate, where the continuum has an authority that can issue one.
@@ -316,26 +321,37 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         None => stop,
     };
     let heard = Arc::new(Heard::default());
-    let (mut shown, mut served) = (None, None);
-    if let Some(kubernetes) = &settings.kubernetes {
-        let parts = Parts {
-            history: opened.history()?,
-            world: world.clone(),
-            desk: Arc::clone(&desk),
-            heard: Arc::clone(&heard),
-            leadership: leadership.clone(),
-        };
-        shown = Shown::begin(kubernetes, parts).await?;
-        let parts = declared_services::Parts {
-            world: world.clone(),
-            authority: opened.authority()?,
-            desk: Arc::clone(&desk),
-            inventory: settings.inventory.clone(),
-            declared: Declared::of(&state),
-            leadership: leadership.clone(),
-        };
-        served = Served::begin(kubernetes, parts).await?;
-    }
+    let kubernetes = settings.kubernetes.as_ref();
+    let shown = match kubernetes.and_then(|one| Some((one, one.migrations.as_deref()?))) {
+        Some((kubernetes, namespace)) => {
+            let (desk, heard, leadership) = (Arc::clone(&desk), Arc::clone(&heard), leadership.clone());
+            let parts = Parts { history: opened.history()?, world: world.clone(), desk, heard, leadership };
+            Some(Shown::begin(kubernetes, namespace, parts).await?)
+        }
+        None => None,
+    };
+    // Where services lead that are there for one cycle, nobody would keep.
+    let led = match kubernetes.filter(|one| !one.endpoints.is_empty() && !args.once) {
+        Some(kubernetes) => {
+            let (desk, leadership) = (Arc::clone(&desk), leadership.clone());
+            Some(Led::begin(kubernetes, opened.front()?, desk, leadership).await?)
+        }
+        None => None,
+    };
+    let served = match kubernetes.and_then(|one| Some((one, one.services.as_deref()?))) {
+        Some((kubernetes, namespace)) => {
+            let parts = declared_services::Parts {
+                world: world.clone(),
+                authority: opened.authority()?,
+                desk: Arc::clone(&desk),
+                inventory: settings.inventory.clone(),
+                declared: Declared::of(&state),
+                leadership: leadership.clone(),
+            };
+            Some(Served::begin(kubernetes, namespace, parts).await?)
+        }
+        None => None,
+    };
     supervisor::ready();
     let failed = Arc::new(AtomicBool::new(false));
     let printer = Printer::new(args.verbose, settings.policies.len() > 1, Arc::clone(&failed));
@@ -367,6 +383,9 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let deposed = leadership.is_some_and(|leadership| !leadership.holds());
     if let Some(served) = served {
         served.end();
+    }
+    if let Some(led) = led {
+        led.end().await;
     }
     if let Some(shown) = shown {
         shown.end(&stop).await;
@@ -444,15 +463,7 @@ fn banner(opened: &Opened, state: &Path, listen: &str) -> anyhow::Result<String>
         .probes
         .map_or_else(|| "none".to_owned(), |every| format!("agents measure every {}", span(every)));
     let webhooks = opened.settings.webhooks.iter().map(webhook).collect::<String>();
-    let objects = opened.settings.kubernetes.as_ref().map_or_else(String::new, |kubernetes| {
-        let line = |what: &str, namespace: &Option<String>| {
-            namespace
-                .as_ref()
-                .map_or_else(String::new, |name| format!("\nobjects    {what} in the namespace {name}"))
-        };
-        line("migrations are shown", &kubernetes.migrations)
-            + &line("services are declared", &kubernetes.services)
-    });
+    let objects = opened.settings.kubernetes.as_ref().map_or_else(String::new, in_kubernetes);
     let line = |policy: &Policy| {
         let (name, mode, every) = (&policy.name, policy.mode.name(), span(policy.trigger.interval));
         format!("policy     {name}: mode {mode}, a look every {every}\n")
@@ -473,6 +484,22 @@ fn banner(opened: &Opened, state: &Path, listen: &str) -> anyhow::Result<String>
         opened.settings.prometheus.url,
         state.display(),
     ))
+}
+
+/// What of a cluster is kept, in lines of its own.
+fn in_kubernetes(kubernetes: &Kubernetes) -> String {
+    let shown = kubernetes
+        .migrations
+        .as_ref()
+        .map(|namespace| format!("\nobjects    migrations are shown in the namespace {namespace}"));
+    let led = (!kubernetes.endpoints.is_empty()).then(|| {
+        format!("\nendpoints  services lead to where they run in {}", kubernetes.endpoints.join(", "))
+    });
+    let declared = kubernetes
+        .services
+        .as_ref()
+        .map(|namespace| format!("\nservices   are declared in the namespace {namespace}"));
+    shown.into_iter().chain(declared).chain(led).collect()
 }
 
 /// One receiver, in a line of its own.

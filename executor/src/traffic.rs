@@ -35,6 +35,7 @@
 //! | [`follow`] | listening to agents, answering them |
 //! | [`roster`] | which nodes there are, and where their agents listen |
 //! | [`followers`] | whom to listen to as nodes come and go |
+//! | [`hearing`] | hearing where services are, without clients |
 //! | [`tcp`] | connections of any protocol; `splice` |
 //! | [`http`] | HTTP/1.1, request by request |
 //! | [`redis`] | Redis, command by command |
@@ -53,6 +54,7 @@ pub mod descriptors;
 pub mod follow;
 pub mod followers;
 pub mod gate;
+pub mod hearing;
 pub mod http;
 pub mod output;
 pub mod place;

@@ -1,4 +1,5 @@
-//! Kubernetes, and what is made of it: K3s, RKE2. Nodes may live there as pods, and schedulers; migrations are shown there, and services declared.
+//! Kubernetes, and what is made of it: K3s, RKE2. Nodes may live there as pods, and schedulers; migrations are
+//! shown there, services are declared there, and services of the cluster lead to where services run.
 //!
 //! | module | what lives there |
 //! |---|---|
@@ -9,6 +10,7 @@
 //! | [`migratable_service`] | services that are declared as objects there |
 //! | [`migration_object`] | migrations as objects that are shown there |
 //! | [`node`] | nodes as pods |
+//! | [`service_endpoints`] | services of the cluster that lead straight to where services run |
 //! | [`rights`] | what a scheduler must be allowed to do, as manifests |
 
 pub mod connection;
@@ -19,3 +21,4 @@ pub mod migratable_service;
 pub mod migration_object;
 pub mod node;
 pub mod rights;
+pub mod service_endpoints;

@@ -1,6 +1,6 @@
 //! Listening to the agents, for ever, and answering them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -58,8 +58,10 @@ pub struct Desk {
     services: BTreeMap<ServiceName, Fronted>,
     /// Time for what is under way to end.
     drain: Duration,
+    /// The agents that were heard, of nodes that there still are.
+    heard: Mutex<BTreeSet<NodeName>>,
     /// Whether any agent was ever heard.
-    heard: AtomicBool,
+    ever: AtomicBool,
     /// What is believed of each service.
     believed: watch::Sender<BTreeMap<ServiceName, Believed>>,
 }
@@ -108,12 +110,29 @@ impl Desk {
         let services: BTreeMap<ServiceName, Fronted> = services.into_iter().map(fronted).collect();
         let believed = services.keys().map(|service| (service.clone(), Believed::default())).collect();
         let believed = watch::Sender::new(believed);
-        Arc::new(Self { services, drain, heard: AtomicBool::new(false), believed })
+        Arc::new(Self { services, drain, heard: Mutex::default(), ever: AtomicBool::new(false), believed })
     }
 
     /// Whether an agent was heard. What it said holds though it should be silent since.
     pub fn has_heard(&self) -> bool {
-        self.heard.load(Ordering::Relaxed)
+        self.ever.load(Ordering::Relaxed)
+    }
+
+    /// Whether each of these agents was heard.
+    pub fn has_heard_all<'n>(&self, mut nodes: impl Iterator<Item = &'n NodeName>) -> bool {
+        let heard = self.heard();
+        nodes.all(|node| heard.contains(node))
+    }
+
+    /// Whether anybody ever said that it has a service.
+    pub fn has_had(&self, service: &ServiceName) -> bool {
+        let known =
+            |fronted: &Fronted| fronted.known.lock().unwrap_or_else(PoisonError::into_inner).views.ever();
+        self.services.get(service).is_some_and(known)
+    }
+
+    fn heard(&self) -> MutexGuard<'_, BTreeSet<NodeName>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is believed of each service, as it changes.
@@ -130,7 +149,7 @@ impl Desk {
 
     /// Takes in all that an agent says. What it waits to hear of us.
     fn told(&self, node: &NodeName, host: IpAddr, said: &Announcement) -> Vec<Owed> {
-        self.heard.store(true, Ordering::Relaxed);
+        self.ever.store(true, Ordering::Relaxed);
         let mut owed = Vec::new();
         for (service, fronted) in &self.services {
             let one = said.services.get(service);
@@ -150,6 +169,10 @@ impl Desk {
                 });
             }
         }
+        // Last: whoever sees that it was heard must see what it said too.
+        if self.heard().insert(node.clone()) {
+            self.believed.send_modify(|_| {});
+        }
         owed
     }
 
@@ -162,6 +185,7 @@ impl Desk {
 
     /// A node is none any more, or somewhere else: what its agent said is forgotten.
     pub(super) fn gone(&self, node: &NodeName) {
+        self.heard().remove(node);
         for service in self.services.keys() {
             drop(self.change(service, |views| views.gone(node)));
         }

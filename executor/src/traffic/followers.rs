@@ -61,6 +61,11 @@ impl<A: Announcer> Followers<A> {
         }
     }
 
+    /// The nodes whose agents are listened to.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeName> {
+        self.following.keys()
+    }
+
     /// Listens to the agents of the nodes that a file names, for ever, and tells which those are. It is read again every two
     /// seconds.
     pub async fn keep(mut self, mut file: RosterFile, tell: watch::Sender<Arc<Roster>>) {

@@ -89,6 +89,7 @@ pub struct Views {
     ends: BTreeMap<NodeName, Ended>,
     /// The highest epoch that was ever announced. An agent that can't be heard any more is not believed below it.
     highest: u64,
+    ever: bool,
 }
 
 impl Views {
@@ -97,10 +98,16 @@ impl Views {
         match announced {
             Some(announced) => {
                 self.highest = self.highest.max(announced.epoch);
+                self.ever = true;
                 self.nodes.insert(node.clone(), View { announced, host, heard: true });
             }
             None => drop(self.nodes.remove(node)),
         }
+    }
+
+    /// Whether anybody ever said that it has the service.
+    pub const fn ever(&self) -> bool {
+        self.ever
     }
 
     /// Notes that the service has ended for good on a node, as its agent says; `None` where it does not say so.

@@ -15,6 +15,7 @@
 //! | [`api`] | what others may ask and say over HTTP |
 //! | [`migratable_service`] | services that are declared as objects in a Kubernetes cluster |
 //! | [`migration_object`] | migrations as objects in a Kubernetes cluster |
+//! | [`service_endpoints`] | services in a Kubernetes cluster that lead to where services run |
 //! | [`telemetry`] | own metrics, health and readiness over HTTP |
 //! | [`webhook`] | what happens, posted to other programs |
 
@@ -28,6 +29,7 @@ pub mod migratable_service;
 pub mod migration_object;
 pub mod observe;
 pub mod reload;
+pub mod service_endpoints;
 pub mod settings;
 pub mod telemetry;
 pub mod webhook;

@@ -68,7 +68,7 @@ pub struct Settings {
     pub traces: Option<Traces>,
     /// The lease by which one of several schedulers leads; `None`: this is the only one.
     pub leader: Option<Leader>,
-    /// Where migrations are shown as objects; `None`: nowhere.
+    /// What of a cluster is kept at what happens; `None`: nothing.
     pub kubernetes: Option<Kubernetes>,
 }
 
@@ -150,7 +150,8 @@ struct SettingsFile {
     traces: Option<TracesFile>,
     /// One of several schedulers leads. Left out: this is the only one.
     leader: Option<LeaderFile>,
-    /// Migrations are shown as objects in a Kubernetes cluster. Left out: they are not.
+    /// Migrations are shown as objects in a Kubernetes cluster, or services of the cluster lead to where services run. Left out:
+    /// neither.
     kubernetes: Option<KubernetesFile>,
 }
 

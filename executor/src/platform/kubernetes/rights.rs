@@ -107,6 +107,28 @@ pub fn service_rights(namespace: &str, account: &str, home: &str) -> ObjectRight
     }
 }
 
+/// What an account may do with the services of the cluster in a namespace.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EndpointRights {
+    /// What it may do there.
+    pub role: Role,
+    /// That it may.
+    pub binding: RoleBinding,
+}
+
+/// What that account of the namespace `home` needs to have services of the cluster lead to where services run.
+pub fn endpoint_rights(namespace: &str, account: &str, home: &str) -> EndpointRights {
+    let metadata = || metadata(&format!("{account}-endpoints"), namespace);
+    let rules = vec![
+        rule("", "services", &["list"]),
+        rule("discovery.k8s.io", "endpointslices", &["list", "create", "patch", "delete"]),
+    ];
+    EndpointRights {
+        role: Role { metadata: metadata(), rules: Some(rules) },
+        binding: binding(metadata(), account, home),
+    }
+}
+
 fn events() -> PolicyRule {
     rule("events.k8s.io", "events", &["create"])
 }

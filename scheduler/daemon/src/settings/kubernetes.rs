@@ -1,4 +1,4 @@
-//! `[kubernetes]`: where migrations are shown as objects, and services declared, as it is written.
+//! `[kubernetes]`: what of a cluster is kept at what happens, as it is written.
 
 use std::path::{Path, PathBuf};
 
@@ -13,33 +13,37 @@ const KEEP: u32 = 50;
 /// So many of them can be read at each look.
 const MOST: u32 = 1000;
 
-/// What is kept in a Kubernetes cluster.
+/// What of a cluster is kept at what happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kubernetes {
-    /// The namespace in which migrations are shown as objects.
+    /// The namespace in which migrations are shown as objects; `None`: they are not.
     pub migrations: Option<String>,
-    /// The namespace in which services are declared as objects.
+    /// The namespace in which services are declared as objects; `None`: they are not.
     pub services: Option<String>,
-    /// The image of the pods that stand for them; `None`: that of nodes.
+    /// The image of the pods that stand for these; `None`: that of nodes.
     pub stand_in_image: Option<String>,
+    /// The namespaces in which services of the cluster lead straight to where services run.
+    pub endpoints: Vec<String>,
     /// How many of migrations that have ended are kept.
     pub keep: u32,
     /// The kubeconfig; `None`: the pod's service account, or the usual kubeconfig.
     pub kubeconfig: Option<PathBuf>,
 }
 
-/// Migrations are shown as objects in a Kubernetes cluster, and services declared.
+/// What of a Kubernetes cluster is kept at what happens.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Kubernetes")]
 pub(super) struct KubernetesFile {
-    /// The namespace in which migrations are shown as objects. Left out: none are.
+    /// The namespace in which migrations are shown as objects. Left out: they are not.
     migrations: Option<At<String>>,
-    /// The namespace in which services are declared as objects `MigratableService`. Left out: none are.
+    /// The namespace in which services are declared as objects `MigratableService`. Left out: they are not.
     services: Option<At<String>>,
-    /// The image of the pods that stand for such services, with this program at /usr/bin/sterna and a shell. Left out: the image of
-    /// nodes.
+    /// The image of the pods that stand for these, with this program at /usr/bin/sterna and a shell. Left out: that of nodes.
     stand_in_image: Option<At<String>>,
+    /// Namespaces in which services with the label `sterna.io/service` and without a selector lead straight to where that service
+    /// runs. Left out: none.
+    endpoints: Option<Vec<At<String>>>,
     /// How many objects of migrations that have ended are kept, 1000 at most. Left out: 50.
     keep: Option<At<u32>>,
     /// The kubeconfig. Left out: the pod's service account, else `$KUBECONFIG` or `~/.kube/config`.
@@ -50,7 +54,9 @@ pub(super) struct KubernetesFile {
 impl KubernetesFile {
     /// Reports what is wrong with it by itself.
     pub fn check(&self, findings: &mut Findings) {
-        for name in self.migrations.iter().chain(&self.services).filter(|name| !is_name(&name.value)) {
+        let endpoints = self.endpoints.iter().flatten();
+        let namespaces = self.migrations.iter().chain(&self.services).chain(endpoints);
+        for name in namespaces.filter(|name| !is_name(&name.value)) {
             findings
                 .error("S0027", name.span(), format!("Kubernetes has no such name as `{}`", name.value))
                 .label("expected lower-case letters, digits and `-`");
@@ -76,6 +82,8 @@ pub(super) struct KubernetesLayers {
     migrations: Option<String>,
     services: Option<String>,
     stand_in_image: Option<String>,
+    #[serde(default)]
+    endpoints: Vec<String>,
     keep: Option<Whole<u32>>,
     kubeconfig: Option<PathBuf>,
 }
@@ -83,30 +91,40 @@ pub(super) struct KubernetesLayers {
 impl KubernetesLayers {
     /// What it means, for settings in `folder`.
     pub fn read(self, folder: &Path) -> Result<Kubernetes, &'static str> {
-        if self.migrations.is_none() && self.services.is_none() {
+        if self.migrations.is_none() && self.services.is_none() && self.endpoints.is_empty() {
             return Err(
-                "`kubernetes.migrations` and `kubernetes.services` are both missing: the namespaces in which these are objects",
+                "`kubernetes.migrations`, `kubernetes.services` or `kubernetes.endpoints` is missing: the namespaces in which \
+                 something is kept",
             );
         }
-        if self.migrations.iter().any(|name| !is_name(name)) {
+        if self.migrations.as_ref().is_some_and(|name| !is_name(name)) {
             return Err("`kubernetes.migrations` is no name in Kubernetes");
         }
-        if self.services.iter().any(|name| !is_name(name)) {
+        if self.services.as_ref().is_some_and(|name| !is_name(name)) {
             return Err("`kubernetes.services` is no name in Kubernetes");
         }
-        if self.stand_in_image.iter().any(|image| !is_image(image)) {
+        if self.stand_in_image.as_ref().is_some_and(|image| !is_image(image)) {
             return Err("`kubernetes.stand_in_image` is not an image");
+        }
+        if !self.endpoints.iter().all(|name| is_name(name)) {
+            return Err("`kubernetes.endpoints` has what is no name in Kubernetes");
         }
         let keep = self.keep.map_or(KEEP, |keep| keep.0);
         if keep > MOST {
             return Err("`kubernetes.keep` must be at most 1000");
         }
+        let kubeconfig = self.kubeconfig.map(|file| folder.join(file));
+        // Each is looked at once.
+        let mut endpoints = self.endpoints;
+        endpoints.sort();
+        endpoints.dedup();
         Ok(Kubernetes {
             migrations: self.migrations,
             services: self.services,
             stand_in_image: self.stand_in_image,
+            endpoints,
             keep,
-            kubeconfig: self.kubeconfig.map(|file| folder.join(file)),
+            kubeconfig,
         })
     }
 }

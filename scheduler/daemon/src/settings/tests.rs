@@ -194,13 +194,23 @@ fn migrations_are_shown_where_a_namespace_is_named() {
     assert_eq!(shown("", &[]).unwrap(), None);
     let usual = shown("[kubernetes]\nmigrations = \"a\"\n", &[]).unwrap().unwrap();
     assert_eq!((usual.migrations.as_deref(), usual.keep, usual.kubeconfig), (Some("a"), 50, None));
+    let led = shown("[kubernetes]\nendpoints = [\"b\", \"a\", \"b\"]\n", &[]).unwrap().unwrap();
+    assert_eq!((led.migrations, led.endpoints), (None, vec!["a".to_owned(), "b".to_owned()]));
+    let declared = "[kubernetes]\nservices = \"apps\"\nstand_in_image = \"i:1\"\n";
+    let declared = shown(declared, &[]).unwrap().unwrap();
+    assert_eq!(
+        (declared.services.as_deref(), declared.stand_in_image.as_deref()),
+        (Some("apps"), Some("i:1"))
+    );
     let named = "[kubernetes]\nmigrations = \"a\"\nkeep = 3\nkubeconfig = \"k\"\n";
     let named = shown(named, &[("STERNA__KUBERNETES__KEEP", "4")]).unwrap().unwrap();
     assert_eq!(named.keep, 4);
     let kubeconfig = named.kubeconfig.unwrap();
     assert!(kubeconfig.ends_with("k") && kubeconfig.is_absolute(), "beside the settings");
     for (text, variable, key) in [
-        ("[kubernetes]\n", ("A", "b"), "kubernetes.migrations"),
+        ("[kubernetes]\n", ("A", "b"), "`kubernetes.migrations` or `kubernetes.endpoints`"),
+        ("[kubernetes]\nendpoints = []\n", ("A", "b"), "`kubernetes.migrations` or `kubernetes.endpoints`"),
+        ("[kubernetes]\nendpoints = [\"A\"]\n", ("A", "b"), "no such name as `A`"),
         ("", ("STERNA__KUBERNETES__MIGRATIONS", "A"), "kubernetes.migrations"),
         ("[kubernetes]\nmigrations = \"a\"\n", ("STERNA__KUBERNETES__KEEP", "5000"), "kubernetes.keep"),
     ] {
