@@ -93,6 +93,9 @@ struct Memory {
     /// What did not work of each object.
     trouble: BTreeMap<String, Trouble>,
     starts: Starts,
+    /// Where agents listen, as it was known last: that one can't be found for a moment is no reason to forget it, and stand-ins
+    /// would hold their clients.
+    addresses: BTreeMap<NodeName, String>,
 }
 
 /// An object, and what is known of it.
@@ -173,6 +176,8 @@ where
         }
         let fleet = self.world.fleet(&plain).await?;
         let told = Told::by(&fleet).await;
+        memory.addresses.retain(|node, _| plain.nodes.contains_key(node));
+        memory.addresses.extend(told.addresses.clone());
         let mut declared = BTreeMap::new();
         let mut all = Vec::new();
         for object in objects {
@@ -180,7 +185,7 @@ where
             let room = place::Room { continuum: &plain, others: &declared, told: &told, desk: &self.desk };
             let (place, described) = described(&object, &service, &room, &plain);
             let seen = Seen {
-                agents: told.addresses.clone(),
+                agents: memory.addresses.clone(),
                 look: Look {
                     place,
                     whereabouts: told.whereabouts(&service),
