@@ -142,7 +142,8 @@ pub fn reconcile(look: &Look, now: Timestamp) -> Vec<Step> {
     }
     let tell = due(look, now).map(|status| Step::Tell(Box::new(status)));
     let start = look.described.is_ok().then(|| start(look, &said)).flatten();
-    let stand_in = if said.started { stand_in(look, &said) } else { Vec::new() };
+    // Already while it is started: what it writes first is to be heard too.
+    let stand_in = if said.first_on.is_some() { stand_in(look, &said) } else { Vec::new() };
     tell.into_iter().chain(start).chain(stand_in).collect()
 }
 

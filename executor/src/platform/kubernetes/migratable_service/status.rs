@@ -49,7 +49,7 @@ pub fn due(look: &Look, now: Timestamp) -> Option<MigratableServiceStatus> {
     };
     let (phase, started) = started(look, &before, &wanted);
     wanted.phase = Some(phase.to_owned());
-    let words = [accepted, started, ready(look, wanted.started)];
+    let words = [accepted, started, ready(look, wanted.first_on.is_some())];
     wanted.conditions = words.into_iter().map(|word| condition(look, &before, word, now)).collect();
     (look.object.status.as_ref() != Some(&wanted)).then_some(wanted)
 }
@@ -145,12 +145,12 @@ fn started(
 }
 
 /// As the cluster sees its stand-in.
-fn ready(look: &Look, started: bool) -> Word {
+fn ready(look: &Look, placed: bool) -> Word {
     let Some(pod) = &look.stand_in else {
         if let Some(trouble) = look.trouble_of(Part::StandIn) {
             return word(READY, Some(false), trouble.reason, trouble.message.clone());
         }
-        let message = if started { "its stand-in is about to be made" } else { "it has not been started" };
+        let message = if placed { "its stand-in is about to be made" } else { "it has no node yet" };
         return word(READY, Some(false), "NoStandIn", message);
     };
     let name = pod.metadata.name.as_deref().unwrap_or_default();
