@@ -32,11 +32,16 @@ seed = {{ int64 .Values.settings.seed }}
 [leader]
 lease = {{ include "sterna.lease" . | toJson }}
 term = {{ toJson .Values.settings.leader.term }}
-{{- if .Values.migrations.enabled }}
+{{- if or .Values.migrations.enabled .Values.endpoints }}
 
 [kubernetes]
+{{- if .Values.migrations.enabled }}
 migrations = {{ toJson .Release.Namespace }}
 keep = {{ int .Values.migrations.keep }}
+{{- end }}
+{{- with .Values.endpoints }}
+endpoints = {{ toJson . }}
+{{- end }}
 {{- end }}
 
 [prometheus]
