@@ -140,8 +140,8 @@ pub struct StartService {
     pub service: ServiceName,
     /// How it is started.
     pub run: Run,
-    /// It must not have been on the node before: refused where the node knows that it has, and where it does not stand there now.
-    /// Whoever has missed what became of a service meanwhile can't start a second one so.
+    /// It must not have been on the node before: refused where the node knows that it has and it does not stand there now. One that
+    /// stands there and has ended is left so. Whoever has missed what became of a service meanwhile can't start it a second time.
     #[serde(default, skip_serializing_if = "is_false")]
     pub first: bool,
 }

@@ -216,7 +216,8 @@ pub(super) async fn start_service(
         }
     };
     let container = agent.engine.inspect(&id).await?;
-    if container.pid.is_none() {
+    // What has ended was here already.
+    if container.pid.is_none() && !(start.first && container.ended.is_some()) {
         agent.engine.start(&id).await?;
     }
     agent.traffic.look_again();
