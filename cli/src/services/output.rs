@@ -16,6 +16,7 @@ use sterna_executor::node::api::ServiceFacts;
 use sterna_executor::traffic::announcement::{Held, Standing};
 use sterna_executor::traffic::follow::{Agent, Announcer as _};
 use sterna_executor::traffic::output::{Agents, FollowError, Place, Printer, Printing as _, follow_output};
+use sterna_executor::traffic::roster::Roster;
 use tokio::sync::mpsc;
 
 use crate::wiring::StateArgs;
@@ -88,8 +89,9 @@ fn places(
     service: &ServiceName,
 ) -> impl Stream<Item = Place> + Send {
     let (tell, told) = mpsc::unbounded_channel();
+    let roster = Arc::new(Roster::Inventory(Arc::clone(continuum)));
     for node in continuum.nodes.keys() {
-        let agent = Agent::new(node.clone(), Arc::clone(continuum), front.clone());
+        let agent = Agent::new(node.clone(), Arc::clone(&roster), front.clone());
         tokio::spawn(listen(agent, service.clone(), tell.clone()));
     }
     let words = continuum.nodes.keys().map(|node| (node.clone(), Word::Silent)).collect();

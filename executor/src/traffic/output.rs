@@ -17,12 +17,15 @@ use jiff::Timestamp;
 use sterna_core::continuum::{Continuum, NodeName, ServiceName};
 use thiserror::Error;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::identity::Credentials;
 use crate::node::api::{Output, StdStream};
 use crate::node::client::{AgentClient, ClientError};
-use crate::platform::addresses::{self, Remembered};
+use crate::platform::addresses::Remembered;
+
+use super::roster::{self, Roster};
 
 /// First pause until the same place is read again; doubles up to [`LAST_PAUSE`] while that brings nothing.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -356,7 +359,7 @@ impl<O: AsyncWrite + Send + Unpin, E: AsyncWrite + Send + Unpin> Printing for Pr
 #[derive(Debug)]
 pub struct Agents {
     service: ServiceName,
-    continuum: Arc<Continuum>,
+    nodes: roster::Told,
     credentials: Credentials,
     remembered: Remembered,
 }
@@ -364,14 +367,19 @@ pub struct Agents {
 impl Agents {
     /// As the scheduler or a front.
     pub fn new(service: ServiceName, continuum: Arc<Continuum>, credentials: Credentials) -> Self {
-        Self { service, continuum, credentials, remembered: Remembered::default() }
+        Self::of_nodes(service, watch::channel(Arc::new(Roster::Inventory(continuum))).1, credentials)
+    }
+
+    /// The same, where nodes come and go.
+    pub fn of_nodes(service: ServiceName, nodes: roster::Told, credentials: Credentials) -> Self {
+        Self { service, nodes, credentials, remembered: Remembered::default() }
     }
 }
 
 impl Reading for Agents {
     async fn read(&self, place: &Place) -> Result<BoxStream<'static, io::Result<Output>>, Unread> {
-        let address = addresses::address(&self.continuum, &place.node, &self.remembered).await;
-        let address = address.map_err(Unread::Silent)?;
+        let roster = self.nodes.borrow().clone();
+        let address = roster.address(&place.node, &self.remembered).await.map_err(Unread::Silent)?;
         let client = AgentClient::new(&self.credentials, &place.node, &address).await;
         let client = client.map_err(|error| Unread::Silent(error.to_string()))?;
         match client.logs_at(&self.service, Some(place.epoch), true).await {
