@@ -7,10 +7,10 @@ use anyhow::Context as _;
 use sterna_core::continuum::Continuum;
 use sterna_executor::identity::{Credentials, Role};
 use sterna_executor::traffic::config::FrontConfig;
-use sterna_executor::traffic::output::Printer;
+use sterna_executor::traffic::output::{Agents, Printer};
 use sterna_executor::traffic::roster::{RosterError, RosterFile};
 use sterna_executor::traffic::serve::Front;
-use sterna_executor::traffic::stand_in::{Agents, until_it_ends};
+use sterna_executor::traffic::stand_in::until_it_ends;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit;
@@ -75,7 +75,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             front.serve(stop).await;
             return Ok(ExitCode::SUCCESS);
         };
-        let agents = Agents::new(stand_in.service.clone(), front.nodes(), credentials.clone());
+        let agents = Agents::of_nodes(stand_in.service.clone(), front.nodes(), credentials.clone());
         let mut printer = Printer { out: tokio::io::stdout(), err: tokio::io::stderr() };
         let (believed, service) = (front.believed(), stand_in.service.clone());
         tokio::select! {

@@ -1,5 +1,6 @@
 //! `sterna services logs`: what a service writes, wherever it is.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,18 +9,22 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
 use futures_util::stream::{Stream, unfold};
-use sterna_core::continuum::{Continuum, ServiceName};
+use sterna_core::continuum::{Continuum, NodeName, ServiceName};
 use sterna_executor::fleet::Fleet;
-use sterna_executor::identity::Role;
+use sterna_executor::identity::{Credentials, Role};
 use sterna_executor::node::api::ServiceFacts;
-use sterna_executor::traffic::output::{Agents, Place, Printer, Printing as _, follow_output};
+use sterna_executor::traffic::announcement::{Held, Standing};
+use sterna_executor::traffic::follow::{Agent, Announcer as _};
+use sterna_executor::traffic::output::{Agents, FollowError, Place, Printer, Printing as _, follow_output};
+use sterna_executor::traffic::roster::Roster;
+use tokio::sync::mpsc;
 
 use crate::wiring::StateArgs;
 
-/// Pause between two looks where the service is.
+/// Pause between two looks whether the service has ended, and between two tries to hear an agent.
 const LOOK: Duration = Duration::from_millis(500);
-/// So many looks in a row must find that it has ended: between two nodes it may be seen at neither.
-const ENDED: usize = 3;
+/// An agent says something every five seconds.
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// What a look finds of a service.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,8 +50,10 @@ pub async fn logs(
     let fleet = Fleet::connect(&continuum, &authority).await?;
     let mut printer = Printer { out: tokio::io::stdout(), err: tokio::io::stderr() };
     if follow {
-        let agents = Agents::new(service.clone(), Arc::new(continuum), authority.issue(&Role::Scheduler)?);
-        ended_by_reader(follow_output(places(&fleet, service), &agents, &mut printer).await)?;
+        let (continuum, front) = (Arc::new(continuum), authority.issue(&Role::Front)?);
+        let places = places(&fleet, &continuum, &front, service);
+        let agents = Agents::new(service.clone(), Arc::clone(&continuum), front.clone());
+        ended_by_reader(follow_output(places, &agents, &mut printer).await)?;
         return Ok(ExitCode::SUCCESS);
     }
     let place = match look(&fleet, service).await {
@@ -67,41 +74,118 @@ pub async fn logs(
 }
 
 /// Whoever reads may have had enough.
-fn ended_by_reader(
-    end: Result<(), sterna_executor::traffic::output::FollowError>,
-) -> Result<(), sterna_executor::traffic::output::FollowError> {
-    use sterna_executor::traffic::output::FollowError::Print;
+fn ended_by_reader(end: Result<(), FollowError>) -> Result<(), FollowError> {
     match end {
-        Err(Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(FollowError::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
 }
 
-/// Where a service is, as often as it is looked for, until it has ended.
-fn places<'a>(fleet: &'a Fleet, service: &'a ServiceName) -> impl Stream<Item = Place> + Send + 'a {
-    unfold((true, 0), move |(first, mut ended)| async move {
-        let mut first = first;
+/// Where a service is, as its agents tell it, until it has ended.
+fn places(
+    fleet: &Fleet,
+    continuum: &Arc<Continuum>,
+    front: &Credentials,
+    service: &ServiceName,
+) -> impl Stream<Item = Place> + Send {
+    let (tell, told) = mpsc::unbounded_channel();
+    let roster = Arc::new(Roster::Inventory(Arc::clone(continuum)));
+    for node in continuum.nodes.keys() {
+        let agent = Agent::new(node.clone(), Arc::clone(&roster), front.clone());
+        tokio::spawn(listen(agent, service.clone(), tell.clone()));
+    }
+    let words = continuum.nodes.keys().map(|node| (node.clone(), Word::Silent)).collect();
+    let state = Heard { words, last: None, told };
+    unfold(Some(state), move |state| async move {
+        let mut state = state?;
         loop {
-            if !first {
-                tokio::time::sleep(LOOK).await;
+            let heard = tokio::time::timeout(LOOK, state.told.recv()).await;
+            if let Ok(Some((node, word))) = &heard {
+                state.words.insert(node.clone(), *word);
             }
-            first = false;
-            match look(fleet, service).await.0 {
-                Seen::At(place) => return Some((place, (false, 0))),
-                Seen::EndedAt(place) => {
-                    ended += 1;
-                    return (ended <= ENDED).then_some((place, (false, ended)));
+            if let Some(place) = state.moved() {
+                return Some((place, Some(state)));
+            }
+            // Between two nodes it may be told of by neither, so they are asked.
+            if heard.is_err() && state.may_have_ended() {
+                match look(fleet, service).await.0 {
+                    Seen::EndedAt(place) => return Some((place, None)),
+                    Seen::Nowhere => return None,
+                    Seen::At(_) | Seen::Unsure => {}
                 }
-                Seen::Nowhere => {
-                    ended += 1;
-                    if ended > ENDED {
-                        return None;
-                    }
-                }
-                Seen::Unsure => ended = 0,
             }
         }
     })
+}
+
+/// What the agent of a node says of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    /// It is not heard.
+    Silent,
+    /// It does not have it.
+    Nothing,
+    /// It has it at this epoch.
+    Has(u64),
+    /// As above, and it has ended there.
+    Ended(u64),
+}
+
+/// What all of them said last.
+struct Heard {
+    words: BTreeMap<NodeName, Word>,
+    /// The last place that was told on.
+    last: Option<u64>,
+    told: mpsc::UnboundedReceiver<(NodeName, Word)>,
+}
+
+impl Heard {
+    /// Where the service is, if that is another place than before.
+    fn moved(&mut self) -> Option<Place> {
+        let places = self.words.iter().filter_map(|(node, word)| match word {
+            Word::Has(epoch) | Word::Ended(epoch) => Some(Place { node: node.clone(), epoch: *epoch }),
+            Word::Silent | Word::Nothing => None,
+        });
+        let place = places.max_by_key(|place| place.epoch)?;
+        if self.last.is_some_and(|last| place.epoch <= last) {
+            return None;
+        }
+        self.last = Some(place.epoch);
+        Some(place)
+    }
+
+    /// Whether nobody has it running and everybody is heard.
+    fn may_have_ended(&self) -> bool {
+        self.words.values().all(|word| matches!(word, Word::Nothing | Word::Ended(_)))
+    }
+}
+
+/// Listens to an agent, for ever, and answers it as a front that sends nothing.
+async fn listen(agent: Agent, service: ServiceName, tell: mpsc::UnboundedSender<(NodeName, Word)>) {
+    let services = [service];
+    let [service] = &services;
+    while !tell.is_closed() {
+        if let Ok(mut heard) = agent.listen(&services).await {
+            while let Ok(Some(Ok(said))) = tokio::time::timeout(SILENCE, heard.said.next()).await {
+                let word = match (said.services.get(service), said.ended.get(service)) {
+                    (Some(one), _) => Word::Has(one.epoch),
+                    (None, Some(ended)) => Word::Ended(ended.epoch),
+                    (None, None) => Word::Nothing,
+                };
+                let freeze = match said.services.get(service).map(|one| one.standing) {
+                    Some(Standing::Stops(migration)) => Some((service.clone(), migration)),
+                    _ => None,
+                };
+                // It waits for that no longer than a tenth of a second.
+                let _ = agent.held(&Held { listener: said.listener, freeze }).await;
+                if tell.send((agent.node().clone(), word)).is_err() {
+                    return;
+                }
+            }
+        }
+        let _ = tell.send((agent.node().clone(), Word::Silent));
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Asks every agent; also why one does not answer, where one does not.
@@ -160,6 +244,24 @@ mod tests {
             committed: committed.then(MigrationId::new),
         };
         (Place { node: node.into(), epoch }, facts)
+    }
+
+    #[test]
+    fn each_place_is_told_on_once_and_the_end_is_looked_for_where_nobody_has_it_running() {
+        let (_tell, told) = mpsc::unbounded_channel();
+        let mut heard = Heard {
+            words: BTreeMap::from([("a".into(), Word::Has(1)), ("b".into(), Word::Silent)]),
+            last: None,
+            told,
+        };
+        let place = |node: &str, epoch| Some(Place { node: node.into(), epoch });
+        assert_eq!((heard.moved(), heard.moved()), (place("a", 1), None));
+        heard.words.insert("b".into(), Word::Has(2));
+        assert_eq!((heard.moved(), heard.moved(), heard.may_have_ended()), (place("b", 2), None, false));
+        heard.words = BTreeMap::from([("a".into(), Word::Silent), ("b".into(), Word::Ended(2))]);
+        assert!(!heard.may_have_ended(), "it may run where nobody is heard");
+        heard.words.insert("a".into(), Word::Nothing);
+        assert!(heard.may_have_ended() && heard.moved().is_none());
     }
 
     #[test]

@@ -32,7 +32,7 @@ seed = {{ int64 .Values.settings.seed }}
 [leader]
 lease = {{ include "sterna.lease" . | toJson }}
 term = {{ toJson .Values.settings.leader.term }}
-{{- if or .Values.migrations.enabled .Values.services.enabled }}
+{{- if or .Values.migrations.enabled .Values.services.enabled .Values.endpoints }}
 
 [kubernetes]
 {{- if .Values.migrations.enabled }}
@@ -42,6 +42,9 @@ keep = {{ int .Values.migrations.keep }}
 {{- if .Values.services.enabled }}
 services = {{ include "sterna.services" . | toJson }}
 stand_in_image = {{ include "sterna.image" . | toJson }}
+{{- end }}
+{{- with .Values.endpoints }}
+endpoints = {{ toJson . }}
 {{- end }}
 {{- end }}
 

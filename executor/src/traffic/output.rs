@@ -5,7 +5,7 @@
 //! frozen. A reading may break off, or end because the service ended and was started again: then the same place is read once
 //! more, and what was delivered already is passed over by the engine's times.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -17,18 +17,24 @@ use jiff::Timestamp;
 use sterna_core::continuum::{Continuum, NodeName, ServiceName};
 use thiserror::Error;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::identity::Credentials;
 use crate::node::api::{Output, StdStream};
 use crate::node::client::{AgentClient, ClientError};
-use crate::platform::addresses::{self, Remembered};
+use crate::platform::addresses::Remembered;
+
+use super::roster::{self, Roster};
 
 /// First pause until the same place is read again; doubles up to [`LAST_PAUSE`] while that brings nothing.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 /// Time for a place that the service has left to be heard once more, before what it may still have is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Time for a place to be asked while another one is read.
+const TO_BEGIN: Duration = Duration::from_secs(2);
 
 /// Where a service is owned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,8 +103,12 @@ pub async fn follow_output(
     reading: &impl Reading,
     printing: &mut impl Printing,
 ) -> Result<(), FollowError> {
-    let mut follower =
-        Follower { places: pin!(places), course: Course::default(), delivered: Delivered::default() };
+    let mut follower = Follower {
+        places: pin!(places),
+        course: Course::default(),
+        delivered: Delivered::default(),
+        ahead: BTreeMap::new(),
+    };
     let (mut pause, mut left_at) = (FIRST_PAUSE, None);
     loop {
         let Some(place) = follower.course.current.clone() else {
@@ -153,7 +163,12 @@ struct Follower<'a, P> {
     places: Pin<&'a mut P>,
     course: Course,
     delivered: Delivered,
+    /// Readings, by epoch, of places that come later. Once begun they outlast the container.
+    ahead: BTreeMap<u64, Pieces>,
 }
+
+/// What a service has written, as it comes.
+type Pieces = BoxStream<'static, io::Result<Output>>;
 
 impl<P: Stream<Item = Place> + Send> Follower<'_, P> {
     /// Hears of the next place, or that there is none.
@@ -161,6 +176,18 @@ impl<P: Stream<Item = Place> + Send> Follower<'_, P> {
         match self.places.next().await {
             Some(place) => self.course.heard(place),
             None => self.course.over = true,
+        }
+    }
+
+    /// Begins to read the place that was heard of last: the service may have left it before it is its turn.
+    async fn begin_next(&mut self, reading: &impl Reading) {
+        let Some(next) = self.course.next.back() else { return };
+        if self.ahead.contains_key(&next.epoch) {
+            return;
+        }
+        // Where it can't be now it is tried again when it is its turn.
+        if let Ok(Ok(pieces)) = tokio::time::timeout(TO_BEGIN, reading.read(next)).await {
+            self.ahead.insert(next.epoch, pieces);
         }
     }
 
@@ -183,8 +210,13 @@ impl<P: Stream<Item = Place> + Send> Follower<'_, P> {
     ) -> Result<(End, bool), FollowError> {
         self.delivered.begin();
         let mut fresh = false;
-        let opened = tokio::time::timeout(PATIENCE, reading.read(place)).await;
-        let mut pieces = match opened.unwrap_or_else(|_| Err(Unread::Silent(silent()))) {
+        let opened = match self.ahead.remove(&place.epoch) {
+            Some(pieces) => Ok(pieces),
+            None => tokio::time::timeout(PATIENCE, reading.read(place))
+                .await
+                .unwrap_or_else(|_| Err(Unread::Silent(silent()))),
+        };
+        let mut pieces = match opened {
             Ok(pieces) => pieces,
             Err(Unread::Absent(_)) => return Ok((End::Absent, fresh)),
             Err(Unread::Silent(why)) => return Ok((End::Broken(why), fresh)),
@@ -205,7 +237,10 @@ impl<P: Stream<Item = Place> + Send> Follower<'_, P> {
                     Some(Err(error)) => return Ok((End::Broken(error.to_string()), fresh)),
                     None => return Ok((End::Whole, fresh)),
                 },
-                () = self.hear(), if !self.course.over => last = Instant::now(),
+                () = self.hear(), if !self.course.over => {
+                    last = Instant::now();
+                    self.begin_next(reading).await;
+                }
                 // It is kept open by nobody: the service is elsewhere.
                 () = tokio::time::sleep_until(last + PATIENCE), if left => {
                     return Ok((End::Broken(silent()), fresh));
@@ -324,7 +359,7 @@ impl<O: AsyncWrite + Send + Unpin, E: AsyncWrite + Send + Unpin> Printing for Pr
 #[derive(Debug)]
 pub struct Agents {
     service: ServiceName,
-    continuum: Arc<Continuum>,
+    nodes: roster::Told,
     credentials: Credentials,
     remembered: Remembered,
 }
@@ -332,14 +367,19 @@ pub struct Agents {
 impl Agents {
     /// As the scheduler or a front.
     pub fn new(service: ServiceName, continuum: Arc<Continuum>, credentials: Credentials) -> Self {
-        Self { service, continuum, credentials, remembered: Remembered::default() }
+        Self::of_nodes(service, watch::channel(Arc::new(Roster::Inventory(continuum))).1, credentials)
+    }
+
+    /// The same, where nodes come and go.
+    pub fn of_nodes(service: ServiceName, nodes: roster::Told, credentials: Credentials) -> Self {
+        Self { service, nodes, credentials, remembered: Remembered::default() }
     }
 }
 
 impl Reading for Agents {
     async fn read(&self, place: &Place) -> Result<BoxStream<'static, io::Result<Output>>, Unread> {
-        let address = addresses::address(&self.continuum, &place.node, &self.remembered).await;
-        let address = address.map_err(Unread::Silent)?;
+        let roster = self.nodes.borrow().clone();
+        let address = roster.address(&place.node, &self.remembered).await.map_err(Unread::Silent)?;
         let client = AgentClient::new(&self.credentials, &place.node, &address).await;
         let client = client.map_err(|error| Unread::Silent(error.to_string()))?;
         match client.logs_at(&self.service, Some(place.epoch), true).await {

@@ -3,20 +3,14 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use futures_util::StreamExt as _;
-use futures_util::stream::BoxStream;
 use sterna_core::continuum::ServiceName;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
-use crate::identity::Credentials;
 use crate::node::api::Output;
-use crate::node::client::{AgentClient, ClientError};
-use crate::platform::addresses::Remembered;
 
 use super::follow::Believed;
-use super::output::{Place, Printing, Reading, Unread, follow_output};
-use super::roster::Told;
+use super::output::{Place, Printing, Reading, follow_output};
 
 /// Passes on all that a service writes, place after place, and gives the code that it has ended with once that is done. What can't
 /// be passed on any more is dropped: clients are served on.
@@ -80,36 +74,6 @@ impl<P: Printing> Printing for Untiring<'_, P> {
     }
 }
 
-/// Reads what a service writes from the agents of the nodes that a front's file names.
-#[derive(Debug)]
-pub struct Agents {
-    service: ServiceName,
-    nodes: Told,
-    credentials: Credentials,
-    remembered: Remembered,
-}
-
-impl Agents {
-    /// As a front.
-    pub fn new(service: ServiceName, nodes: Told, credentials: Credentials) -> Self {
-        Self { service, nodes, credentials, remembered: Remembered::default() }
-    }
-}
-
-impl Reading for Agents {
-    async fn read(&self, place: &Place) -> Result<BoxStream<'static, io::Result<Output>>, Unread> {
-        let roster = self.nodes.borrow().clone();
-        let address = roster.address(&place.node, &self.remembered).await.map_err(Unread::Silent)?;
-        let client = AgentClient::new(&self.credentials, &place.node, &address).await;
-        let client = client.map_err(|error| Unread::Silent(error.to_string()))?;
-        match client.logs_at(&self.service, Some(place.epoch), true).await {
-            Ok(pieces) => Ok(pieces.boxed()),
-            Err(error @ ClientError::Absent { .. }) => Err(Unread::Absent(error.to_string())),
-            Err(error) => Err(Unread::Silent(error.to_string())),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
@@ -117,12 +81,14 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use futures_util::stream;
+    use futures_util::StreamExt as _;
+    use futures_util::stream::{self, BoxStream};
     use jiff::Timestamp;
 
     use super::*;
     use crate::node::api::StdStream;
     use crate::traffic::announcement::{Announced, Ended, Standing};
+    use crate::traffic::output::Unread;
     use crate::traffic::place::{End, Owned};
 
     fn owned(node: &str, epoch: u64) -> Believed {

@@ -1,5 +1,6 @@
 //! Services of a cluster that lead straight to where a service runs: real moves of Redis between real nodes, beside a real API server.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -14,6 +15,7 @@ use kube::api::{Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::{Api, Client};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
+use sterna_core::continuum::inventory;
 use sterna_e2e::cluster::Cluster;
 use sterna_e2e::continuum::Continuum;
 use sterna_e2e::process::Running;
@@ -21,6 +23,9 @@ use sterna_e2e::resp::{Connection, Reply};
 use sterna_e2e::sterna::Sterna;
 use sterna_e2e::zoo::Workload as _;
 use sterna_e2e::zoo::redis::Redis;
+use sterna_executor::identity::Credentials;
+use sterna_executor::traffic::announcement::Standing;
+use sterna_executor::traffic::hearing::{Hearing, Known};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -129,7 +134,7 @@ async fn eventually(what: &str, so: impl AsyncFn() -> anyhow::Result<bool>) -> a
     Ok(())
 }
 
-fn inventory() -> anyhow::Result<String> {
+fn two_sites() -> anyhow::Result<String> {
     let mut text = format!("schema_version = 1\nname = \"{NAME}\"\n");
     for (site, node) in [("a", "a1"), ("b", "b1")] {
         text.push_str(&format!(
@@ -196,38 +201,50 @@ impl Stage<'_> {
         }
     }
 
-    /// Moves it; when it answered there first, and what the report says of how long it stood still and was committed before that.
-    async fn migrate(&self, to: &str) -> anyhow::Result<(Instant, String, Value)> {
-        let (file, state) =
-            (self.continuum.file().display().to_string(), self.continuum.state().display().to_string());
+    /// Moves it; what the report says.
+    async fn migrate(&self, to: &str) -> anyhow::Result<Value> {
+        let (file, state) = (self.continuum.file().display().to_string(), self.state());
         let order =
             ["migrate", "redis", "--to", to, "--inventory", &file, "--state", &state, "--output", "json"];
-        let address = self.address(to).await?;
-        let answers = async {
-            loop {
-                let asked = async { Connection::open(address).await?.command(&["PING"]).await };
-                if let Ok(Ok(Reply::Simple(_))) = timeout(Duration::from_secs(1), asked).await {
-                    return Instant::now();
-                }
-                sleep(Duration::from_millis(1)).await;
-            }
-        };
-        let (report, answered) = tokio::join!(self.ground.sterna.must(&order), timeout(SOON, answers));
-        let report: Value = serde_json::from_str(&report?)?;
+        let report: Value = serde_json::from_str(&self.ground.sterna.must(&order).await?)?;
         ensure!(report["outcome"]["outcome"] == "moved", "{report}");
-        let phase = |name: &str| {
-            let phases = report["phases"].as_array()?;
-            phases.iter().find(|one| one["phase"] == name).map(|one| one["took"].clone())
-        };
-        let released = phase("released").context("it is not said when it was released")?;
-        Ok((answered.context("it does not answer there")?, report["downtime"].to_string(), released))
+        Ok(report)
+    }
+
+    fn state(&self) -> String {
+        self.continuum.state().display().to_string()
+    }
+
+    /// When the agent of a node says that it runs there, as fronts are told it.
+    async fn announced(&self, node: &str) -> anyhow::Result<(Instant, Hearing)> {
+        let (file, state) = (self.continuum.file().display().to_string(), self.state());
+        let identity = self.folder.join("identity");
+        let given = identity.display().to_string();
+        self.ground
+            .sterna
+            .must(&["front", "--issue", &given, "--inventory", &file, "--state", &state])
+            .await?;
+        let continuum = inventory::load("inventory.toml", &two_sites()?)?.value;
+        let mut hearing = Hearing::new(Credentials::load(&identity)?);
+        hearing.listen(&Arc::new(continuum), BTreeSet::from(["redis".into()])).await;
+        loop {
+            if let Known::At(owned) = hearing.of(&"redis".into())
+                && owned.node.as_str() == node
+                && owned.announced.standing == Standing::Runs
+            {
+                return Ok((Instant::now(), hearing));
+            }
+            timeout(SOON, hearing.news())
+                .await
+                .with_context(|| format!("{node} does not say that it has it"))?;
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_of_the_cluster_leads_to_where_its_service_runs() -> anyhow::Result<()> {
     let ground = Ground::up().await?;
-    let continuum = Continuum::up(&ground.sterna, &inventory()?).await?;
+    let continuum = Continuum::up(&ground.sterna, &two_sites()?).await?;
     continuum.services_up().await?;
     let folder = continuum.folder().join("daemon");
     std::fs::create_dir(&folder)?;
@@ -260,11 +277,15 @@ async fn a_service_of_the_cluster_leads_to_where_its_service_runs() -> anyhow::R
 
 async fn it_follows_a_move_at_once(stage: &Stage<'_>, a1: SocketAddr, b1: SocketAddr) -> anyhow::Result<()> {
     let before = stage.seen.lock().unwrap().len();
-    let (answered, downtime, released) = stage.migrate("b1").await?;
+    let (report, announced) = tokio::join!(stage.migrate("b1"), stage.announced("b1"));
+    let (report, (announced, _)) = (report?, announced?);
     let said = stage.said(Some((b1, true))).await?;
-    let late = said.saturating_duration_since(answered);
+    let late = said.saturating_duration_since(announced);
+    let phases = report["phases"].as_array().context("no phases")?;
+    let released = phases.iter().find(|one| one["phase"] == "released").map(|one| one["took"].to_string());
     println!(
-        "downtime {downtime}; committed {released} before it was released; the slice said so {late:?} after the first answer"
+        "downtime {}; from the commit to the release {released:?}; the slice said so {late:?} after the agent",
+        report["downtime"]
     );
     ensure!(late < Duration::from_secs(2), "only after {late:?}");
     let seen: Vec<Leads> = stage.seen.lock().unwrap()[before..].iter().map(|(_, leads)| *leads).collect();
@@ -312,7 +333,7 @@ async fn a_cluster_that_is_away_learns_of_a_move(
     stage.ground.cluster.suspend();
     let moved = stage.migrate("b1").await;
     stage.ground.cluster.resume();
-    println!("downtime {} while the cluster was away", moved?.1);
+    println!("downtime {} while the cluster was away", moved?["downtime"]);
     stage.said(Some((b1, true))).await?;
     ensure!(Connection::open(a1).await.is_err(), "it is on both nodes");
     Ok(())
