@@ -19,7 +19,9 @@ my %answers;
 while (my ($path, $type, $content) = splice(@ARGV, 0, 3)) { $answers{$path} = [$type, decode_base64($content)] }
 my $listener = IO::Socket::INET->new(LocalPort => 5000, Listen => 16, ReuseAddr => 1) or die;
 while (my $client = $listener->accept) {
-    my ($method, $path) = split(" ", <$client> // "");
+    # An engine tries TLS first, and would wait long for an answer.
+    if (!read($client, my $first, 1) || $first eq "\x16") { close($client); next }
+    my ($method, $path) = split(" ", $first . (<$client> // ""));
     while (defined(my $line = <$client>)) { last if $line =~ /^\r?$/ }
     my $found = $answers{$path // ""};
     my ($status, $type, $content) = $found ? ("200 OK", @$found) : ("404 Not Found", "text/plain", "none");
