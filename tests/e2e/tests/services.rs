@@ -87,7 +87,7 @@ read_only = true
 drop_capabilities = ["ALL"]
 no_new_privileges = true
 restart = "never"
-stop_timeout = "3s"
+stop_timeout = "1s"
 volumes = ["counter-data:/data"]
 "#;
 
@@ -136,7 +136,7 @@ async fn confined(scene: &Scene, node: &str) -> anyhow::Result<()> {
     ensure!(limit == (64 << 20).to_string(), "on {node} the limit of its memory is {limit}");
     let format = "{{.HostConfig.NanoCpus}} {{.HostConfig.RestartPolicy.Name}} {{.Config.StopTimeout}}";
     let seen = scene.engine(node, &["inspect", "--format", format, "counter"]).await?;
-    ensure!(seen == "500000000 no 3", "on {node}: {seen}");
+    ensure!(seen == "500000000 no 1", "on {node}: {seen}");
     Ok(())
 }
 
@@ -229,8 +229,12 @@ async fn a_service_is_confined_heard_and_removed_wherever_it_is() -> anyhow::Res
     let registry: Vec<&str> = registry.iter().map(String::as_str).collect();
     let services = [
         service("counter", &[COUNTER], CONFINED)?,
-        service("keeper", &["perl", "-e", KEEPER], "restart = \"on-failure\"")?,
-        service("registry", &registry, &format!("ports = [\"{}/tcp\"]", registry::PORT))?,
+        service("keeper", &["perl", "-e", KEEPER], "restart = \"on-failure\"\nstop_timeout = \"1s\"")?,
+        service(
+            "registry",
+            &registry,
+            &format!("ports = [\"{}/tcp\"]\nstop_timeout = \"1s\"", registry::PORT),
+        )?,
     ];
     let continuum = Continuum::up(&sterna, &three_sites("e2e-services", &services.concat())).await?;
     continuum.services_up().await?;
