@@ -162,3 +162,6 @@ impl Told {
         self.notes = notes;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -207,6 +207,8 @@ async fn values_that_make_no_sense_are_refused_with_their_key() -> anyhow::Resul
         ),
         ("inventory: \"schema_version = 1\"", "inventory"),
         ("inventory: \"name = '../x'\"", "inventory"),
+        ("endpoints: ['']", "endpoints"),
+        ("endpoints: [Apps]", "endpoints"),
     ] {
         match charts.render("sterna", values).await {
             Ok(_) => bail!("`{values}` was taken"),
@@ -230,6 +232,7 @@ async fn rights_are_those_that_sterna_prints() -> anyhow::Result<()> {
             &["--migrations", "three"],
         ),
         ("services: {enabled: true, namespace: apps}\n", "sterna", "sterna", &["--services", "apps"]),
+        ("endpoints: [apps, shop]\n", "sterna", "sterna", &["--endpoints", "apps", "--endpoints", "shop"]),
     ] {
         let usual = ["rbac", "--namespace", "three", "--lease", lease, "--account", account];
         let printed = sterna.must(&[&usual, more].concat()).await?;
@@ -238,6 +241,11 @@ async fn rights_are_those_that_sterna_prints() -> anyhow::Result<()> {
         for kind in ["ServiceAccount", "Role", "RoleBinding"] {
             let (ours, theirs) = (named(&rendered, kind), named(&printed, kind));
             ensure!(ours == theirs, "{kind}: the chart has {ours:?}, `sterna rbac` prints {theirs:?}");
+        }
+        if more.contains(&"--endpoints") {
+            let settings = &of_kind(&rendered, "ConfigMap")?["data"]["sterna.toml"];
+            let wanted = "[kubernetes]\nendpoints = [\"apps\",\"shop\"]\n";
+            ensure!(settings.as_str().is_some_and(|text| text.contains(wanted)), "{settings}");
         }
         ensure!(
             of_kind(&rendered, "Deployment")?["spec"]["template"]["spec"]["serviceAccountName"] == account
