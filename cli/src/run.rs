@@ -182,7 +182,7 @@ impl Opened {
 fn inventory_of(settings: &Settings) -> anyhow::Result<(Watched<Continuum>, diagnose::Report)> {
     let path = &settings.inventory;
     let (plain, warnings) = Watched::open(path, inventory::load).map_err(file_error)?;
-    if !settings.kubernetes.as_ref().is_some_and(|kubernetes| kubernetes.services.is_some()) {
+    if settings.kubernetes.as_ref().is_none_or(|kubernetes| kubernetes.services.is_none()) {
         return Ok((plain, warnings));
     }
     let declared = Declared::of(&settings.state_of(&plain.value().name));

@@ -1,10 +1,12 @@
 //! Services of a cluster that lead straight to where a service runs: real moves of Redis between real nodes, beside a real API server.
 
+#![expect(clippy::print_stdout, reason = "what was measured is shown")]
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -113,7 +115,7 @@ fn watch(slices: Api<EndpointSlice>) -> (Seen, JoinSet<()>) {
                 if let WatchEvent::Added(slice) | WatchEvent::Modified(slice) = &event {
                     version = slice.metadata.resource_version.clone().unwrap_or_default();
                     let leads = leads(slice);
-                    let mut seen = write.lock().unwrap();
+                    let mut seen = write.lock().unwrap_or_else(PoisonError::into_inner);
                     if seen.last().is_none_or(|(_, last)| *last != leads) {
                         seen.push((Instant::now(), leads));
                     }
@@ -190,12 +192,19 @@ impl Stage<'_> {
     async fn said(&self, wanted: Leads) -> anyhow::Result<Instant> {
         let start = Instant::now();
         loop {
-            if let Some((at, leads)) = self.seen.lock().unwrap().last()
+            if let Some((at, leads)) = self.seen.lock().unwrap_or_else(PoisonError::into_inner).last()
                 && *leads == wanted
             {
                 return Ok(*at);
             }
-            let all = || self.seen.lock().unwrap().iter().map(|(_, leads)| *leads).collect::<Vec<_>>();
+            let all = || {
+                self.seen
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .iter()
+                    .map(|(_, leads)| *leads)
+                    .collect::<Vec<_>>()
+            };
             ensure!(start.elapsed() < SOON, "the slice has said {:?}, not {wanted:?}\n{}", all(), self.log());
             sleep(Duration::from_millis(2)).await;
         }
@@ -276,7 +285,7 @@ async fn a_service_of_the_cluster_leads_to_where_its_service_runs() -> anyhow::R
 }
 
 async fn it_follows_a_move_at_once(stage: &Stage<'_>, a1: SocketAddr, b1: SocketAddr) -> anyhow::Result<()> {
-    let before = stage.seen.lock().unwrap().len();
+    let before = stage.seen.lock().unwrap_or_else(PoisonError::into_inner).len();
     let (report, announced) = tokio::join!(stage.migrate("b1"), stage.announced("b1"));
     let (report, (announced, _)) = (report?, announced?);
     let said = stage.said(Some((b1, true))).await?;
@@ -288,7 +297,10 @@ async fn it_follows_a_move_at_once(stage: &Stage<'_>, a1: SocketAddr, b1: Socket
         report["downtime"]
     );
     ensure!(late < Duration::from_secs(2), "only after {late:?}");
-    let seen: Vec<Leads> = stage.seen.lock().unwrap()[before..].iter().map(|(_, leads)| *leads).collect();
+    let seen: Vec<Leads> = stage.seen.lock().unwrap_or_else(PoisonError::into_inner)[before..]
+        .iter()
+        .map(|(_, leads)| *leads)
+        .collect();
     // While it stood still nothing else was led there.
     ensure!(seen == [Some((a1, false)), Some((b1, true))], "{seen:?}");
     Ok(())
@@ -312,12 +324,12 @@ async fn a_killed_scheduler_leaves_what_the_next_puts_right(
     b1: SocketAddr,
 ) -> anyhow::Result<()> {
     scheduler.child().kill().await?;
-    let before = stage.seen.lock().unwrap().len();
+    let before = stage.seen.lock().unwrap_or_else(PoisonError::into_inner).len();
     stage.migrate("a1").await?;
     stage.said(Some((b1, true))).await?;
     *scheduler = stage.scheduler()?;
     stage.said(Some((a1, true))).await?;
-    let seen = stage.seen.lock().unwrap()[before..].to_vec();
+    let seen = stage.seen.lock().unwrap_or_else(PoisonError::into_inner)[before..].to_vec();
     ensure!(seen.len() == 1, "what a new one has not heard yet it must not say: {seen:?}");
     Ok(())
 }

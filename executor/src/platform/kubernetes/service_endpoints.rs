@@ -6,7 +6,7 @@
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | [`slice`] | what a slice should say: pure |
+//! | [`mod@slice`] | what a slice should say: pure |
 //! | [`reconcile()`](reconcile::reconcile) | what is to be done so that slices say it: pure |
 //! | [`objects`] | reading services and slices, writing slices |
 

@@ -74,21 +74,39 @@ const HONOURED: &[&str] = &[
     "spec.containers[].readinessProbe.failureThreshold",
 ];
 
+/// A value of one word.
+#[derive(Debug, Clone, Copy)]
+enum Plain {
+    /// `false`.
+    No,
+    /// This text.
+    Text(&'static str),
+}
+
+impl Plain {
+    fn is(self, value: &Value) -> bool {
+        match self {
+            Self::No => value.as_bool() == Some(false),
+            Self::Text(text) => value.as_str() == Some(text),
+        }
+    }
+}
+
 /// Values that say what is so in any case, and so may be written down.
-const SO_ANYWAY: &[(&str, &str)] = &[
-    ("spec.dnsPolicy", r#""Default""#),
-    ("spec.hostIPC", "false"),
-    ("spec.hostNetwork", "false"),
-    ("spec.hostPID", "false"),
-    ("spec.shareProcessNamespace", "false"),
-    ("spec.schedulerName", r#""default-scheduler""#),
-    ("spec.serviceAccount", r#""default""#),
-    ("spec.serviceAccountName", r#""default""#),
-    ("spec.containers[].securityContext.privileged", "false"),
-    ("spec.containers[].stdin", "false"),
-    ("spec.containers[].tty", "false"),
-    ("spec.containers[].terminationMessagePath", r#""/dev/termination-log""#),
-    ("spec.containers[].terminationMessagePolicy", r#""File""#),
+const SO_ANYWAY: &[(&str, Plain)] = &[
+    ("spec.dnsPolicy", Plain::Text("Default")),
+    ("spec.hostIPC", Plain::No),
+    ("spec.hostNetwork", Plain::No),
+    ("spec.hostPID", Plain::No),
+    ("spec.shareProcessNamespace", Plain::No),
+    ("spec.schedulerName", Plain::Text("default-scheduler")),
+    ("spec.serviceAccount", Plain::Text("default")),
+    ("spec.serviceAccountName", Plain::Text("default")),
+    ("spec.containers[].securityContext.privileged", Plain::No),
+    ("spec.containers[].stdin", Plain::No),
+    ("spec.containers[].tty", Plain::No),
+    ("spec.containers[].terminationMessagePath", Plain::Text("/dev/termination-log")),
+    ("spec.containers[].terminationMessagePolicy", Plain::Text("File")),
 ];
 
 /// A probe would be made by the cluster, at the stand-in.
@@ -210,13 +228,13 @@ fn walk(value: &Value, path: &str, shape: &str, refusals: &mut Vec<Refusal>) {
     if said && HONOURED.iter().any(honoured) {
         return;
     }
-    if SO_ANYWAY.iter().any(|(known, text)| *known == shape && value.to_string() == *text) {
+    if SO_ANYWAY.iter().any(|(known, plain)| *known == shape && plain.is(value)) {
         return;
     }
     let deeper = |pattern: &str| {
         shape.is_empty() || pattern.strip_prefix(shape).is_some_and(|rest| rest.starts_with(['.', '[']))
     };
-    let known = SO_ANYWAY.iter().chain(REFUSED).map(|(known, _)| *known);
+    let known = SO_ANYWAY.iter().map(|(known, _)| *known).chain(REFUSED.iter().map(|(known, _)| *known));
     let goes_on = HONOURED.iter().copied().chain(known).any(deeper);
     match value {
         Value::Object(fields) if goes_on => {

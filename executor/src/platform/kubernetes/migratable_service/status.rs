@@ -155,8 +155,8 @@ fn ready(look: &Look, placed: bool) -> Word {
     };
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let status = pod.status.as_ref();
-    let conditions = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
-    match conditions.filter(|one| one.type_ == "Ready").next_back() {
+    let mut conditions = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
+    match conditions.rfind(|one| one.type_ == "Ready") {
         Some(one) if one.status == "True" => word(READY, Some(true), "Ready", format!("pod {name} is ready")),
         _ => {
             let waiting = status.into_iter().flat_map(|status| {

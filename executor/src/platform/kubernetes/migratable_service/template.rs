@@ -311,7 +311,7 @@ impl Reading<'_> {
                 "say `runAsUser` too: which it is in the image is not known",
             );
         }
-        if run_as_non_root.or(of_pod.run_as_non_root) == Some(true) && !user.is_some_and(|user| user > 0) {
+        if run_as_non_root.or(of_pod.run_as_non_root) == Some(true) && user.is_none_or(|user| user <= 0) {
             self.refuse(
                 &format!("{path}.runAsNonRoot"),
                 "say `runAsUser`, which is not 0: who the image's user is is not known before it runs",
