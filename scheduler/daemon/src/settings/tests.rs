@@ -208,10 +208,13 @@ fn migrations_are_shown_where_a_namespace_is_named() {
     let kubeconfig = named.kubeconfig.unwrap();
     assert!(kubeconfig.ends_with("k") && kubeconfig.is_absolute(), "beside the settings");
     for (text, variable, key) in [
-        ("[kubernetes]\n", ("A", "b"), "`kubernetes.migrations` or `kubernetes.endpoints`"),
-        ("[kubernetes]\nendpoints = []\n", ("A", "b"), "`kubernetes.migrations` or `kubernetes.endpoints`"),
+        ("[kubernetes]\n", ("A", "b"), "`kubernetes.services` or `kubernetes.endpoints`"),
+        ("[kubernetes]\nendpoints = []\n", ("A", "b"), "`kubernetes.services` or `kubernetes.endpoints`"),
         ("[kubernetes]\nendpoints = [\"A\"]\n", ("A", "b"), "no such name as `A`"),
         ("", ("STERNA__KUBERNETES__MIGRATIONS", "A"), "kubernetes.migrations"),
+        ("", ("STERNA__KUBERNETES__SERVICES", "A"), "kubernetes.services"),
+        ("[kubernetes]\nservices = \"A\"\n", ("A", "b"), "no such name as `A`"),
+        ("[kubernetes]\nservices = \"a\"\nstand_in_image = \"a b\"\n", ("A", "b"), "is not an image"),
         ("[kubernetes]\nmigrations = \"a\"\n", ("STERNA__KUBERNETES__KEEP", "5000"), "kubernetes.keep"),
     ] {
         let error = shown(text, &[variable]).unwrap_err().to_string();
