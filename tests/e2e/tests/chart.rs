@@ -34,7 +34,7 @@ const POLICY: &str = include_str!("../../../deploy/chart/files/policy.toml");
 /// The title of the values with which migrations are shown as objects.
 const OBJECTS: &str = "migrations as objects";
 
-/// The title of the values with which services are declared, in a namespace of their own.
+/// The title of the values with which services are declared.
 const SERVICES: &str = "declared services";
 
 /// Values that people may have.
@@ -58,7 +58,7 @@ const VARIANTS: [(&str, &str); 7] = [
          imagePullSecrets: [{name: pull}]\npriorityClassName: system-cluster-critical\n",
     ),
     (OBJECTS, "migrations: {enabled: true, keep: 7}\n"),
-    (SERVICES, "services: {enabled: true, namespace: default}\nimage: {tag: one}\n"),
+    (SERVICES, "services: {enabled: true}\nimage: {tag: one}\n"),
     ("everything else", EVERYTHING),
 ];
 
@@ -115,12 +115,7 @@ async fn the_api_server_takes_what_the_chart_makes_and_restricted_pods_suffice()
         let documents = documents(&charts.render(&ground.namespace, values).await?)?;
         for document in &documents {
             let name = format!("{title}: {} {}", document["kind"], document["metadata"]["name"]);
-            let of_services = document["metadata"]["name"] == "sterna-services";
-            let expected = match document["kind"] == DEFINITION {
-                true => Value::Null,
-                false if of_services => json!("default"),
-                false => json!(ground.namespace),
-            };
+            let expected = if document["kind"] == DEFINITION { Value::Null } else { json!(ground.namespace) };
             ensure!(document["metadata"]["namespace"] == expected, "{name}: elsewhere");
             ground.would_take(document).await.context(name)?;
         }
