@@ -38,6 +38,7 @@ use sterna_executor::fleet::FleetView;
 use sterna_executor::identity::{Authority, Credentials, Role};
 use sterna_executor::platform::kubernetes::node::watching::PodWatch;
 use sterna_policies::diagnose;
+use sterna_policies::load::is_name;
 use sterna_policies::policy::Policy;
 use sterna_policies::quantity::Millis;
 
@@ -181,11 +182,17 @@ impl Opened {
 /// The inventory, with what is declared elsewhere where the settings say that something is.
 fn inventory_of(settings: &Settings) -> anyhow::Result<(Watched<Continuum>, diagnose::Report)> {
     let path = &settings.inventory;
-    let (plain, warnings) = Watched::open(path, inventory::load).map_err(file_error)?;
-    if settings.kubernetes.as_ref().is_none_or(|kubernetes| kubernetes.services.is_none()) {
-        return Ok((plain, warnings));
-    }
-    let declared = Declared::of(&settings.state_of(&plain.value().name));
+    let takes_services = settings.kubernetes.as_ref().is_some_and(|kubernetes| kubernetes.services.is_some());
+    // State is kept under the continuum's name. What else is wrong with the file is told below.
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let name = toml::from_str::<toml::Table>(&text).ok().and_then(|table| {
+        let name = table.get("name")?.as_str()?;
+        is_name(name).then(|| name.to_owned())
+    });
+    let Some(name) = name.filter(|_| takes_services) else {
+        return Watched::open(path, inventory::load).map_err(file_error);
+    };
+    let declared = Declared::of(&settings.state_of(&name));
     Watched::open_with(path, move |path| declared.with(path), inventory::load).map_err(file_error)
 }
 

@@ -3,7 +3,7 @@
 //! So they are there from the start, also while whoever declared them is away, and every command that looks at the inventory sees
 //! them. They go into decisions as any other service.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -38,6 +38,13 @@ impl Declared {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
             read => read.map_err(|error| format!("{}: {error}", self.path.display())),
         }
+    }
+
+    /// The names of the services in its text.
+    pub fn names(text: &str) -> BTreeSet<ServiceName> {
+        let table = toml::from_str::<toml::Table>(text).unwrap_or_default();
+        let services = table.get("service").and_then(toml::Value::as_array).into_iter().flatten();
+        services.filter_map(|one| one.get("name")?.as_str().map(ServiceName::from)).collect()
     }
 
     /// An inventory's text together with it.
@@ -106,6 +113,8 @@ mod tests {
         let services = BTreeMap::from([("shop".into(), service)]);
         assert!(declared.write(&services).unwrap());
         assert!(!declared.write(&services).unwrap());
+        assert_eq!(Declared::names(&declared.text().unwrap()), BTreeSet::from(["shop".into()]));
+        assert!(Declared::names("no [ toml").is_empty());
         let text = declared.with(&inventory).unwrap();
         assert!(
             text.starts_with("schema_version = 1\n\n# Services") && text.contains("name = \"shop\""),

@@ -15,7 +15,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sterna_core::continuum::{Continuum, NodeName, Service, ServiceName, inventory};
+use sterna_core::continuum::inventory::{self, written};
+use sterna_core::continuum::{Continuum, NodeName, Service, ServiceName};
 use sterna_executor::identity::{Authority, IdentityError, Role};
 use sterna_executor::node::client::ClientError;
 use sterna_executor::platform::kubernetes::migratable_service::fields::Refusal;
@@ -166,9 +167,7 @@ where
         });
         let name = self.inventory.display().to_string();
         let text = reload::read(&self.inventory).map_err(LookError::Inventory)?;
-        let plain =
-            inventory::load(&name, &text).map_err(|invalid| LookError::Inventory(invalid.to_string()))?.value;
-        let before = self.declared_before(&name, &text);
+        let (plain, before) = self.inventory_and_declared(&name, &text)?;
         memory.trouble.retain(|known, _| objects.iter().any(|object| object.name() == known));
         if objects.is_empty() {
             self.write(&BTreeMap::new())?;
@@ -178,11 +177,13 @@ where
         let told = Told::by(&fleet).await;
         memory.addresses.retain(|node, _| plain.nodes.contains_key(node));
         memory.addresses.extend(told.addresses.clone());
-        let mut declared = BTreeMap::new();
+        // As they are declared, and as they are read with the inventory.
+        let (mut described_so_far, mut declared) = (BTreeMap::new(), BTreeMap::new());
         let mut all = Vec::new();
         for object in objects {
             let service = ServiceName::from(object.name());
-            let room = place::Room { continuum: &plain, others: &declared, told: &told, desk: &self.desk };
+            let room =
+                place::Room { continuum: &plain, others: &described_so_far, told: &told, desk: &self.desk };
             let (place, described) = described(&object, &service, &room, &plain);
             let seen = Seen {
                 agents: memory.addresses.clone(),
@@ -196,7 +197,11 @@ where
                     object,
                 },
             };
-            all.push(self.admit(seen, &service, &mut declared, &before, (&name, &text)));
+            let seen = self.admit(seen, &service, &mut declared, &before, (&name, &text));
+            if let (Ok(described), true) = (&seen.look.described, declared.contains_key(&service)) {
+                described_so_far.insert(service, described.service.clone());
+            }
+            all.push(seen);
         }
         self.write(&declared)?;
         let mut done = Done::Nothing;
@@ -206,16 +211,25 @@ where
         Ok(done)
     }
 
-    /// What was declared the last time.
-    fn declared_before(&self, name: &str, text: &str) -> BTreeMap<ServiceName, Service> {
-        let both = self.declared.with(&self.inventory);
-        let load =
-            |text: &str| inventory::load(name, text).map(|loaded| loaded.value.services).unwrap_or_default();
-        let mut all = both.map(|both| load(&both)).unwrap_or_default();
-        for own in load(text).keys() {
-            all.remove(own);
+    /// The inventory without what is declared, and what was declared the last time. Where both don't go together, as when the
+    /// inventory has a service of that name now, the inventory alone is taken.
+    fn inventory_and_declared(
+        &self,
+        name: &str,
+        text: &str,
+    ) -> Result<(Continuum, BTreeMap<ServiceName, Service>), LookError> {
+        let tables = self.declared.text().map_err(LookError::Inventory)?;
+        let names = Declared::names(&tables);
+        // Users may be said to use what is declared: then the inventory makes sense with that alone.
+        if let Ok(both) = inventory::load(name, &written::together(text, &tables)) {
+            let mut plain = both.value;
+            let of_objects = |service: &ServiceName| names.contains(service);
+            let declared = plain.services.extract_if(.., |service, _| of_objects(service)).collect();
+            return Ok((plain, declared));
         }
-        all
+        let plain =
+            inventory::load(name, text).map_err(|invalid| LookError::Inventory(invalid.to_string()))?;
+        Ok((plain.value, BTreeMap::new()))
     }
 
     fn write(&self, services: &BTreeMap<ServiceName, Service>) -> Result<(), LookError> {
@@ -241,20 +255,22 @@ where
             return seen;
         }
         let wanted = match &look.described {
-            Ok(described) => {
-                let mut wanted = described.service.clone();
-                // What runs was started from another template; what is asked of places may change all the same.
-                if let Some(was) = before.get(service).filter(|_| look.is_outdated()) {
-                    wanted.run.clone_from(&was.run);
-                }
-                Some(wanted)
-            }
+            Ok(described) => Some(described.service.clone()),
             Err(_) if started => before.get(service).cloned(),
             Err(_) => None,
         };
-        let Some(wanted) = wanted else { return seen };
+        let Some(mut wanted) = wanted else { return seen };
+        // Of one that has been started it says no more how that is done: by the inventory nobody is to start it, and where that was
+        // first may be no node any more.
+        if started {
+            wanted.run = None;
+        }
         declared.insert(service.clone(), wanted);
-        if let Err(invalid) = beside(name, text, declared) {
+        let fits = beside(name, text, declared);
+        if let Some(wanted) = declared.get_mut(service) {
+            wanted.run = None;
+        }
+        if let Err(invalid) = fits {
             declared.remove(service);
             look.described = Err(vec![Refusal::new("inventory", in_a_line(&invalid.to_string()))]);
         }

@@ -44,17 +44,21 @@ impl Room<'_> {
                 .filter(|other| *other != service)
                 .filter_map(|other| self.continuum.services.get(other).or_else(|| self.others.get(other)));
             let (mut cpu, mut memory) = (node.cpu.as_micros(), node.memory.0);
+            let mut clash = false;
             for described in there.chain(coming.map(|(_, described)| described)) {
                 cpu -= described.cpu.as_micros();
                 memory = memory.saturating_sub(described.memory.0);
+                // A node has each port once.
+                clash |= ports(described).any(|port| ports(asks).any(|own| own == port));
             }
-            (cpu >= asks.cpu.as_micros() && memory >= asks.memory.0).then_some((memory, name))
+            (cpu >= asks.cpu.as_micros() && memory >= asks.memory.0 && !clash).then_some((memory, name))
         });
         // Of equals the first by name.
         let best = spare.max_by(|(a, first), (b, second)| a.cmp(b).then_with(|| second.cmp(first)));
         best.map(|(_, name)| name.clone()).ok_or_else(|| {
             format!(
-                "no node that answers and is not to be left has room for {} and {}; name one with `on`, or make room",
+                "no node that answers and is not to be left has room for {} and {}, and its ports free; name one with `on`, or make \
+                 room",
                 asks.cpu, asks.memory
             )
         })
@@ -63,6 +67,10 @@ impl Room<'_> {
     fn is_somewhere(&self, service: &ServiceName) -> bool {
         self.told.services.values().flatten().any(|one| one.service == *service)
     }
+}
+
+fn ports(service: &Service) -> impl Iterator<Item = &str> {
+    service.run.iter().flat_map(|run| run.ports.iter().map(String::as_str))
 }
 
 #[cfg(test)]
@@ -105,6 +113,22 @@ mod tests {
         let run = Run { on: names[0].clone(), ..Run::default() };
         let others = BTreeMap::from([("other".into(), Service { run: Some(run), ..asks.clone() })]);
         assert!(first(&continuum, &others, &told(&[&names[0]])).is_err());
+        // One with the same port has it, though there is room for both.
+        let port = |service: &Service| Service {
+            memory: "1MiB".parse().unwrap(),
+            run: Some(Run { on: names[0].clone(), ports: vec!["80/tcp".into()], ..Run::default() }),
+            ..service.clone()
+        };
+        let small = port(&asks);
+        let room = |others: &BTreeMap<ServiceName, Service>, asks: &Service| {
+            let told = told(&[&names[0]]);
+            Room { continuum: &continuum, others, told: &told, desk: &desk }.first(&"new".into(), asks)
+        };
+        let others = BTreeMap::from([("other".into(), small.clone())]);
+        let plain = Service { run: None, ..small.clone() };
+        assert!(
+            room(&others, &small).is_err() && room(&others, &plain).is_ok() && room(&none, &small).is_ok()
+        );
         continuum.nodes.get_mut(&names[0]).unwrap().drain = true;
         assert!(first(&continuum, &none, &told(&[&names[0]])).is_err());
     }

@@ -119,7 +119,11 @@ impl Stand<'_> {
             name: Some(name(self.service())),
             namespace: self.object.metadata.namespace.clone(),
             labels: Some(labels),
-            owner_references: Some(self.object.controller_owner_ref(&()).into_iter().collect()),
+            // Nothing waits for it to go: some clusters let only those say otherwise who may change the object's finalizers.
+            owner_references: self
+                .object
+                .controller_owner_ref(&())
+                .map(|owner| vec![OwnerReference { block_owner_deletion: None, ..owner }]),
             ..ObjectMeta::default()
         }
     }
