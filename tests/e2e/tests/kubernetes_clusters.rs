@@ -295,7 +295,7 @@ async fn redis_moves_between_clusters_and_no_request_of_its_clients_fails() -> a
     let began = Instant::now();
     let order = ["migrate", "redis", "--to", "n1", "--inventory", "inventory.toml", "--state", "state"];
     let refused = ground.run(&order).await?;
-    println!("a command meanwhile, in {:?}: {}", began.elapsed(), refused.stderr.trim());
+    println!("a command meanwhile is refused in {:?}", began.elapsed());
     ensure!(
         !refused.status.success() && refused.stderr.contains("context south"),
         "{}{}",
@@ -325,7 +325,9 @@ async fn redis_moves_between_clusters_and_no_request_of_its_clients_fails() -> a
     drop(front);
 
     ground.with_rights("act").await?;
+    let began = Instant::now();
     ground.must(&["sites", "down", "inventory.toml", "--state", "state"]).await?;
+    println!("nodes down in {:?}", began.elapsed());
     for cluster in &ground.clusters {
         let left = cluster.kubectl(&["-n", NAMESPACE, "get", "pods,secrets", "-o", "name"]).await?;
         ensure!(left.is_empty(), "{left}");
