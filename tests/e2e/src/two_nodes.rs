@@ -1,11 +1,11 @@
-//! A real Kubernetes cluster of two nodes on this machine. It takes a minute to come up, and minutes more where its programs must be
-//! built first.
+//! A real Kubernetes cluster of two nodes on this machine, or several of them beside one another. Each takes a minute to come up, and
+//! minutes more where its programs must be built first.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -31,10 +31,22 @@ impl TwoNodes {
     /// # Errors
     /// When it can't be built, does not come up, or we are not root.
     pub async fn up() -> anyhow::Result<Self> {
+        Self::up_with(NODES.len()).await
+    }
+
+    /// Brings up one that has the first node alone.
+    ///
+    /// # Errors
+    /// As [`TwoNodes::up`].
+    pub async fn up_with_one() -> anyhow::Result<Self> {
+        Self::up_with(1).await
+    }
+
+    async fn up_with(nodes: usize) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("sterna-nodes-").tempdir()?;
         let programs = script(&["programs"]).await?;
         let guardian = Guardian::over_cluster(&path(), folder.path())?;
-        let kubeconfig = script(&["up", text(folder.path())?]).await?;
+        let kubeconfig = script(&["up", text(folder.path())?, &nodes.to_string()]).await?;
         Ok(Self { _guardian: guardian, folder, kubeconfig, kubectl: Path::new(&programs).join("kubectl") })
     }
 
@@ -60,11 +72,38 @@ impl TwoNodes {
     /// # Errors
     /// When the node does not run.
     pub fn mounts_of(&self, node: &str) -> anyhow::Result<Command> {
-        let file = self.folder.path().join(format!("{node}.pid"));
-        let process = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         let mut command = bound(Path::new("nsenter"));
-        command.arg(format!("--mount=/proc/{}/ns/mnt", process.trim()));
+        command.arg(format!("--mount=/proc/{}/ns/mnt", self.process(node)?));
         Ok(command)
+    }
+
+    /// Has its API server answer nobody, as if it were away.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn suspend_api_server(&self) -> anyhow::Result<()> {
+        self.signal("kube-apiserver", "-STOP")
+    }
+
+    /// Has it answer again.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume_api_server(&self) -> anyhow::Result<()> {
+        self.signal("kube-apiserver", "-CONT")
+    }
+
+    fn signal(&self, program: &str, signal: &str) -> anyhow::Result<()> {
+        let status = std::process::Command::new("kill").args([signal, &self.process(program)?]).status()?;
+        ensure!(status.success(), "kill {signal} of {program}: {status}");
+        Ok(())
+    }
+
+    /// The number of a process that it was started with.
+    fn process(&self, name: &str) -> anyhow::Result<String> {
+        let file = self.folder.path().join(format!("{name}.pid"));
+        let process = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        Ok(process.trim().to_owned())
     }
 
     /// `kubectl` as its administrator, to be given arguments.

@@ -23,12 +23,18 @@ use sterna_executor::platform::kubernetes::migration_object::objects::{self, Obj
 use sterna_executor::platform::kubernetes::migration_object::resource::Migration;
 use tokio::time::{Instant, sleep};
 
+#[path = "kubernetes_migrations/grants.rs"]
+mod grants;
 #[path = "kubernetes/own.rs"]
 mod own;
 #[path = "kubernetes_migrations/written.rs"]
 mod written;
 
 const SERVICE: &str = "ticker";
+/// The scheduler's, beside its settings.
+const KUBECONFIG: &str = "kubeconfig.json";
+/// Reasons of the events of a move that succeeds.
+const TOLD: [&str; 3] = ["MigrationStarted", "MigrationCommitted", "MigrationSucceeded"];
 /// How long anything may take that takes a moment on an idle machine.
 const SOON: Duration = Duration::from_secs(60);
 /// A move at full speed, and one that gives time to say something.
@@ -79,7 +85,11 @@ impl Ground {
 
     /// The reasons of the events about an object, oldest first.
     async fn events(&self, name: &str) -> anyhow::Result<Vec<String>> {
-        let all: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        self.events_in(&self.namespace, name).await
+    }
+
+    async fn events_in(&self, namespace: &str, name: &str) -> anyhow::Result<Vec<String>> {
+        let all: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         let mut found = all.list(&ListParams::default()).await?.items;
         found.retain(|event| event.regarding.as_ref().and_then(|on| on.name.as_deref()) == Some(name));
         found.sort_by_key(|event| event.event_time.clone().map(|time| time.0));
@@ -136,12 +146,14 @@ fn policy(bandwidth: &str) -> String {
     )
 }
 
-/// Nodes, and the scheduler over them.
+/// Nodes, and the scheduler over them, which has no more rights than `sterna rbac` prints.
 struct Stage<'g> {
     ground: &'g Ground,
     continuum: Continuum,
     folder: PathBuf,
+    /// A node, and the namespace in which it is.
     pod: String,
+    nodes: String,
 }
 
 impl<'g> Stage<'g> {
@@ -160,20 +172,23 @@ impl<'g> Stage<'g> {
             },
             "spec": { "containers": [{ "name": "node", "image": "i" }] },
         }))?;
-        let pods: Api<Pod> = Api::namespaced(ground.client.clone(), &ground.namespace);
+        let (_, nodes) = own::namespace(&ground.cluster).await?;
+        let pods: Api<Pod> = Api::namespaced(ground.client.clone(), &nodes);
         let pod = pods.create(&PostParams::default(), &pod).await?.metadata.name.context("no name")?;
         let address = continuum.address("a1").await?.to_string();
         let status = json!({ "status": { "phase": "Running", "podIP": address, "podIPs": [{ "ip": address }],
             "containerStatuses": [{ "name": "node", "image": "i", "imageID": "i", "ready": true, "restartCount": 0,
                 "state": { "running": {} } }] } });
         pods.patch_status(&pod, &PatchParams::default(), &Patch::Merge(status)).await?;
-        Ok(Self { ground, continuum, folder, pod })
+        let file = grants::grant(ground, &nodes).await?;
+        std::fs::write(folder.join(KUBECONFIG), serde_json::to_string(&file)?)?;
+        Ok(Self { ground, continuum, folder, pod, nodes })
     }
 
     /// Has a node be the cheapest from the next look on.
     fn cheapest(&self, node: &str) -> anyhow::Result<()> {
         let prices = if node == "a1" { ["0.1", "0.9"] } else { ["0.9", "0.1"] };
-        let pod = format!("kubernetes = {{ namespace = \"{}\" }}\n", self.ground.namespace);
+        let pod = format!("kubernetes = {{ namespace = \"{}\" }}\n", self.nodes);
         self.write("inventory.toml", &inventory(self.continuum.name(), prices, &pod))
     }
 
@@ -197,7 +212,7 @@ impl<'g> Stage<'g> {
         );
         self.write("sterna.toml", &settings)?;
         let mut command = self.ground.sterna.command();
-        command.env("KUBECONFIG", self.ground.cluster.kubeconfig()).env("STERNA_LOG", "warn");
+        command.env("KUBECONFIG", self.folder.join(KUBECONFIG)).env("STERNA_LOG", "warn");
         command.args(["run", "--config"]).arg(self.folder.join("sterna.toml"));
         let log = std::fs::File::options().create(true).append(true).open(self.folder.join("log"))?;
         command.stdout(log.try_clone()?).stderr(Stdio::from(log));
@@ -256,6 +271,8 @@ async fn migrations_are_shown_and_whoever_deletes_one_cancels_it() -> anyhow::Re
     stage.cheapest("a1")?;
     let mut scheduler = stage.scheduler()?;
     it_is_shown_from_start_to_end_though_others_write_it(&stage).await?;
+    // What follows is told of its objects alone.
+    grants::take_away(&ground, &stage.nodes, "events").await?;
     deleting_it_has_it_undone(&stage).await?;
     a_killed_scheduler_leaves_nothing_that_the_next_does_not_put_right(&stage, &mut scheduler).await?;
     a_cluster_that_is_away_delays_no_move(&stage).await?;
@@ -263,6 +280,7 @@ async fn migrations_are_shown_and_whoever_deletes_one_cancels_it() -> anyhow::Re
     let ended = tokio::time::timeout(SOON, scheduler.child().wait()).await.context("it does not end")??;
     ensure!(ended.success(), "{ended}\n{}", stage.log());
     stage.continuum.down().await?;
+    own::remove(ground.client.clone(), &stage.nodes).await?;
     ground.down().await
 }
 
@@ -320,10 +338,9 @@ async fn it_is_shown_from_start_to_end_though_others_write_it(stage: &Stage<'_>)
     );
     ensure!(spec.policy.as_deref() == Some("cheapest") && spec.decision.is_some(), "{spec:?}");
     ensure!(spec.reason.as_deref().is_some_and(|reason| reason.contains("cost_rate")), "{spec:?}");
-    let told = ["MigrationStarted", "MigrationCommitted", "MigrationSucceeded"];
-    for on in [object.name(), &stage.pod] {
-        let events = stage.ground.events(on).await?;
-        ensure!(events == told, "of {on}: {events:?}\n{}", stage.log());
+    for (namespace, on) in [(&stage.ground.namespace, object.name()), (&stage.nodes, &stage.pod)] {
+        let events = stage.ground.events_in(namespace, on).await?;
+        ensure!(events == TOLD, "of {on}: {events:?}\n{}", stage.log());
     }
     stage.is_whole_on("b1").await
 }
@@ -345,6 +362,8 @@ async fn deleting_it_has_it_undone(stage: &Stage<'_>) -> anyhow::Result<()> {
         ensure!(events.iter().any(|event| event == reason), "no {reason}: {events:?}\n{}", stage.log());
     }
     ensure!(stage.log().contains("its object in Kubernetes was deleted"), "{}", stage.log());
+    let events = stage.ground.events_in(&stage.nodes, &stage.pod).await?;
+    ensure!(events == TOLD, "without the right to it was written: {events:?}");
     stage.is_whole_on("b1").await
 }
 

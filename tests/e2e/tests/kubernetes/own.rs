@@ -33,6 +33,18 @@ pub async fn of_account(
     namespace: &str,
     account: &str,
 ) -> anyhow::Result<Client> {
+    let file = kubeconfig(cluster, client, namespace, account).await?;
+    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+    Ok(Client::try_from(config)?)
+}
+
+/// A kubeconfig with the token of an account of the namespace.
+pub async fn kubeconfig(
+    cluster: &Cluster,
+    client: &Client,
+    namespace: &str,
+    account: &str,
+) -> anyhow::Result<Kubeconfig> {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let asked = TokenRequest { spec: TokenRequestSpec::default(), ..TokenRequest::default() };
     let answer = accounts.create_token_request(account, &PostParams::default(), &asked).await?;
@@ -41,6 +53,5 @@ pub async fn of_account(
     for user in &mut file.auth_infos {
         user.auth_info = Some(serde_json::from_value(json!({ "token": token }))?);
     }
-    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
-    Ok(Client::try_from(config)?)
+    Ok(file)
 }
