@@ -178,6 +178,10 @@ async fn each_usual_mistake_is_told_with_what_to_do_and_nothing_is_changed() -> 
     let rbac = format!("sterna rbac --nodes {namespace} --mode act");
     let may_not = format!("may not list pods, watch pods in namespace {namespace}");
     ground.says(&nobody, &[&may_not, &rbac]).await?;
+    ground.settings(&format!("[kubernetes]\nmigrations = \"{namespace}\"\n"))?;
+    let untold = format!("may not create events in namespace {namespace}: of migrations nothing is told");
+    let rbac = format!("`sterna rbac --migrations {namespace} --nodes {namespace}`");
+    ground.says(&nobody, &[&untold, &rbac]).await?;
     ground.settings(&format!(
         "[leader]\nlease = \"one\"\nnamespace = \"{namespace}\"\nkubeconfig = \"{nobody}\"\n"
     ))?;
