@@ -10,6 +10,9 @@ use sterna_core::observation::Source;
 use sterna_daemon::control::world::{Clock, SystemClock, World};
 use sterna_daemon::doctor::{self, CLOCKS_AGREE, Checkup, MetricCheck, SourceCheck, ValueCheck};
 use sterna_executor::platform::docker::Settings as Images;
+use sterna_executor::platform::kubernetes::checkup::{
+    Asked, Image, NamespaceCheck, Purpose, check as check_namespaces,
+};
 use sterna_executor::platform::kubernetes::node::checkup::{self, PlaceCheck, Problem};
 use sterna_policies::quantity::Millis;
 
@@ -44,10 +47,12 @@ async fn look(args: Args) -> anyhow::Result<ExitCode> {
         Err(error) => Err(format!("{error:#}")),
     };
     let (clusters, lease) = in_kubernetes(&opened).await?;
+    let namespaces = in_namespaces(&opened).await?;
     let mut checkups = BTreeMap::new();
     for policy in &policies {
         let mut checkup = doctor::examine(&store, view.clone(), continuum, policy, SystemClock.now()).await;
         (checkup.clusters, checkup.lease) = (clusters.clone(), lease.clone());
+        checkup.namespaces.clone_from(&namespaces);
         if args.output == Output::Table {
             if policies.len() > 1 {
                 say(&format!("{}:", policy.name));
@@ -87,7 +92,8 @@ async fn in_kubernetes(opened: &Opened) -> anyhow::Result<(Vec<PlaceCheck>, Opti
     }
     let image = Images::from_environment()?.image()?;
     let credentials = opened.credentials();
-    let mut clusters = checkup::check(continuum, credentials.as_ref(), &image).await;
+    let migrations = opened.settings.kubernetes.as_ref().and_then(|one| one.migrations.as_deref());
+    let mut clusters = checkup::check(continuum, credentials.as_ref(), &image, migrations).await;
     if let (None, Some(first)) = (&opened.settings.leader, clusters.first_mut()) {
         first.notes.push(
             "the settings have no `[leader]`: nothing keeps back a second scheduler that has another state folder".to_owned(),
@@ -96,15 +102,43 @@ async fn in_kubernetes(opened: &Opened) -> anyhow::Result<(Vec<PlaceCheck>, Opti
     Ok((clusters, lease))
 }
 
+/// What is wrong in the namespaces that the settings name.
+async fn in_namespaces(opened: &Opened) -> anyhow::Result<Vec<NamespaceCheck>> {
+    let Some(settings) = &opened.settings.kubernetes else { return Ok(Vec::new()) };
+    let image = match (&settings.stand_in_image, &settings.services) {
+        (Some(given), _) => given.clone(),
+        (None, Some(_)) => Images::from_environment()?.image()?,
+        (None, None) => String::new(),
+    };
+    let image = Image { name: &image, is_given: settings.stand_in_image.is_some() };
+    let named = settings.migrations.iter().map(|name| (Purpose::Migrations, name));
+    let named = named.chain(settings.services.iter().map(|name| (Purpose::Services, name)));
+    let named = named.chain(settings.endpoints.iter().map(|name| (Purpose::Endpoints, name)));
+    let continuum = opened.continuum();
+    let all: Vec<_> =
+        named.map(|(purpose, namespace)| Asked { purpose, namespace, image, continuum }).collect();
+    Ok(check_namespaces(settings.kubeconfig.as_deref(), &all).await)
+}
+
 fn of_place(check: &PlaceCheck) -> Vec<String> {
     let context =
         check.context.as_ref().map(|context| format!(" of the context {context}")).unwrap_or_default();
-    let mut lines = vec![format!("Kubernetes, namespace {}{context}", check.namespace)];
-    if check.problems.is_empty() {
+    let title = format!("Kubernetes, namespace {}{context}", check.namespace);
+    of_all(title, &check.problems, &check.notes)
+}
+
+fn of_namespace(check: &NamespaceCheck) -> Vec<String> {
+    let title = format!("Kubernetes, namespace {}, {}", check.namespace, check.purpose.words());
+    of_all(title, &check.problems, &check.notes)
+}
+
+fn of_all(title: String, problems: &[Problem], notes: &[String]) -> Vec<String> {
+    let mut lines = vec![title];
+    if problems.is_empty() {
         lines.push("  nothing is wrong".to_owned());
     }
-    check.problems.iter().for_each(|problem| lines.extend(of_problem(problem)));
-    lines.extend(check.notes.iter().map(|note| format!("  note: {note}")));
+    problems.iter().for_each(|problem| lines.extend(of_problem(problem)));
+    lines.extend(notes.iter().map(|note| format!("  note: {note}")));
     lines.push(String::new());
     lines
 }
@@ -153,6 +187,7 @@ fn text(checkup: &Checkup) -> String {
         lines.extend(of_problem(problem));
         lines.push(String::new());
     }
+    checkup.namespaces.iter().for_each(|check| lines.extend(of_namespace(check)));
     lines.push(verdict(checkup));
     lines.join("\n")
 }

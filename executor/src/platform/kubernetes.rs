@@ -3,6 +3,8 @@
 //!
 //! | module | what lives there |
 //! |---|---|
+//! | `access` | which of the rights somebody has |
+//! | [`checkup`] | what is wrong in the namespaces that the settings name |
 //! | [`connection`] | how the API server is reached |
 //! | [`election`] | which of several schedulers leads: pure |
 //! | [`lease`] | the Lease that says so |
@@ -13,6 +15,8 @@
 //! | [`service_endpoints`] | services of the cluster that lead straight to where services run |
 //! | [`rights`] | what a scheduler must be allowed to do, as manifests |
 
+mod access;
+pub mod checkup;
 pub mod connection;
 pub mod election;
 pub mod leadership;

@@ -14,6 +14,7 @@ use sterna_core::continuum::{Continuum, NodeName, SiteName, UsersName};
 use sterna_core::observation::{Observation, Source};
 use sterna_core::placement::numbers::needed;
 use sterna_executor::fleet::FleetView;
+use sterna_executor::platform::kubernetes::checkup::NamespaceCheck;
 use sterna_executor::platform::kubernetes::node::checkup::{PlaceCheck, Problem};
 use sterna_policies::policy::{Metric, MetricQuery, MetricSource, OnMissing, Policy};
 use sterna_policies::quantity::Millis;
@@ -41,6 +42,9 @@ pub struct Checkup {
     /// What is wrong with the lease by which one of several schedulers leads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<Problem>,
+    /// Each namespace of Kubernetes that the settings name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<NamespaceCheck>,
 }
 
 /// Whether the metrics store answers.
@@ -125,7 +129,8 @@ impl Checkup {
 
     /// Problems in Kubernetes.
     pub fn in_kubernetes(&self) -> impl Iterator<Item = &Problem> {
-        self.clusters.iter().flat_map(|check| &check.problems).chain(&self.lease)
+        let of_namespaces = self.namespaces.iter().flat_map(|check| &check.problems);
+        self.clusters.iter().flat_map(|check| &check.problems).chain(&self.lease).chain(of_namespaces)
     }
 
     /// Whether every agent answers.
@@ -184,7 +189,7 @@ pub async fn examine<S: MetricStore>(
         problem: at.as_ref().err().filter(|_| asked).map(ToString::to_string),
         clock_ahead_ms: at.ok().map(|at| at.as_millisecond() - now.as_millisecond()),
     };
-    Checkup { store, metrics, agents, clusters: Vec::new(), lease: None }
+    Checkup { store, metrics, agents, clusters: Vec::new(), lease: None, namespaces: Vec::new() }
 }
 
 fn agents(continuum: &Continuum, view: &Result<FleetView, String>) -> Vec<AgentCheck> {

@@ -1,5 +1,5 @@
-//! `sterna doctor` where nodes are pods, against a real API server without nodes of its own: each usual mistake is told with what to
-//! do, and nothing is changed. The test says what a kubelet would.
+//! `sterna doctor` where nodes are pods, and where the settings name namespaces, against a real API server without nodes of its own: each
+//! usual mistake is told with what to do, and nothing is changed. The test says what a kubelet would.
 
 use std::time::Duration;
 
@@ -17,7 +17,11 @@ use sterna_executor::platform::kubernetes::connection;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
+#[path = "kubernetes_doctor/namespaces.rs"]
+mod namespaces;
+
 const SOON: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(200);
 const POD: &str = "sterna-e2e-doctor-n1";
 
 struct Ground {
@@ -69,32 +73,48 @@ impl Ground {
         self.cluster.kubeconfig().display().to_string()
     }
 
-    /// What the doctor says with that kubeconfig, and the same as JSON. Something must be wrong.
-    async fn examined(&self, kubeconfig: &str) -> anyhow::Result<(String, Value)> {
+    /// What the doctor ends with and says with that kubeconfig, and the same as JSON.
+    async fn looked(&self, kubeconfig: &str) -> anyhow::Result<(Option<i32>, String, Value)> {
         let environment = [("KUBECONFIG", kubeconfig), ("NO_COLOR", "1")];
         let sterna = Sterna::built()?;
         let arguments = ["doctor", "--config", "sterna.toml"];
         let shown = sterna.run_in(self.folder.path(), &environment, &arguments).await?;
-        ensure!(shown.status.code() == Some(1), "{}: {}{}", shown.status, shown.stdout, shown.stderr);
         let arguments = [&arguments[..], &["--output", "json"]].concat();
         let json = sterna.run_in(self.folder.path(), &environment, &arguments).await?;
-        ensure!(json.status.code() == Some(1), "{}: {}{}", json.status, json.stdout, json.stderr);
-        Ok((shown.stdout, serde_json::from_str(&json.stdout)?))
+        let read = serde_json::from_str(&json.stdout);
+        let read = read.with_context(|| format!("{}: {}{}", json.status, json.stdout, json.stderr))?;
+        Ok((shown.status.code(), shown.stdout, read))
     }
 
     /// Waits until it says these words, in text and as JSON: the API server may hear of a change a moment later.
     async fn says(&self, kubeconfig: &str, words: &[&str]) -> anyhow::Result<()> {
+        // Line breaks of a remedy are indented in the text.
+        self.shown(kubeconfig, |text, json| {
+            words.iter().all(|word| text.contains(word) && json.contains(word))
+        })
+        .await
+        .with_context(|| format!("{words:?} is not said"))
+    }
+
+    /// The same of the text alone.
+    async fn shows(&self, kubeconfig: &str, words: &[&str]) -> anyhow::Result<()> {
+        self.shown(kubeconfig, |text, _| words.iter().all(|word| text.contains(word)))
+            .await
+            .with_context(|| format!("{words:?} is not shown"))
+    }
+
+    async fn shown(&self, kubeconfig: &str, so: impl Fn(&str, &str) -> bool) -> anyhow::Result<()> {
         let began = Instant::now();
         loop {
-            let (text, json) = self.examined(kubeconfig).await?;
+            let (code, text, json) = self.looked(kubeconfig).await?;
             let json = json.to_string().replace("\\\"", "\"");
-            // Line breaks of a remedy are indented in the text.
-            if words.iter().all(|word| text.contains(word) && json.contains(word)) {
+            if so(&text, &json) {
+                ensure!(code == Some(1), "it ended with {code:?}: {text}");
                 ensure!(text.contains(" in Kubernetes"), "{text}");
                 return Ok(());
             }
-            ensure!(began.elapsed() < SOON, "{words:?} is not said:\n{text}{json}");
-            sleep(Duration::from_millis(200)).await;
+            ensure!(began.elapsed() < SOON, "{text}{json}");
+            sleep(POLL).await;
         }
     }
 
@@ -158,6 +178,10 @@ async fn each_usual_mistake_is_told_with_what_to_do_and_nothing_is_changed() -> 
     let rbac = format!("sterna rbac --nodes {namespace} --mode act");
     let may_not = format!("may not list pods, watch pods in namespace {namespace}");
     ground.says(&nobody, &[&may_not, &rbac]).await?;
+    ground.settings(&format!("[kubernetes]\nmigrations = \"{namespace}\"\n"))?;
+    let untold = format!("may not create events in namespace {namespace}: of migrations nothing is told");
+    let rbac = format!("`sterna rbac --migrations {namespace} --nodes {namespace}`");
+    ground.says(&nobody, &[&untold, &rbac]).await?;
     ground.settings(&format!(
         "[leader]\nlease = \"one\"\nnamespace = \"{namespace}\"\nkubeconfig = \"{nobody}\"\n"
     ))?;

@@ -129,7 +129,8 @@ pub fn endpoint_rights(namespace: &str, account: &str, home: &str) -> EndpointRi
     }
 }
 
-fn events() -> PolicyRule {
+/// What it takes to tell what happens in a namespace.
+pub fn events() -> PolicyRule {
     rule("events.k8s.io", "events", &["create"])
 }
 

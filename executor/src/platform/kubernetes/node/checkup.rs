@@ -3,11 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
-};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::api::{ListParams, PostParams};
 use kube::client::Body;
 use kube::{Api, Client};
@@ -21,7 +17,8 @@ use super::failure::Failure;
 use super::manifest::{self, PodNode};
 use super::place::{Place, places, pod_nodes};
 use crate::identity::Credentials;
-use crate::platform::kubernetes::rights::{Reach, node_rights, rights};
+use crate::platform::kubernetes::access::lacking;
+use crate::platform::kubernetes::rights::{Reach, events, node_rights, rights};
 use crate::platform::kubernetes::{connection, lease};
 use crate::platform::status::State;
 
@@ -53,7 +50,8 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn of(error: &ClusterError) -> Self {
+    /// An error, whose first line is what is wrong.
+    pub(in crate::platform::kubernetes) fn of(error: &ClusterError) -> Self {
         let text = error.to_string();
         let (finding, remedy) =
             text.split_once('\n').unwrap_or((&text, "Mend the kubeconfig, or `context` in the inventory."));
@@ -61,8 +59,14 @@ impl Problem {
     }
 }
 
-/// Looks at every namespace that the inventory has nodes in. `image` is for nodes for which the inventory names none.
-pub async fn check(continuum: &Continuum, credentials: Option<&Credentials>, image: &str) -> Vec<PlaceCheck> {
+/// Looks at every namespace that the inventory has nodes in. `image` is for nodes for which the inventory names none; `migrations` is
+/// the namespace in which migrations are shown, where they are: what happens to a node is then told in its namespace too.
+pub async fn check(
+    continuum: &Continuum,
+    credentials: Option<&Credentials>,
+    image: &str,
+    migrations: Option<&str>,
+) -> Vec<PlaceCheck> {
     let clusters = PodNodes::of(continuum.nodes.values()).await;
     let mut all = Vec::new();
     for place in places(continuum) {
@@ -72,8 +76,16 @@ pub async fn check(continuum: &Continuum, credentials: Option<&Credentials>, ima
             problems: Vec::new(),
             notes: Vec::new(),
         };
-        if let Err(error) = look(&clusters, continuum, &place, credentials, image, &mut found).await {
-            found.problems.push(Problem::of(&error));
+        let looked = async {
+            look(&clusters, continuum, &place, credentials, image, &mut found).await?;
+            match migrations {
+                Some(migrations) => tells(&clusters, &place, migrations).await,
+                None => Ok(None),
+            }
+        };
+        match looked.await {
+            Ok(untold) => found.problems.extend(untold),
+            Err(error) => found.problems.push(Problem::of(&error)),
         }
         all.push(found);
     }
@@ -150,6 +162,26 @@ async fn look(
     Ok(())
 }
 
+/// What keeps migrations from being told where the pods of nodes are.
+async fn tells(
+    clusters: &PodNodes,
+    place: &Place,
+    migrations: &str,
+) -> Result<Option<Problem>, ClusterError> {
+    let lacks = lacking(&clusters.client(place)?, place, &[events()]).await?;
+    Ok((!lacks.is_empty()).then(|| Problem {
+        node: None,
+        finding: format!(
+            "the kubeconfig's user may not {} in {place}: of migrations nothing is told at the pods of nodes",
+            lacks.join(", ")
+        ),
+        remedy: format!(
+            "`sterna rbac --migrations {migrations} --nodes {}` prints what it takes; whoever runs the cluster applies that.",
+            place.namespace
+        ),
+    }))
+}
+
 /// What refuses a node's pod, were it made now; nothing is made. Not tried without the right to.
 async fn tried(pods: &Api<Pod>, node: &PodNode<'_>, unable: &[String]) -> Option<Failure> {
     if unable.iter().any(|what| what == "create pods") {
@@ -166,47 +198,6 @@ async fn tried(pods: &Api<Pod>, node: &PodNode<'_>, unable: &[String]) -> Option
         }
         Err(error) => Some(error.into()),
     }
-}
-
-/// What of these rules is not allowed: verb and resource.
-async fn lacking(client: &Client, place: &Place, rules: &[PolicyRule]) -> Result<Vec<String>, ClusterError> {
-    let mut lacks = Vec::new();
-    for rule in rules {
-        let group = rule.api_groups.iter().flatten().next().cloned().unwrap_or_default();
-        for resource in rule.resources.iter().flatten() {
-            for verb in &rule.verbs {
-                let name = rule.resource_names.iter().flatten().next().cloned();
-                if !may(client, place, [&group, resource, verb], name).await? {
-                    lacks.push(format!("{verb} {resource}"));
-                }
-            }
-        }
-    }
-    Ok(lacks)
-}
-
-async fn may(
-    client: &Client,
-    place: &Place,
-    [group, resource, verb]: [&String; 3],
-    name: Option<String>,
-) -> Result<bool, ClusterError> {
-    let asked = ResourceAttributes {
-        namespace: Some(place.namespace.clone()),
-        group: Some(group.clone()),
-        resource: Some(resource.clone()),
-        verb: Some(verb.clone()),
-        name,
-        ..ResourceAttributes::default()
-    };
-    let spec =
-        SelfSubjectAccessReviewSpec { resource_attributes: Some(asked), non_resource_attributes: None };
-    let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
-    let answer =
-        Api::<SelfSubjectAccessReview>::all(client.clone()).create(&PostParams::default(), &review).await;
-    let answer = answer
-        .map_err(|error| Failure::from(error).told(format!("asking what is allowed in {place}"), place))?;
-    Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
 /// What is wrong with the lease by which one of several schedulers leads.

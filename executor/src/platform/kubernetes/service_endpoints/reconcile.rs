@@ -115,14 +115,23 @@ fn of_the_inventory<'k>(
     service: &Service,
     named: &ServiceName,
 ) -> Result<&'k Known, String> {
-    let spec = service.spec.as_ref();
-    if spec.is_some_and(|spec| spec.selector.as_ref().is_some_and(|selector| !selector.is_empty())) {
-        return Err(
-            "it has a selector, by which the cluster itself says where it leads; take that away".to_owned()
-        );
+    match misfit(service) {
+        Some(why) => Err(why.to_owned()),
+        None => known.get(named).ok_or_else(|| unknown(named)),
     }
-    if spec.is_some_and(|spec| spec.type_.as_deref() == Some("ExternalName")) {
-        return Err("it is of the type ExternalName, which leads to a name".to_owned());
+}
+
+/// What keeps a service of the cluster from leading anywhere that is not its own.
+pub fn misfit(service: &Service) -> Option<&'static str> {
+    let spec = service.spec.as_ref()?;
+    if spec.selector.as_ref().is_some_and(|selector| !selector.is_empty()) {
+        return Some("it has a selector, by which the cluster itself says where it leads; take that away");
     }
-    known.get(named).ok_or_else(|| format!("the inventory has no service `{named}`"))
+    (spec.type_.as_deref() == Some("ExternalName"))
+        .then_some("it is of the type ExternalName, which leads to a name")
+}
+
+/// What is wrong with the name of a service that the inventory does not have.
+pub fn unknown(named: &ServiceName) -> String {
+    format!("the inventory has no service `{named}`")
 }
