@@ -3,16 +3,20 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use sterna_core::continuum::{Continuum, inventory};
 use sterna_daemon::control::desk::Desk;
 use sterna_daemon::control::world::{RealWorld, SystemClock};
 use sterna_daemon::declared::Declared;
 use sterna_daemon::migratable_service::Keeper;
-use sterna_daemon::settings::Kubernetes;
+use sterna_daemon::reload::{FileError, Watched};
+use sterna_daemon::settings::{Kubernetes, Settings};
 use sterna_executor::identity::Authority;
 use sterna_executor::platform::docker::Settings as NodeImage;
 use sterna_executor::platform::kubernetes::connection;
 use sterna_executor::platform::kubernetes::leadership::Leadership;
 use sterna_executor::platform::kubernetes::migratable_service::objects::Declarations;
+use sterna_policies::diagnose::Report;
+use sterna_policies::load::is_name;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -30,6 +34,23 @@ pub struct Parts {
     pub declared: Declared,
     /// Whether this scheduler leads; `None` where it is the only one.
     pub leadership: Option<Leadership>,
+}
+
+/// The inventory, with what is declared elsewhere where the settings say that something is.
+pub fn inventory(settings: &Settings) -> Result<(Watched<Continuum>, Report), FileError> {
+    let path = &settings.inventory;
+    let takes_services = settings.kubernetes.as_ref().is_some_and(|kubernetes| kubernetes.services.is_some());
+    // State is kept under the continuum's name. What else is wrong with the file is told below.
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let name = toml::from_str::<toml::Table>(&text).ok().and_then(|table| {
+        let name = table.get("name")?.as_str()?;
+        is_name(name).then(|| name.to_owned())
+    });
+    let Some(name) = name.filter(|_| takes_services) else {
+        return Watched::open(path, inventory::load);
+    };
+    let declared = Declared::of(&settings.state_of(&name));
+    Watched::open_with(path, move |path| declared.with(path), inventory::load)
 }
 
 /// The task that looks after them.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jiff::Timestamp;
-use sterna_core::continuum::{Continuum, inventory};
+use sterna_core::continuum::Continuum;
 use sterna_core::cost::{Costs, calibration};
 use sterna_daemon::api::events::Feed;
 use sterna_daemon::api::token::{self, Token};
@@ -38,7 +38,6 @@ use sterna_executor::fleet::FleetView;
 use sterna_executor::identity::{Authority, Credentials, Role};
 use sterna_executor::platform::kubernetes::node::watching::PodWatch;
 use sterna_policies::diagnose;
-use sterna_policies::load::is_name;
 use sterna_policies::policy::Policy;
 use sterna_policies::quantity::Millis;
 
@@ -91,7 +90,7 @@ impl Opened {
     /// Reads everything, and prints warnings.
     pub fn read(config: &Path) -> anyhow::Result<Self> {
         let settings = Settings::load(config).map_err(unusable_settings)?;
-        let (inventory, warnings) = inventory_of(&settings)?;
+        let (inventory, warnings) = declared_services::inventory(&settings).map_err(file_error)?;
         warn(&warnings);
         let load = sterna_policies::load::policy;
         let (policies, warnings) =
@@ -177,23 +176,6 @@ impl Opened {
     pub fn history(&self) -> anyhow::Result<HistoryStore> {
         Ok(HistoryStore::open(&self.settings.state_of(&self.continuum().name))?)
     }
-}
-
-/// The inventory, with what is declared elsewhere where the settings say that something is.
-fn inventory_of(settings: &Settings) -> anyhow::Result<(Watched<Continuum>, diagnose::Report)> {
-    let path = &settings.inventory;
-    let takes_services = settings.kubernetes.as_ref().is_some_and(|kubernetes| kubernetes.services.is_some());
-    // State is kept under the continuum's name. What else is wrong with the file is told below.
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let name = toml::from_str::<toml::Table>(&text).ok().and_then(|table| {
-        let name = table.get("name")?.as_str()?;
-        is_name(name).then(|| name.to_owned())
-    });
-    let Some(name) = name.filter(|_| takes_services) else {
-        return Watched::open(path, inventory::load).map_err(file_error);
-    };
-    let declared = Declared::of(&settings.state_of(&name));
-    Watched::open_with(path, move |path| declared.with(path), inventory::load).map_err(file_error)
 }
 
 /// What runs where, and all that a decision about it needs.

@@ -85,6 +85,12 @@ impl Ground {
         Ok(found.into_iter().filter_map(|event| event.reason).collect())
     }
 
+    /// Waits for an event, which is written a moment after what it tells.
+    async fn told(&self, name: &str, reason: &str) -> anyhow::Result<()> {
+        let told = async || Ok(self.events(name).await?.iter().any(|event| event == reason));
+        eventually(&format!("an event {reason} of {name}"), &told).await
+    }
+
     async fn down(self) -> anyhow::Result<()> {
         own::remove(self.client, &self.namespace).await
     }
@@ -298,15 +304,14 @@ async fn it_is_started_and_shown(stage: &Stage<'_>) -> anyhow::Result<()> {
     ensure!(config["front.toml"].contains("service = \"shop\""), "{config:?}");
     let secrets = ground.api::<Secret>().list(&ListParams::default()).await?.items;
     ensure!(
-        secrets.len() == 1 && secrets[0].metadata.owner_references.is_some(),
+        !secrets.is_empty() && secrets.iter().all(|one| one.metadata.owner_references.is_some()),
         "{} secrets",
         secrets.len()
     );
     // A cluster without nodes runs no pod, and says so.
     ensure!(condition(&object, "Ready").0 == "False", "{object:?}");
-    let events = ground.events("shop").await?;
     for reason in ["Honoured", "Starting", "Running"] {
-        ensure!(events.iter().any(|event| event == reason), "no {reason}: {events:?}");
+        ground.told("shop", reason).await?;
     }
     Ok(())
 }
@@ -341,7 +346,8 @@ async fn what_cannot_be_honoured_is_said(stage: &Stage<'_>) -> anyhow::Result<()
     let object = stage.object("bold", "it is refused", |one| phase(one) == "Refused").await?;
     let said = serde_json::to_string(&object.status)?;
     ensure!(said.contains("spec.hostNetwork") && said.contains("spec.fromTheFuture"), "{said}");
-    ensure!(!object.is_held() && ground.events("bold").await?.contains(&"Refused".to_owned()), "{object:?}");
+    ensure!(!object.is_held(), "{object:?}");
+    ground.told("bold", "Refused").await?;
     ground.services().delete("bold", &DeleteParams::default()).await?;
     let gone = async || Ok(ground.services().get_opt("bold").await?.is_none());
     eventually("what is refused goes at once", &gone).await?;

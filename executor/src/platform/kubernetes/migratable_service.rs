@@ -9,6 +9,7 @@
 //! | [`resource`] | the object's kind: `MigratableService` of `sterna.io/v1alpha1` |
 //! | [`fields`] | what of a pod template can be honoured, field by field: pure |
 //! | [`template`] | what a template means for Sterna: pure |
+//! | `quantity` | `250m` and `64Mi`: pure |
 //! | [`expansion`] | `$(NAME)` in commands and variables: pure |
 //! | [`stand_in`] | the pod that stands for it, and what that is given: pure |
 //! | [`status`] | what an object should say: pure |
@@ -18,6 +19,7 @@
 pub mod expansion;
 pub mod fields;
 pub mod objects;
+mod quantity;
 pub mod reconcile;
 pub mod resource;
 pub mod stand_in;

@@ -240,23 +240,18 @@ impl Declarations {
         self.tell_stand_in(stand).await?;
         let mut life = uuid::Uuid::now_v7().simple().to_string();
         let secret = format!("{}-{}", super::stand_in::name(stand.object.name()), life.split_off(20));
+        let posting = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        // Before the pod, which would wait for it for ever if nobody came to make it.
+        let made = self.api::<Secret>().create(&posting, &stand.secret(&secret, credentials)).await;
+        made.map_err(self.failed(format!("make the secret {secret}")))?;
         let pod = stand.pod(&secret);
         let name = pod.metadata.name.clone().unwrap_or_default();
-        let posting = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        let pod = match self.api::<Pod>().create(&posting, &pod).await {
-            Ok(pod) => pod,
+        match self.api::<Pod>().create(&posting, &pod).await {
+            Ok(_) => Ok(()),
             // Another one was faster, or it has not gone yet.
-            Err(kube::Error::Api(status)) if status.is_already_exists() => return Ok(()),
-            Err(error) => return Err(self.failed(format!("make the pod {name}"))(error)),
-        };
-        let uid = pod.metadata.uid.unwrap_or_default();
-        let made = self.api::<Secret>().create(&posting, &stand.secret(&secret, credentials, &uid)).await;
-        if let Err(error) = made {
-            // It would wait for its secret for ever.
-            let _gone = self.remove_stand_in(&name, &uid).await;
-            return Err(self.failed(format!("make the secret {secret}"))(error));
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+            Err(error) => Err(self.failed(format!("make the pod {name}"))(error)),
         }
-        Ok(())
     }
 
     /// Removes the pod of that name and UID; there need not be one.

@@ -319,23 +319,12 @@ impl Stand<'_> {
         ]
     }
 
-    /// What it proves itself with, as a front. Owned by its pod of the UID `pod`, so that it goes with it.
-    pub fn secret(&self, name: &str, credentials: &Credentials, pod: &str) -> Secret {
-        let owner = OwnerReference {
-            api_version: "v1".to_owned(),
-            kind: "Pod".to_owned(),
-            name: self::name(self.service()),
-            uid: pod.to_owned(),
-            ..OwnerReference::default()
-        };
+    /// What it proves itself with, as a front.
+    pub fn secret(&self, name: &str, credentials: &Credentials) -> Secret {
         let data =
             credentials.files().map(|(file, text)| (file.to_owned(), ByteString(text.as_bytes().to_vec())));
         Secret {
-            metadata: ObjectMeta {
-                name: Some(name.to_owned()),
-                owner_references: Some(vec![owner]),
-                ..self.metadata()
-            },
+            metadata: ObjectMeta { name: Some(name.to_owned()), ..self.metadata() },
             data: Some(data.into()),
             ..Secret::default()
         }

@@ -455,8 +455,8 @@ fn a_stand_in_is_a_pod_without_rights_that_looks_like_the_service() {
     insta::assert_snapshot!(format!("{}---\n{}", data["front.toml"], data["agents.toml"]));
     let folder = tempfile::tempdir().unwrap();
     let credentials = Authority::open(folder.path()).unwrap().issue(&Role::Front).unwrap();
-    let secret = stand.secret("s", &credentials, "pod");
-    assert_eq!(secret.metadata.owner_references.unwrap()[0].uid, "pod");
+    let secret = stand.secret("s", &credentials);
+    assert_eq!(secret.metadata.owner_references.unwrap()[0].uid, "u", "it goes with the object");
     assert_eq!(secret.data.unwrap().keys().collect::<Vec<_>>(), ["ca.pem", "cert.pem", "key.pem"]);
     assert_eq!(config.metadata, ObjectMeta { name: Some(name("shop")), ..config.metadata.clone() });
 }
