@@ -12,6 +12,7 @@
 //! | [`migratable_service`] | services that are declared as objects there |
 //! | [`migration_object`] | migrations as objects that are shown there |
 //! | [`node`] | nodes as pods |
+//! | `object_condition` | conditions of objects that are shown there |
 //! | [`service_endpoints`] | services of the cluster that lead straight to where services run |
 //! | [`rights`] | what a scheduler must be allowed to do, as manifests |
 
@@ -24,5 +25,6 @@ pub mod lease;
 pub mod migratable_service;
 pub mod migration_object;
 pub mod node;
+mod object_condition;
 pub mod rights;
 pub mod service_endpoints;

@@ -90,7 +90,7 @@ fn each_refusal_of_a_stand_in_has_a_remedy_that_speaks_of_stand_ins() {
         "pods \"p\" is forbidden: minimum memory usage per Container is 1Gi, but request is 32Mi",
         "pods \"p\" is forbidden: error looking up service account apps/default",
         "admission webhook \"no.example\" denied the request: no",
-        "pods \"p\" is forbidden: cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on",
+        "pods \"p\" is forbidden: not here",
     ];
     let all = forbidden.map(|message| {
         let status = Status {

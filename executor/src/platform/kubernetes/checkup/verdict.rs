@@ -114,10 +114,7 @@ fn refused(namespace: &str, status: &Status) -> Problem {
             "Ask whoever runs the cluster to let stand-ins through there: they need no privilege.".to_owned()
         }
         Refusal::NoNamespace => format!("`kubectl create namespace {namespace}` makes it."),
-        Refusal::Forbidden => format!(
-            "Where the cluster wants a right for a pod's owner, whoever runs it gives `update` of \
-             `migratableservices/finalizers` in {namespace}; else ask what forbids it."
-        ),
+        Refusal::Forbidden => "Ask whoever runs the cluster what forbids it there.".to_owned(),
         Refusal::Exists => return known_name(namespace),
         // The same for any pod.
         other @ (Refusal::NoPrivilege

@@ -1,11 +1,11 @@
 //! What an object should say.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::fields::Refusal;
 use super::reconcile::{Look, Part, Standing, Whereabouts};
 use super::resource::MigratableServiceStatus;
+use crate::platform::kubernetes::object_condition::Word;
 
 /// Whether all that its template says is honoured.
 pub const ACCEPTED: &str = "Accepted";
@@ -17,15 +17,8 @@ pub const READY: &str = "Ready";
 /// What may be said in a line at most.
 const LINE: usize = 2048;
 
-struct Word {
-    kind: &'static str,
-    status: Option<bool>,
-    reason: String,
-    message: String,
-}
-
 fn word(kind: &'static str, status: Option<bool>, reason: &str, message: impl Into<String>) -> Word {
-    Word { kind, status, reason: reason.to_owned(), message: line(&message.into()) }
+    Word::new(kind, status, reason, &message.into(), LINE)
 }
 
 /// What an object should say; `None` where it says that already.
@@ -50,7 +43,9 @@ pub fn due(look: &Look, now: Timestamp) -> Option<MigratableServiceStatus> {
     let (phase, started) = started(look, &before, &wanted);
     wanted.phase = Some(phase.to_owned());
     let words = [accepted, started, ready(look, wanted.first_on.is_some())];
-    wanted.conditions = words.into_iter().map(|word| condition(look, &before, word, now)).collect();
+    let generation = look.object.metadata.generation;
+    wanted.conditions =
+        words.into_iter().map(|word| word.condition(&before.conditions, generation, now)).collect();
     (look.object.status.as_ref() != Some(&wanted)).then_some(wanted)
 }
 
@@ -167,31 +162,4 @@ fn ready(look: &Look, placed: bool) -> Word {
             word(READY, Some(false), "NotReady", format!("pod {name} is not ready: {why}"))
         }
     }
-}
-
-fn condition(look: &Look, before: &MigratableServiceStatus, word: Word, now: Timestamp) -> Condition {
-    let status = match word.status {
-        Some(true) => "True",
-        Some(false) => "False",
-        None => "Unknown",
-    };
-    let same = before.conditions.iter().find(|one| one.type_ == word.kind && one.status == status);
-    Condition {
-        type_: word.kind.to_owned(),
-        status: status.to_owned(),
-        reason: word.reason,
-        message: word.message,
-        // Of when it began to be so.
-        last_transition_time: same.map_or(Time(now), |one| one.last_transition_time.clone()),
-        observed_generation: look.object.metadata.generation,
-    }
-}
-
-/// What agents and engines say may be long.
-fn line(text: &str) -> String {
-    let text = text.replace(['\n', '\r'], " ");
-    if text.chars().count() <= LINE {
-        return text;
-    }
-    text.chars().take(LINE - 1).chain(['…']).collect()
 }

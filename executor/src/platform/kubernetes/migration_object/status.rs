@@ -1,12 +1,13 @@
 //! What the object of a migration should say.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use sterna_core::history::Outcome;
 
 use super::account::{Account, Course, End};
 use super::resource::{Migration, MigrationStatus, size, span};
 use crate::migration::phase::Phase;
+use crate::platform::kubernetes::object_condition::{Word, line};
 
 /// Whether it runs.
 pub const PROGRESSING: &str = "Progressing";
@@ -23,16 +24,8 @@ pub const WHY: &str = "its object in Kubernetes was deleted";
 /// What may be said in a line at most.
 const LINE: usize = 1024;
 
-/// One word of a condition: its status, the reason in a word, and a line for people.
-struct Word {
-    kind: &'static str,
-    status: Option<bool>,
-    reason: &'static str,
-    message: String,
-}
-
-fn word(kind: &'static str, status: Option<bool>, reason: &'static str, message: impl Into<String>) -> Word {
-    Word { kind, status, reason, message: line(&message.into()) }
+fn word(kind: &'static str, status: Option<bool>, reason: &str, message: impl Into<String>) -> Word {
+    Word::new(kind, status, reason, &message.into(), LINE)
 }
 
 /// What an object should say of a migration; without an account, of one that nobody knows. `None` where it should say what it says.
@@ -123,7 +116,7 @@ fn of_known(
         downtime: downtime.map(span),
         duration: duration.map(span),
         bytes: bytes.map(size),
-        report: Some(line(&report)),
+        report: Some(line(&report, LINE)),
         conditions: conditions(object, before, words, now),
     }
 }
@@ -173,24 +166,8 @@ fn conditions(
     words: [Word; 4],
     now: Timestamp,
 ) -> Vec<Condition> {
-    let condition = |word: Word| {
-        let status = match word.status {
-            Some(true) => "True",
-            Some(false) => "False",
-            None => "Unknown",
-        };
-        let same = before.conditions.iter().find(|one| one.type_ == word.kind && one.status == status);
-        Condition {
-            type_: word.kind.to_owned(),
-            status: status.to_owned(),
-            reason: word.reason.to_owned(),
-            message: word.message,
-            // Of when it began to be so.
-            last_transition_time: same.map_or(Time(now), |one| one.last_transition_time.clone()),
-            observed_generation: object.metadata.generation,
-        }
-    };
-    words.into_iter().map(condition).collect()
+    let generation = object.metadata.generation;
+    words.into_iter().map(|word| word.condition(&before.conditions, generation, now)).collect()
 }
 
 const fn outcome_name(outcome: Outcome) -> &'static str {
@@ -199,13 +176,4 @@ const fn outcome_name(outcome: Outcome) -> &'static str {
         Outcome::RolledBack => "rolled-back",
         Outcome::Refused => "refused",
     }
-}
-
-/// What agents and engines say may be long.
-fn line(text: &str) -> String {
-    let text = text.replace(['\n', '\r'], " ");
-    if text.chars().count() <= LINE {
-        return text;
-    }
-    text.chars().take(LINE - 1).chain(['…']).collect()
 }
