@@ -1,5 +1,6 @@
 //! `sterna services`: start, show and remove services, and what they write.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -169,9 +170,16 @@ async fn up(continuum: &Continuum, fleet: &Fleet) -> anyhow::Result<()> {
     if let Some((node, reason)) = view.unreachable.first_key_value() {
         bail!("node `{node}` can't be asked what it runs, so nothing is started: {reason}");
     }
+    let told = fleet.told(&BTreeSet::new()).await;
+    let mut held = Vec::new();
     for (service, described) in &continuum.services {
         let Some(run) = &described.run else { continue };
         if view.placement.contains_key(service) {
+            continue;
+        }
+        // Started anew it would be empty, and what is held would be good for nothing.
+        if let Some((node, from)) = told.holder(service) {
+            held.push(format!("`{service}` is held at `{node}`, on its way from `{from}`"));
             continue;
         }
         let agent = fleet.agent(&run.on)?;
@@ -181,6 +189,13 @@ async fn up(continuum: &Continuum, fleet: &Fleet) -> anyhow::Result<()> {
             .start_service(&StartService { service: service.clone(), run: run.clone(), incarnation: None })
             .await
             .with_context(|| format!("`{service}` can't be started"))?;
+    }
+    if !held.is_empty() {
+        bail!(
+            "{}: not started anew, which would lose it. The nodes settle that by themselves once they reach each other; of one that \
+             is gone for good `sterna fence` has it run where it is held",
+            held.join("; ")
+        );
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! All agents of a continuum, seen from the scheduler.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
@@ -65,6 +66,20 @@ pub enum FleetError {
 mod fencing;
 pub use fencing::Fenced;
 
+/// How long an agent is waited for when all are asked: one that hangs must not keep the others waiting.
+const LOOKED: Duration = Duration::from_secs(15);
+
+/// What a node's agent answers, or why it has not.
+async fn in_time<T>(
+    node: &NodeName,
+    answer: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, String> {
+    match tokio::time::timeout(LOOKED, answer).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("node `{node}` has not answered within {LOOKED:?}: does its agent hang?")),
+    }
+}
+
 /// The agents of a continuum.
 #[derive(Debug, Clone)]
 pub struct Fleet {
@@ -127,7 +142,7 @@ impl Fleet {
     pub async fn view(&self) -> FleetView {
         let answers = join_all(self.agents.iter().map(|(node, agent)| async move {
             let answer = match agent {
-                Ok(agent) => agent.services().await.map_err(|error| error.to_string()),
+                Ok(agent) => in_time(node, agent.services()).await,
                 Err(reason) => Err(reason.clone()),
             };
             (node.clone(), answer)
@@ -313,10 +328,10 @@ impl Fleet {
 }
 
 /// How long a commit may stay undelivered until the certificate is carried to the destination from here.
-const CARRY_AFTER: std::time::Duration = std::time::Duration::from_secs(2);
+const CARRY_AFTER: Duration = Duration::from_secs(2);
 /// How often a migration is looked for again after the connection broke.
 const LOOKS: u32 = 20;
-const LOOK_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
 
 async fn client(credentials: &Credentials, node: &NodeName, address: &str) -> Result<AgentClient, String> {
     AgentClient::new(credentials, node, address).await.map_err(|error| error.to_string())

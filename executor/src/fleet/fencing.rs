@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use serde::Serialize;
-use sterna_core::continuum::{NodeName, ServiceName};
+use sterna_core::continuum::NodeName;
 
-use super::{Fleet, FleetError};
+use super::{Fleet, FleetError, in_time};
 use crate::migration::certificate::{Certificate, Grounds};
-use crate::migration::promotion::{Candidate, Told};
+use crate::migration::order::MigrationId;
+use crate::migration::promotion::{Candidate, Leftover, Told};
 use crate::node::api::{Arriving, ReleaseAnswer};
 use crate::node::client::{AgentClient, ClientError};
 
@@ -32,27 +33,37 @@ impl std::fmt::Display for Fenced {
 }
 
 impl Fleet {
-    /// Tells all other nodes that `gone` is gone for good, on somebody's word: what they hold of services on their way from
-    /// there, restored, runs from now on. Gives what came of each.
+    /// Has what a node that is gone left run where it is held, on somebody's word. What runs already is told that nothing more is to
+    /// be expected of its source.
     ///
     /// # Errors
-    /// When a node can't be asked, or the statement can't be signed.
-    pub async fn fence(
+    /// When its node can't be asked, or the statement can't be signed.
+    pub async fn fence(&self, left: &Leftover, by: &str, reason: &str) -> Result<Fenced, FleetError> {
+        let grounds = Grounds::Fenced { by: by.to_owned(), reason: reason.to_owned() };
+        self.run_held(self.agent(&left.holder)?, &left.arriving, grounds).await
+    }
+
+    /// Of the moves from a node that others hold or took over, those of which the agent under its name knows; `None` where none
+    /// answers.
+    ///
+    /// # Errors
+    /// When the agent answers, and yet can't be asked.
+    pub async fn known_there(
         &self,
-        gone: &NodeName,
-        by: &str,
-        reason: &str,
-    ) -> Result<Vec<(ServiceName, NodeName, Fenced)>, FleetError> {
-        let mut done = Vec::new();
-        for (node, agent) in self.agents.iter().filter(|(node, _)| *node != gone) {
-            let Ok(agent) = agent else { continue };
-            for arriving in agent.coming_in().await?.into_iter().filter(|one| one.order.from == *gone) {
-                let grounds = Grounds::Fenced { by: by.to_owned(), reason: reason.to_owned() };
-                let result = self.run_held(agent, &arriving, grounds).await?;
-                done.push((arriving.order.service.clone(), node.clone(), result));
+        node: &NodeName,
+        told: &Told,
+    ) -> Result<Option<BTreeSet<MigrationId>>, FleetError> {
+        let Ok(agent) = self.agent(node) else { return Ok(None) };
+        if in_time(node, agent.facts()).await.is_err() {
+            return Ok(None);
+        }
+        let mut known = BTreeSet::new();
+        for one in told.arriving.values().flatten().filter(|one| one.order.from == *node) {
+            if agent.standing(one.order.id).await?.is_some() {
+                known.insert(one.order.id);
             }
         }
-        Ok(done)
+        Ok(Some(known))
     }
 
     /// Has what is held run where it is held, because the pod of its source has ended.
@@ -83,7 +94,7 @@ impl Fleet {
     pub async fn told(&self, empty: &BTreeSet<NodeName>) -> Told {
         let answers = join_all(self.agents.iter().map(|(node, agent)| async move {
             let answer = match agent {
-                Ok(agent) => asked(agent).await.map_err(|error| error.to_string()),
+                Ok(agent) => in_time(node, asked(agent)).await,
                 Err(reason) => Err(reason.clone()),
             };
             (node.clone(), answer)

@@ -1,8 +1,9 @@
-//! Which of what is held may run because the pod of its source has ended. Pure.
+//! Which of what is held may run because its source is gone: its pod was seen to end, or a person says so. Pure.
 //!
-//! The register that would say `commit` or `abort` ended with the pod, so all that is known is what others hold. What is held is
+//! The register that would say `commit` or `abort` is gone with the source, so all that is known is what others hold. What is held is
 //! promoted only where nothing that could contradict it is left: every other node was asked, none of them has the service, none
-//! holds a later try to move it, and its source had not given the move up as far as anybody knows. Otherwise a person has to say.
+//! holds a later try to move it, and its source had not given the move up as far as anybody knows. A person may say that a node
+//! which is silent has nothing, and that what is out of date is better than nothing; that two copies run nobody can say.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +24,16 @@ pub struct Told {
     pub services: BTreeMap<NodeName, Vec<ServiceFacts>>,
     /// Nodes that could not be asked and may have services.
     pub silent: BTreeSet<NodeName>,
+}
+
+impl Told {
+    /// A node at which a service stands restored or that has taken it over, and the node that it came from.
+    pub fn holder(&self, service: &ServiceName) -> Option<(&NodeName, &NodeName)> {
+        let mut all = self.arriving.iter().flat_map(|(node, all)| all.iter().map(move |one| (node, one)));
+        let good = |one: &Arriving| one.standing || one.holding.owns();
+        let (node, found) = all.find(|(_, one)| one.order.service == *service && good(one))?;
+        Some((node, &found.order.from))
+    }
 }
 
 /// What is held of a service whose source's pod has ended.
@@ -53,6 +64,8 @@ pub enum Verdict {
     Older(MigrationId),
     /// Its source had undone the move by then, or tried to hand over what nobody took: it may have gone on running it.
     Late,
+    /// Its source answers, and knows of the move.
+    Decides(NodeName),
 }
 
 impl std::fmt::Display for Verdict {
@@ -71,6 +84,9 @@ impl std::fmt::Display for Verdict {
             Self::Late => {
                 f.write_str("its source had undone the move by then and ran on, as far as is known")
             }
+            Self::Decides(source) => {
+                write!(f, "`{source}` answers and knows of the move: it decides by itself")
+            }
         }
     }
 }
@@ -83,7 +99,8 @@ pub fn candidates(told: &Told, ends: &[PodEnd], undone: &BTreeSet<MigrationId>) 
             let left =
                 |end: &&PodEnd| arriving.pod.as_ref() == Some(&end.uid) && arriving.order.from == end.node;
             let Some(end) = ends.iter().find(left) else { continue };
-            let verdict = judge(told, holder, arriving, end, undone);
+            let late = undone.contains(&arriving.order.id) || is_late(&arriving.order, end.seen);
+            let verdict = judge(told, holder, arriving, late, Outdated::Never);
             found.push(Candidate {
                 end: end.clone(),
                 holder: holder.clone(),
@@ -95,18 +112,64 @@ pub fn candidates(told: &Told, ends: &[PodEnd], undone: &BTreeSet<MigrationId>) 
     found
 }
 
-fn judge(
-    told: &Told,
-    holder: &NodeName,
-    held: &Arriving,
-    end: &PodEnd,
-    undone: &BTreeSet<MigrationId>,
-) -> Verdict {
+/// What has not finished coming in of services that left a node which a person says is gone for good.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Leftover {
+    /// The node that holds it.
+    pub holder: NodeName,
+    /// What it holds.
+    pub arriving: Arriving,
+    /// Whether it may run. What runs already may.
+    pub verdict: Verdict,
+}
+
+/// Whether what is held may run although its source is known to have run on after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outdated {
+    /// It may not.
+    Never,
+    /// It may, where nothing newer stands anywhere: somebody would rather have that than nothing.
+    BetterThanNothing,
+}
+
+/// What is known of the moves of a node that a person says is gone, beside what the others hold.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// Those that are known to have been undone.
+    pub undone: BTreeSet<MigrationId>,
+    /// Those of which an agent under its name knows: that node is not gone. One that was made anew, and lost what it knew, knows of
+    /// none.
+    pub there: BTreeSet<MigrationId>,
+}
+
+/// What the others hold or run of services that were on their way from `gone`, with a verdict each, on somebody's word that it is
+/// gone for good.
+pub fn on_word(told: &Told, gone: &NodeName, known: &Known, outdated: Outdated) -> Vec<Leftover> {
+    let mut found = Vec::new();
+    for (holder, all) in told.arriving.iter().filter(|(holder, _)| *holder != gone) {
+        for arriving in all.iter().filter(|one| one.order.from == *gone) {
+            let id = &arriving.order.id;
+            let verdict = match arriving.holding {
+                Holding::Held | Holding::Released if known.there.contains(id) => {
+                    Verdict::Decides(gone.clone())
+                }
+                Holding::Held => judge(told, holder, arriving, known.undone.contains(id), outdated),
+                Holding::Released => Verdict::Promote,
+                Holding::Finished | Holding::Discarded => continue,
+            };
+            found.push(Leftover { holder: holder.clone(), arriving: arriving.clone(), verdict });
+        }
+    }
+    found
+}
+
+fn judge(told: &Told, holder: &NodeName, held: &Arriving, late: bool, outdated: Outdated) -> Verdict {
     let Order { id, service, .. } = &held.order;
     if let Some(node) = owner(told, service) {
         return Verdict::Elsewhere(node.clone());
     }
-    let later = told.arriving.values().flatten().map(|one| &one.order);
+    let counts = |one: &&Arriving| outdated == Outdated::Never || one.standing;
+    let later = told.arriving.values().flatten().filter(counts).map(|one| &one.order);
     let later = later.filter(|order| order.service == *service && order.id > *id).map(|order| order.id).max();
     if let Some(later) = later {
         return Verdict::Older(later);
@@ -114,7 +177,7 @@ fn judge(
     if !held.standing {
         return Verdict::Incomplete;
     }
-    if undone.contains(id) || is_late(&held.order, end.seen) {
+    if late && outdated == Outdated::Never {
         return Verdict::Late;
     }
     let silent: BTreeSet<NodeName> = told.silent.iter().filter(|node| *node != holder).cloned().collect();
@@ -244,6 +307,130 @@ mod tests {
             let at = order.id.made().unwrap() + limit + SignedDuration::from_secs(after.into());
             let ends = [end(at)];
             assert_eq!(candidates(&told(earlier.clone()), &ends, &BTreeSet::new())[0].verdict, expected);
+        }
+    }
+
+    /// What is left of services from `a`, on somebody's word.
+    fn left(told: &Told, undone: &[MigrationId], outdated: Outdated) -> Vec<(NodeName, Verdict)> {
+        let known = Known { undone: undone.iter().copied().collect(), ..Known::default() };
+        let found = on_word(told, &"a".into(), &known, outdated);
+        found.into_iter().map(|one| (one.holder, one.verdict)).collect()
+    }
+
+    #[test]
+    fn on_a_word_the_latest_copy_runs_where_all_were_asked() {
+        let mut told = told(held());
+        assert_eq!(left(&told, &[], Outdated::Never), [("b".into(), Verdict::Promote)]);
+        told.silent.insert("d".into());
+        assert_eq!(left(&told, &[], Outdated::Never), [("b".into(), Verdict::Waits(["d".into()].into()))]);
+        told.silent.clear();
+
+        let later = Arriving { order: Order::example(), ..held() };
+        let id = later.order.id;
+        told.arriving.insert("c".into(), vec![later]);
+        let expected = [("b".into(), Verdict::Older(id)), ("c".into(), Verdict::Promote)];
+        for outdated in [Outdated::Never, Outdated::BetterThanNothing] {
+            assert_eq!(left(&told, &[], outdated), expected);
+        }
+        // One of another node's service, or of a node that is not the one which is gone.
+        assert_eq!(on_word(&told, &"x".into(), &Known::default(), Outdated::Never), []);
+    }
+
+    #[test]
+    fn on_a_word_nothing_runs_twice_but_what_runs_already_is_told() {
+        let mut told = told(held());
+        told.services.insert("c".into(), vec![facts("redis", true)]);
+        assert_eq!(
+            left(&told, &[], Outdated::BetterThanNothing),
+            [("b".into(), Verdict::Elsewhere("c".into()))]
+        );
+        let told = self::told(Arriving { holding: Holding::Released, ..held() });
+        assert_eq!(left(&told, &[], Outdated::Never), [("b".into(), Verdict::Promote)]);
+    }
+
+    #[test]
+    fn what_stands_anywhere_is_known_to_be_held() {
+        let (b, a) = ("b".into(), "a".into());
+        let expected = Some((&b, &a));
+        assert_eq!(told(held()).holder(&"redis".into()), expected);
+        assert_eq!(told(held()).holder(&"another".into()), None);
+        let broken = Arriving { standing: false, ..held() };
+        assert_eq!(told(broken.clone()).holder(&"redis".into()), None);
+        let owned = Arriving { holding: Holding::Released, ..broken };
+        assert_eq!(told(owned).holder(&"redis".into()), expected);
+    }
+
+    #[test]
+    fn a_source_that_answers_decides_by_itself_unless_it_has_lost_what_it_knew() {
+        for holding in [Holding::Held, Holding::Released] {
+            let held = Arriving { holding, ..held() };
+            let known = Known { there: [held.order.id].into(), ..Known::default() };
+            let verdict = |known: &Known| {
+                let found = on_word(&told(held.clone()), &"a".into(), known, Outdated::BetterThanNothing);
+                found.into_iter().map(|one| one.verdict).collect::<Vec<_>>()
+            };
+            assert_eq!(verdict(&known), [Verdict::Decides("a".into())]);
+            assert_eq!(verdict(&Known::default()), [Verdict::Promote]);
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_date_runs_only_where_somebody_says_so_and_nothing_newer_stands() {
+        let (first, mut told) = (held(), told(held()));
+        let id = first.order.id;
+        told.arriving.insert("b".into(), vec![first]);
+        assert_eq!(left(&told, &[id], Outdated::Never), [("b".into(), Verdict::Late)]);
+        assert_eq!(left(&told, &[id], Outdated::BetterThanNothing), [("b".into(), Verdict::Promote)]);
+
+        let broken = Arriving { order: Order::example(), standing: false, ..held() };
+        let later = broken.order.id;
+        told.arriving.insert("c".into(), vec![broken]);
+        let expected = [("b".into(), Verdict::Older(later)), ("c".into(), Verdict::Incomplete)];
+        assert_eq!(left(&told, &[], Outdated::Never), expected);
+        let expected = [("b".into(), Verdict::Promote), ("c".into(), Verdict::Incomplete)];
+        assert_eq!(left(&told, &[], Outdated::BetterThanNothing), expected);
+    }
+
+    proptest::proptest! {
+        /// Whatever agents say, what follows from a word makes no second copy.
+        #[test]
+        fn a_word_never_makes_a_second_copy(
+            tries in proptest::collection::vec((0_usize..3, proptest::bool::ANY, proptest::bool::ANY), 0..6),
+            owner in proptest::option::of(0_usize..3),
+            silent in proptest::option::of(0_usize..3),
+            undone in proptest::collection::vec(proptest::bool::ANY, 6),
+            better in proptest::bool::ANY,
+        ) {
+            let nodes: [NodeName; 3] = ["b".into(), "c".into(), "d".into()];
+            let mut told = Told::default();
+            let mut known = Known::default();
+            for (number, (at, standing, from_gone)) in tries.into_iter().enumerate() {
+                let from = if from_gone { "a" } else { "x" };
+                let order = Order { from: from.into(), ..Order::example() };
+                if undone[number] {
+                    known.undone.insert(order.id);
+                }
+                told.arriving.entry(nodes[at].clone()).or_default().push(Arriving { order, standing, ..held() });
+            }
+            if let Some(at) = owner {
+                told.services.insert(nodes[at].clone(), vec![facts("redis", true)]);
+            }
+            if let Some(at) = silent {
+                told.arriving.remove(&nodes[at]);
+                told.services.remove(&nodes[at]);
+                told.silent.insert(nodes[at].clone());
+            }
+            let outdated = if better { Outdated::BetterThanNothing } else { Outdated::Never };
+            let found = on_word(&told, &"a".into(), &known, outdated);
+            let run: Vec<_> = found.iter().filter(|one| one.verdict == Verdict::Promote).collect();
+            proptest::prop_assert!(run.len() <= 1, "{run:?}");
+            if let Some(one) = run.first() {
+                proptest::prop_assert!(told.services.is_empty() && one.arriving.standing);
+                proptest::prop_assert!(told.silent.iter().all(|node| *node == one.holder));
+                let newer = |other: &Arriving| other.standing && other.order.id > one.arriving.order.id;
+                proptest::prop_assert!(!told.arriving.values().flatten().any(newer));
+                proptest::prop_assert!(better || !known.undone.contains(&one.arriving.order.id));
+            }
         }
     }
 }

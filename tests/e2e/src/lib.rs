@@ -17,6 +17,7 @@
 //! | [`two_nodes`] | a whole Kubernetes cluster |
 //! | [`guardian`] | cleaning up, whatever happens to us |
 //! | [`inventory`] | inventories of three sites, and services to put into them |
+//! | [`node_process`] | processes of a local node, to be stopped where they stand |
 //! | [`delay`] | the way between users and a site: a proxy that holds bytes back |
 //! | [`monitoring`] | Prometheus, blackbox exporter, node exporters |
 //! | [`process`] | programs that end with the test that started them |
@@ -40,6 +41,7 @@ pub mod front;
 pub mod guardian;
 pub mod inventory;
 pub mod monitoring;
+pub mod node_process;
 pub mod policy;
 pub mod process;
 pub mod resp;
