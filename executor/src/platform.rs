@@ -6,6 +6,7 @@
 //! | [`kubernetes`] | nodes that are pods of a cluster, and which scheduler leads |
 //! | [`agent`] | what every node's agent is given |
 //! | [`addresses`] | where the agents listen |
+//! | [`late_answers`] | questions to clusters that take their time |
 //! | [`status`] | how a node is |
 //! | [`step`] | what is being done |
 
@@ -13,5 +14,6 @@ pub mod addresses;
 pub mod agent;
 pub mod docker;
 pub mod kubernetes;
+pub mod late_answers;
 pub mod status;
 pub mod step;

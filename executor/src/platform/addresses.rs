@@ -1,26 +1,66 @@
 //! Where the agents of a continuum listen: as the inventory says, or as the engine or the cluster does in which they are. These are
 //! asked each time: a node that is made anew has another address.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sterna_core::continuum::{Continuum, Node, NodeName};
 
+use futures_util::future::join_all;
+
 use super::docker::local_addresses;
 use super::kubernetes::node::cluster::{self, Unknown};
+use super::kubernetes::node::place::Place;
+use super::late_answers::{BRIEFLY, LateAnswers};
 
 /// What is said of a local node that the engine does not know.
 const NOT_UP: &str = "its container does not run; `sterna sites up` makes it";
 
+type Answer = Result<String, Unknown>;
+
 /// Where pods were when their cluster last said so, for as long as it can't be asked: they run on without it. An agent proves which
-/// node it is, so an address that is another's by now does no harm.
+/// node it is, so an address that is another's by now does no harm. One cluster that is slow to answer keeps nobody from the nodes of
+/// others.
 #[derive(Debug, Clone, Default)]
-pub struct Remembered(Arc<Mutex<BTreeMap<NodeName, String>>>);
+pub struct Remembered {
+    known: Arc<Mutex<BTreeMap<NodeName, String>>>,
+    clusters: Arc<LateAnswers<Place, BTreeMap<NodeName, Answer>>>,
+}
 
 impl Remembered {
+    /// What the clusters say of the nodes that are pods.
+    async fn ask(&self, continuum: &str, nodes: &[(&NodeName, &Node)]) -> BTreeMap<NodeName, Answer> {
+        let mut by_place: BTreeMap<Place, Vec<(NodeName, Node)>> = BTreeMap::new();
+        for (name, node) in nodes {
+            if let Some(pod) = &node.kubernetes {
+                by_place.entry(Place::of(pod)).or_default().push(((*name).clone(), (*node).clone()));
+            }
+        }
+        let asked = by_place.into_iter().map(|(place, nodes)| async move {
+            let names: BTreeSet<NodeName> = nodes.iter().map(|(name, _)| name.clone()).collect();
+            let question = cluster::addresses(continuum.to_owned(), place.clone(), nodes);
+            let answer = self.clusters.ask(place.clone(), self.knows(&names), question).await;
+            // The question before may have been for others.
+            let mut answer = answer.unwrap_or_default();
+            let late = || {
+                Err(Unknown::Unasked(format!("the cluster of {place} has not answered within {BRIEFLY:?}")))
+            };
+            names
+                .into_iter()
+                .map(move |name| (name.clone(), answer.remove(&name).unwrap_or_else(late)))
+                .collect()
+        });
+        join_all(asked).await.into_iter().flat_map(|found: Vec<_>| found).collect()
+    }
+
+    fn knows(&self, names: &BTreeSet<NodeName>) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        names.iter().all(|name| known.contains_key(name))
+    }
+
     /// What is known of an agent's address after this answer of its cluster.
-    fn settle(&self, name: &NodeName, answer: Result<String, Unknown>) -> Result<String, String> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn settle(&self, name: &NodeName, answer: Answer) -> Result<String, String> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
             Ok(address) => {
                 known.insert(name.clone(), address.clone());
@@ -68,7 +108,7 @@ async fn of(
             false => Ok(BTreeMap::new()),
         }
     };
-    let (local, mut pods) = tokio::join!(local, cluster::addresses(&continuum.name, nodes));
+    let (local, mut pods) = tokio::join!(local, remembered.ask(&continuum.name, nodes));
     let found = |(name, node): &(&NodeName, &Node)| {
         let address = match (&node.agent, pods.remove(*name), &local) {
             (Some(address), ..) => Ok(address.clone()),

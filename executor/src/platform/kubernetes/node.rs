@@ -29,7 +29,7 @@ pub mod condition;
 pub mod ending;
 pub(super) mod failure;
 pub mod manifest;
-pub(super) mod place;
+pub(in crate::platform) mod place;
 mod removal;
 mod seen;
 pub mod watching;

@@ -366,30 +366,23 @@ pub enum Unknown {
     Unasked(String),
 }
 
-/// Where the agents of these nodes listen, `host:port`, as their clusters say, or why that is not known. Those that are no pods are
-/// not in it.
+/// Where the agents of these nodes, which are pods of `place`, listen, `host:port`, as their cluster says, or why that is not known.
 pub async fn addresses(
-    continuum: &str,
-    nodes: &[(&NodeName, &Node)],
+    continuum: String,
+    place: Place,
+    nodes: Vec<(NodeName, Node)>,
 ) -> BTreeMap<NodeName, Result<String, Unknown>> {
-    let place = |node: &Node| node.kubernetes.as_ref().map(Place::of);
-    let places: BTreeSet<Place> = nodes.iter().filter_map(|(_, node)| place(node)).collect();
-    if places.is_empty() {
-        return BTreeMap::new();
-    }
-    let clusters = PodNodes::of(nodes.iter().map(|(_, node)| *node)).await;
-    let pods = clusters.pods_in(continuum, places).await;
-    let nowhere = |words: &str| Unknown::Nowhere(words.to_owned());
-    let address = |name: &NodeName, place: &Place| match pods.get(place) {
-        Some(Ok(known)) => match known.get(name) {
+    let clusters = PodNodes::of(nodes.iter().map(|(_, node)| node)).await;
+    let with = ListParams::default().labels(&manifest::selector(&continuum));
+    let pods = clusters.list(&place, &with).await;
+    let address = |name: &NodeName| match &pods {
+        Ok(known) => match known.get(name) {
             Some(pod) => seen::address(pod).ok_or_else(|| Unknown::Nowhere(seen::why_not(pod))),
-            None => Err(nowhere(NOT_UP)),
+            None => Err(Unknown::Nowhere(NOT_UP.to_owned())),
         },
-        Some(Err(error)) => Err(Unknown::Unasked(error.to_string())),
-        None => Err(nowhere(NOT_UP)),
+        Err(error) => Err(Unknown::Unasked(error.to_string())),
     };
-    let of = |(name, node): &(&NodeName, &Node)| Some(((*name).clone(), address(name, &place(node)?)));
-    nodes.iter().filter_map(of).collect()
+    nodes.iter().map(|(name, _)| (name.clone(), address(name))).collect()
 }
 
 fn not_ready(node: &PodNode<'_>, pod: Option<&Pod>, found: &Condition, waited: Duration) -> ClusterError {
