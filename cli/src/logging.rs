@@ -59,7 +59,8 @@ fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(
     beside: Beside,
 ) -> Box<dyn Layer<S> + Send + Sync> {
     let otherwise = match beside {
-        Beside::Nothing => "info",
+        // What fails there is said by ourselves, with the node that it concerns.
+        Beside::Nothing => "info,kube_client=off",
         Beside::Service => "off",
     };
     let filter = EnvFilter::try_from_env("STERNA_LOG").unwrap_or_else(|_| EnvFilter::new(otherwise));

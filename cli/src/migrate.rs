@@ -2,6 +2,7 @@
 //!
 //! A dry run ends with 0 where the service is there already, with 2 where it would be moved, and with 1 where it can't be.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -79,13 +80,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let fleet = Fleet::connect(&continuum, &args.of.state.authority(&continuum)?).await?;
         let view = fleet.view().await;
         let Some(from) = view.placement.get(&service).cloned() else {
-            let silent: Vec<String> = view.unreachable.values().cloned().collect();
+            // Of a cluster that is away all nodes say the same.
+            let silent: BTreeSet<String> = view.unreachable.values().cloned().collect();
             let known: Vec<&str> = view.placement.keys().map(ServiceName::as_str).collect();
             bail!(
                 "no node that answers runs `{service}`; running are: {}{}{}",
                 if known.is_empty() { "none".to_owned() } else { known.join(", ") },
                 if silent.is_empty() { "" } else { "; not asked: " },
-                silent.join("; ")
+                silent.into_iter().collect::<Vec<_>>().join("; ")
             );
         };
         if from == to && args.dry_run {

@@ -138,6 +138,32 @@ async fn without_docker_there_is_an_instruction() {
 }
 
 #[tokio::test]
+async fn a_cluster_out_of_reach_is_said_in_our_own_words_alone() {
+    let desk = Desk::new().unwrap();
+    let pod = "memory = \"4GiB\"\nkubernetes = { namespace = \"sterna\" }";
+    let inventory = format!(
+        "schema_version = 1\nname = \"away\"\n[[site]]\nname = \"a\"\ntier = \"edge\"\nregion = \"eu\"\n\
+         price = {{ node = \"0.1USD/h\" }}\npower = {{ idle = \"5W\", full = \"20W\" }}\n\
+         [[site.node]]\nname = \"a1\"\ncpu = \"2\"\n{pod}\n[[site.node]]\nname = \"a2\"\ncpu = \"2\"\n{pod}\n\
+         [[service]]\nname = \"redis\"\ncpu = \"0.1\"\nmemory = \"256MiB\"\n"
+    );
+    desk.put("away.toml", &inventory).unwrap();
+    let kubeconfig = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: a\nclusters: [{{name: a, cluster: {{server: {NOWHERE}}}}}]\n\
+         users: [{{name: a, user: {{token: x}}}}]\ncontexts: [{{name: a, context: {{cluster: a, user: a}}}}]\n"
+    );
+    let kubeconfig = desk.put("kubeconfig", &kubeconfig).unwrap().display().to_string();
+    let migrate = ["migrate", "redis", "--to", "a2", "--inventory", "away.toml", "--state", "state"];
+    let finished = desk.run(&[("KUBECONFIG", &kubeconfig)], &migrate).await.unwrap();
+    let said = format!("{}{}", finished.stdout, finished.stderr);
+    assert!(!finished.status.success(), "{said}");
+    for part in ["looking for pods in namespace sterna", "`kubectl cluster-info`"] {
+        assert_eq!(said.matches(part).count(), 1, "does not say `{part}` once:\n{said}");
+    }
+    assert!(!said.contains(" ERROR "), "a library speaks in between:\n{said}");
+}
+
+#[tokio::test]
 async fn without_prometheus_nothing_moves_and_the_reason_is_said() {
     let desk = Desk::new().unwrap();
     desk.spoil("policy.toml", "mode = \"recommend\"", "mode = \"auto\"").unwrap();
