@@ -11,7 +11,7 @@ use crate::migration::certificate::{Certificate, Grounds};
 use crate::migration::order::MigrationId;
 use crate::migration::promotion::{Candidate, Leftover, Told};
 use crate::node::api::{Arriving, ReleaseAnswer};
-use crate::node::client::{AgentClient, ClientError};
+use crate::node::client::AgentClient;
 
 /// What came of a service whose source was fenced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -94,7 +94,7 @@ impl Fleet {
     pub async fn told(&self, empty: &BTreeSet<NodeName>) -> Told {
         let answers = join_all(self.agents.iter().map(|(node, agent)| async move {
             let answer = match agent {
-                Ok(agent) => in_time(node, asked(agent)).await,
+                Ok(agent) => in_time(node, agent.holdings()).await,
                 Err(reason) => Err(reason.clone()),
             };
             (node.clone(), answer)
@@ -116,10 +116,4 @@ impl Fleet {
         }
         told
     }
-}
-
-async fn asked(
-    agent: &AgentClient,
-) -> Result<(Vec<Arriving>, Vec<crate::node::api::ServiceFacts>), ClientError> {
-    tokio::try_join!(agent.coming_in(), agent.services())
 }

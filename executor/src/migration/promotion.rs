@@ -27,13 +27,19 @@ pub struct Told {
 }
 
 impl Told {
-    /// A node at which a service stands restored or that has taken it over, and the node that it came from.
+    /// As [`holder`].
     pub fn holder(&self, service: &ServiceName) -> Option<(&NodeName, &NodeName)> {
-        let mut all = self.arriving.iter().flat_map(|(node, all)| all.iter().map(move |one| (node, one)));
-        let good = |one: &Arriving| one.standing || one.holding.owns();
-        let (node, found) = all.find(|(_, one)| one.order.service == *service && good(one))?;
-        Some((node, &found.order.from))
+        holder(&self.arriving, service)
     }
+}
+
+/// A node at which a service stands restored or that has taken it over, and the node that it came from.
+pub fn holder<'a>(
+    arriving: &'a BTreeMap<NodeName, Vec<Arriving>>,
+    service: &ServiceName,
+) -> Option<(&'a NodeName, &'a NodeName)> {
+    let good = |one: &&Arriving| one.order.service == *service && (one.standing || one.holding.owns());
+    arriving.iter().find_map(|(node, all)| Some((node, &all.iter().find(good)?.order.from)))
 }
 
 /// What is held of a service whose source's pod has ended.

@@ -9,7 +9,7 @@ use reqwest::{Body, Method};
 use sterna_core::continuum::ServiceName;
 use sterna_policies::quantity::Millis;
 
-use crate::node::api::{Output, PullImage, ServiceFacts, StartService};
+use crate::node::api::{Arriving, Output, PullImage, ServiceFacts, StartService};
 use crate::node::output;
 
 use super::{ANSWER, AgentClient, ClientError};
@@ -24,6 +24,14 @@ impl AgentClient {
     /// When the agent does not answer or refuses; so for all calls below.
     pub async fn services(&self) -> Result<Vec<ServiceFacts>, ClientError> {
         self.answer(self.request(Method::GET, "/services").timeout(ANSWER)).await
+    }
+
+    /// What comes in there and is not finished, and which services its node has.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn holdings(&self) -> Result<(Vec<Arriving>, Vec<ServiceFacts>), ClientError> {
+        tokio::try_join!(self.coming_in(), self.services())
     }
 
     /// Starts a service; one that is there already stays as it is.

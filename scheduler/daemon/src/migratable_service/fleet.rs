@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use sterna_core::continuum::{NodeName, ServiceName};
 use sterna_executor::fleet::Fleet;
-use sterna_executor::node::api::ServiceFacts;
+use sterna_executor::migration::promotion::holder;
+use sterna_executor::node::api::{Arriving, ServiceFacts};
 use sterna_executor::platform::kubernetes::migratable_service::reconcile::{Standing, Whereabouts};
 use tokio::time::timeout;
 
@@ -14,9 +15,12 @@ use tokio::time::timeout;
 const TO_ANSWER: Duration = Duration::from_secs(5);
 
 /// All that was said at a look.
+#[derive(Default)]
 pub(super) struct Told {
     /// What each node that answered has.
     pub services: BTreeMap<NodeName, Vec<ServiceFacts>>,
+    /// What comes in there and is not finished.
+    pub arriving: BTreeMap<NodeName, Vec<Arriving>>,
     /// Why the others did not answer.
     pub silent: BTreeMap<NodeName, String>,
     /// Where agents listen, as far as that is known.
@@ -28,7 +32,7 @@ impl Told {
     pub async fn by(fleet: &Fleet) -> Self {
         let asked = join_all(fleet.agents().map(|(node, agent)| async move {
             let answer = match agent {
-                Ok(agent) => match timeout(TO_ANSWER, agent.services()).await {
+                Ok(agent) => match timeout(TO_ANSWER, agent.holdings()).await {
                     Ok(answer) => answer.map_err(|error| error.to_string()),
                     Err(_) => Err("it does not answer in time".to_owned()),
                 },
@@ -36,12 +40,14 @@ impl Told {
             };
             (node.clone(), answer, agent.ok().map(|agent| agent.address().to_owned()))
         }));
-        let mut told =
-            Self { services: BTreeMap::new(), silent: BTreeMap::new(), addresses: BTreeMap::new() };
+        let mut told = Self::default();
         for (node, answer, address) in asked.await {
             told.addresses.extend(address.map(|address| (node.clone(), address)));
             match answer {
-                Ok(services) => drop(told.services.insert(node, services)),
+                Ok((arriving, services)) => {
+                    told.arriving.insert(node.clone(), arriving);
+                    told.services.insert(node, services);
+                }
                 Err(why) => drop(told.silent.insert(node, why)),
             }
         }
@@ -61,6 +67,9 @@ impl Told {
             };
             return Whereabouts::On(node.clone(), standing);
         }
+        if let Some((at, from)) = holder(&self.arriving, service) {
+            return Whereabouts::Held { at: at.clone(), from: from.clone() };
+        }
         match self.silent.first_key_value() {
             Some((node, why)) => Whereabouts::Unknown(format!("`{node}`: {why}")),
             None => Whereabouts::Nowhere,
@@ -70,7 +79,10 @@ impl Told {
 
 #[cfg(test)]
 mod tests {
-    use sterna_policies::quantity::Bytes;
+    use sterna_executor::migration::holding::Holding;
+    use sterna_executor::migration::order::{MigrationId, Order};
+    use sterna_policies::policy::{Memory, Method};
+    use sterna_policies::quantity::{Bytes, Millis};
 
     use super::*;
 
@@ -93,7 +105,7 @@ mod tests {
         let told = Told {
             services: services.into_iter().map(|(node, one)| (node.into(), vec![one])).collect(),
             silent: silent.iter().map(|node| ((*node).into(), "gone".to_owned())).collect(),
-            addresses: BTreeMap::new(),
+            ..Told::default()
         };
         told.whereabouts(&"shop".into())
     }
@@ -104,6 +116,41 @@ mod tests {
         assert_eq!(where_is(vec![], &["b"]), Whereabouts::Unknown("`b`: gone".into()));
         let there = Whereabouts::On("a".into(), Standing::Runs);
         assert_eq!(where_is(vec![("a", facts(1, true, None))], &["b"]), there);
+    }
+
+    #[test]
+    fn what_stands_held_is_not_nowhere() {
+        let order = Order {
+            id: MigrationId::new(),
+            service: "shop".into(),
+            from: "a".into(),
+            to: "b".into(),
+            from_address: String::new(),
+            to_address: String::new(),
+            method: Method::default(),
+            memory: Memory::default(),
+            max_downtime: None,
+            bandwidth: None,
+            deadline: Millis::from_duration(Duration::ZERO),
+            freeze_lease: Millis::from_duration(Duration::ZERO),
+            predicted: None,
+        };
+        let held = |standing| Arriving {
+            order: order.clone(),
+            epoch: 1,
+            image: "i".into(),
+            holding: Holding::Held,
+            standing,
+            pod: None,
+        };
+        let told = |standing| Told {
+            services: [("b".into(), vec![])].into(),
+            arriving: [("b".into(), vec![held(standing)])].into(),
+            ..Told::default()
+        };
+        let expected = Whereabouts::Held { at: "b".into(), from: "a".into() };
+        assert_eq!(told(true).whereabouts(&"shop".into()), expected);
+        assert_eq!(told(false).whereabouts(&"shop".into()), Whereabouts::Nowhere);
     }
 
     #[test]

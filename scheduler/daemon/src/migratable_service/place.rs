@@ -91,7 +91,7 @@ mod tests {
         let told = |answer: &[&NodeName]| Told {
             services: answer.iter().map(|node| ((*node).clone(), Vec::new())).collect(),
             silent: BTreeMap::new(),
-            addresses: BTreeMap::new(),
+            ..Told::default()
         };
         let desk = Desk::new(&continuum, &[]);
         let asks = Service {

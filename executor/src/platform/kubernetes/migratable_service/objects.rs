@@ -178,6 +178,7 @@ impl Declarations {
                         | "NotApplied"
                         | "NoPlace"
                         | "Exists"
+                        | "Held"
                         | "Lost"
                         | "NoImage"
                         | "NotStarted"

@@ -18,6 +18,13 @@ use super::template::Described;
 pub enum Whereabouts {
     /// A node has it.
     On(NodeName, Standing),
+    /// No node that answers has it, but it stands restored at `at`, on its way from `from`: nobody may run it there who was not told to.
+    Held {
+        /// The node that holds it.
+        at: NodeName,
+        /// The node that it left.
+        from: NodeName,
+    },
     /// All nodes answered, and none has it.
     Nowhere,
     /// Not all nodes answered, for this reason, and none of the others has it.
@@ -197,7 +204,7 @@ fn leaving(look: &Look, now: Timestamp) -> Vec<Step> {
     let tell = due(look, now).map(|status| Step::Tell(Box::new(status)));
     let next = match &look.whereabouts {
         Whereabouts::Nowhere => Some(Step::Free),
-        Whereabouts::On(_, Standing::Moving(_)) | Whereabouts::Unknown(_) => None,
+        Whereabouts::On(_, Standing::Moving(_)) | Whereabouts::Held { .. } | Whereabouts::Unknown(_) => None,
         Whereabouts::On(node, _) => Some(Step::Remove(node.clone())),
     };
     tell.into_iter().chain(next).collect()

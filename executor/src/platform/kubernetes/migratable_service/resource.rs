@@ -63,7 +63,7 @@ fn as_it_is(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MigratableServiceStatus {
-    /// `Refused`, `Pending`, `Running`, `Moving`, `Ended`, `Lost` or `Leaving`.
+    /// `Refused`, `Pending`, `Running`, `Moving`, `Held`, `Ended`, `Lost`, `Unknown` or `Leaving`.
     pub phase: Option<String>,
     /// The node that has it.
     pub node: Option<String>,

@@ -1,6 +1,7 @@
 //! What an object should say.
 
 use jiff::Timestamp;
+use sterna_core::continuum::NodeName;
 
 use super::fields::Refusal;
 use super::reconcile::{Look, Part, Standing, Whereabouts};
@@ -32,13 +33,14 @@ pub fn due(look: &Look, now: Timestamp) -> Option<MigratableServiceStatus> {
             wanted.first_on = look.place.as_ref().ok().map(ToString::to_string);
         }
         wanted.template = wanted.first_on.as_ref().map(|_| look.object.digest());
-        wanted.started = before.first_on.is_some() && matches!(look.whereabouts, Whereabouts::On(..));
+        let is_there = matches!(look.whereabouts, Whereabouts::On(..) | Whereabouts::Held { .. });
+        wanted.started = before.first_on.is_some() && is_there;
     }
     wanted.node = match &look.whereabouts {
         _ if wanted.first_on.is_none() => None,
         Whereabouts::On(node, _) => Some(node.to_string()),
         Whereabouts::Nowhere => None,
-        Whereabouts::Unknown(_) => before.node.clone(),
+        Whereabouts::Unknown(_) | Whereabouts::Held { .. } => before.node.clone(),
     };
     let (phase, started) = started(look, &before, &wanted);
     wanted.phase = Some(phase.to_owned());
@@ -76,6 +78,7 @@ fn started(
     if look.object.is_to_go() {
         let message = match &look.whereabouts {
             Whereabouts::Unknown(why) => format!("it is ended once all nodes answer: {why}"),
+            Whereabouts::Held { at, from } => format!("it is ended once it runs: {}", held(at, from)),
             Whereabouts::On(_, Standing::Moving(to)) => format!("it is ended once it has moved to `{to}`"),
             Whereabouts::On(node, _) => match look.trouble_of(Part::Service) {
                 Some(trouble) => trouble.message.clone(),
@@ -103,6 +106,13 @@ fn started(
                     format!("it is started once all nodes answer, so that it is not started twice: {why}");
                 say("Pending", Some(false), "NodesAreSilent", message)
             }
+            (Whereabouts::Held { at, from }, _, _) => {
+                let message = format!(
+                    "a service of this name is there already, and is not started twice: {}",
+                    held(at, from)
+                );
+                say("Pending", Some(false), "Held", message)
+            }
             (Whereabouts::On(node, _), _, None) => {
                 let message = format!(
                     "a service of this name is on `{node}` already and was not started by this object: give this one another name"
@@ -124,7 +134,14 @@ fn started(
         Whereabouts::On(node, Standing::Ended) => {
             say("Ended", Some(false), "Ended", format!("its container on `{node}` does not run"))
         }
+        Whereabouts::Held { at, from } => say("Held", Some(false), "Held", held(at, from)),
         Whereabouts::Nowhere => {
+            // Where it was last is known at the first look alone.
+            if let Some(said) =
+                before.conditions.iter().find(|one| one.type_ == STARTED && one.reason == "Lost")
+            {
+                return say("Lost", Some(false), "Lost", said.message.clone());
+            }
             let last = before.node.as_deref().or(before.first_on.as_deref()).unwrap_or("none");
             let message = format!(
                 "no node has it; `{last}` had it last, and what was not on its way when that ended is lost. Delete this object and \
@@ -137,6 +154,13 @@ fn started(
             say("Unknown", None, "NodesAreSilent", message)
         }
     }
+}
+
+fn held(at: &NodeName, from: &NodeName) -> String {
+    format!(
+        "`{at}` holds it, on its way from `{from}`. The nodes settle that by themselves once they reach each other; if `{from}` is gone \
+         for good, `sterna fence {from}` has it run there"
+    )
 }
 
 /// As the cluster sees its stand-in.

@@ -62,6 +62,8 @@ struct World {
     /// Which node has the service, and whether it runs.
     service: Option<(usize, bool)>,
     moving: bool,
+    /// The node that holds what left a node that is gone.
+    held: Option<usize>,
     silent: bool,
     /// Nodes that have had it.
     known_on: BTreeSet<usize>,
@@ -80,6 +82,7 @@ impl World {
             pod: None,
             service: None,
             moving: false,
+            held: None,
             silent: false,
             known_on: BTreeSet::new(),
             started: 0,
@@ -99,6 +102,10 @@ impl World {
                     (false, false) => Standing::Ended,
                 };
                 Whereabouts::On(NODES[at].into(), standing)
+            }
+            None if self.held.is_some_and(|at| !(self.silent && at == 0)) => {
+                let at = self.held.unwrap();
+                Whereabouts::Held { at: NODES[at].into(), from: NODES[1 - at].into() }
             }
             None if self.silent => Whereabouts::Unknown("n1".into()),
             None => Whereabouts::Nowhere,
@@ -158,7 +165,7 @@ impl World {
                 }
                 self.known_on.insert(at);
                 self.started += 1;
-                assert_eq!(self.service, None, "started a second time");
+                assert_eq!((self.service, self.held), (None, None), "started a second time");
                 self.service = Some((at, true));
             }
             Step::Remove(node) => {
@@ -225,6 +232,12 @@ impl World {
         }
     }
 
+    fn promote(&mut self) {
+        if let Some(at) = self.held.take() {
+            self.service = Some((at, true));
+        }
+    }
+
     fn phase(&self) -> String {
         self.object.as_ref().unwrap().said().phase.unwrap()
     }
@@ -241,6 +254,10 @@ enum Event {
     Silent(bool),
     MoveBegins,
     MoveEnds,
+    /// The source is gone, and the destination holds what left it.
+    SourceGone,
+    /// What is held runs.
+    Promoted,
     Lost,
     PodFails,
     PodGone,
@@ -256,6 +273,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Silent),
         1 => Just(Event::MoveBegins),
         1 => Just(Event::MoveEnds),
+        1 => Just(Event::SourceGone),
+        1 => Just(Event::Promoted),
         1 => Just(Event::Lost),
         1 => Just(Event::PodFails),
         1 => Just(Event::PodGone),
@@ -296,6 +315,14 @@ proptest! {
                     }
                     world.moving = false;
                 }
+                Event::SourceGone => {
+                    if let (true, Some((at, _))) = (world.moving, world.service) {
+                        (world.service, world.held) = (None, Some(1 - at));
+                        world.known_on.insert(1 - at);
+                    }
+                    world.moving = false;
+                }
+                Event::Promoted => world.promote(),
                 Event::Lost => {
                     world.lost |= world.service.is_some();
                     world.service = None;
@@ -323,6 +350,12 @@ proptest! {
             prop_assert!(world.started <= 1);
         }
         (world.silent, world.moving, world.refused) = (false, false, false);
+        world.settle();
+        // An object that is gone had nothing when it was let go; a late order may have started that since.
+        if world.held.is_some() && world.object.is_some() {
+            prop_assert!(["Held", "Leaving"].contains(&world.phase().as_str()), "{}", world.phase());
+        }
+        world.promote();
         world.settle();
         match &world.object {
             // What an object had started ends with it; what a late order starts after that is refused by nobody, and found.
@@ -355,6 +388,40 @@ fn a_service_is_declared_started_shown_and_ended() {
     world.silent = false;
     world.settle();
     assert!(world.object.is_none() && world.service.is_none() && world.pod.is_none());
+}
+
+#[test]
+fn what_is_held_after_its_node_is_gone_is_neither_lost_nor_let_go() {
+    let mut world = World::new();
+    world.settle();
+    (world.service, world.held) = (None, Some(1));
+    world.settle();
+    let said = world.object.as_ref().unwrap().said();
+    let started = said.conditions.iter().find(|one| one.reason == "Held").unwrap();
+    assert!(started.message.contains("`sterna fence n1`"), "{}", started.message);
+    world.object.as_mut().unwrap().metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+    world.settle();
+    assert_eq!((world.phase().as_str(), world.started), ("Leaving", 1));
+    world.promote();
+    world.settle();
+    assert!(world.object.is_none() && world.service.is_none());
+}
+
+#[test]
+fn what_was_lost_is_said_to_have_been_where_it_was_last() {
+    let mut world = World::new();
+    world.settle();
+    world.service = Some((1, true));
+    world.settle();
+    world.service = None;
+    for _ in 0..2 {
+        world.settle();
+        let said = world.object.as_ref().unwrap().said();
+        let started = said.conditions.iter().find(|one| one.reason == "Lost").unwrap();
+        assert!(started.message.contains("`n2` had it last"), "{}", started.message);
+        world.touched();
+        world.object.as_mut().unwrap().metadata.generation = Some(7);
+    }
 }
 
 #[test]
