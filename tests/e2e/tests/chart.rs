@@ -167,6 +167,13 @@ async fn helm_finds_nothing_to_complain_about() -> anyhow::Result<()> {
 #[tokio::test]
 async fn values_that_make_no_sense_are_refused_with_their_key() -> anyhow::Result<()> {
     let Some(charts) = tools().await? else { return Ok(()) };
+    let fronted =
+        |services: &str| format!("front: {{enabled: true, existingSecret: a, services: [{services}]}}");
+    let ports = |from: u16, to: u16| {
+        let ports = (from..=to).map(|port| format!("{{port: {port}, protocol: tcp, name: p{port}}}"));
+        ports.collect::<Vec<_>>().join(", ")
+    };
+    let many = format!("{{name: a, ports: [{}]}}, {{name: b, ports: [{}]}}", ports(1, 200), ports(1, 57));
     for (values, named) in [
         ("replcas: 2", "replcas"),
         ("replicas: 0", "/replicas"),
@@ -185,21 +192,53 @@ async fn values_that_make_no_sense_are_refused_with_their_key() -> anyhow::Resul
         ("address: localhost", "/address"),
         ("image: {pullPolicy: Sometimes}", "/image/pullPolicy"),
         ("inventory: \"name = \"", "inventory"),
-        ("front: {enabled: true, services: [{name: a, port: 1, protocol: tcp}]}", "/front/existingSecret"),
+        (
+            "front: {enabled: true, services: [{name: a, ports: [{port: 1, protocol: tcp}]}]}",
+            "/front/existingSecret",
+        ),
         ("front: {enabled: true, existingSecret: a}", "/front/services"),
-        ("front: {services: [{name: a, port: 1, protocol: smtp}]}", "/front/services/0/protocol"),
-        ("front: {services: [{name: a, port: 0, protocol: tcp}]}", "/front/services/0/port"),
-        ("front: {services: [{name: a, protocol: tcp}]}", "/front/services/0"),
+        ("front: {services: [{name: a, ports: []}]}", "/front/services/0/ports"),
+        ("front: {services: [{name: a}]}", "/front/services/0': missing property 'ports'"),
+        (
+            "front: {services: [{name: a, ports: [{port: 1, protocol: smtp}]}]}",
+            "/services/0/ports/0/protocol",
+        ),
+        ("front: {services: [{name: a, ports: [{port: 0, protocol: tcp}]}]}", "/services/0/ports/0/port"),
+        ("front: {services: [{name: a, ports: [{protocol: tcp}]}]}", "/services/0/ports/0': missing"),
+        (
+            "front: {services: [{name: a, ports: [{port: 1, targetPort: web, protocol: tcp}]}]}",
+            "/services/0/ports/0/targetPort",
+        ),
+        // What one port was said by has no meaning of its own beside several.
+        ("front: {services: [{name: a, port: 1, protocol: tcp}]}", "/front/services/0': additional properties"),
         ("front: {leave: 5s}", "/front/leave"),
         (
-            "front: {enabled: true, existingSecret: a, services: [{name: a, port: 1, protocol: tcp, serviceName: sterna}]}",
-            "`sterna` is the name of a Kubernetes service already",
+            &fronted("{name: a, serviceName: sterna, ports: [{port: 1, protocol: tcp}]}"),
+            "of the scheduler: say",
         ),
         (
-            "front: {enabled: true, existingSecret: a, services: [{name: a, port: 1, protocol: tcp}, \
-             {name: a, port: 2, protocol: tcp, serviceName: b}]}",
-            "`a` stands there twice",
+            &fronted(
+                "{name: a, ports: [{port: 1, protocol: tcp}]}, {name: a, serviceName: b, ports: [{port: 2, protocol: tcp}]}",
+            ),
+            "`a` stands there twice: put all its `ports` into one",
         ),
+        (
+            &fronted(
+                "{name: a, ports: [{port: 1, protocol: tcp}, {port: 1, targetPort: 2, protocol: http}]}",
+            ),
+            "front.services: `a`: two ports are 1",
+        ),
+        (
+            &fronted(
+                "{name: a, ports: [{port: 1, protocol: tcp}, {port: 2, targetPort: 1, protocol: http}]}",
+            ),
+            "front.services: `a`: two ports lead to its port 1",
+        ),
+        (
+            &fronted("{name: a, ports: [{port: 1, protocol: tcp}, {port: 2, protocol: tcp}]}"),
+            "front.services: `a`: two ports are named `tcp`",
+        ),
+        (&fronted(&many), "there are 257 ports"),
         ("inventory: \"schema_version = 1\"", "inventory"),
         ("inventory: \"name = '../x'\"", "inventory"),
         ("endpoints: ['']", "endpoints"),
