@@ -211,7 +211,10 @@ async fn values_that_make_no_sense_are_refused_with_their_key() -> anyhow::Resul
             "/services/0/ports/0/targetPort",
         ),
         // What one port was said by has no meaning of its own beside several.
-        ("front: {services: [{name: a, port: 1, protocol: tcp}]}", "/front/services/0': additional properties"),
+        (
+            "front: {services: [{name: a, port: 1, protocol: tcp}]}",
+            "/front/services/0': additional properties",
+        ),
         ("front: {leave: 5s}", "/front/leave"),
         (
             &fronted("{name: a, serviceName: sterna, ports: [{port: 1, protocol: tcp}]}"),
