@@ -1,7 +1,8 @@
 //! Settings of the service, in layers: defaults, below the TOML file, below the environment.
 //!
-//! Variables are `STERNA__` and the key, with `__` between its parts: `STERNA__PROMETHEUS__URL`. Relative paths, also those
-//! from the environment, are relative to the folder of the settings file.
+//! Variables are `STERNA__` and the key, with `__` between its parts: `STERNA__PROMETHEUS__URL`. Namespaces in
+//! `STERNA__KUBERNETES__ENDPOINTS` have `,` between them. Relative paths, also those from the environment, are relative to the
+//! folder of the settings file.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -44,14 +44,9 @@ pub fn chart() -> PathBuf {
 /// The template of fronts, in the chart.
 pub const FRONT: &str = "templates/front.yaml";
 
-/// The folder of the plain manifests of the scheduler.
-pub fn base() -> PathBuf {
-    sources().join("deploy/kustomize/base")
-}
-
-/// The folder of those of fronts.
-pub fn front() -> PathBuf {
-    sources().join("deploy/kustomize/front")
+/// A folder of plain manifests: `base` is the scheduler's.
+pub fn manifests(name: &str) -> PathBuf {
+    sources().join("deploy/kustomize").join(name)
 }
 
 impl Charts {

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 mod chart {
     pub mod front;
     pub mod ground;
+    pub mod plain;
 }
 
 use chart::front::PLAIN_FRONT;
@@ -167,6 +168,13 @@ async fn helm_finds_nothing_to_complain_about() -> anyhow::Result<()> {
 #[tokio::test]
 async fn values_that_make_no_sense_are_refused_with_their_key() -> anyhow::Result<()> {
     let Some(charts) = tools().await? else { return Ok(()) };
+    let fronted =
+        |services: &str| format!("front: {{enabled: true, existingSecret: a, services: [{services}]}}");
+    let ports = |from: u16, to: u16| {
+        let ports = (from..=to).map(|port| format!("{{port: {port}, protocol: tcp, name: p{port}}}"));
+        ports.collect::<Vec<_>>().join(", ")
+    };
+    let many = format!("{{name: a, ports: [{}]}}, {{name: b, ports: [{}]}}", ports(1, 200), ports(1, 57));
     for (values, named) in [
         ("replcas: 2", "replcas"),
         ("replicas: 0", "/replicas"),
@@ -185,21 +193,56 @@ async fn values_that_make_no_sense_are_refused_with_their_key() -> anyhow::Resul
         ("address: localhost", "/address"),
         ("image: {pullPolicy: Sometimes}", "/image/pullPolicy"),
         ("inventory: \"name = \"", "inventory"),
-        ("front: {enabled: true, services: [{name: a, port: 1, protocol: tcp}]}", "/front/existingSecret"),
+        (
+            "front: {enabled: true, services: [{name: a, ports: [{port: 1, protocol: tcp}]}]}",
+            "/front/existingSecret",
+        ),
         ("front: {enabled: true, existingSecret: a}", "/front/services"),
-        ("front: {services: [{name: a, port: 1, protocol: smtp}]}", "/front/services/0/protocol"),
-        ("front: {services: [{name: a, port: 0, protocol: tcp}]}", "/front/services/0/port"),
-        ("front: {services: [{name: a, protocol: tcp}]}", "/front/services/0"),
+        ("front: {services: [{name: a, ports: []}]}", "/front/services/0/ports"),
+        ("front: {services: [{name: a}]}", "/front/services/0': missing property 'ports'"),
+        (
+            "front: {services: [{name: a, ports: [{port: 1, protocol: smtp}]}]}",
+            "/services/0/ports/0/protocol",
+        ),
+        ("front: {services: [{name: a, ports: [{port: 0, protocol: tcp}]}]}", "/services/0/ports/0/port"),
+        ("front: {services: [{name: a, ports: [{protocol: tcp}]}]}", "/services/0/ports/0': missing"),
+        (
+            "front: {services: [{name: a, ports: [{port: 1, targetPort: web, protocol: tcp}]}]}",
+            "/services/0/ports/0/targetPort",
+        ),
+        // What one port was said by has no meaning of its own beside several.
+        (
+            "front: {services: [{name: a, port: 1, protocol: tcp}]}",
+            "/front/services/0': additional properties",
+        ),
         ("front: {leave: 5s}", "/front/leave"),
         (
-            "front: {enabled: true, existingSecret: a, services: [{name: a, port: 1, protocol: tcp, serviceName: sterna}]}",
-            "`sterna` is the name of a Kubernetes service already",
+            &fronted("{name: a, serviceName: sterna, ports: [{port: 1, protocol: tcp}]}"),
+            "of the scheduler: say",
         ),
         (
-            "front: {enabled: true, existingSecret: a, services: [{name: a, port: 1, protocol: tcp}, \
-             {name: a, port: 2, protocol: tcp, serviceName: b}]}",
-            "`a` stands there twice",
+            &fronted(
+                "{name: a, ports: [{port: 1, protocol: tcp}]}, {name: a, serviceName: b, ports: [{port: 2, protocol: tcp}]}",
+            ),
+            "`a` stands there twice: put all its `ports` into one",
         ),
+        (
+            &fronted(
+                "{name: a, ports: [{port: 1, protocol: tcp}, {port: 1, targetPort: 2, protocol: http}]}",
+            ),
+            "front.services: `a`: two ports are 1",
+        ),
+        (
+            &fronted(
+                "{name: a, ports: [{port: 1, protocol: tcp}, {port: 2, targetPort: 1, protocol: http}]}",
+            ),
+            "front.services: `a`: two ports lead to its port 1",
+        ),
+        (
+            &fronted("{name: a, ports: [{port: 1, protocol: tcp}, {port: 2, protocol: tcp}]}"),
+            "front.services: `a`: two ports are named `tcp`",
+        ),
+        (&fronted(&many), "there are 257 ports"),
         ("inventory: \"schema_version = 1\"", "inventory"),
         ("inventory: \"name = '../x'\"", "inventory"),
         ("endpoints: ['']", "endpoints"),
@@ -258,149 +301,6 @@ async fn rights_are_those_that_sterna_prints() -> anyhow::Result<()> {
     ensure!(role["metadata"]["namespace"] == "edge", "{role}");
     let rules = json!([{ "apiGroups": [""], "resources": ["pods"], "verbs": ["list"] }]);
     ensure!(role["rules"] == rules && printed.len() == 3, "{printed:?}");
-    Ok(())
-}
-
-/// What `sterna crd` prints of a kind, which is what the chart's file of it holds.
-async fn printed_definition(kind: &str) -> anyhow::Result<String> {
-    const UPDATE: &str = "STERNA_UPDATE_MANIFESTS";
-    let renew = format!("{UPDATE}=1 cargo test --workspace --test chart");
-    let file = charts::chart().join(format!("files/{kind}.yaml"));
-    let printed = format!(
-        "# What `sterna crd` prints. Renew it with {renew}\n{}",
-        Sterna::built()?.must(&["crd", kind]).await?
-    );
-    if std::env::var_os(UPDATE).is_some() {
-        std::fs::write(&file, &printed)?;
-    }
-    let written = std::fs::read_to_string(&file).unwrap_or_default();
-    ensure!(written == printed, "{} is not what `sterna crd` prints; renew it with {renew}", file.display());
-    Ok(printed)
-}
-
-#[tokio::test]
-async fn the_definition_of_declared_services_is_the_one_that_sterna_prints() -> anyhow::Result<()> {
-    let printed = printed_definition("services").await?;
-    let Some(charts) = tools().await? else { return Ok(()) };
-    let all = documents(&charts.render("sterna", "services: {enabled: true}\nimage: {tag: one}\n").await?)?;
-    let mut definition = of_kind(&all, DEFINITION)?.clone();
-    definition["metadata"].as_object_mut().context("no metadata")?.remove("annotations");
-    ensure!(vec![definition] == documents(&printed)?, "the chart has another one");
-    let settings =
-        of_kind(&all, "ConfigMap")?["data"]["sterna.toml"].as_str().context("no settings")?.to_owned();
-    let wanted = "[kubernetes]\nservices = \"sterna\"\nstand_in_image = \"sterna-node:one\"\n";
-    ensure!(settings.contains(wanted), "{settings}");
-    Ok(())
-}
-
-/// What a file of plain manifests has to hold, which is what it does hold.
-fn renewed(file: &Path, of: &str, rendered: &str) -> anyhow::Result<String> {
-    const UPDATE: &str = "STERNA_UPDATE_MANIFESTS";
-    let renew = format!("{UPDATE}=1 cargo test --workspace --test chart");
-    let wanted = format!("# What deploy/chart makes of {of}. Renew it with {renew}\n{rendered}");
-    if std::env::var_os(UPDATE).is_some() {
-        std::fs::write(file, &wanted)?;
-    }
-    let written = std::fs::read_to_string(file).unwrap_or_default();
-    ensure!(written == wanted, "{} is not what the chart makes; renew it with {renew}", file.display());
-    Ok(wanted)
-}
-
-#[tokio::test]
-async fn plain_manifests_are_the_chart_with_its_default_values() -> anyhow::Result<()> {
-    let Some(charts) = tools().await? else { return Ok(()) };
-    let rendered = charts.render("sterna", "").await?;
-    let rendered = renewed(&charts::base().join("sterna.yaml"), "its default values", &rendered)?;
-    let front = charts.render_of("sterna", PLAIN_FRONT, &[charts::FRONT]).await?;
-    let front = renewed(&charts::front().join("front.yaml"), "fronts of one service", &front)?;
-
-    let sorted = |text: &str| {
-        let mut documents = documents(text)?;
-        documents.sort_by_key(|document| document["kind"].to_string());
-        anyhow::Ok(documents)
-    };
-    ensure!(sorted(&charts.build(&charts::base()).await?)? == sorted(&rendered)?, "kustomize changes it");
-    ensure!(sorted(&charts.build(&charts::front()).await?)? == sorted(&front)?, "kustomize changes it");
-    let folder = tempfile::tempdir()?;
-    let [base, overlay] = ["base", "overlay"].map(|name| folder.path().join(name));
-    for folder in [&base, &overlay] {
-        std::fs::create_dir(folder)?;
-    }
-    for file in ["kustomization.yaml", "sterna.yaml"] {
-        std::fs::copy(charts::base().join(file), base.join(file))?;
-    }
-    let files = "resources: [../base]\nnamespace: other\npatches:\n\
-                 - target: {kind: ConfigMap, name: sterna}\n  patch: |-\n    apiVersion: v1\n    kind: ConfigMap\n    \
-                 metadata: {name: sterna}\n    data: {policy.toml: mine}\n";
-    std::fs::write(overlay.join("kustomization.yaml"), files)?;
-    let other = documents(&charts.build(&overlay).await?)?;
-    ensure!(other.iter().all(|document| document["metadata"]["namespace"] == "other"), "{other:?}");
-    ensure!(of_kind(&other, "RoleBinding")?["subjects"][0]["namespace"] == "other", "{other:?}");
-    let files = &of_kind(&other, "ConfigMap")?["data"];
-    ensure!(files["policy.toml"] == "mine" && files["sterna.toml"].is_string(), "{files}");
-    Ok(())
-}
-
-/// What migrations as objects need besides the settings, for who has no Helm.
-#[tokio::test]
-async fn the_definition_of_migrations_is_the_one_that_sterna_prints() -> anyhow::Result<()> {
-    const UPDATE: &str = "STERNA_UPDATE_MANIFESTS";
-    let renew = format!("{UPDATE}=1 cargo test --workspace --test chart");
-    let update = std::env::var_os(UPDATE).is_some();
-    let printed = printed_definition("migrations").await?;
-
-    let Some(charts) = tools().await? else { return Ok(()) };
-    let all = documents(&charts.render("sterna", "migrations: {enabled: true}").await?)?;
-    let usual = documents(&charts.render("sterna", "").await?)?;
-    let mut definition = of_kind(&all, DEFINITION)?.clone();
-    ensure!(definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep", "{definition}");
-    definition["metadata"].as_object_mut().context("no metadata")?.remove("annotations");
-    ensure!(vec![definition] == documents(&printed)?, "the chart has another one");
-    let settings =
-        of_kind(&all, "ConfigMap")?["data"]["sterna.toml"].as_str().context("no settings")?.to_owned();
-    ensure!(settings.contains("[kubernetes]\nmigrations = \"sterna\"\nkeep = 50\n"), "{settings}");
-
-    // The component holds what the chart has more, and kustomize puts it into an overlay's namespace.
-    let component = charts::base().join("../migrations");
-    let mut added: Vec<Value> = all;
-    let has = |one: &Value| {
-        usual
-            .iter()
-            .any(|usual| usual["kind"] == one["kind"] && usual["metadata"]["name"] == one["metadata"]["name"])
-    };
-    added.retain(|one| !has(one));
-    let texts = added.iter().map(serde_saphyr::to_string).collect::<Result<Vec<_>, _>>()?;
-    let manifests = format!(
-        "# What deploy/chart has more with migrations.enabled. Renew it with {renew}\n{}",
-        texts.join("---\n")
-    );
-    let file = component.join("migrations.yaml");
-    if update {
-        std::fs::write(&file, &manifests)?;
-    }
-    let written = std::fs::read_to_string(&file).unwrap_or_default();
-    ensure!(written == manifests, "{} is not what the chart makes; renew it with {renew}", file.display());
-    let folder = tempfile::tempdir()?;
-    for (to, from) in [("base", charts::base()), ("migrations", component)] {
-        let to = folder.path().join(to);
-        std::fs::create_dir(&to)?;
-        for file in std::fs::read_dir(from)? {
-            let file = file?;
-            std::fs::copy(file.path(), to.join(file.file_name()))?;
-        }
-    }
-    let overlay = folder.path().join("overlay");
-    std::fs::create_dir(&overlay)?;
-    let text = "resources: [../base]\ncomponents: [../migrations]\nnamespace: other\n";
-    std::fs::write(overlay.join("kustomization.yaml"), text)?;
-    let built = documents(&charts.build(&overlay).await?)?;
-    ensure!(of_kind(&built, DEFINITION)?["metadata"]["namespace"].is_null(), "{built:?}");
-    let binding = named(&built, "RoleBinding").get("sterna-migrations").map(|one| (*one).clone());
-    let binding = binding.context("no rights")?;
-    ensure!(
-        binding["metadata"]["namespace"] == "other" && binding["subjects"][0]["namespace"] == "other",
-        "{binding}"
-    );
     Ok(())
 }
 

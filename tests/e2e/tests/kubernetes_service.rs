@@ -133,9 +133,13 @@ impl Ground {
                 "existingSecret": "sterna-front",
                 "inventory": text.replacen(home, &format!("{home}agent = \"{address}\"\n"), 1),
                 "services": [
-                    { "name": "redis", "port": PORT, "protocol": "redis" },
-                    { "name": "nginx", "port": WEB, "protocol": "http", "serviceName": "shop", "servicePort": 80 },
-                    { "name": "books", "port": BOOKS, "protocol": "tcp" },
+                    { "name": "redis", "ports": [{ "port": PORT, "protocol": "redis" }] },
+                    {
+                        "name": "nginx",
+                        "serviceName": "shop",
+                        "ports": [{ "port": 80, "targetPort": WEB, "protocol": "http" }],
+                    },
+                    { "name": "books", "ports": [{ "port": BOOKS, "protocol": "tcp" }] },
                 ],
             },
         });

@@ -1,9 +1,11 @@
 //! `[kubernetes]`: what of a cluster is kept at what happens, as it is written.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
 use sterna_policies::load::{At, Findings, is_name};
 
 use super::Whole;
@@ -83,15 +85,38 @@ pub(super) struct KubernetesLayers {
     services: Option<String>,
     stand_in_image: Option<String>,
     #[serde(default)]
-    endpoints: Vec<String>,
+    endpoints: Names,
     keep: Option<Whole<u32>>,
     kubeconfig: Option<PathBuf>,
+}
+
+/// Names from any layer: a list in the file, `a,b` in a variable.
+#[derive(Default)]
+struct Names(Vec<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Vec<String>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("names, in a variable with `,` between them")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(text.split(',').map(|name| name.trim().to_owned()).collect())
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, names: A) -> Result<Self::Value, A::Error> {
+                Vec::deserialize(de::value::SeqAccessDeserializer::new(names))
+            }
+        }
+        deserializer.deserialize_any(Either).map(Names)
+    }
 }
 
 impl KubernetesLayers {
     /// What it means, for settings in `folder`.
     pub fn read(self, folder: &Path) -> Result<Kubernetes, &'static str> {
-        if self.migrations.is_none() && self.services.is_none() && self.endpoints.is_empty() {
+        if self.migrations.is_none() && self.services.is_none() && self.endpoints.0.is_empty() {
             return Err(
                 "`kubernetes.migrations`, `kubernetes.services` or `kubernetes.endpoints` is missing: the namespaces in which \
                  something is kept",
@@ -106,7 +131,7 @@ impl KubernetesLayers {
         if self.stand_in_image.as_ref().is_some_and(|image| !is_image(image)) {
             return Err("`kubernetes.stand_in_image` is not an image");
         }
-        if !self.endpoints.iter().all(|name| is_name(name)) {
+        if !self.endpoints.0.iter().all(|name| is_name(name)) {
             return Err("`kubernetes.endpoints` has what is no name in Kubernetes");
         }
         let keep = self.keep.map_or(KEEP, |keep| keep.0);
@@ -115,7 +140,7 @@ impl KubernetesLayers {
         }
         let kubeconfig = self.kubeconfig.map(|file| folder.join(file));
         // Each is looked at once.
-        let mut endpoints = self.endpoints;
+        let mut endpoints = self.endpoints.0;
         endpoints.sort();
         endpoints.dedup();
         Ok(Kubernetes {

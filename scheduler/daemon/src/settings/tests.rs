@@ -196,6 +196,15 @@ fn migrations_are_shown_where_a_namespace_is_named() {
     assert_eq!((usual.migrations.as_deref(), usual.keep, usual.kubeconfig), (Some("a"), 50, None));
     let led = shown("[kubernetes]\nendpoints = [\"b\", \"a\", \"b\"]\n", &[]).unwrap().unwrap();
     assert_eq!((led.migrations, led.endpoints), (None, vec!["a".to_owned(), "b".to_owned()]));
+    let names = ("STERNA__KUBERNETES__ENDPOINTS", "d, c");
+    let led = shown("[kubernetes]\nmigrations = \"a\"\nendpoints = [\"b\"]\n", &[names]).unwrap().unwrap();
+    assert_eq!((led.migrations.as_deref(), led.endpoints), (Some("a"), vec!["c".to_owned(), "d".to_owned()]));
+    // What is said in the file of a thing goes with what a variable says of it.
+    let [services, endpoints] =
+        [("STERNA__KUBERNETES__SERVICES", "apps"), ("STERNA__KUBERNETES__ENDPOINTS", "apps")];
+    let both = shown("[kubernetes]\nstand_in_image = \"i:1\"\n", &[services, endpoints]).unwrap().unwrap();
+    assert_eq!((both.services.as_deref(), both.stand_in_image.as_deref()), (Some("apps"), Some("i:1")));
+    assert_eq!(both.endpoints, ["apps"]);
     let declared = "[kubernetes]\nservices = \"apps\"\nstand_in_image = \"i:1\"\n";
     let declared = shown(declared, &[]).unwrap().unwrap();
     assert_eq!(
@@ -213,6 +222,8 @@ fn migrations_are_shown_where_a_namespace_is_named() {
         ("[kubernetes]\nendpoints = [\"A\"]\n", ("A", "b"), "no such name as `A`"),
         ("", ("STERNA__KUBERNETES__MIGRATIONS", "A"), "kubernetes.migrations"),
         ("", ("STERNA__KUBERNETES__SERVICES", "A"), "kubernetes.services"),
+        ("", ("STERNA__KUBERNETES__ENDPOINTS", "a,"), "kubernetes.endpoints"),
+        ("[kubernetes]\nendpoints = \"a\"\n", ("A", "b"), "endpoints"),
         ("[kubernetes]\nservices = \"A\"\n", ("A", "b"), "no such name as `A`"),
         ("[kubernetes]\nservices = \"a\"\nstand_in_image = \"a b\"\n", ("A", "b"), "is not an image"),
         ("[kubernetes]\nmigrations = \"a\"\n", ("STERNA__KUBERNETES__KEEP", "5000"), "kubernetes.keep"),

@@ -12,7 +12,7 @@ use sterna_e2e::process::{bound, run};
 use sterna_executor::identity::{Authority, Credentials, Role};
 use sterna_executor::traffic::config::FrontConfig;
 
-use super::ground::{Ground, documents, of_kind, pod, tools};
+use super::ground::{Ground, documents, named, of_kind, pod, tools};
 use crate::INVENTORY;
 
 /// Fronts, with as little and with as much as may be said.
@@ -27,9 +27,16 @@ front:
   enabled: true
   existingSecret: mine
   services:
-    - {name: redis, port: 6379, protocol: redis, hold: 10s, connections: 100, held: 50}
-    - {name: web, port: 8104, protocol: http, serviceName: shop, servicePort: 80, type: NodePort, annotations: {a: b}}
-    - {name: books, port: 5432, protocol: tcp, type: LoadBalancer}
+    - {name: redis, ports: [{port: 6379, protocol: redis, hold: 10s, connections: 100, held: 50}]}
+    - name: web
+      serviceName: shop
+      type: NodePort
+      annotations: {a: b}
+      ports:
+        - {port: 80, targetPort: 8104, protocol: http}
+        - {port: 8104, targetPort: 80, protocol: http, name: administration}
+        - {port: 9121, protocol: tcp, held: 7}
+    - {name: books, ports: [{port: 5432, protocol: tcp}], type: LoadBalancer}
   replicas: 1
   drain: 80ms
   leave: 40
@@ -44,8 +51,18 @@ tolerations: [{key: edge, operator: Exists, effect: NoSchedule}]
     ),
 ];
 
+/// Where clients connect to, and the port of the service in the inventory that they reach.
+const LEADS: [(&str, u16, (&str, u16)); 5] = [
+    ("redis", 6379, ("redis", 6379)),
+    ("shop", 80, ("web", 8104)),
+    ("shop", 8104, ("web", 80)),
+    ("shop", 9121, ("web", 9121)),
+    ("books", 5432, ("books", 5432)),
+];
+
 /// What the plain manifests of fronts are made of.
-pub const PLAIN_FRONT: &str = "front: {enabled: true, existingSecret: sterna-front, services: [{name: redis, port: 6379, protocol: redis}]}\n";
+pub const PLAIN_FRONT: &str = "front: {enabled: true, existingSecret: sterna-front, \
+                               services: [{name: redis, ports: [{port: 6379, protocol: redis}]}]}\n";
 
 #[tokio::test]
 async fn the_api_server_takes_fronts_and_each_service_leads_to_theirs_alone() -> anyhow::Result<()> {
@@ -70,9 +87,6 @@ async fn the_api_server_takes_fronts_and_each_service_leads_to_theirs_alone() ->
             let name = &document["metadata"]["name"];
             let leads = labels(&document["spec"]["selector"], &pod);
             ensure!(leads != (*name == "sterna"), "{title}: {name} leads to fronts: {leads}");
-            let target = &document["spec"]["ports"][0]["targetPort"];
-            let mut ports = pod["spec"]["containers"][0]["ports"].as_array().into_iter().flatten();
-            ensure!(!leads || ports.any(|port| port["name"] == *target), "{title}: {name} to {target}");
         }
 
         // What is mounted is read, by the names that users know.
@@ -82,9 +96,11 @@ async fn the_api_server_takes_fronts_and_each_service_leads_to_theirs_alone() ->
             std::fs::write(folder.path().join(name), text)?;
         }
         let read = FrontConfig::load(&folder.path().join("front.toml"))?;
-        for (at, service) in read.services.iter().enumerate() {
-            let port = &pod["spec"]["containers"][0]["ports"][at + 1]["containerPort"];
-            ensure!(*port == service.listen.port(), "{title}: {} listens on {port}", service.name);
+        for (service, port, target) in LEADS.iter().take(read.services.len()) {
+            let led = led(&named(&all, "Service"), &pod, service, *port)?;
+            let found = read.services.iter().find(|one| u64::from(one.listen.port()) == led);
+            let found = found.with_context(|| format!("{title}: nothing listens behind {service}:{port}"))?;
+            ensure!((found.name.as_str(), found.port) == *target, "{title}: {service}:{port}: {found:?}");
         }
         let ends = pod["spec"]["terminationGracePeriodSeconds"].as_u64().context("it has no time to end")?;
         ensure!(Duration::from_secs(ends) > read.leave, "{title}: killed before clients have left");
@@ -104,6 +120,42 @@ async fn the_api_server_takes_fronts_and_each_service_leads_to_theirs_alone() ->
     }
     ensure!(templates[..3].iter().all(|template| *template == templates[0]) && templates[0] != templates[3]);
     ground.down().await
+}
+
+/// The port of a pod that a port of a Kubernetes service leads to.
+fn led(services: &BTreeMap<&str, &Value>, pod: &Value, service: &str, port: u16) -> anyhow::Result<u64> {
+    let entries = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let service = services.get(service).with_context(|| format!("no service {service}"))?;
+    let entry = entries(&service["spec"]["ports"]).into_iter().find(|one| one["port"] == port);
+    let target = entry.with_context(|| format!("no port {port}: {service}"))?["targetPort"].clone();
+    let ports = entries(&pod["spec"]["containers"][0]["ports"]);
+    let found = ports.iter().find(|one| one["name"] == target);
+    found.and_then(|one| one["containerPort"].as_u64()).with_context(|| format!("{port} leads to {target}"))
+}
+
+/// A port's number in the pod may change, and what a Kubernetes service leads to by its name never does.
+#[tokio::test]
+async fn a_port_that_is_added_changes_no_name_of_another() -> anyhow::Result<()> {
+    let Some(charts) = tools().await? else { return Ok(()) };
+    let mut before = BTreeMap::new();
+    for ports in ["{port: 80, protocol: http}", "{port: 81, protocol: tcp}, {port: 80, protocol: http}"] {
+        let values = format!(
+            "front: {{enabled: true, existingSecret: a, services: [{{name: one, ports: [{ports}]}}, \
+             {{name: two, ports: [{{port: 80, protocol: http}}]}}]}}\n"
+        );
+        let rendered = documents(&charts.render_of("sterna", &values, &[charts::FRONT]).await?)?;
+        let services = named(&rendered, "Service");
+        let mut now = BTreeMap::new();
+        for (name, service) in services {
+            for port in service["spec"]["ports"].as_array().into_iter().flatten() {
+                now.insert((name.to_owned(), port["port"].to_string()), port["targetPort"].clone());
+            }
+        }
+        ensure!(before.iter().all(|(key, target)| now.get(key) == Some(target)), "{before:?}, {now:?}");
+        before = now;
+    }
+    ensure!(before.len() == 3, "{before:?}");
+    Ok(())
 }
 
 /// Two sets of values as one.

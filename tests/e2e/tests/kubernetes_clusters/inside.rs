@@ -41,7 +41,7 @@ pub async fn fronts(
             "enabled": true,
             "existingSecret": "sterna-front",
             "inventory": inventory,
-            "services": [{ "name": "redis", "port": PORT, "protocol": "redis" }],
+            "services": [{ "name": "redis", "ports": [{ "port": PORT, "protocol": "redis" }] }],
         },
     });
     let rendered = charts.render_of(APPS, &values.to_string(), &[charts::FRONT]).await?;
