@@ -13,6 +13,8 @@
 //! | [`emulated`] | ordinary hosts, emulated, as nodes |
 //! | [`front`] | `sterna front`, beside a test |
 //! | [`cluster`] | a Kubernetes API server |
+//! | [`namespace`] | what a test has of it: a namespace, accounts, what it applies |
+//! | [`rights`] | that the rights which are printed suffice, and that each is needed |
 //! | [`charts`] | Helm, kustomize, and what they are given |
 //! | [`two_nodes`] | a whole Kubernetes cluster |
 //! | [`guardian`] | cleaning up, whatever happens to us |
@@ -24,6 +26,7 @@
 //! | [`resp`] | as much of the Redis protocol as a client needs |
 //! | [`dataset`] | what a client has written and was told is safe |
 //! | [`writer`] | the client that writes all the time and measures the gap |
+//! | [`patience`] | waiting for what takes a moment |
 //! | [`ticker`] | a service that can tell its own downtime |
 //! | [`digest`] | what a Redis that holds a dataset must answer to `DEBUG DIGEST` |
 //! | [`zoo`] | real programs whose state a cold start would lose, and how to tell |
@@ -40,9 +43,12 @@ pub mod front;
 pub mod guardian;
 pub mod inventory;
 pub mod monitoring;
+pub mod namespace;
+pub mod patience;
 pub mod policy;
 pub mod process;
 pub mod resp;
+pub mod rights;
 pub mod scheduler;
 pub mod stage;
 pub mod sterna;
