@@ -70,6 +70,26 @@ impl Reference {
     }
 }
 
+/// The `run_id` of the Redis at an address, which no other start of it has.
+///
+/// # Errors
+/// When it does not answer, or does not tell.
+pub async fn run_id(address: SocketAddr) -> anyhow::Result<String> {
+    let info = Connection::open(address).await?.command(&["INFO", "server"]).await?;
+    let info = info.text().context("no INFO")?;
+    let line = info.lines().find_map(|line| line.trim().strip_prefix("run_id:"));
+    Ok(line.context("Redis tells no run_id")?.to_owned())
+}
+
+/// The digest of what the Redis at an address holds.
+///
+/// # Errors
+/// When it does not answer, or gives none.
+pub async fn held(address: SocketAddr) -> anyhow::Result<Digest> {
+    let held = Connection::open(address).await?.command(&["DEBUG", "DIGEST"]).await?;
+    Digest::read(&held.text().context("no digest")?)
+}
+
 /// What `DEBUG DIGEST` says: the same for the same keys and values, whatever their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Digest(String);

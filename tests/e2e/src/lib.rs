@@ -13,8 +13,12 @@
 //! | [`emulated`] | ordinary hosts, emulated, as nodes |
 //! | [`front`] | `sterna front`, beside a test |
 //! | [`cluster`] | a Kubernetes API server |
+//! | [`namespace`] | what a test has of it: a namespace, accounts, what it applies |
+//! | [`rights`] | that the rights which are printed suffice, and that each is needed |
 //! | [`charts`] | Helm, kustomize, and what they are given |
 //! | [`two_nodes`] | a whole Kubernetes cluster |
+//! | [`pods`] | a continuum whose nodes are pods of that |
+//! | [`desk`] | a folder with an inventory, in which `sterna` is run |
 //! | [`guardian`] | cleaning up, whatever happens to us |
 //! | [`inventory`] | inventories of three sites, and services to put into them |
 //! | [`node_process`] | processes of a local node, to be stopped where they stand |
@@ -25,15 +29,19 @@
 //! | [`resp`] | as much of the Redis protocol as a client needs |
 //! | [`dataset`] | what a client has written and was told is safe |
 //! | [`writer`] | the client that writes all the time and measures the gap |
+//! | [`clients`] | clients that put up with no error |
+//! | [`patience`] | waiting for what takes a moment |
 //! | [`ticker`] | a service that can tell its own downtime |
 //! | [`digest`] | what a Redis that holds a dataset must answer to `DEBUG DIGEST` |
 //! | [`zoo`] | real programs whose state a cold start would lose, and how to tell |
 
 pub mod charts;
+pub mod clients;
 pub mod cluster;
 pub mod continuum;
 pub mod dataset;
 pub mod delay;
+pub mod desk;
 pub mod digest;
 pub mod docker;
 pub mod emulated;
@@ -41,10 +49,14 @@ pub mod front;
 pub mod guardian;
 pub mod inventory;
 pub mod monitoring;
+pub mod namespace;
 pub mod node_process;
+pub mod patience;
+pub mod pods;
 pub mod policy;
 pub mod process;
 pub mod resp;
+pub mod rights;
 pub mod scheduler;
 pub mod stage;
 pub mod sterna;

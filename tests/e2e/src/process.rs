@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use tokio::process::{Child, Command};
 use tokio::time::sleep;
 
@@ -94,6 +94,26 @@ impl Drop for Running {
         self.signal("-KILL");
         let _ended = self.child.try_wait();
     }
+}
+
+/// Sends a process that is not ours a signal, as `-STOP`.
+///
+/// # Errors
+/// When it is gone.
+pub fn signal(signal: &str, process: u32) -> anyhow::Result<()> {
+    let status = std::process::Command::new("kill").args([signal, &process.to_string()]).status()?;
+    ensure!(status.success(), "kill {signal} {process}: {status}");
+    Ok(())
+}
+
+/// The processes of this machine, in whatever container, that have a name.
+pub fn named(name: &str) -> impl Iterator<Item = u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let all = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    // Others may end meanwhile.
+    all.filter(move |process| {
+        std::fs::read_to_string(format!("/proc/{process}/comm")).is_ok_and(|comm| comm.trim() == name)
+    })
 }
 
 /// What a program printed, and how it ended.

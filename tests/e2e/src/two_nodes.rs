@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -94,9 +94,7 @@ impl TwoNodes {
     }
 
     fn signal(&self, program: &str, signal: &str) -> anyhow::Result<()> {
-        let status = std::process::Command::new("kill").args([signal, &self.process(program)?]).status()?;
-        ensure!(status.success(), "kill {signal} of {program}: {status}");
-        Ok(())
+        process::signal(signal, self.process(program)?.parse()?).with_context(|| program.to_owned())
     }
 
     /// The number of a process that it was started with.
@@ -129,7 +127,27 @@ impl TwoNodes {
         self.kubectl_alone(&[&["--kubeconfig", &self.kubeconfig], arguments].concat()).await
     }
 
-    /// The same as nobody.
+    /// Applies objects, given as YAML or JSON.
+    ///
+    /// # Errors
+    /// When it refuses one.
+    pub async fn apply(&self, objects: &str) -> anyhow::Result<()> {
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), objects)?;
+        self.kubectl(&["apply", "-f", text(file.path())?]).await.map(drop)
+    }
+
+    /// Makes a namespace for clients, in which pods may do as little as Pod Security can ask for.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub async fn make_restricted(&self, namespace: &str) -> anyhow::Result<()> {
+        self.kubectl(&["create", "namespace", namespace]).await?;
+        let label = "pod-security.kubernetes.io/enforce=restricted";
+        self.kubectl(&["label", "namespace", namespace, label]).await.map(drop)
+    }
+
+    /// Runs `kubectl` as nobody and gives what it prints.
     ///
     /// # Errors
     /// As [`TwoNodes::kubectl`].

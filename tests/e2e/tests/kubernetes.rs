@@ -1,6 +1,5 @@
 //! What Sterna asks of Kubernetes, against a real API server.
 
-use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,16 +7,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
-use serde::Deserialize as _;
 use serde_json::json;
-use sterna_e2e::cluster::Cluster;
+use sterna_e2e::namespace::Ground;
+use sterna_e2e::patience::eventually;
 use sterna_e2e::process::Running;
-use sterna_e2e::sterna::Sterna;
+use sterna_e2e::rights::Rights;
 use sterna_executor::platform::kubernetes::election::Candidate;
 use sterna_executor::platform::kubernetes::lease::{Contender, LeaseError, Place, Standing, Steady, steady};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
@@ -25,37 +23,11 @@ use tokio::net::TcpStream;
 use tokio::process::ChildStdout;
 use tokio::time::{Instant, sleep, timeout};
 
-#[path = "kubernetes/own.rs"]
-mod own;
-
 const TERM: Duration = Duration::from_secs(15);
 const SOON: Duration = Duration::from_secs(20);
 
-/// An API server, and a namespace of its own for one test.
-struct Ground {
-    cluster: Cluster,
-    client: Client,
-    namespace: String,
-}
-
-impl Ground {
-    async fn up() -> anyhow::Result<Self> {
-        let cluster = Cluster::up().await?;
-        let (client, namespace) = own::namespace(&cluster).await?;
-        Ok(Self { cluster, client, namespace })
-    }
-
-    fn place(&self, name: &str) -> Place {
-        Place { namespace: self.namespace.clone(), name: name.to_owned() }
-    }
-
-    fn leases(&self) -> Api<Lease> {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    async fn down(self) -> anyhow::Result<()> {
-        own::remove(self.client, &self.namespace).await
-    }
+fn place(ground: &Ground, name: &str) -> Place {
+    Place { namespace: ground.namespace.clone(), name: name.to_owned() }
 }
 
 #[tokio::test]
@@ -76,7 +48,7 @@ async fn an_api_server_answers_until_it_is_dropped() -> anyhow::Result<()> {
         let address = address.authority().context("no address")?.as_str().to_owned();
         // It ends in its own time.
         let gone = async || Ok(TcpStream::connect(&address).await.is_err());
-        eventually(&gone).await.with_context(|| format!("{address} still answers"))?;
+        eventually(SOON, &format!("{address} answers no more"), gone).await?;
     }
     Ok(())
 }
@@ -95,7 +67,7 @@ impl Rival {
         let clock: Steady = Arc::new(move || Duration::from_millis(now.load(Ordering::SeqCst) + offset));
         let candidate = Candidate::new(name.to_owned(), TERM);
         let contender =
-            Contender::new(ground.client.clone(), ground.place("contended"), candidate, Arc::clone(&clock));
+            Contender::new(ground.client.clone(), place(ground, "contended"), candidate, Arc::clone(&clock));
         Self { contender, clock, sleeps: 0 }
     }
 
@@ -148,7 +120,7 @@ async fn of_two_schedulers_one_leads_at_a_time_in_a_thousand_rounds() -> anyhow:
         let Some(leader) = leads.iter().position(|leads| *leads) else { continue };
         led[leader] += 1;
         changes += i32::from(last.replace(leader) != Some(leader));
-        let spec = ground.leases().get("contended").await?.spec.context("the lease says nothing")?;
+        let spec = ground.api::<Lease>().get("contended").await?.spec.context("the lease says nothing")?;
         let name = rivals[leader].contender.candidate().identity();
         // One that sleeps may be about to lose it, but while it leads it is its own.
         ensure!(spec.holder_identity.as_deref() == Some(name), "in round {round} {name} leads, and {spec:?}");
@@ -171,86 +143,34 @@ async fn all_of_it(client: &Client, place: &Place) -> Result<(), LeaseError> {
     contender.give_up().await
 }
 
-/// Waits until it is so.
-async fn eventually(what: impl AsyncFn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
-    let start = Instant::now();
-    while !what().await? {
-        ensure!(start.elapsed() < SOON, "not within {SOON:?}");
-        sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
-}
-
 #[tokio::test]
 async fn the_rights_that_are_printed_suffice_and_each_is_needed() -> anyhow::Result<()> {
     let ground = Ground::up().await?;
-    let printed = Sterna::built()?
-        .must(&["rbac", "--namespace", &ground.namespace, "--lease", "one", "--account", "scheduler"])
-        .await?;
-    let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&printed)?;
-    let [account, role, binding] = &documents[..] else { bail!("three objects were expected:\n{printed}") };
-    for (document, kind) in documents.iter().zip(["ServiceAccount", "Role", "RoleBinding"]) {
-        ensure!(document["kind"] == kind && document["apiVersion"].is_string(), "{document}");
-    }
-    let (client, namespace, creates) = (&ground.client, &ground.namespace, PostParams::default());
-    Api::namespaced(client.clone(), namespace)
-        .create(&creates, &ServiceAccount::deserialize(account)?)
-        .await?;
-    let roles: Api<Role> = Api::namespaced(client.clone(), namespace);
-    let role = roles.create(&creates, &Role::deserialize(role)?).await?;
-    Api::namespaced(client.clone(), namespace).create(&creates, &RoleBinding::deserialize(binding)?).await?;
+    let rights = Rights::given(&ground, "scheduler", &["--lease", "one"]).await?;
+    let kinds: Vec<_> = rights.printed.iter().map(|one| one["kind"].as_str().unwrap_or_default()).collect();
+    ensure!(kinds == ["ServiceAccount", "Role", "RoleBinding"], "{:?}", rights.printed);
 
-    let scheduler = own::of_account(&ground.cluster, &ground.client, &ground.namespace, "scheduler").await?;
-    let place = ground.place("one");
-    let fresh = async || {
-        let deleted = ground.leases().delete(&place.name, &DeleteParams::default()).await;
-        match deleted {
-            Err(kube::Error::Api(status)) if !status.is_not_found() => Err(kube::Error::Api(status)),
-            _ => Ok(()),
+    let scheduler = ground.client_of("scheduler").await?;
+    let place = place(&ground, "one");
+    let refused = async || {
+        let deleted = ground.api::<Lease>().delete(&place.name, &DeleteParams::default()).await;
+        if let Err(kube::Error::Api(status)) = deleted
+            && !status.is_not_found()
+        {
+            return Err(kube::Error::Api(status).into());
         }
-    };
-    let works = async || {
-        fresh().await?;
         match all_of_it(&scheduler, &place).await {
-            Err(LeaseError::Forbidden { .. }) => Ok(false),
-            other => other.map(|()| true).map_err(anyhow::Error::from),
+            Err(LeaseError::Forbidden { verb, .. }) => Ok(Some(format!("{verb} leases"))),
+            other => other.map(|()| None).map_err(anyhow::Error::from),
         }
     };
-    eventually(&works).await.context("the rights do not suffice")?;
-
-    let rules = role.rules.context("the role allows nothing")?;
-    let with = |rules: &[PolicyRule]| Patch::Merge(json!({ "rules": rules }));
-    let mut verbs = 0;
-    for (number, rule) in rules.iter().enumerate() {
-        for removed in &rule.verbs {
-            verbs += 1;
-            let mut fewer = rules.clone();
-            fewer[number].verbs.retain(|verb| verb != removed);
-            // A rule that allows nothing is none.
-            fewer.retain(|rule| !rule.verbs.is_empty());
-            roles.patch("scheduler", &PatchParams::default(), &with(&fewer)).await?;
-            let refused = async || {
-                fresh().await?;
-                match all_of_it(&scheduler, &place).await {
-                    Err(LeaseError::Forbidden { verb, .. }) => {
-                        ensure!(verb == removed, "without {removed} it is {verb} that fails");
-                        Ok(true)
-                    }
-                    other => other.map(|()| false).map_err(anyhow::Error::from),
-                }
-            };
-            eventually(&refused).await.with_context(|| format!("{removed} is not needed"))?;
-            // So that the next one is not refused for want of this one.
-            roles.patch("scheduler", &PatchParams::default(), &with(&rules)).await?;
-            eventually(&works).await?;
-        }
-    }
-    ensure!(verbs == 3, "{verbs} verbs");
+    let needed = rights.suffice_and_each_is_needed(SOON, &[], refused).await?;
+    ensure!(needed.len() == 3, "{needed:?}");
 
     // And no more than that one.
-    let other = Api::<Lease>::namespaced(scheduler.clone(), namespace).get("another").await;
+    let other = Api::<Lease>::namespaced(scheduler.clone(), &ground.namespace).get("another").await;
     ensure!(matches!(&other, Err(kube::Error::Api(status)) if status.is_forbidden()), "{other:?}");
-    let listed = Api::<Lease>::namespaced(scheduler, namespace).list(&ListParams::default()).await;
+    let listed = Api::<Lease>::namespaced(scheduler, &ground.namespace).list(&ListParams::default()).await;
     ensure!(matches!(&listed, Err(kube::Error::Api(status)) if status.is_forbidden()), "{listed:?}");
     ground.down().await
 }
@@ -262,8 +182,8 @@ struct Scheduler {
 }
 
 impl Scheduler {
-    fn start(ground: &Ground, folder: &Path, name: &str) -> anyhow::Result<Self> {
-        let folder = folder.join(name);
+    fn start(ground: &Ground, name: &str) -> anyhow::Result<Self> {
+        let folder = ground.folder.path().join(name);
         std::fs::create_dir(&folder)?;
         std::fs::write(folder.join("inventory.toml"), include_str!("../../../deploy/demo/inventory.toml"))?;
         std::fs::write(
@@ -277,7 +197,7 @@ impl Scheduler {
             ground.cluster.kubeconfig().display()
         );
         std::fs::write(folder.join("sterna.toml"), settings)?;
-        let mut command = Sterna::built()?.command();
+        let mut command = ground.sterna.command();
         command.args(["run", "--config"]).arg(folder.join("sterna.toml"));
         command.stdout(Stdio::piped()).stderr(Stdio::null());
         let mut running = Running::start(&mut command)?;
@@ -302,11 +222,10 @@ impl Scheduler {
 #[tokio::test]
 async fn a_second_scheduler_leads_once_the_first_is_gone() -> anyhow::Result<()> {
     let ground = Ground::up().await?;
-    let folder = tempfile::tempdir()?;
-    let mut first = Scheduler::start(&ground, folder.path(), "first")?;
+    let mut first = Scheduler::start(&ground, "first")?;
     first.says("leading").await?;
     first.says("continuum").await?;
-    let mut second = Scheduler::start(&ground, folder.path(), "second")?;
+    let mut second = Scheduler::start(&ground, "second")?;
     second.says("waiting: ").await?;
 
     // Asked to end, it gives the lease up: nobody waits for the end of its term.
@@ -316,7 +235,7 @@ async fn a_second_scheduler_leads_once_the_first_is_gone() -> anyhow::Result<()>
     ensure!(asked.elapsed() < Duration::from_secs(5), "only after {:?}", asked.elapsed());
 
     // Killed, it can't.
-    let mut third = Scheduler::start(&ground, folder.path(), "third")?;
+    let mut third = Scheduler::start(&ground, "third")?;
     third.says("waiting: ").await?;
     second.running.child().kill().await?;
     let killed = Instant::now();
@@ -326,7 +245,7 @@ async fn a_second_scheduler_leads_once_the_first_is_gone() -> anyhow::Result<()>
 
     // One that sees another name in the lease ends.
     let usurped = Patch::Merge(json!({ "spec": { "holderIdentity": "somebody" } }));
-    ground.leases().patch("schedulers", &PatchParams::default(), &usurped).await?;
+    ground.api::<Lease>().patch("schedulers", &PatchParams::default(), &usurped).await?;
     third.says("the lease is lost").await?;
     let status = timeout(SOON, third.running.child().wait()).await.context("it does not end")??;
     ensure!(status.code() == Some(1), "it ended with {status}");
@@ -336,14 +255,14 @@ async fn a_second_scheduler_leads_once_the_first_is_gone() -> anyhow::Result<()>
 #[tokio::test]
 async fn one_that_waits_to_lead_ends_when_it_is_asked_to() -> anyhow::Result<()> {
     let ground = Ground::up().await?;
-    let folder = tempfile::tempdir()?;
-    let mut first = Scheduler::start(&ground, folder.path(), "first")?;
+    let mut first = Scheduler::start(&ground, "first")?;
     first.says("leading").await?;
-    let mut second = Scheduler::start(&ground, folder.path(), "second")?;
+    let mut second = Scheduler::start(&ground, "second")?;
     second.says("waiting: ").await?;
     second.running.ask_to_end();
     let status = timeout(SOON, second.running.child().wait()).await.context("it does not end")??;
     // By itself: of a pod it is the first process, which the kernel does not end for want of a handler.
     ensure!(status.success(), "it ended with {status}");
+    drop(first);
     ground.down().await
 }

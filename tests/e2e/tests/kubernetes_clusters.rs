@@ -8,30 +8,25 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
-use serde_json::Value;
+use anyhow::{Context as _, ensure};
 use sterna_e2e::charts::Charts;
+use sterna_e2e::clients::{self, Clients};
 use sterna_e2e::dataset::Dataset;
-use sterna_e2e::digest::{Digest, PORT, Reference};
+use sterna_e2e::desk::Desk;
+use sterna_e2e::digest::{self, PORT, Reference, run_id};
 use sterna_e2e::docker::{docker, service_image};
 use sterna_e2e::inventory::Service;
-use sterna_e2e::process::{Daemon, Finished};
+use sterna_e2e::patience::succeeds;
+use sterna_e2e::process::Daemon;
 use sterna_e2e::resp::Connection;
 use sterna_e2e::scheduler::{Scheduler, Work};
-use sterna_e2e::sterna::Sterna;
 use sterna_e2e::two_nodes::TwoNodes;
-use tempfile::TempDir;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 mod kubernetes_clusters {
     pub mod inside;
 }
-#[path = "kubernetes_service/clients.rs"]
-#[expect(dead_code, reason = "other tests have more kinds of clients")]
-mod clients;
-
-use clients::Clients;
 use kubernetes_clusters::inside;
 
 const KEYS: usize = 20_000;
@@ -71,36 +66,31 @@ fn policy(mode: &str) -> String {
 /// Two clusters with a node of the continuum as a pod in each.
 struct Ground {
     clusters: [TwoNodes; 2],
-    sterna: Sterna,
-    /// Of both clusters.
-    kubeconfig: String,
+    /// Its kubeconfig is of both clusters.
+    desk: Desk,
     services: String,
-    folder: TempDir,
 }
 
 impl Ground {
     async fn up(services: &str) -> anyhow::Result<Self> {
-        let sterna = Sterna::built()?;
         let began = Instant::now();
         let clusters = [TwoNodes::up().await?, TwoNodes::up_with_one().await?];
         println!("two clusters up in {:?}", began.elapsed());
-        let folder = tempfile::tempdir()?;
         let places = CONTEXTS.map(|context| {
             format!("kubernetes = {{ context = \"{context}\", namespace = \"{NAMESPACE}\" }}")
         });
-        std::fs::write(folder.path().join("inventory.toml"), inventory(&places, services))?;
-        Ok(Self { clusters, sterna, kubeconfig: String::new(), services: services.to_owned(), folder })
+        let desk = Desk::with(&inventory(&places, services), "")?;
+        Ok(Self { clusters, desk, services: services.to_owned() })
     }
 
     /// From now on with no more rights than `sterna rbac` prints, which each cluster grants to an account of its own. None of the
     /// contexts is the current one.
     async fn with_rights(&mut self, mode: &str) -> anyhow::Result<()> {
         let rbac = ["rbac", "--namespace", HOME, "--account", mode, "--nodes", NAMESPACE, "--mode", mode];
-        let file = self.folder.path().join(format!("{mode}.yaml"));
-        std::fs::write(&file, self.sterna.must(&rbac).await?)?;
-        let config = self.folder.path().join(format!("{mode}.kubeconfig")).display().to_string();
+        let rights = self.desk.sterna.must(&rbac).await?;
+        let config = self.desk.file(&format!("{mode}.kubeconfig")).display().to_string();
         for (cluster, context) in self.clusters.iter().zip(CONTEXTS) {
-            cluster.kubectl(&["apply", "-f", &file.display().to_string()]).await?;
+            cluster.apply(&rights).await?;
             let token = cluster.kubectl(&["-n", HOME, "create", "token", mode]).await?;
             let of = async |key: &str| {
                 let path = format!("jsonpath={{.clusters[0].cluster.{key}}}");
@@ -114,34 +104,17 @@ impl Ground {
             alone(&["set-credentials", context, "--token", &token]).await?;
             alone(&["set-context", context, "--cluster", context, "--user", context]).await?;
         }
-        self.kubeconfig = config;
+        self.desk.kubeconfig = config;
         Ok(())
-    }
-
-    async fn run(&self, arguments: &[&str]) -> anyhow::Result<Finished> {
-        let environment = [("KUBECONFIG", self.kubeconfig.as_str())];
-        self.sterna.run_in(self.folder.path(), &environment, arguments).await
-    }
-
-    async fn must(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let finished = self.run(arguments).await?;
-        ensure!(finished.status.success(), "sterna {arguments:?}: {}\n{}", finished.stdout, finished.stderr);
-        Ok(finished.stdout)
     }
 
     /// Loads the node image in both clusters, and that of services in the first one, where a pod of its own is made of it.
     async fn load(&self, services: &str) -> anyhow::Result<String> {
-        let [node, client] = ["node.tar", "client.tar"].map(|name| self.folder.path().join(name));
-        let image = self.must(&["sites", "image", "--out", "node.tar"]).await?;
+        let client = self.desk.file("client.tar");
         docker(&["save", "--output", &client.display().to_string(), services]).await?;
         self.clusters[0].load(&client).await?;
-        for cluster in &self.clusters {
-            cluster.load(&node).await?;
-        }
-        for file in [node, client] {
-            std::fs::remove_file(file)?;
-        }
-        Ok(image.trim().to_owned())
+        std::fs::remove_file(client)?;
+        self.desk.load_node_image(&self.clusters).await
     }
 
     /// The pods of nodes that a cluster has.
@@ -151,10 +124,8 @@ impl Ground {
 
     /// Where the agents listen.
     async fn agents(&self) -> anyhow::Result<[SocketAddr; 2]> {
-        let shown =
-            self.must(&["sites", "status", "inventory.toml", "--state", "state", "--output", "json"]).await?;
-        let nodes: Vec<Value> = serde_json::from_str(&shown)?;
-        ensure!(nodes.iter().all(|node| node["state"] == "ready"), "{shown}");
+        let nodes = self.desk.good_status("sites").await?;
+        ensure!(nodes.iter().all(|node| node["state"] == "ready"), "{nodes:?}");
         let of = |name: &str| {
             let node = nodes.iter().find(|node| node["node"] == name).context("a node is missing")?;
             anyhow::Ok(node["address"].as_str().context("it has no address")?.parse()?)
@@ -162,27 +133,11 @@ impl Ground {
         Ok([of(NODES[0])?, of(NODES[1])?])
     }
 
-    /// Which node runs Redis, as all agents say.
-    async fn runs_on(&self) -> anyhow::Result<String> {
-        let shown = self
-            .run(&["services", "status", "inventory.toml", "--state", "state", "--output", "json"])
-            .await?;
-        let rows: Vec<Value> = serde_json::from_str(&shown.stdout)?;
-        let running: Vec<_> = rows.iter().filter(|row| row["running"] == true).collect();
-        let [row] = running[..] else { bail!("Redis runs {} times: {}", running.len(), shown.stdout) };
-        Ok(row["node"].as_str().context("no node")?.to_owned())
-    }
-
     async fn migrate(&self, to: &str) -> anyhow::Result<()> {
-        let order = ["migrate", "redis", "--to", to, "--inventory", "inventory.toml", "--state", "state"];
         let began = Instant::now();
-        let report: Value =
-            serde_json::from_str(&self.must(&[&order[..], &["--output", "json"]].concat()).await?)?;
-        ensure!(report["outcome"]["outcome"] == "moved", "{report}");
+        let report = self.desk.migrate("redis", to).await?;
         println!("redis to {to}: downtime {}, in all {:?}", report["downtime"], began.elapsed());
-        ensure!(self.runs_on().await? == to);
-        // Clients go on there before it leaves again.
-        sleep(Duration::from_secs(1)).await;
+        ensure!(self.desk.runs_on("redis").await? == to);
         Ok(())
     }
 
@@ -193,11 +148,10 @@ impl Ground {
             "schema_version = 1\ninventory = \"inventory.toml\"\n[[service]]\nname = \"redis\"\nlisten = \"{listen}\"\n\
              port = {PORT}\nprotocol = \"redis\"\nconnections = 100\n"
         );
-        std::fs::write(self.folder.path().join("front.toml"), text)?;
-        let mut command = self.sterna.command();
+        std::fs::write(self.desk.file("front.toml"), text)?;
+        let mut command = self.desk.command();
         command.args(["front", "--config", "front.toml", "--state", "state"]);
-        command.current_dir(self.folder.path()).env("KUBECONFIG", &self.kubeconfig);
-        let mut daemon = Daemon::start("sterna front", command, self.folder.path().join("front.log"))?;
+        let mut daemon = Daemon::start("sterna front", command, self.desk.file("front.log"))?;
         daemon.until(SOON, || async { TcpStream::connect(listen).await.is_ok() }).await?;
         Ok((daemon, listen))
     }
@@ -213,23 +167,16 @@ impl Ground {
     /// A scheduler that wants Redis in the second cluster, and only says so.
     async fn scheduler(&self) -> anyhow::Result<Scheduler> {
         let work = Work {
-            inventory: self.folder.path().join("inventory.toml"),
-            state: self.folder.path().join("state"),
+            inventory: self.desk.inventory(),
+            state: self.desk.state(),
             prometheus: None,
             policy: policy("recommend"),
         };
-        let sterna = self.sterna.clone().with("KUBECONFIG", &self.kubeconfig);
-        let mut scheduler = Scheduler::start(&sterna, &work, self.folder.path(), |_| {})?;
+        let sterna = self.desk.sterna.clone().with("KUBECONFIG", &self.desk.kubeconfig);
+        let mut scheduler = Scheduler::start(&sterna, &work, self.desk.folder(), |_| {})?;
         scheduler.until(SOON, |printed| printed.contains("nothing is moved")).await?;
         Ok(scheduler)
     }
-}
-
-async fn run_id(address: SocketAddr) -> anyhow::Result<String> {
-    let mut redis = Connection::open(address).await?;
-    let info = redis.command(&["INFO", "server"]).await?.text().context("no INFO")?;
-    let line = info.lines().find_map(|line| line.trim().strip_prefix("run_id:"));
-    Ok(line.context("Redis tells no run_id")?.to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -243,7 +190,7 @@ async fn redis_moves_between_clusters_and_no_request_of_its_clients_fails() -> a
     let node_image = ground.load(&image).await?;
     ground.with_rights("act").await?;
     let began = Instant::now();
-    ground.must(&["sites", "up", "inventory.toml", "--state", "state"]).await?;
+    ground.desk.must_all(["sites", "up"]).await?;
     println!("nodes up in {:?}", began.elapsed());
     for (cluster, node) in NODES.iter().enumerate() {
         ensure!(ground.pods(cluster).await? == format!("pod/sterna-{NAME}-{node}"));
@@ -252,20 +199,15 @@ async fn redis_moves_between_clusters_and_no_request_of_its_clients_fails() -> a
     // All that moves services needs less.
     ground.with_rights("observe").await?;
     let agents = ground.agents().await?;
-    ground.must(&["services", "up", "inventory.toml", "--state", "state"]).await?;
-    let issue = ["front", "--issue", "front", "--inventory", "inventory.toml", "--state", "state"];
-    ground.must(&issue).await?;
+    ground.desk.must_all(["services", "up"]).await?;
+    let identity = ground.desk.issue_front().await?;
     let cluster = &ground.clusters[0];
     let seen_inside = ground.inventory_inside().await?;
-    let within = inside::fronts(&ground, &charts, &node_image, &seen_inside).await?;
+    let within = inside::fronts(&ground, &charts, &node_image, &identity, &seen_inside).await?;
     let (front, beside) = ground.front().await?;
 
     let mut dataset = Dataset::new(KEYS);
-    let began = Instant::now();
-    while let Err(error) = dataset.load(within).await {
-        ensure!(began.elapsed() < SOON, "Redis does not answer: {error:#}");
-        sleep(Duration::from_millis(200)).await;
-    }
+    succeeds(SOON, "Redis answers", async || dataset.load(within).await).await?;
     let run = run_id(within).await?;
     let goes_on = async |node: usize| -> anyhow::Result<()> {
         let now = run_id(SocketAddr::new(agents[node].ip(), PORT)).await?;
@@ -293,8 +235,7 @@ async fn redis_moves_between_clusters_and_no_request_of_its_clients_fails() -> a
     drop(scheduler);
     // Who does not, finds none.
     let began = Instant::now();
-    let order = ["migrate", "redis", "--to", "n1", "--inventory", "inventory.toml", "--state", "state"];
-    let refused = ground.run(&order).await?;
+    let refused = ground.desk.run(&Desk::migration("redis", "n1")).await?;
     println!("a command meanwhile is refused in {:?}", began.elapsed());
     ensure!(
         !refused.status.success() && refused.stderr.contains("context south"),
@@ -320,13 +261,13 @@ async fn redis_moves_between_clusters_and_no_request_of_its_clients_fails() -> a
         dataset.acknowledged(index, write);
     }
     let expected = Reference::start("sterna-e2e-clusters-reference").await?.digest_of(&dataset).await?;
-    let held = redis.command(&["DEBUG", "DIGEST"]).await?.text().context("no digest")?;
-    ensure!(Digest::read(&held)? == expected, "Redis holds {held}, clients were told of {expected}");
+    let held = digest::held(within).await?;
+    ensure!(held == expected, "Redis holds {held}, clients were told of {expected}");
     drop(front);
 
     ground.with_rights("act").await?;
     let began = Instant::now();
-    ground.must(&["sites", "down", "inventory.toml", "--state", "state"]).await?;
+    ground.desk.must_all(["sites", "down"]).await?;
     println!("nodes down in {:?}", began.elapsed());
     for cluster in &ground.clusters {
         let left = cluster.kubectl(&["-n", NAMESPACE, "get", "pods,secrets", "-o", "name"]).await?;

@@ -11,22 +11,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
+use sterna_e2e::clients::{self, Clients};
 use sterna_e2e::dataset::Dataset;
-use sterna_e2e::digest::{Digest, PORT, Reference};
+use sterna_e2e::digest::{self, PORT, Reference};
 use sterna_e2e::docker;
-use sterna_e2e::guardian::Guardian;
+use sterna_e2e::patience::succeeds;
+use sterna_e2e::pods::Pods;
 use sterna_e2e::process::Running;
 use sterna_e2e::resp::Connection;
-use sterna_e2e::sterna::Sterna;
-use sterna_e2e::two_nodes::{NODES, TwoNodes};
-use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
-
-#[path = "kubernetes_service/clients.rs"]
-#[expect(dead_code, reason = "other tests have more kinds of clients")]
-mod clients;
-
-use clients::{Clients, Seen};
+use sterna_e2e::two_nodes::NODES;
+use tokio::time::Instant;
 
 const KEYS: usize = 10_000;
 const CLIENTS: usize = 8;
@@ -59,44 +53,20 @@ const POLICY: &str = "schema_version = 1\nname = \"watch\"\nmode = \"observe\"\n
 struct Ground {
     // Before the cluster, which it asks.
     scheduler: Running,
-    _guardian: Guardian,
-    cluster: TwoNodes,
-    sterna: Sterna,
-    folder: TempDir,
+    pods: Pods,
 }
 
 impl Ground {
     async fn up() -> anyhow::Result<Self> {
-        let sterna = Sterna::built()?;
-        let cluster = TwoNodes::up().await?;
-        let folder = tempfile::tempdir()?;
-        let at = |name: &str| folder.path().join(name);
-        std::fs::write(at("inventory.toml"), inventory())?;
-        std::fs::write(at("policy.toml"), POLICY)?;
-        let (file, state) = (at("inventory.toml"), at("state"));
-        let environment = [("KUBECONFIG", cluster.kubeconfig())];
-        let guardian = Guardian::over_with(sterna.path(), &file, &state, &at("none"), &environment)?;
-        let must = async |arguments: &[&str]| {
-            let finished = sterna.run_in(folder.path(), &environment, arguments).await?;
-            ensure!(
-                finished.status.success(),
-                "sterna {arguments:?}: {}\n{}",
-                finished.stdout,
-                finished.stderr
-            );
-            anyhow::Ok(finished.stdout)
-        };
-        let image = must(&["sites", "image", "--out", "node.tar"]).await?.trim().to_owned();
-        cluster.load(&at("node.tar")).await?;
-        std::fs::remove_file(at("node.tar"))?;
-        must(&["sites", "up", "inventory.toml", "--state", "state"]).await?;
+        let pods = Pods::up(&inventory()).await?;
+        let (cluster, desk) = (&pods.cluster, &pods.desk);
+        std::fs::write(desk.file("policy.toml"), POLICY)?;
+        let image = pods.load_node_image().await?;
+        desk.must_all(["sites", "up"]).await?;
         let services = docker::service_image().await?;
-        must(&["services", "load", "inventory.toml", &services, "--state", "state"]).await?;
-        cluster.kubectl(&["create", "namespace", APPS]).await?;
-        let label = "pod-security.kubernetes.io/enforce=restricted";
-        cluster.kubectl(&["label", "namespace", APPS, label]).await?;
-        std::fs::write(at("crd.yaml"), must(&["crd", "services"]).await?)?;
-        cluster.kubectl(&["apply", "-f", &at("crd.yaml").display().to_string()]).await?;
+        desk.must(&["services", "load", "inventory.toml", &services, "--state", "state"]).await?;
+        cluster.make_restricted(APPS).await?;
+        cluster.apply(&desk.must(&["crd", "services"]).await?).await?;
         cluster
             .kubectl(&["wait", "--for", "condition=established", "crd/migratableservices.sterna.io"])
             .await?;
@@ -104,40 +74,32 @@ impl Ground {
             "inventory = \"inventory.toml\"\npolicy = \"policy.toml\"\nstate = \"state\"\nlisten = \"127.0.0.1:0\"\n\
              [kubernetes]\nservices = \"{APPS}\"\nstand_in_image = \"{image}\"\n"
         );
-        std::fs::write(at("sterna.toml"), settings)?;
-        let mut command = sterna.command();
-        command.current_dir(folder.path()).env("KUBECONFIG", cluster.kubeconfig()).env("STERNA_LOG", "warn");
-        command.args(["run", "--config", "sterna.toml"]);
-        let log = std::fs::File::create(at("log"))?;
+        std::fs::write(desk.file("sterna.toml"), settings)?;
+        let mut command = desk.command();
+        command.env("STERNA_LOG", "warn").args(["run", "--config", "sterna.toml"]);
+        let log = std::fs::File::create(desk.file("log"))?;
         command.stdout(log.try_clone()?).stderr(Stdio::from(log));
-        let scheduler = Running::start(&mut command)?;
-        Ok(Self { scheduler, _guardian: guardian, cluster, sterna, folder })
+        Ok(Self { scheduler: Running::start(&mut command)?, pods })
     }
 
     fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+        std::fs::read_to_string(self.pods.desk.file("log")).unwrap_or_default()
     }
 
     async fn kubectl(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        self.cluster.kubectl(&[&["-n", APPS], arguments].concat()).await
-    }
-
-    async fn apply(&self, object: &Value) -> anyhow::Result<()> {
-        let file = self.folder.path().join("object.json");
-        std::fs::write(&file, object.to_string())?;
-        self.kubectl(&["apply", "-f", &file.display().to_string()]).await.map(drop)
+        self.pods.cluster.kubectl(&[&["-n", APPS], arguments].concat()).await
     }
 
     /// Declares a service with this pod.
     async fn declare(&self, name: &str, protocols: Value, pod: Value) -> anyhow::Result<()> {
         let template = json!({ "metadata": { "labels": { "app": name } }, "spec": pod });
-        self.apply(&json!({
+        let object = json!({
             "apiVersion": "sterna.io/v1alpha1",
             "kind": "MigratableService",
-            "metadata": { "name": name },
+            "metadata": { "name": name, "namespace": APPS },
             "spec": { "on": "n1", "protocols": protocols, "template": template },
-        }))
-        .await
+        });
+        self.pods.cluster.apply(&object.to_string()).await
     }
 
     async fn stand_in(&self, name: &str) -> anyhow::Result<Value> {
@@ -147,32 +109,19 @@ impl Ground {
 
     /// Moves a service.
     async fn migrate(&self, service: &str, to: &str) -> anyhow::Result<()> {
-        let order = ["migrate", service, "--to", to, "--inventory", "inventory.toml", "--state", "state"];
-        let environment = [("KUBECONFIG", self.cluster.kubeconfig())];
-        let arguments = [&order[..], &["--output", "json"]].concat();
-        let finished = self.sterna.run_in(self.folder.path(), &environment, &arguments).await?;
-        ensure!(finished.status.success(), "{}\n{}", finished.stdout, finished.stderr);
-        let report: Value = serde_json::from_str(&finished.stdout)?;
-        ensure!(report["outcome"]["outcome"] == "moved", "{report}");
+        let report = self.pods.desk.migrate(service, to).await?;
         println!("{service} to {to}: downtime {}", report["downtime"]);
-        // Clients go on there before it leaves again.
-        sleep(Duration::from_secs(1)).await;
         Ok(())
     }
 
     async fn eventually<T>(&self, what: &str, so: impl AsyncFn() -> anyhow::Result<T>) -> anyhow::Result<T> {
-        let began = Instant::now();
-        loop {
-            match so().await {
-                Err(error) if began.elapsed() > SOON => {
-                    let objects = self.kubectl(&["get", "msvc,pods", "-o", "wide"]).await.unwrap_or_default();
-                    let told = self.kubectl(&["describe", "msvc,pods"]).await.unwrap_or_default();
-                    return Err(error.context(format!("{what}\n{objects}\n{told}\n{}", self.log())));
-                }
-                Err(_) => sleep(Duration::from_millis(200)).await,
-                Ok(value) => return Ok(value),
-            }
+        let waited = succeeds(SOON, what, so).await;
+        if waited.is_err() {
+            let objects = self.kubectl(&["get", "msvc,pods", "-o", "wide"]).await.unwrap_or_default();
+            let told = self.kubectl(&["describe", "msvc,pods"]).await.unwrap_or_default();
+            return waited.context(format!("{objects}\n{told}\n{}", self.log()));
         }
+        waited
     }
 
     async fn ready(&self, name: &str) -> anyhow::Result<()> {
@@ -184,15 +133,6 @@ impl Ground {
         };
         self.eventually("it runs and is ready", said).await
     }
-}
-
-fn told(what: &str, seen: &Seen) -> anyhow::Result<()> {
-    let Seen { requests, failed, closed, longest, first } = seen;
-    println!(
-        "{what}: {requests} requests, {failed} failed, longest wait {longest:?}, connections closed {closed:?}"
-    );
-    ensure!(*failed == 0, "{what}: {failed} of {requests} requests failed, the first with: {first:?}");
-    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -235,10 +175,10 @@ async fn clients_reach_it_and_read_what_it_writes(ground: &Ground) -> anyhow::Re
     let service = json!({
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": { "name": "cache" },
+        "metadata": { "name": "cache", "namespace": APPS },
         "spec": { "selector": { "app": "redis" }, "ports": [{ "port": PORT, "targetPort": "redis" }] },
     });
-    ground.apply(&service).await?;
+    ground.pods.cluster.apply(&service.to_string()).await?;
     let began = Instant::now();
     ground.declare("redis", json!({ "redis": "redis" }), pod).await?;
     ground.ready("redis").await?;
@@ -257,14 +197,13 @@ async fn clients_reach_it_and_read_what_it_writes(ground: &Ground) -> anyhow::Re
         ensure!(pod["status"]["containerStatuses"][0]["restartCount"] == 0, "{pod}");
     }
     let (seen, known) = writing.stop().await?;
-    told("redis", &seen)?;
+    println!("{}", seen.told("redis")?);
     for (index, write) in known.into_iter().flatten() {
         dataset.acknowledged(index, write);
     }
     let expected = Reference::start("sterna-e2e-standing-reference").await?.digest_of(&dataset).await?;
-    let held = Connection::open(address).await?.command(&["DEBUG", "DIGEST"]).await?;
-    let held = held.text().context("no digest")?;
-    ensure!(Digest::read(&held)? == expected, "Redis holds {held}, clients were told of {expected:?}");
+    let held = digest::held(address).await?;
+    ensure!(held == expected, "Redis holds {held}, clients were told of {expected}");
     let written = ground.kubectl(&["logs", "redis-stand-in"]).await?;
     ensure!(written.contains("Ready to accept connections"), "{written}");
     Ok(())

@@ -10,28 +10,26 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use sterna_e2e::dataset::Dataset;
-use sterna_e2e::digest::{Digest, PORT, Reference};
+use sterna_e2e::desk::Desk;
+use sterna_e2e::digest::{self, PORT, Reference, run_id};
 use sterna_e2e::docker;
-use sterna_e2e::guardian::Guardian;
 use sterna_e2e::inventory::Service;
+use sterna_e2e::patience::{eventually, succeeds};
+use sterna_e2e::pods::Pods;
 use sterna_e2e::policy::preset;
-use sterna_e2e::process::Running;
-use sterna_e2e::resp::Connection;
-use sterna_e2e::sterna::Sterna;
-use sterna_e2e::two_nodes::{NODES, TwoNodes};
+use sterna_e2e::process::{Running, named, signal};
+use sterna_e2e::two_nodes::NODES;
 use sterna_e2e::writer::Writer;
 use sterna_executor::identity::{Authority, Role};
 use sterna_executor::node::api::Arriving;
 use sterna_executor::node::client::AgentClient;
 use sterna_executor::platform::agent::AGENT_PORT;
-use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 const KEYS: usize = 50_000;
 const NAME: &str = "e2e-deletion";
 const NAMESPACE: &str = "edge";
 const SERVICE: &str = "redis";
-const STATE: [&str; 2] = ["--state", "state"];
 const SOON: Duration = Duration::from_secs(120);
 
 /// A node as a pod on each node of the cluster.
@@ -49,45 +47,17 @@ fn inventory(services: &str) -> String {
 }
 
 struct Ground {
-    _guardian: Guardian,
-    cluster: TwoNodes,
-    sterna: Sterna,
-    folder: TempDir,
+    pods: Pods,
+    /// The kubeconfig of those who look on.
+    observer: String,
 }
 
 impl Ground {
-    async fn up(services: &str) -> anyhow::Result<Self> {
-        let sterna = Sterna::built()?;
-        let cluster = TwoNodes::up().await?;
-        let folder = tempfile::tempdir()?;
-        let file = folder.path().join("inventory.toml");
-        std::fs::write(&file, inventory(services))?;
-        let guardian = Guardian::over_with(
-            sterna.path(),
-            &file,
-            &folder.path().join("state"),
-            &folder.path().join("none"),
-            &[("KUBECONFIG", cluster.kubeconfig())],
-        )?;
-        Ok(Self { _guardian: guardian, cluster, sterna, folder })
-    }
-
-    async fn must(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let environment = [("KUBECONFIG", self.cluster.kubeconfig())];
-        let finished = self.sterna.run_in(self.folder.path(), &environment, arguments).await?;
-        ensure!(finished.status.success(), "sterna {arguments:?}: {}\n{}", finished.stdout, finished.stderr);
-        Ok(finished.stdout)
-    }
-
-    async fn sites_up(&self) -> anyhow::Result<()> {
-        self.must(&["sites", "up", "inventory.toml", STATE[0], STATE[1]]).await.map(drop)
-    }
-
     /// Starts a command in the background, with no more rights than those who look on have.
-    async fn start(&self, arguments: &[&str], into: Option<&PathBuf>) -> anyhow::Result<Running> {
-        let mut command = self.sterna.command();
-        command.args(arguments).current_dir(self.folder.path()).env("STERNA_LOG", "warn");
-        command.env("KUBECONFIG", self.observer().await?).stdout(Stdio::null()).stderr(Stdio::null());
+    fn start(&self, arguments: &[&str], into: Option<&PathBuf>) -> anyhow::Result<Running> {
+        let mut command = self.pods.desk.command();
+        command.args(arguments).env("STERNA_LOG", "warn").env("KUBECONFIG", &self.observer);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
         if let Some(path) = into {
             let file = std::fs::File::create(path)?;
             command.stdout(file.try_clone()?).stderr(file);
@@ -95,29 +65,9 @@ impl Ground {
         Ok(Running::start(&mut command)?)
     }
 
-    /// The kubeconfig of an account that may do what `sterna rbac` prints for those who look on.
-    async fn observer(&self) -> anyhow::Result<PathBuf> {
-        let config = self.folder.path().join("observe.kubeconfig");
-        if config.exists() {
-            return Ok(config);
-        }
-        let rbac = ["rbac", "--namespace", "default", "--account", "observe", "--nodes", NAMESPACE];
-        let file = self.folder.path().join("observe.yaml");
-        std::fs::write(&file, self.sterna.must(&rbac).await?)?;
-        self.cluster.kubectl(&["apply", "-f", &file.display().to_string()]).await?;
-        let token = self.cluster.kubectl(&["-n", "default", "create", "token", "observe"]).await?;
-        std::fs::copy(self.cluster.kubeconfig(), &config)?;
-        let path = config.display().to_string();
-        let own = ["config", "--kubeconfig", &path];
-        let alone = async |rest: &[&str]| self.cluster.kubectl_alone(&[&own[..], rest].concat()).await;
-        alone(&["set-credentials", "observe", "--token", &token]).await?;
-        alone(&["set-context", "--current", "--user", "observe"]).await?;
-        Ok(config)
-    }
-
     async fn pod(&self, node: &str, what: &str) -> anyhow::Result<String> {
         let (name, path) = (format!("sterna-{NAME}-{node}"), format!("jsonpath={{{what}}}"));
-        self.cluster.kubectl(&["-n", NAMESPACE, "get", "pod", &name, "-o", &path]).await
+        self.pods.cluster.kubectl(&["-n", NAMESPACE, "get", "pod", &name, "-o", &path]).await
     }
 
     async fn address(&self, node: &str) -> anyhow::Result<SocketAddr> {
@@ -134,15 +84,11 @@ impl Ground {
     async fn held(&self, from: &str, to: &str) -> anyhow::Result<(Running, u32)> {
         let agent = *self.processes(from, "sterna").await?.first().context("no agent")?;
         let there = self.pod(to, ".metadata.uid").await?;
-        let order = ["migrate", SERVICE, "--to", to, "--inventory", "inventory.toml", STATE[0], STATE[1]];
+        let order = Desk::migration(SERVICE, to);
         // The trial before it is over by then.
-        let environment = [("KUBECONFIG", self.cluster.kubeconfig())];
-        let judged = self
-            .sterna
-            .run_in(self.folder.path(), &environment, &[&order[..], &["--dry-run"]].concat())
-            .await?;
+        let judged = self.pods.desk.run(&[&order[..], &["--dry-run"]].concat()).await?;
         ensure!(judged.status.code() == Some(2), "{}{}", judged.stdout, judged.stderr);
-        let moving = self.start(&order, None).await?;
+        let moving = self.start(&order, None)?;
         let began = Instant::now();
         // CRIU is asked for its version before that.
         let destination = self.agent(to).await?;
@@ -156,26 +102,21 @@ impl Ground {
         }
         signal("-STOP", agent)?;
         // The restore ends without it.
-        while !arriving(&destination).await?.is_some_and(|one| one.standing) {
-            ensure!(began.elapsed() < SOON, "nothing stands held on {to}");
-            sleep(Duration::from_millis(10)).await;
-        }
+        let stands = async || Ok(arriving(&destination).await?.is_some_and(|one| one.standing));
+        eventually(SOON, &format!("it stands held on {to}"), stands).await?;
         Ok((moving, agent))
     }
 
     async fn agent(&self, node: &str) -> anyhow::Result<AgentClient> {
-        let authority = Authority::open(&self.folder.path().join("state").join(NAME).join("authority"))?;
+        let authority = Authority::open(&self.pods.desk.state().join(NAME).join("authority"))?;
         let address = SocketAddr::new(self.address(node).await?.ip(), AGENT_PORT).to_string();
         Ok(AgentClient::new(&authority.issue(&Role::Scheduler)?, &node.into(), &address).await?)
     }
 
     /// Waits until the pod of a node is on its way out, and then ends its agent, which hangs: all else is its own affair.
     async fn is_leaving(&self, node: &str, agent: u32) -> anyhow::Result<()> {
-        let began = Instant::now();
-        while self.pod(node, ".metadata.deletionTimestamp").await?.is_empty() {
-            ensure!(began.elapsed() < SOON, "{node} is not deleted");
-            sleep(Duration::from_millis(200)).await;
-        }
+        let deleted = async || Ok(!self.pod(node, ".metadata.deletionTimestamp").await?.is_empty());
+        eventually(SOON, &format!("{node} is deleted"), deleted).await?;
         sleep(Duration::from_secs(3)).await;
         signal("-KILL", agent)
     }
@@ -188,36 +129,18 @@ async fn arriving(agent: &AgentClient) -> anyhow::Result<Option<Arriving>> {
 
 /// Processes of that name in the pod of that UID.
 fn processes(uid: &str, name: &str) -> Vec<u32> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| {
-        // Others may end meanwhile.
-        let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        read("comm").trim() == name && read("cgroup").contains(uid)
-    })
-    .collect()
-}
-
-fn signal(signal: &str, pid: u32) -> anyhow::Result<()> {
-    let status = std::process::Command::new("kill").args([signal, &pid.to_string()]).status()?;
-    ensure!(status.success(), "kill {signal} {pid}: {status}");
-    Ok(())
-}
-
-async fn run_id(address: SocketAddr) -> anyhow::Result<String> {
-    let mut redis = Connection::open(address).await?;
-    let info = redis.command(&["INFO", "server"]).await?.text().context("no INFO")?;
-    let line = info.lines().find_map(|line| line.trim().strip_prefix("run_id:"));
-    Ok(line.context("Redis tells no run_id")?.to_owned())
+    let within = |process: &u32| {
+        std::fs::read_to_string(format!("/proc/{process}/cgroup")).is_ok_and(|groups| groups.contains(uid))
+    };
+    named(name).filter(within).collect()
 }
 
 /// Stops the client, and compares what it was told with what Redis holds. Gives what it had written, and the next write's number.
 async fn compare(writer: Writer, address: SocketAddr, first: u64) -> anyhow::Result<(Dataset, u64)> {
     let (dataset, seen) = writer.stop().await?;
     let expected = Reference::start("sterna-e2e-deletion-reference").await?.digest_of(&dataset).await?;
-    let mut redis = Connection::open(address).await?;
-    let held = redis.command(&["DEBUG", "DIGEST"]).await?.text().context("no digest")?;
-    if Digest::read(&held)? != expected {
+    let held = digest::held(address).await?;
+    if held != expected {
         let differences = dataset.differences(address, 5).await?;
         bail!("Redis holds {held}, the client was told of {expected}:\n{}", differences.join("\n"));
     }
@@ -231,36 +154,28 @@ async fn pods_deleted_in_the_middle_of_a_move_lose_nothing_that_was_acknowledged
     let image = docker::service_image().await?;
     let command = ["redis-server", "--save", "", "--protected-mode", "no", "--enable-debug-command", "yes"];
     let redis = Service::new(SERVICE, &image, &command).port(PORT).table("n1")?;
-    let ground = Ground::up(&redis).await?;
-    let archive = ground.folder.path().join("node.tar");
-    ground.must(&["sites", "image", "--out", "node.tar"]).await?;
-    ground.cluster.load(&archive).await?;
-    std::fs::remove_file(archive)?;
-    ground.sites_up().await?;
-    ground.must(&["services", "up", "inventory.toml", STATE[0], STATE[1]]).await?;
+    let pods = Pods::up(&inventory(&redis)).await?;
+    pods.load_node_image().await?;
+    pods.desk.must_all(["sites", "up"]).await?;
+    pods.desk.must_all(["services", "up"]).await?;
+    let ground = Ground { observer: pods.rights(NAMESPACE, "observe").await?, pods };
+    let (cluster, desk) = (&ground.pods.cluster, &ground.pods.desk);
     let (n1, n2) = (ground.address("n1").await?, ground.address("n2").await?);
     let dataset = Dataset::new(KEYS);
-    let began = Instant::now();
-    while dataset.load(n1).await.is_err() {
-        ensure!(began.elapsed() < SOON, "Redis does not answer");
-        sleep(Duration::from_millis(100)).await;
-    }
+    succeeds(SOON, "Redis answers", async || dataset.load(n1).await).await?;
     let run = run_id(n1).await?;
 
     let policy = preset("latency-first", &[("mode", "observe"), ("trigger.interval", "2s")])?;
-    std::fs::write(ground.folder.path().join("policy.toml"), policy)?;
+    std::fs::write(desk.file("policy.toml"), policy)?;
     let settings = "inventory = \"inventory.toml\"\npolicy = \"policy.toml\"\nstate = \"state\"\nlisten = \"127.0.0.1:0\"\n\
                     [prometheus]\nurl = \"http://127.0.0.1:9\"\n";
-    std::fs::write(ground.folder.path().join("sterna.toml"), settings)?;
-    let log = ground.folder.path().join("run.log");
-    let _scheduler = ground.start(&["run", "--config", "sterna.toml"], Some(&log)).await?;
-    let says = async |words: &str| -> anyhow::Result<()> {
-        let began = Instant::now();
-        while !std::fs::read_to_string(&log)?.contains(words) {
-            ensure!(began.elapsed() < SOON, "`{words}` is not said:\n{}", std::fs::read_to_string(&log)?);
-            sleep(Duration::from_millis(50)).await;
-        }
-        Ok(())
+    std::fs::write(desk.file("sterna.toml"), settings)?;
+    let log = desk.file("run.log");
+    let _scheduler = ground.start(&["run", "--config", "sterna.toml"], Some(&log))?;
+    let read = || std::fs::read_to_string(&log);
+    let says = async |words: &str| {
+        let said = eventually(SOON, words, async || Ok(read()?.contains(words))).await;
+        said.with_context(|| read().unwrap_or_default())
     };
     says("serving").await?;
 
@@ -269,7 +184,7 @@ async fn pods_deleted_in_the_middle_of_a_move_lose_nothing_that_was_acknowledged
     writer.wait_until(SOON, |seen| seen.writes > 500).await?;
     let (_moving, agent) = ground.held("n1", "n2").await?;
     let pod = format!("sterna-{NAME}-n1");
-    ground.cluster.kubectl(&["-n", NAMESPACE, "delete", "pod", &pod, "--wait=false"]).await?;
+    cluster.kubectl(&["-n", NAMESPACE, "delete", "pod", &pod, "--wait=false"]).await?;
     ground.is_leaving("n1", agent).await?;
     says("promoted at `n2`").await?;
     let before = writer.seen().writes;
@@ -279,14 +194,14 @@ async fn pods_deleted_in_the_middle_of_a_move_lose_nothing_that_was_acknowledged
     let (dataset, next) = compare(writer, n2, 1).await?;
 
     // Drained with its node of the cluster.
-    ground.sites_up().await?;
+    desk.must_all(["sites", "up"]).await?;
     let n1 = ground.address("n1").await?;
     let mut writer = Writer::go_on(&[n1, n2], dataset, next);
     writer.wait_until(SOON, |seen| seen.writes > 500).await?;
     let (_moving, agent) = ground.held("n2", "n1").await?;
     let drain =
         ["drain", NODES[1], "--force", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s"];
-    let (drained, left) = tokio::join!(ground.cluster.kubectl(&drain), ground.is_leaving("n2", agent));
+    let (drained, left) = tokio::join!(cluster.kubectl(&drain), ground.is_leaving("n2", agent));
     left?;
     println!("{}", drained?);
     says("promoted at `n1`").await?;
@@ -295,28 +210,26 @@ async fn pods_deleted_in_the_middle_of_a_move_lose_nothing_that_was_acknowledged
     ensure!(run_id(n1).await? == run, "it was started anew");
     println!("drained: {:?}", writer.seen());
     let (dataset, next) = compare(writer, n1, next).await?;
-    ground.cluster.kubectl(&["uncordon", NODES[1]]).await?;
+    cluster.kubectl(&["uncordon", NODES[1]]).await?;
 
     // The destination's: it is undone.
-    ground.sites_up().await?;
+    desk.must_all(["sites", "up"]).await?;
     let n2 = ground.address("n2").await?;
     let mut writer = Writer::go_on(&[n1, n2], dataset, next);
     writer.wait_until(SOON, |seen| seen.writes > 500).await?;
     let (_moving, agent) = ground.held("n1", "n2").await?;
     let pod = format!("sterna-{NAME}-n2");
-    ground.cluster.kubectl(&["-n", NAMESPACE, "delete", "pod", &pod]).await?;
+    cluster.kubectl(&["-n", NAMESPACE, "delete", "pod", &pod]).await?;
     signal("-CONT", agent)?;
     let before = writer.seen().writes;
     writer.wait_until(SOON, |seen| seen.served_by == Some(0) && seen.writes > before + 500).await?;
     ensure!(run_id(n1).await? == run, "it was started anew");
     println!("destination deleted: {:?}", writer.seen());
     compare(writer, n1, next).await?;
-    let shown =
-        ground.must(&["sites", "status", "inventory.toml", STATE[0], STATE[1], "--output", "json"]).await;
-    println!("{}", shown.unwrap_or_else(|error| error.to_string()));
+    println!("{:?}", desk.status("sites").await);
 
-    ground.must(&["sites", "down", "inventory.toml", STATE[0], STATE[1]]).await?;
-    let left = ground.cluster.kubectl(&["-n", NAMESPACE, "get", "pods,secrets", "-o", "name"]).await?;
+    desk.must_all(["sites", "down"]).await?;
+    let left = cluster.kubectl(&["-n", NAMESPACE, "get", "pods,secrets", "-o", "name"]).await?;
     ensure!(left.is_empty(), "{left}");
     Ok(())
 }

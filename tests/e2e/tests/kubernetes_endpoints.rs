@@ -13,16 +13,16 @@ use anyhow::{Context as _, ensure};
 use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams, WatchEvent, WatchParams};
-use kube::{Api, Client};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use sterna_core::continuum::inventory;
-use sterna_e2e::cluster::Cluster;
 use sterna_e2e::continuum::Continuum;
+use sterna_e2e::namespace::Ground;
+use sterna_e2e::patience::eventually;
 use sterna_e2e::process::Running;
 use sterna_e2e::resp::{Connection, Reply};
-use sterna_e2e::sterna::Sterna;
 use sterna_e2e::zoo::Workload as _;
 use sterna_e2e::zoo::redis::Redis;
 use sterna_executor::identity::Credentials;
@@ -31,8 +31,6 @@ use sterna_executor::traffic::hearing::{Hearing, Known};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-#[path = "kubernetes/own.rs"]
-mod own;
 #[path = "kubernetes_endpoints/rights.rs"]
 mod rights;
 
@@ -43,45 +41,22 @@ const PORT: u16 = 6379;
 /// How long anything may take that takes a moment on an idle machine.
 const SOON: Duration = Duration::from_secs(30);
 
-/// An API server, and a namespace of its own for one test.
-struct Ground {
-    cluster: Cluster,
-    client: Client,
-    namespace: String,
-    sterna: Sterna,
+/// Makes a service of the cluster that names one of the inventory.
+async fn lead(ground: &Ground, name: &str, named: &str, selector: Value) -> anyhow::Result<()> {
+    let service = json!({
+        "metadata": { "name": name, "labels": { "sterna.io/service": named } },
+        "spec": { "selector": selector, "ports": [{ "name": "redis", "port": 80, "targetPort": PORT }] },
+    });
+    let services: Api<Service> = ground.api();
+    services.create(&PostParams::default(), &Service::deserialize(service)?).await?;
+    Ok(())
 }
 
-impl Ground {
-    async fn up() -> anyhow::Result<Self> {
-        let cluster = Cluster::up().await?;
-        let (client, namespace) = own::namespace(&cluster).await?;
-        Ok(Self { cluster, client, namespace, sterna: Sterna::built()? })
-    }
-
-    fn services(&self) -> Api<Service> {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    fn slices(&self) -> Api<EndpointSlice> {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    /// Makes a service of the cluster that names one of the inventory.
-    async fn service(&self, name: &str, named: &str, selector: Value) -> anyhow::Result<()> {
-        let service = json!({
-            "metadata": { "name": name, "labels": { "sterna.io/service": named } },
-            "spec": { "selector": selector, "ports": [{ "name": "redis", "port": 80, "targetPort": PORT }] },
-        });
-        self.services().create(&PostParams::default(), &Service::deserialize(service)?).await?;
-        Ok(())
-    }
-
-    /// Has a service of the cluster name another one, or none.
-    async fn name(&self, service: &str, named: Option<&str>) -> anyhow::Result<()> {
-        let labels = Patch::Merge(json!({ "metadata": { "labels": { "sterna.io/service": named } } }));
-        self.services().patch(service, &PatchParams::default(), &labels).await?;
-        Ok(())
-    }
+/// Has a service of the cluster name another one, or none.
+async fn name(ground: &Ground, service: &str, named: Option<&str>) -> anyhow::Result<()> {
+    let labels = Patch::Merge(json!({ "metadata": { "labels": { "sterna.io/service": named } } }));
+    ground.api::<Service>().patch(service, &PatchParams::default(), &labels).await?;
+    Ok(())
 }
 
 /// Where a slice leads, and whether it is ready.
@@ -124,16 +99,6 @@ fn watch(slices: Api<EndpointSlice>) -> (Seen, JoinSet<()>) {
         }
     });
     (seen, tasks)
-}
-
-/// Waits until it is so.
-async fn eventually(what: &str, so: impl AsyncFn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
-    let start = Instant::now();
-    while !so().await? {
-        ensure!(start.elapsed() < SOON, "not within {SOON:?}: {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
 }
 
 fn two_sites() -> anyhow::Result<String> {
@@ -257,14 +222,14 @@ async fn a_service_of_the_cluster_leads_to_where_its_service_runs() -> anyhow::R
     continuum.services_up().await?;
     let folder = continuum.folder().join("daemon");
     std::fs::create_dir(&folder)?;
-    let (seen, _watching) = watch(ground.slices());
+    let (seen, _watching) = watch(ground.api());
     let stage = Stage { ground: &ground, continuum, folder, seen };
     let [a1, b1] = [stage.address("a1").await?, stage.address("b1").await?];
     let mut scheduler = stage.scheduler()?;
 
-    ground.service("cache", "redis", json!(null)).await?;
-    ground.service("selects", "redis", json!({ "app": "x" })).await?;
-    ground.service("nobody", "rediss", json!(null)).await?;
+    lead(&ground, "cache", "redis", json!(null)).await?;
+    lead(&ground, "selects", "redis", json!({ "app": "x" })).await?;
+    lead(&ground, "nobody", "rediss", json!(null)).await?;
     stage.said(Some((a1, true))).await?;
     ensure!(Connection::open(a1).await?.command(&["PING"]).await? == Reply::Simple("PONG".into()));
 
@@ -274,14 +239,14 @@ async fn a_service_of_the_cluster_leads_to_where_its_service_runs() -> anyhow::R
     a_cluster_that_is_away_learns_of_a_move(&stage, a1, b1).await?;
 
     // It goes with the label.
-    ground.name("cache", None).await?;
-    let gone = async || Ok(ground.slices().get_opt(SLICE).await?.is_none());
-    eventually("the slice goes with the label", &gone).await.with_context(|| stage.log())?;
+    name(&ground, "cache", None).await?;
+    let gone = async || Ok(ground.api::<EndpointSlice>().get_opt(SLICE).await?.is_none());
+    eventually(SOON, "the slice goes with the label", gone).await.with_context(|| stage.log())?;
     scheduler.ask_to_end();
     let ended = timeout(SOON, scheduler.child().wait()).await.context("it does not end")??;
     ensure!(ended.success(), "{ended}\n{}", stage.log());
     stage.continuum.down().await?;
-    own::remove(ground.client, &ground.namespace).await
+    ground.down().await
 }
 
 async fn it_follows_a_move_at_once(stage: &Stage<'_>, a1: SocketAddr, b1: SocketAddr) -> anyhow::Result<()> {
@@ -307,7 +272,7 @@ async fn it_follows_a_move_at_once(stage: &Stage<'_>, a1: SocketAddr, b1: Socket
 }
 
 async fn others_are_left_alone(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let all = stage.ground.slices().list(&kube::api::ListParams::default()).await?;
+    let all = stage.ground.api::<EndpointSlice>().list(&kube::api::ListParams::default()).await?;
     let names: Vec<_> = all.items.iter().filter_map(|slice| slice.metadata.name.as_deref()).collect();
     ensure!(names == [SLICE], "{names:?}");
     let log = stage.log();

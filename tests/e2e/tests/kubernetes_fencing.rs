@@ -7,27 +7,26 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client};
-use serde::Deserialize;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
-use sterna_e2e::cluster::Cluster;
 use sterna_e2e::continuum::Continuum;
 use sterna_e2e::dataset::Dataset;
 use sterna_e2e::digest::{Digest, PORT, Reference};
 use sterna_e2e::docker::{self, docker};
 use sterna_e2e::inventory::Service;
+use sterna_e2e::namespace;
+use sterna_e2e::patience::eventually;
 use sterna_e2e::policy::preset;
-use sterna_e2e::process::Running;
-use sterna_e2e::sterna::Sterna;
+use sterna_e2e::process::{Running, named, signal};
 use sterna_e2e::writer::{Seen, Writer};
 use sterna_executor::identity::{Authority, Role};
 use sterna_executor::migration::holding::Holding;
 use sterna_executor::node::api::Arriving;
 use sterna_executor::node::client::AgentClient;
 use sterna_executor::platform::agent::AGENT_PORT;
-use sterna_executor::platform::kubernetes::connection;
 use tokio::time::{Instant, sleep};
 
 const NAME: &str = "e2e-fencing";
@@ -53,10 +52,7 @@ fn inventory(place: &str, services: &str) -> String {
 /// Two local nodes, and an API server that is told of a pod for the first.
 struct Ground {
     continuum: Continuum,
-    cluster: Cluster,
-    client: Client,
-    namespace: String,
-    sterna: Sterna,
+    server: namespace::Ground,
     /// The inventory in which the first node is a pod.
     as_pod: PathBuf,
     b1: AgentClient,
@@ -66,21 +62,15 @@ struct Ground {
 
 impl Ground {
     async fn up() -> anyhow::Result<Self> {
-        let _already = rustls::crypto::ring::default_provider().install_default();
-        let sterna = Sterna::built()?;
+        let server = namespace::Ground::up().await?;
         let image = docker::service_image().await?;
         let command =
             ["redis-server", "--save", "", "--protected-mode", "no", "--enable-debug-command", "yes"];
         let redis = Service::new(SERVICE, &image, &command).port(PORT).table(NODES[0])?;
-        let continuum = Continuum::up(&sterna, &inventory("", &redis)).await?;
+        let continuum = Continuum::up(&server.sterna, &inventory("", &redis)).await?;
         continuum.services_up().await?;
-        let cluster = Cluster::up().await?;
-        let client = connection::client(Some(cluster.kubeconfig())).await?;
-        let namespace = format!("sterna-e2e-{}", fastrand::u32(..));
-        let metadata = json!({ "metadata": { "name": namespace } });
-        Api::all(client.clone()).create(&PostParams::default(), &Namespace::deserialize(metadata)?).await?;
         let as_pod = continuum.folder().join("as-pod.toml");
-        let place = format!("kubernetes = {{ namespace = \"{namespace}\" }}\n");
+        let place = format!("kubernetes = {{ namespace = \"{}\" }}\n", server.namespace);
         std::fs::write(&as_pod, inventory(&place, &redis))?;
         let authority = Authority::open(&continuum.state().join(NAME).join("authority"))?;
         let credentials = authority.issue(&Role::Scheduler)?;
@@ -91,11 +81,11 @@ impl Ground {
         }
         let (b1, a1) = (agents.pop().context("no agent")?, agents.pop().context("no agent")?);
         let addresses = continuum.addresses(PORT).await?;
-        Ok(Self { continuum, cluster, client, namespace, sterna, as_pod, b1, a1, addresses })
+        Ok(Self { continuum, server, as_pod, b1, a1, addresses })
     }
 
     fn pods(&self) -> Api<Pod> {
-        Api::namespaced(self.client.clone(), &self.namespace)
+        self.server.api()
     }
 
     /// Makes the pod of the first node, running, and has its agent know of it.
@@ -120,7 +110,7 @@ impl Ground {
         docker(&["exec", &self.continuum.container(NODES[0]), "sh", "-c", &told]).await?;
         // It is started again after a second.
         sleep(Duration::from_millis(900)).await;
-        eventually("the agent does not come back", async || Ok(self.a1.facts().await.is_ok())).await
+        eventually(SOON, "the agent comes back", async || Ok(self.a1.facts().await.is_ok())).await
     }
 
     /// What a kubelet says of the pod.
@@ -139,8 +129,8 @@ impl Ground {
     }
 
     fn command(&self, arguments: &[&str]) -> tokio::process::Command {
-        let mut command = self.sterna.command();
-        command.args(arguments).env("KUBECONFIG", self.cluster.kubeconfig()).env("STERNA_LOG", "warn");
+        let mut command = self.server.sterna.command();
+        command.args(arguments).env("KUBECONFIG", self.server.cluster.kubeconfig()).env("STERNA_LOG", "warn");
         command
     }
 
@@ -176,15 +166,15 @@ impl Ground {
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut moving = Running::start(&mut command)?;
         // The trial before goes by another name.
-        eventually("nothing is reserved", async || Ok(self.arriving().await?.is_some())).await?;
+        eventually(SOON, "it is reserved", async || Ok(self.arriving().await?.is_some())).await?;
         let began = Instant::now();
-        while !runs("criu", &there) {
+        while of("criu", &there).is_none() {
             ensure!(began.elapsed() < SOON, "nothing is restored");
             ensure!(moving.child().try_wait()?.is_none(), "`sterna migrate` has ended");
             sleep(Duration::from_millis(1)).await;
         }
         signal("-STOP", agent)?;
-        eventually("nothing stands held", async || {
+        eventually(SOON, "it stands held", async || {
             Ok(self.arriving().await?.is_some_and(|one| one.standing))
         })
         .await?;
@@ -200,8 +190,7 @@ impl Ground {
     }
 
     async fn down(self) -> anyhow::Result<()> {
-        let all = Api::<Namespace>::all(self.client);
-        all.delete(&self.namespace, &DeleteParams::default()).await?;
+        self.server.down().await?;
         self.continuum.down().await
     }
 }
@@ -210,45 +199,20 @@ fn container(state: &Value) -> Value {
     json!({ "name": "node", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state })
 }
 
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
-    let began = Instant::now();
-    while !holds().await? {
-        ensure!(began.elapsed() < SOON, "{what}");
-        sleep(Duration::from_millis(10)).await;
-    }
-    Ok(())
-}
-
 async fn namespace_of(container: &str) -> anyhow::Result<PathBuf> {
     let pid = docker(&["inspect", "--format", "{{.State.Pid}}", container]).await?;
     Ok(std::fs::read_link(format!("/proc/{pid}/ns/pid"))?)
 }
 
-/// Processes of that name in a namespace.
-fn named(name: &str, namespace: &Path) -> Vec<u32> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| {
-        // Others may end meanwhile.
-        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
-            && std::fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|own| own == namespace)
+/// A process of that name in a namespace.
+fn of(name: &str, namespace: &Path) -> Option<u32> {
+    named(name).find(|process| {
+        std::fs::read_link(format!("/proc/{process}/ns/pid")).is_ok_and(|own| own == namespace)
     })
-    .collect()
-}
-
-fn runs(name: &str, namespace: &Path) -> bool {
-    !named(name, namespace).is_empty()
 }
 
 async fn pid_of(container: &str, name: &str) -> anyhow::Result<u32> {
-    let found = named(name, &namespace_of(container).await?);
-    found.first().copied().with_context(|| format!("no {name} in {container}"))
-}
-
-fn signal(signal: &str, pid: u32) -> anyhow::Result<()> {
-    let status = std::process::Command::new("kill").args([signal, &pid.to_string()]).status()?;
-    ensure!(status.success(), "kill {signal} {pid}: {status}");
-    Ok(())
+    of(name, &namespace_of(container).await?).with_context(|| format!("no {name} in {container}"))
 }
 
 async fn run_id(ground: &Ground, node: &str) -> anyhow::Result<String> {
@@ -270,13 +234,13 @@ async fn what_is_held_runs_once_the_pod_of_its_source_has_ended_and_not_when_it_
     ground.make_pod().await?;
     let dataset = Dataset::new(KEYS);
     let start = ground.addresses[0];
-    eventually("Redis does not answer", async || Ok(dataset.load(start).await.is_ok())).await?;
+    eventually(SOON, "Redis answers", async || Ok(dataset.load(start).await.is_ok())).await?;
     let run = run_id(&ground, NODES[0]).await?;
     let mut writer = Writer::start(&ground.addresses, dataset);
     let said = ground.continuum.folder().join("run.log");
     let _scheduler = ground.run(&said)?;
     let says = async |words: &str| {
-        eventually(words, async || Ok(std::fs::read_to_string(&said)?.contains(words))).await
+        eventually(SOON, words, async || Ok(std::fs::read_to_string(&said)?.contains(words))).await
     };
     says("serving").await?;
     let serves = |place: usize, before: u64| {

@@ -7,16 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
-use sterna_e2e::cluster::Cluster;
 use sterna_e2e::continuum::Continuum;
+use sterna_e2e::namespace::Ground;
+use sterna_e2e::patience::eventually;
 use sterna_e2e::process::Running;
-use sterna_e2e::sterna::Sterna;
 use sterna_e2e::ticker;
 use sterna_executor::migration::phase::Phase;
 use sterna_executor::platform::kubernetes::migration_object::objects::{self, ObjectError, Objects as _};
@@ -25,14 +23,10 @@ use tokio::time::{Instant, sleep};
 
 #[path = "kubernetes_migrations/grants.rs"]
 mod grants;
-#[path = "kubernetes/own.rs"]
-mod own;
 #[path = "kubernetes_migrations/written.rs"]
 mod written;
 
 const SERVICE: &str = "ticker";
-/// The scheduler's, beside its settings.
-const KUBECONFIG: &str = "kubeconfig.json";
 /// Reasons of the events of a move that succeeds.
 const TOLD: [&str; 3] = ["MigrationStarted", "MigrationCommitted", "MigrationSucceeded"];
 /// How long anything may take that takes a moment on an idle machine.
@@ -43,72 +37,26 @@ const SLOW: &str = "60Mbit/s";
 /// Memory of the service: five seconds and more at the slow rate.
 const MIB: u32 = 40;
 
-/// An API server that knows migrations, and a namespace of its own for one test.
-struct Ground {
-    cluster: Cluster,
-    client: Client,
-    namespace: String,
-    sterna: Sterna,
+fn migrations(ground: &Ground) -> Api<Migration> {
+    ground.api()
 }
 
-impl Ground {
-    async fn up() -> anyhow::Result<Self> {
-        let cluster = Cluster::up().await?;
-        let (client, namespace) = own::namespace(&cluster).await?;
-        let sterna = Sterna::built()?;
-        let ground = Self { cluster, client, namespace, sterna };
-        ground.define().await?;
-        Ok(ground)
+/// An API server that knows migrations.
+async fn raised() -> anyhow::Result<Ground> {
+    let ground = Ground::up().await?;
+    if ground.cluster.is_own() {
+        let early = objects::Namespace::new(ground.client.clone(), &ground.namespace).list().await;
+        ensure!(matches!(early, Err(ObjectError::Absent { .. })), "{early:?}");
     }
-
-    /// Applies what `sterna crd` prints, as people do.
-    async fn define(&self) -> anyhow::Result<()> {
-        if self.cluster.is_own() {
-            let early = objects::Namespace::new(self.client.clone(), &self.namespace).list().await;
-            ensure!(matches!(early, Err(ObjectError::Absent { .. })), "{early:?}");
-        }
-        let printed: Value = serde_saphyr::from_str(&self.sterna.must(&["crd", "migrations"]).await?)?;
-        let name = printed["metadata"]["name"].as_str().context("it has no name")?.to_owned();
-        let all: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        all.patch(&name, &PatchParams::apply("sterna-e2e"), &Patch::Apply(&printed)).await?;
-        let served = async || Ok(self.migrations().list(&ListParams::default()).await.is_ok());
-        eventually("migrations are known", &served).await
-    }
-
-    fn migrations(&self) -> Api<Migration> {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    async fn all(&self) -> anyhow::Result<Vec<Migration>> {
-        Ok(self.migrations().list(&ListParams::default()).await?.items)
-    }
-
-    /// The reasons of the events about an object, oldest first.
-    async fn events(&self, name: &str) -> anyhow::Result<Vec<String>> {
-        self.events_in(&self.namespace, name).await
-    }
-
-    async fn events_in(&self, namespace: &str, name: &str) -> anyhow::Result<Vec<String>> {
-        let all: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-        let mut found = all.list(&ListParams::default()).await?.items;
-        found.retain(|event| event.regarding.as_ref().and_then(|on| on.name.as_deref()) == Some(name));
-        found.sort_by_key(|event| event.event_time.clone().map(|time| time.0));
-        Ok(found.into_iter().filter_map(|event| event.reason).collect())
-    }
-
-    async fn down(self) -> anyhow::Result<()> {
-        own::remove(self.client, &self.namespace).await
-    }
+    // As people do it.
+    ground.apply(&ground.printed(&["crd", "migrations"]).await?).await?;
+    let served = async || Ok(all(&ground).await.is_ok());
+    eventually(SOON, "migrations are known", served).await?;
+    Ok(ground)
 }
 
-/// Waits until it is so.
-async fn eventually(what: &str, so: impl AsyncFn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
-    let start = Instant::now();
-    while !so().await? {
-        ensure!(start.elapsed() < SOON, "not within {SOON:?}: {what}");
-        sleep(Duration::from_millis(50)).await;
-    }
-    Ok(())
+async fn all(ground: &Ground) -> anyhow::Result<Vec<Migration>> {
+    Ok(migrations(ground).list(&ListParams::default()).await?.items)
 }
 
 fn condition(object: &Migration, kind: &str) -> (String, String) {
@@ -154,6 +102,8 @@ struct Stage<'g> {
     /// A node, and the namespace in which it is.
     pod: String,
     nodes: String,
+    /// The scheduler's.
+    kubeconfig: String,
 }
 
 impl<'g> Stage<'g> {
@@ -172,7 +122,8 @@ impl<'g> Stage<'g> {
             },
             "spec": { "containers": [{ "name": "node", "image": "i" }] },
         }))?;
-        let (_, nodes) = own::namespace(&ground.cluster).await?;
+        let nodes = format!("{}-nodes", ground.namespace);
+        ground.make(&nodes, Value::Null).await?;
         let pods: Api<Pod> = Api::namespaced(ground.client.clone(), &nodes);
         let pod = pods.create(&PostParams::default(), &pod).await?.metadata.name.context("no name")?;
         let address = continuum.address("a1").await?.to_string();
@@ -180,9 +131,8 @@ impl<'g> Stage<'g> {
             "containerStatuses": [{ "name": "node", "image": "i", "imageID": "i", "ready": true, "restartCount": 0,
                 "state": { "running": {} } }] } });
         pods.patch_status(&pod, &PatchParams::default(), &Patch::Merge(status)).await?;
-        let file = grants::grant(ground, &nodes).await?;
-        std::fs::write(folder.join(KUBECONFIG), serde_json::to_string(&file)?)?;
-        Ok(Self { ground, continuum, folder, pod, nodes })
+        let kubeconfig = grants::grant(ground, &nodes).await?;
+        Ok(Self { ground, continuum, folder, pod, nodes, kubeconfig })
     }
 
     /// Has a node be the cheapest from the next look on.
@@ -212,7 +162,7 @@ impl<'g> Stage<'g> {
         );
         self.write("sterna.toml", &settings)?;
         let mut command = self.ground.sterna.command();
-        command.env("KUBECONFIG", self.folder.join(KUBECONFIG)).env("STERNA_LOG", "warn");
+        command.env("KUBECONFIG", &self.kubeconfig).env("STERNA_LOG", "warn");
         command.args(["run", "--config"]).arg(self.folder.join("sterna.toml"));
         let log = std::fs::File::options().create(true).append(true).open(self.folder.join("log"))?;
         command.stdout(log.try_clone()?).stderr(Stdio::from(log));
@@ -232,7 +182,7 @@ impl<'g> Stage<'g> {
     ) -> anyhow::Result<Migration> {
         let start = Instant::now();
         loop {
-            let all = self.ground.all().await?;
+            let all = all(self.ground).await?;
             let new: Vec<_> = all.into_iter().filter(|one| !known.contains(one.name())).collect();
             ensure!(new.len() < 2, "{what}: several were made: {new:?}\n{}", self.log());
             match new.into_iter().next() {
@@ -244,7 +194,7 @@ impl<'g> Stage<'g> {
     }
 
     async fn names(&self) -> anyhow::Result<BTreeSet<String>> {
-        Ok(self.ground.all().await?.iter().map(|one| one.name().to_owned()).collect())
+        Ok(all(self.ground).await?.iter().map(|one| one.name().to_owned()).collect())
     }
 
     async fn is_whole_on(&self, node: &str) -> anyhow::Result<()> {
@@ -265,7 +215,7 @@ fn moves(object: &Migration) -> bool {
 
 #[tokio::test]
 async fn migrations_are_shown_and_whoever_deletes_one_cancels_it() -> anyhow::Result<()> {
-    let ground = Ground::up().await?;
+    let ground = raised().await?;
     let stage = Stage::raise(&ground).await?;
     stage.moves_at(FAST)?;
     stage.cheapest("a1")?;
@@ -280,15 +230,15 @@ async fn migrations_are_shown_and_whoever_deletes_one_cancels_it() -> anyhow::Re
     let ended = tokio::time::timeout(SOON, scheduler.child().wait()).await.context("it does not end")??;
     ensure!(ended.success(), "{ended}\n{}", stage.log());
     stage.continuum.down().await?;
-    own::remove(ground.client.clone(), &stage.nodes).await?;
+    ground.remove(&stage.nodes).await?;
     ground.down().await
 }
 
 async fn it_is_shown_from_start_to_end_though_others_write_it(stage: &Stage<'_>) -> anyhow::Result<()> {
     let storm = async {
-        let api = stage.ground.migrations();
+        let api = migrations(stage.ground);
         for number in 0_u64.. {
-            for one in stage.ground.all().await? {
+            for one in all(stage.ground).await? {
                 let patch =
                     Patch::Merge(json!({ "metadata": { "annotations": { "storm": number.to_string() } } }));
                 let written = api.patch(one.name(), &PatchParams::default(), &patch).await;
@@ -339,7 +289,7 @@ async fn it_is_shown_from_start_to_end_though_others_write_it(stage: &Stage<'_>)
     ensure!(spec.policy.as_deref() == Some("cheapest") && spec.decision.is_some(), "{spec:?}");
     ensure!(spec.reason.as_deref().is_some_and(|reason| reason.contains("cost_rate")), "{spec:?}");
     for (namespace, on) in [(&stage.ground.namespace, object.name()), (&stage.nodes, &stage.pod)] {
-        let events = stage.ground.events_in(namespace, on).await?;
+        let events = stage.ground.events(namespace, on).await?;
         ensure!(events == TOLD, "of {on}: {events:?}\n{}", stage.log());
     }
     stage.is_whole_on("b1").await
@@ -352,17 +302,17 @@ async fn deleting_it_has_it_undone(stage: &Stage<'_>) -> anyhow::Result<()> {
     let object = stage.object(&known, "it moves back", moves).await?;
     // It is not to begin again; what runs goes on.
     stage.cheapest("b1")?;
-    stage.ground.migrations().delete(object.name(), &DeleteParams::default()).await?;
+    migrations(stage.ground).delete(object.name(), &DeleteParams::default()).await?;
     let asked = Instant::now();
-    let gone = async || Ok(stage.ground.migrations().get_opt(object.name()).await?.is_none());
-    eventually("a cancelled migration's object goes", &gone).await.with_context(|| stage.log())?;
+    let gone = async || Ok(migrations(stage.ground).get_opt(object.name()).await?.is_none());
+    eventually(SOON, "a cancelled migration's object goes", gone).await.with_context(|| stage.log())?;
     ensure!(asked.elapsed() < Duration::from_secs(10), "only after {:?}", asked.elapsed());
-    let events = stage.ground.events(object.name()).await?;
+    let events = stage.ground.events(&stage.ground.namespace, object.name()).await?;
     for reason in ["CancelAsked", "MigrationUndone", "MigrationCancelled"] {
         ensure!(events.iter().any(|event| event == reason), "no {reason}: {events:?}\n{}", stage.log());
     }
     ensure!(stage.log().contains("its object in Kubernetes was deleted"), "{}", stage.log());
-    let events = stage.ground.events_in(&stage.nodes, &stage.pod).await?;
+    let events = stage.ground.events(&stage.nodes, &stage.pod).await?;
     ensure!(events == TOLD, "without the right to it was written: {events:?}");
     stage.is_whole_on("b1").await
 }
@@ -376,8 +326,8 @@ async fn a_killed_scheduler_leaves_nothing_that_the_next_does_not_put_right(
     let object = stage.object(&known, "it moves back", moves).await?;
     scheduler.child().kill().await?;
     let arrived = async || Ok(matches!(stage.continuum.runs_on(SERVICE).await, Ok(Some("a1"))));
-    eventually("the agents bring it to its end", &arrived).await?;
-    let stale = stage.ground.migrations().get(object.name()).await?;
+    eventually(SOON, "the agents bring it to its end", arrived).await?;
+    let stale = migrations(stage.ground).get(object.name()).await?;
     ensure!(stale.is_held() && outcome(&stale).is_none(), "{stale:?}");
     *scheduler = stage.scheduler()?;
     let object = stage.object(&known, "the next one puts it right", rests).await?;
@@ -394,7 +344,7 @@ async fn a_cluster_that_is_away_delays_no_move(stage: &Stage<'_>) -> anyhow::Res
     let _begun = stage.object(&known, "it moves", moves).await?;
     stage.ground.cluster.suspend();
     let arrived = async || Ok(matches!(stage.continuum.runs_on(SERVICE).await, Ok(Some("b1"))));
-    let moved = eventually("it moves though the cluster is away", &arrived).await;
+    let moved = eventually(SOON, "it moves though the cluster is away", arrived).await;
     sleep(Duration::from_secs(1)).await;
     stage.ground.cluster.resume();
     moved.with_context(|| stage.log())?;

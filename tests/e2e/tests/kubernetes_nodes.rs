@@ -6,21 +6,19 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use serde::Deserialize;
-use serde_json::Value;
 use sterna_e2e::dataset::Dataset;
-use sterna_e2e::digest::{Digest, PORT, Reference};
+use sterna_e2e::digest::{self, PORT, Reference};
 use sterna_e2e::docker;
-use sterna_e2e::guardian::Guardian;
 use sterna_e2e::inventory::Service;
-use sterna_e2e::process::Finished;
+use sterna_e2e::patience::{eventually, succeeds};
+use sterna_e2e::pods::Pods;
+use sterna_e2e::process::named;
 use sterna_e2e::resp::Connection;
-use sterna_e2e::sterna::Sterna;
-use sterna_e2e::two_nodes::{NODES, TwoNodes};
+use sterna_e2e::two_nodes::NODES;
 use sterna_e2e::writer::Writer;
-use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 const KEYS: usize = 20_000;
 const NAME: &str = "e2e-nodes";
@@ -29,8 +27,6 @@ const NAMESPACE: &str = "edge";
 const VOLUME: &str = r#"{"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "one"}, "spec": {
   "capacity": {"storage": "5Gi"}, "accessModes": ["ReadWriteOnce"], "persistentVolumeReclaimPolicy": "Retain",
   "hostPath": {"path": "/var/lib/volume", "type": "DirectoryOrCreate"}}}"#;
-/// Where the accounts are that it is run with.
-const HOME: &str = "default";
 
 /// Two nodes as pods, one outside of the cluster, and what is put into them.
 fn inventory(services: &str) -> String {
@@ -59,100 +55,8 @@ fn inventory(services: &str) -> String {
     text + services
 }
 
-/// A cluster, and a continuum partly in it.
-struct Ground {
-    // Before the cluster: the node outside goes by `sterna sites down`, which asks the cluster too.
-    _guardian: Guardian,
-    cluster: TwoNodes,
-    sterna: Sterna,
-    /// With fewer rights than the administrator's.
-    kubeconfig: Option<String>,
-    folder: TempDir,
-}
-
-impl Ground {
-    async fn up(services: &str) -> anyhow::Result<Self> {
-        let sterna = Sterna::built()?;
-        let cluster = TwoNodes::up().await?;
-        let folder = tempfile::tempdir()?;
-        let file = folder.path().join("inventory.toml");
-        std::fs::write(&file, inventory(services))?;
-        let state = folder.path().join("state");
-        let guardian = Guardian::over_with(
-            sterna.path(),
-            &file,
-            &state,
-            &folder.path().join("none"),
-            &[("KUBECONFIG", cluster.kubeconfig())],
-        )?;
-        Ok(Self { _guardian: guardian, cluster, sterna, kubeconfig: None, folder })
-    }
-
-    async fn run(&self, arguments: &[&str]) -> anyhow::Result<Finished> {
-        let kubeconfig = self.kubeconfig.as_deref().unwrap_or(self.cluster.kubeconfig());
-        self.sterna.run_in(self.folder.path(), &[("KUBECONFIG", kubeconfig)], arguments).await
-    }
-
-    /// From now on with no more rights than `sterna rbac` prints.
-    async fn with_rights(&mut self, mode: &str) -> anyhow::Result<()> {
-        let rbac = ["rbac", "--namespace", HOME, "--account", mode, "--nodes", NAMESPACE, "--mode", mode];
-        let file = self.folder.path().join(format!("{mode}.yaml"));
-        std::fs::write(&file, self.sterna.must(&rbac).await?)?;
-        self.cluster.kubectl(&["apply", "-f", &file.display().to_string()]).await?;
-        let token = self.cluster.kubectl(&["-n", HOME, "create", "token", mode]).await?;
-        let config = self.folder.path().join(format!("{mode}.kubeconfig"));
-        std::fs::copy(self.cluster.kubeconfig(), &config)?;
-        let config = config.display().to_string();
-        let own = ["config", "--kubeconfig", &config];
-        self.cluster
-            .kubectl_alone(&[&own[..], &["set-credentials", mode, "--token", &token]].concat())
-            .await?;
-        self.cluster
-            .kubectl_alone(&[&own[..], &["set-context", "--current", "--user", mode]].concat())
-            .await?;
-        self.kubeconfig = Some(config);
-        Ok(())
-    }
-
-    async fn must(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let finished = self.run(arguments).await?;
-        ensure!(finished.status.success(), "sterna {arguments:?}: {}\n{}", finished.stdout, finished.stderr);
-        Ok(finished.stdout)
-    }
-
-    async fn sites(&self, what: &str) -> anyhow::Result<Finished> {
-        self.run(&["sites", what, "inventory.toml", "--state", "state"]).await
-    }
-
-    async fn nodes(&self) -> anyhow::Result<Vec<Node>> {
-        let shown =
-            self.run(&["sites", "status", "inventory.toml", "--state", "state", "--output", "json"]).await?;
-        serde_json::from_str(&shown.stdout).with_context(|| format!("{}{}", shown.stdout, shown.stderr))
-    }
-
-    /// Loads the node image on the nodes of the cluster; tells how long that took.
-    async fn load(&self) -> anyhow::Result<String> {
-        let archive = self.folder.path().join("node.tar");
-        let began = Instant::now();
-        let name = self.must(&["sites", "image", "--out", "node.tar"]).await?;
-        let (written, began) = (began.elapsed(), Instant::now());
-        self.cluster.load(&archive).await?;
-        let loaded = began.elapsed();
-        std::fs::remove_file(archive)?;
-        Ok(format!("{} written in {written:?}, loaded on both nodes in {loaded:?}", name.trim()))
-    }
-
-    /// Which node runs a service, as all agents say.
-    async fn runs_on(&self, service: &str) -> anyhow::Result<String> {
-        let shown = self
-            .run(&["services", "status", "inventory.toml", "--state", "state", "--output", "json"])
-            .await?;
-        let rows: Vec<Value> = serde_json::from_str(&shown.stdout)?;
-        let running: Vec<_> =
-            rows.iter().filter(|row| row["service"] == service && row["running"] == true).collect();
-        let [row] = running[..] else { bail!("{service} runs {} times: {}", running.len(), shown.stdout) };
-        Ok(row["node"].as_str().context("no node")?.to_owned())
-    }
+async fn nodes(pods: &Pods) -> anyhow::Result<Vec<Node>> {
+    Ok(serde_json::from_value(pods.desk.status("sites").await?.into())?)
 }
 
 #[derive(Debug, Deserialize)]
@@ -180,21 +84,16 @@ async fn life(address: SocketAddr) -> anyhow::Result<(String, String, u64)> {
 }
 
 /// Whether a process of this name is in a service's group that is in that of a pod, so that the pod's limits hold for it.
-fn is_within_a_pod(program: &str) -> anyhow::Result<bool> {
-    for process in std::fs::read_dir("/proc")? {
-        let folder = process?.path();
+fn is_within_a_pod(program: &str) -> bool {
+    for process in named(program) {
         // Others may end meanwhile.
-        let read = |file| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
-        if read("comm").trim() != program {
-            continue;
-        }
-        let groups = read("cgroup");
+        let groups = std::fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap_or_default();
         let memory = groups.lines().find(|line| line.contains(":memory:") || line.starts_with("0::/"));
         if memory.is_some_and(|line| line.contains("/kubepods") && line.contains("/docker/")) {
-            return Ok(true);
+            return true;
         }
     }
-    Ok(false)
+    false
 }
 
 #[tokio::test]
@@ -203,65 +102,47 @@ async fn redis_goes_from_pod_to_pod_to_a_node_outside_and_back_while_a_client_wr
     let image = docker::service_image().await?;
     let command = ["redis-server", "--save", "", "--protected-mode", "no", "--enable-debug-command", "yes"];
     let redis = Service::new("redis", &image, &command).port(PORT).table("n1")?;
-    let mut ground = Ground::up(&redis).await?;
-    println!("{}", ground.load().await?);
-    let volume = ground.folder.path().join("volume.yaml");
-    std::fs::write(&volume, VOLUME)?;
-    ground.cluster.kubectl(&["apply", "-f", &volume.display().to_string()]).await?;
-    ground.with_rights("act").await?;
+    let mut ground = Pods::up(&inventory(&redis)).await?;
     let began = Instant::now();
-    ground.must(&["sites", "up", "inventory.toml", "--state", "state"]).await?;
+    let name = ground.load_node_image().await?;
+    println!("{name} written, and loaded on both nodes, in {:?}", began.elapsed());
+    ground.cluster.apply(VOLUME).await?;
+    ground.desk.kubeconfig = ground.rights(NAMESPACE, "act").await?;
+    let began = Instant::now();
+    ground.desk.must_all(["sites", "up"]).await?;
     println!("nodes up in {:?}", began.elapsed());
     // Again, it changes nothing.
     let before = ground.cluster.kubectl(&["-n", NAMESPACE, "get", "pods", "-o", "name"]).await?;
-    ground.must(&["sites", "up", "inventory.toml", "--state", "state"]).await?;
+    ground.desk.must_all(["sites", "up"]).await?;
     ensure!(before == ground.cluster.kubectl(&["-n", NAMESPACE, "get", "pods", "-o", "name"]).await?);
 
     // All that moves services needs less.
-    ground.with_rights("observe").await?;
-    let nodes = ground.nodes().await?;
-    ensure!(nodes.iter().all(|node| node.state == "ready"), "{nodes:?}");
+    ground.desk.kubeconfig = ground.rights(NAMESPACE, "observe").await?;
+    let all = nodes(&ground).await?;
+    ensure!(all.iter().all(|node| node.state == "ready"), "{all:?}");
     let mut addresses = Vec::new();
     for (name, platform, host) in
         [("n1", "kubernetes", Some(NODES[0])), ("n2", "kubernetes", Some(NODES[1])), ("home", "docker", None)]
     {
-        let node = nodes.iter().find(|node| node.node == name).context("a node is missing")?;
+        let node = all.iter().find(|node| node.node == name).context("a node is missing")?;
         ensure!((node.platform.as_str(), node.host.as_deref()) == (platform, host), "{node:?}");
         let agent: SocketAddr = node.address.as_deref().context("no address")?.parse()?;
         addresses.push(SocketAddr::new(agent.ip(), PORT));
     }
-    ground.must(&["services", "up", "inventory.toml", "--state", "state"]).await?;
+    ground.desk.must_all(["services", "up"]).await?;
     let dataset = Dataset::new(KEYS);
-    let start = Instant::now();
-    while Connection::open(addresses[0]).await.is_err() {
-        ensure!(start.elapsed() < Duration::from_secs(20), "Redis does not answer");
-        sleep(Duration::from_millis(100)).await;
-    }
-    ensure!(is_within_a_pod("redis-server")?, "the limits of its pod do not hold for Redis");
+    let answers = async || Ok(Connection::open(addresses[0]).await?);
+    succeeds(Duration::from_secs(20), "Redis answers", answers).await?;
+    ensure!(is_within_a_pod("redis-server"), "the limits of its pod do not hold for Redis");
     dataset.load(addresses[0]).await?;
     let (run, process, uptime) = life(addresses[0]).await?;
     let began = Instant::now();
     let mut writer = Writer::start(&addresses, dataset);
     for (to, index) in [("n2", 1), ("home", 2), ("n1", 0)] {
         let before = writer.seen().writes;
-        let report = ground
-            .must(&[
-                "migrate",
-                "redis",
-                "--to",
-                to,
-                "--inventory",
-                "inventory.toml",
-                "--state",
-                "state",
-                "--output",
-                "json",
-            ])
-            .await?;
-        let report: Value = serde_json::from_str(&report)?;
-        ensure!(report["outcome"]["outcome"] == "moved", "{report}");
+        let report = ground.desk.migrate("redis", to).await?;
         println!("redis to {to}: downtime {}", report["downtime"]);
-        ensure!(ground.runs_on("redis").await? == to);
+        ensure!(ground.desk.runs_on("redis").await? == to);
         let goes_on =
             |seen: &sterna_e2e::writer::Seen| seen.served_by == Some(index) && seen.writes > before + 200;
         writer.wait_until(Duration::from_secs(30), goes_on).await?;
@@ -275,12 +156,11 @@ async fn redis_goes_from_pod_to_pod_to_a_node_outside_and_back_while_a_client_wr
     let (dataset, seen) = writer.stop().await?;
     println!("{} writes acknowledged, longest gap {:?}", seen.writes, seen.longest_gap);
     let expected = Reference::start("sterna-e2e-nodes-reference").await?.digest_of(&dataset).await?;
-    let mut redis = Connection::open(addresses[0]).await?;
-    let held = redis.command(&["DEBUG", "DIGEST"]).await?.text().context("no digest")?;
-    ensure!(Digest::read(&held)? == expected, "Redis holds {held}, the client was told of {expected}");
+    let held = digest::held(addresses[0]).await?;
+    ensure!(held == expected, "Redis holds {held}, the client was told of {expected}");
 
-    ground.with_rights("act").await?;
-    ground.must(&["sites", "down", "inventory.toml", "--state", "state"]).await?;
+    ground.desk.kubeconfig = ground.rights(NAMESPACE, "act").await?;
+    ground.desk.must_all(["sites", "down"]).await?;
     let left = ground.cluster.kubectl(&["-n", NAMESPACE, "get", "pods,secrets,pvc", "-o", "name"]).await?;
     ensure!(left.is_empty(), "{left}");
     ensure!(docker::left_over(&format!("sterna-{NAME}")).await?.is_empty());
@@ -290,11 +170,11 @@ async fn redis_goes_from_pod_to_pod_to_a_node_outside_and_back_while_a_client_wr
 #[tokio::test]
 #[ignore = "a whole cluster takes minutes; see the head of this file"]
 async fn what_a_whole_cluster_refuses_is_told_and_nothing_is_left() -> anyhow::Result<()> {
-    let ground = Ground::up("").await?;
+    let ground = Pods::up(&inventory("")).await?;
     let kubectl = async |arguments: &[&str]| ground.cluster.kubectl(arguments).await;
     let refused = async |words: &[&str]| -> anyhow::Result<()> {
         let began = Instant::now();
-        let finished = ground.sites("up").await?;
+        let finished = ground.desk.about_all(["sites", "up"]).await?;
         ensure!(!finished.status.success());
         for word in words {
             ensure!(finished.stderr.contains(word), "`{word}` is not said:\n{}", finished.stderr);
@@ -306,10 +186,10 @@ async fn what_a_whole_cluster_refuses_is_told_and_nothing_is_left() -> anyhow::R
     };
     // No node has the image, and nobody asks a registry for it.
     refused(&["is not present with pull policy of Never", "sterna sites image --out"]).await?;
-    let nodes = ground.nodes().await?;
-    ensure!(nodes.iter().all(|node| node.state == "missing"), "{nodes:?}");
+    let all = nodes(&ground).await?;
+    ensure!(all.iter().all(|node| node.state == "missing"), "{all:?}");
 
-    let file = ground.folder.path().join("inventory.toml");
+    let file = ground.desk.inventory();
     let text = std::fs::read_to_string(&file)?;
     std::fs::write(&file, text.replace("memory = \"2GiB\"", "memory = \"20TiB\""))?;
     refused(&["Insufficient memory", "Give the node less"]).await?;
@@ -319,14 +199,9 @@ async fn what_a_whole_cluster_refuses_is_told_and_nothing_is_left() -> anyhow::R
     std::fs::write(&file, &text)?;
 
     kubectl(&["-n", NAMESPACE, "create", "quota", "small", "--hard=requests.cpu=500m"]).await?;
-    let began = Instant::now();
-    while kubectl(&["-n", NAMESPACE, "get", "quota", "small", "-o", "jsonpath={.status.hard}"])
-        .await?
-        .is_empty()
-    {
-        ensure!(began.elapsed() < Duration::from_secs(30), "nobody counts");
-        sleep(Duration::from_millis(200)).await;
-    }
+    let hard = ["-n", NAMESPACE, "get", "quota", "small", "-o", "jsonpath={.status.hard}"];
+    let counted = async || Ok(!kubectl(&hard).await?.is_empty());
+    eventually(Duration::from_secs(30), "somebody counts", counted).await?;
     refused(&["exceeded quota: small", "describe quota"]).await?;
     kubectl(&["-n", NAMESPACE, "delete", "quota", "small"]).await?;
     let label = "pod-security.kubernetes.io/enforce=restricted";

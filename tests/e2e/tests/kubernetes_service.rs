@@ -9,27 +9,20 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use sterna_e2e::charts::{self, Charts};
+use sterna_e2e::clients::{self, Clients};
 use sterna_e2e::dataset::Dataset;
-use sterna_e2e::digest::{Digest, PORT, Reference};
+use sterna_e2e::digest::{self, PORT, Reference};
 use sterna_e2e::docker;
-use sterna_e2e::guardian::Guardian;
 use sterna_e2e::inventory::Service;
-use sterna_e2e::resp::Connection;
-use sterna_e2e::sterna::Sterna;
-use sterna_e2e::two_nodes::{NODES, TwoNodes};
+use sterna_e2e::patience::succeeds;
+use sterna_e2e::pods::Pods;
+use sterna_e2e::two_nodes::NODES;
 use sterna_e2e::zoo::Workload as _;
 use sterna_e2e::zoo::load::{http, page};
 use sterna_e2e::zoo::nginx::Nginx;
-use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
-
-mod kubernetes_service {
-    pub mod clients;
-}
-
-use kubernetes_service::clients::{self, Clients, Seen};
+use tokio::time::Instant;
 
 const KEYS: usize = 20_000;
 const CLIENTS: usize = 8;
@@ -73,56 +66,34 @@ fn inventory(services: &str) -> String {
 
 /// A cluster, a continuum partly in it with its services, and fronts before these.
 struct Ground {
-    // Before the cluster: the node outside goes by `sterna sites down`, which asks the cluster too.
-    _guardian: Guardian,
-    cluster: TwoNodes,
-    sterna: Sterna,
-    folder: TempDir,
+    pods: Pods,
 }
 
 impl Ground {
     async fn up(charts: &Charts, services: &str) -> anyhow::Result<Self> {
-        let sterna = Sterna::built()?;
-        let cluster = TwoNodes::up().await?;
-        let folder = tempfile::tempdir()?;
-        let file = folder.path().join("inventory.toml");
-        std::fs::write(&file, inventory(services))?;
-        let state = folder.path().join("state");
-        let guardian = Guardian::over_with(
-            sterna.path(),
-            &file,
-            &state,
-            &folder.path().join("none"),
-            &[("KUBECONFIG", cluster.kubeconfig())],
-        )?;
-        let ground = Self { _guardian: guardian, cluster, sterna, folder };
-        let image = ground.must(&["sites", "image", "--out", "node.tar"]).await?;
-        ground.cluster.load(&ground.folder.path().join("node.tar")).await?;
-        std::fs::remove_file(ground.folder.path().join("node.tar"))?;
+        let ground = Self { pods: Pods::up(&inventory(services)).await? };
+        let image = ground.pods.load_node_image().await?;
         let began = Instant::now();
         for what in ["sites", "services"] {
-            ground.must(&[what, "up", "inventory.toml", "--state", "state"]).await?;
+            ground.pods.desk.must_all([what, "up"]).await?;
         }
         println!("nodes and services up in {:?}", began.elapsed());
-        ground.fronts(charts, image.trim()).await?;
+        ground.fronts(charts, &image).await?;
         Ok(ground)
     }
 
     /// As `docs/kubernetes.md` says it.
     async fn fronts(&self, charts: &Charts, image: &str) -> anyhow::Result<()> {
         let (repository, tag) = image.rsplit_once(':').context("the image has no tag")?;
-        let label = "pod-security.kubernetes.io/enforce=restricted";
-        self.kubectl(&["create", "namespace", APPS]).await?;
-        self.kubectl(&["label", "namespace", APPS, label]).await?;
-        self.must(&["front", "--issue", "front", "--inventory", "inventory.toml", "--state", "state"])
-            .await?;
-        let identity = self.folder.path().join("front").display().to_string();
+        let (cluster, desk) = (&self.pods.cluster, &self.pods.desk);
+        cluster.make_restricted(APPS).await?;
+        let identity = desk.issue_front().await?;
         let secret = ["-n", APPS, "create", "secret", "generic", "sterna-front", "--from-file", &identity];
         self.kubectl(&secret).await?;
-        let rights = self.must(&["rbac", "--front", "--namespace", APPS, "--nodes", NAMESPACE]).await?;
-        self.apply("rights.yaml", &rights).await?;
+        let rights = desk.must(&["rbac", "--front", "--namespace", APPS, "--nodes", NAMESPACE]).await?;
+        cluster.apply(&rights).await?;
         // In the cluster nobody can ask the engine that the node outside is a container of.
-        let text = std::fs::read_to_string(self.folder.path().join("inventory.toml"))?;
+        let text = std::fs::read_to_string(desk.inventory())?;
         let address = self.address("home").await?;
         let home = "name = \"home\"\n";
         let values = json!({
@@ -145,7 +116,7 @@ impl Ground {
         });
         let rendered = charts.render_of(APPS, &values.to_string(), &[charts::FRONT]).await?;
         let began = Instant::now();
-        self.apply("front.yaml", &rendered).await?;
+        cluster.apply(&rendered).await?;
         self.rolled_out().await?;
         println!("two fronts ready in {:?}", began.elapsed());
         Ok(())
@@ -162,27 +133,13 @@ impl Ground {
         Ok(())
     }
 
-    async fn apply(&self, name: &str, text: &str) -> anyhow::Result<()> {
-        let file = self.folder.path().join(name);
-        std::fs::write(&file, text)?;
-        self.kubectl(&["apply", "-f", &file.display().to_string()]).await.map(drop)
-    }
-
     async fn kubectl(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        self.cluster.kubectl(arguments).await
-    }
-
-    async fn must(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let environment = [("KUBECONFIG", self.cluster.kubeconfig())];
-        let finished = self.sterna.run_in(self.folder.path(), &environment, arguments).await?;
-        ensure!(finished.status.success(), "sterna {arguments:?}: {}\n{}", finished.stdout, finished.stderr);
-        Ok(finished.stdout)
+        self.pods.cluster.kubectl(arguments).await
     }
 
     /// Where the agent of a node listens.
     async fn address(&self, node: &str) -> anyhow::Result<String> {
-        let shown = ["sites", "status", "inventory.toml", "--state", "state", "--output", "json"];
-        let nodes: Vec<Value> = serde_json::from_str(&self.must(&shown).await?)?;
+        let nodes = self.pods.desk.good_status("sites").await?;
         let found = nodes.iter().find(|one| one["node"] == node).context("there is no such node")?;
         Ok(found["address"].as_str().context("it has no address")?.to_owned())
     }
@@ -196,14 +153,9 @@ impl Ground {
 
     /// Moves a service.
     async fn migrate(&self, service: &str, to: &str) -> anyhow::Result<()> {
-        let order = ["migrate", service, "--to", to, "--inventory", "inventory.toml", "--state", "state"];
         let began = Instant::now();
-        let report: Value =
-            serde_json::from_str(&self.must(&[&order[..], &["--output", "json"]].concat()).await?)?;
-        ensure!(report["outcome"]["outcome"] == "moved", "{report}");
+        let report = self.pods.desk.migrate(service, to).await?;
         println!("{service} to {to}: downtime {}, in all {:?}", report["downtime"], began.elapsed());
-        // Clients go on there before it leaves again.
-        sleep(Duration::from_secs(1)).await;
         Ok(())
     }
 
@@ -220,26 +172,6 @@ impl Ground {
         }
         Ok(sum)
     }
-}
-
-async fn eventually<F: Future<Output = anyhow::Result<()>>>(done: impl Fn() -> F) -> anyhow::Result<()> {
-    let began = Instant::now();
-    loop {
-        match done().await {
-            Err(error) if began.elapsed() > SOON => return Err(error),
-            Err(_) => sleep(Duration::from_millis(200)).await,
-            Ok(()) => return Ok(()),
-        }
-    }
-}
-
-fn told(what: &str, seen: &Seen) -> anyhow::Result<()> {
-    let Seen { requests, failed, closed, longest, first } = seen;
-    println!(
-        "{what}: {requests} requests, {failed} failed, longest wait {longest:?}, connections closed {closed:?}"
-    );
-    ensure!(*failed == 0, "{what}: {failed} of {requests} requests failed, the first with: {first:?}");
-    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -259,20 +191,19 @@ async fn no_request_through_a_kubernetes_service_fails_while_what_stands_behind_
 
     let redis = ground.service("redis", PORT).await?;
     let mut dataset = Dataset::new(KEYS);
-    eventually(|| dataset.load(redis)).await?;
+    succeeds(SOON, "Redis answers", async || dataset.load(redis).await).await?;
     let writing = Clients::start(CLIENTS, |number, stop| clients::writes(redis, KEYS, number, CLIENTS, stop));
     for to in ["n2", "n1", "home", "n1"] {
         ground.migrate("redis", to).await?;
     }
     let (seen, known) = writing.stop().await?;
-    told("redis", &seen)?;
+    println!("{}", seen.told("redis")?);
     for (index, write) in known.into_iter().flatten() {
         dataset.acknowledged(index, write);
     }
     let expected = Reference::start("sterna-e2e-service-reference").await?.digest_of(&dataset).await?;
-    let held = Connection::open(redis).await?.command(&["DEBUG", "DIGEST"]).await?;
-    let held = held.text().context("no digest")?;
-    ensure!(Digest::read(&held)? == expected, "Redis holds {held}, clients were told of {expected:?}");
+    let held = digest::held(redis).await?;
+    ensure!(held == expected, "Redis holds {held}, clients were told of {expected}");
 
     let shop = ground.service("shop", 80).await?;
     let [kept, new] =
@@ -281,7 +212,7 @@ async fn no_request_through_a_kubernetes_service_fails_while_what_stands_behind_
         ground.migrate("nginx", to).await?;
     }
     let (seen, _) = kept.stop().await?;
-    told("http, connections kept", &seen)?;
+    println!("{}", seen.told("http, connections kept")?);
     for service in ["redis", "nginx"] {
         for name in ["closed_at_boundary_total", "closed_in_request_total", "refused_total"] {
             ensure!(ground.counted(service, name).await? == 0, "{service}: {name}");
@@ -291,16 +222,19 @@ async fn no_request_through_a_kubernetes_service_fails_while_what_stands_behind_
     ground.kubectl(&["-n", APPS, "rollout", "restart", "deployment", "sterna-front"]).await?;
     ground.rolled_out().await?;
     let (seen, _) = new.stop().await?;
-    told("http, a connection for each, over an update of the fronts too", &seen)?;
+    println!("{}", seen.told("http, a connection for each, over an update of the fronts too")?);
 
     let books = ground.service("books", BOOKS).await?;
-    eventually(|| clients::open_books(books)).await?;
+    succeeds(SOON, "PostgreSQL answers", async || clients::open_books(books).await).await?;
     let writing = Clients::start(CLIENTS, |number, stop| clients::books(books, number, stop));
     for to in ["n2", "n1"] {
         ground.migrate("books", to).await?;
     }
     let (seen, mut known) = writing.stop().await?;
-    told("PostgreSQL, transactions of clients that make another connection when theirs is closed", &seen)?;
+    println!(
+        "{}",
+        seen.told("PostgreSQL, transactions of clients that make another connection when theirs is closed")?
+    );
     known.sort_unstable();
     let noted = clients::noted(books).await?;
     let noted: Vec<(usize, i32)> = noted

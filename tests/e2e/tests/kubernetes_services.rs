@@ -7,24 +7,20 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
-use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client};
 use serde_json::{Value, json};
-use sterna_e2e::cluster::Cluster;
 use sterna_e2e::continuum::Continuum;
 use sterna_e2e::docker;
+use sterna_e2e::namespace::Ground;
+use sterna_e2e::patience::eventually;
 use sterna_e2e::process::Running;
-use sterna_e2e::sterna::Sterna;
 use sterna_executor::platform::kubernetes::migratable_service::resource::{
     MigratableService, MigratableServiceSpec,
 };
 use sterna_executor::platform::kubernetes::migratable_service::stand_in;
 use tokio::time::{Instant, sleep};
 
-#[path = "kubernetes/own.rs"]
-mod own;
 #[path = "kubernetes_services/rights.rs"]
 mod rights;
 
@@ -32,68 +28,35 @@ mod rights;
 const SOON: Duration = Duration::from_secs(60);
 const IMAGE: &str = "sterna-services:latest";
 
-/// An API server that knows such services, and a namespace of its own for one test.
-struct Ground {
-    cluster: Cluster,
-    client: Client,
-    namespace: String,
-    sterna: Sterna,
+fn services(ground: &Ground) -> Api<MigratableService> {
+    ground.api()
 }
 
-impl Ground {
-    async fn up() -> anyhow::Result<Self> {
-        let cluster = Cluster::up().await?;
-        let (client, namespace) = own::namespace(&cluster).await?;
-        let ground = Self { cluster, client, namespace, sterna: Sterna::built()? };
-        // As people do it.
-        let printed: Value = serde_saphyr::from_str(&ground.sterna.must(&["crd", "services"]).await?)?;
-        let name = printed["metadata"]["name"].as_str().context("it has no name")?.to_owned();
-        let all: Api<CustomResourceDefinition> = Api::all(ground.client.clone());
-        all.patch(&name, &PatchParams::apply("sterna-e2e"), &Patch::Apply(&printed)).await?;
-        let served = async || Ok(ground.services().list(&ListParams::default()).await.is_ok());
-        eventually("such services are known", &served).await?;
-        Ok(ground)
-    }
+/// An API server that knows such services.
+async fn raised() -> anyhow::Result<Ground> {
+    let ground = Ground::up().await?;
+    // As people do it.
+    ground.apply(&ground.printed(&["crd", "services"]).await?).await?;
+    let served = async || Ok(services(&ground).list(&ListParams::default()).await.is_ok());
+    eventually(SOON, "such services are known", served).await?;
+    Ok(ground)
+}
 
-    fn api<K>(&self) -> Api<K>
-    where
-        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
-    {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
+async fn declare(ground: &Ground, name: &str, more: Value) -> anyhow::Result<()> {
+    let spec = MigratableServiceSpec {
+        on: None,
+        pinned: false,
+        protocols: [].into(),
+        template: template(name, more),
+    };
+    services(ground).create(&PostParams::default(), &MigratableService::new(name, spec)).await?;
+    Ok(())
+}
 
-    fn services(&self) -> Api<MigratableService> {
-        self.api()
-    }
-
-    async fn declare(&self, name: &str, more: Value) -> anyhow::Result<()> {
-        let spec = MigratableServiceSpec {
-            on: None,
-            pinned: false,
-            protocols: [].into(),
-            template: template(name, more),
-        };
-        self.services().create(&PostParams::default(), &MigratableService::new(name, spec)).await?;
-        Ok(())
-    }
-
-    /// The reasons of the events about an object, oldest first.
-    async fn events(&self, name: &str) -> anyhow::Result<Vec<String>> {
-        let mut found = self.api::<Event>().list(&ListParams::default()).await?.items;
-        found.retain(|event| event.regarding.as_ref().and_then(|on| on.name.as_deref()) == Some(name));
-        found.sort_by_key(|event| event.event_time.clone().map(|time| time.0));
-        Ok(found.into_iter().filter_map(|event| event.reason).collect())
-    }
-
-    /// Waits for an event, which is written a moment after what it tells.
-    async fn told(&self, name: &str, reason: &str) -> anyhow::Result<()> {
-        let told = async || Ok(self.events(name).await?.iter().any(|event| event == reason));
-        eventually(&format!("an event {reason} of {name}"), &told).await
-    }
-
-    async fn down(self) -> anyhow::Result<()> {
-        own::remove(self.client, &self.namespace).await
-    }
+/// Waits for an event, which is written a moment after what it tells.
+async fn told(ground: &Ground, name: &str, reason: &str) -> anyhow::Result<()> {
+    let told = async || Ok(ground.events(&ground.namespace, name).await?.iter().any(|event| event == reason));
+    eventually(SOON, &format!("an event {reason} of {name}"), told).await
 }
 
 /// A Redis that a policy may select by its label, with `more` fields of its pod.
@@ -114,16 +77,6 @@ fn template(name: &str, more: Value) -> Value {
         pod.extend(more);
     }
     json!({ "metadata": { "labels": { "app": name } }, "spec": pod })
-}
-
-/// Waits until it is so.
-async fn eventually(what: &str, so: impl AsyncFn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
-    let start = Instant::now();
-    while !so().await? {
-        ensure!(start.elapsed() < SOON, "not within {SOON:?}: {what}");
-        sleep(Duration::from_millis(50)).await;
-    }
-    Ok(())
 }
 
 fn phase(object: &MigratableService) -> String {
@@ -218,7 +171,7 @@ impl<'g> Stage<'g> {
     ) -> anyhow::Result<MigratableService> {
         let start = Instant::now();
         loop {
-            let object = self.ground.services().get(name).await?;
+            let object = services(self.ground).get(name).await?;
             if so(&object) {
                 return Ok(object);
             }
@@ -247,7 +200,7 @@ impl<'g> Stage<'g> {
 
 #[tokio::test]
 async fn a_declared_service_runs_once_is_moved_as_any_other_and_ends_with_its_object() -> anyhow::Result<()> {
-    let ground = Ground::up().await?;
+    let ground = raised().await?;
     let stage = Stage::raise(&ground).await?;
     let mut scheduler = stage.scheduler()?;
     it_is_started_and_shown(&stage).await?;
@@ -264,7 +217,7 @@ async fn a_declared_service_runs_once_is_moved_as_any_other_and_ends_with_its_ob
 
 async fn it_is_started_and_shown(stage: &Stage<'_>) -> anyhow::Result<()> {
     let ground = stage.ground;
-    ground.declare("shop", json!({ "terminationGracePeriodSeconds": 3 })).await?;
+    declare(ground, "shop", json!({ "terminationGracePeriodSeconds": 3 })).await?;
     let object = stage.object("shop", "it runs", |one| phase(one) == "Running").await?;
     let said = object.said();
     let node = said.node.clone().context("it says no node")?;
@@ -292,7 +245,7 @@ async fn it_is_started_and_shown(stage: &Stage<'_>) -> anyhow::Result<()> {
 
     let name = stand_in::name("shop");
     let made = async || Ok(ground.api::<Pod>().get_opt(&name).await?.is_some());
-    eventually("its stand-in is made", &made).await.with_context(|| stage.log())?;
+    eventually(SOON, "its stand-in is made", made).await.with_context(|| stage.log())?;
     let pod = ground.api::<Pod>().get(&name).await?;
     let labels = pod.metadata.labels.clone().unwrap_or_default();
     ensure!(labels.get("app").is_some_and(|app| app == "shop"), "{labels:?}");
@@ -311,7 +264,7 @@ async fn it_is_started_and_shown(stage: &Stage<'_>) -> anyhow::Result<()> {
     // A cluster without nodes runs no pod, and says so.
     ensure!(condition(&object, "Ready").0 == "False", "{object:?}");
     for reason in ["Honoured", "Starting", "Running"] {
-        ground.told("shop", reason).await?;
+        told(ground, "shop", reason).await?;
     }
     Ok(())
 }
@@ -329,7 +282,7 @@ async fn a_policy_moves_it(stage: &Stage<'_>, scheduler: &mut Running) -> anyhow
     let (to, prices) = if from == "a1" { ("b1", ["0.9", "0.1"]) } else { ("a1", ["0.1", "0.9"]) };
     stage.prices(prices)?;
     let there = async || Ok(matches!(stage.continuum.runs_on("shop").await, Ok(Some(node)) if node == to));
-    let moved = eventually("the policy moves it", &there).await;
+    let moved = eventually(SOON, "the policy moves it", there).await;
     if own {
         stage.ground.cluster.resume();
     }
@@ -342,40 +295,43 @@ async fn a_policy_moves_it(stage: &Stage<'_>, scheduler: &mut Running) -> anyhow
 
 async fn what_cannot_be_honoured_is_said(stage: &Stage<'_>) -> anyhow::Result<()> {
     let ground = stage.ground;
-    ground.declare("bold", json!({ "hostNetwork": true, "fromTheFuture": 1 })).await?;
+    declare(ground, "bold", json!({ "hostNetwork": true, "fromTheFuture": 1 })).await?;
     let object = stage.object("bold", "it is refused", |one| phase(one) == "Refused").await?;
     let said = serde_json::to_string(&object.status)?;
     ensure!(said.contains("spec.hostNetwork") && said.contains("spec.fromTheFuture"), "{said}");
     ensure!(!object.is_held(), "{object:?}");
-    ground.told("bold", "Refused").await?;
-    ground.services().delete("bold", &DeleteParams::default()).await?;
-    let gone = async || Ok(ground.services().get_opt("bold").await?.is_none());
-    eventually("what is refused goes at once", &gone).await?;
+    told(ground, "bold", "Refused").await?;
+    services(ground).delete("bold", &DeleteParams::default()).await?;
+    let gone = async || Ok(services(ground).get_opt("bold").await?.is_none());
+    eventually(SOON, "what is refused goes at once", gone).await?;
 
     // Another template is not applied to what runs, and nothing of it is taken over in silence.
-    let before = ground.services().get("shop").await?.spec.template;
+    let before = services(ground).get("shop").await?.spec.template;
     let other = template("shop", json!({ "terminationGracePeriodSeconds": 4 }));
     let edit = |template: Value| Patch::Merge(json!({ "spec": { "template": template } }));
-    ground.services().patch("shop", &PatchParams::default(), &edit(other)).await?;
+    services(ground).patch("shop", &PatchParams::default(), &edit(other)).await?;
     let told = |one: &MigratableService| condition(one, "Accepted").1 == "NotApplied";
     stage.object("shop", "it is said that it is not applied", told).await?;
-    ground.services().patch("shop", &PatchParams::default(), &edit(before)).await?;
+    services(ground).patch("shop", &PatchParams::default(), &edit(before)).await?;
     let told = |one: &MigratableService| condition(one, "Accepted").1 == "Honoured";
     stage.object("shop", "it is as it was", told).await?;
 
     // An image that no node has.
-    ground.declare("pale", json!({})).await?;
+    declare(ground, "pale", json!({})).await?;
     let pale = json!({ "spec": { "template": template("pale", json!({ "containers": [{ "name": "pale", "image": "none:1",
         "imagePullPolicy": "Never", "resources": { "requests": { "cpu": "1m", "memory": "1Mi" } } }] })) } });
-    ground.services().delete("pale", &DeleteParams::default()).await?;
-    let gone = async || Ok(ground.services().get_opt("pale").await?.is_none());
-    eventually("it goes", &gone).await.with_context(|| stage.log())?;
+    services(ground).delete("pale", &DeleteParams::default()).await?;
+    let gone = async || Ok(services(ground).get_opt("pale").await?.is_none());
+    eventually(SOON, "it goes", &gone).await.with_context(|| stage.log())?;
     let spec: MigratableServiceSpec = serde_json::from_value(pale["spec"].clone())?;
-    ground.services().create(&PostParams::default(), &MigratableService::new("pale", spec)).await?;
+    ground
+        .api::<MigratableService>()
+        .create(&PostParams::default(), &MigratableService::new("pale", spec))
+        .await?;
     let told = |one: &MigratableService| condition(one, "Started").1 == "NoImage";
     stage.object("pale", "its image is missing", told).await?;
-    ground.services().delete("pale", &DeleteParams::default()).await?;
-    eventually("it goes", &gone).await.with_context(|| stage.log())
+    services(ground).delete("pale", &DeleteParams::default()).await?;
+    eventually(SOON, "it goes", gone).await.with_context(|| stage.log())
 }
 
 async fn schedulers_that_are_killed_start_none_twice(
@@ -384,7 +340,7 @@ async fn schedulers_that_are_killed_start_none_twice(
 ) -> anyhow::Result<()> {
     let names = ["one", "two", "three", "four"];
     for (at, name) in names.into_iter().enumerate() {
-        stage.ground.declare(name, json!({})).await?;
+        declare(stage.ground, name, json!({})).await?;
         // Somewhere between its first sight and its being shown.
         sleep(Duration::from_millis(400 * u64::try_from(at)?)).await;
         scheduler.child().kill().await?;
@@ -394,20 +350,20 @@ async fn schedulers_that_are_killed_start_none_twice(
         stage.object(name, "it runs", |one| phase(one) == "Running").await?;
         ensure!(stage.containers(name).await? == 1, "{name} has several containers\n{}", stage.log());
         ensure!(stage.continuum.runs_on(name).await?.is_some(), "{}", stage.log());
-        stage.ground.services().delete(name, &DeleteParams::default()).await?;
+        services(stage.ground).delete(name, &DeleteParams::default()).await?;
     }
     for name in names {
-        let gone = async || Ok(stage.ground.services().get_opt(name).await?.is_none());
-        eventually("it goes", &gone).await.with_context(|| stage.log())?;
+        let gone = async || Ok(services(stage.ground).get_opt(name).await?.is_none());
+        eventually(SOON, "it goes", gone).await.with_context(|| stage.log())?;
         ensure!(stage.containers(name).await? == 0, "{name} is left\n{}", stage.log());
     }
     Ok(())
 }
 
 async fn deleting_the_object_ends_it(stage: &Stage<'_>) -> anyhow::Result<()> {
-    stage.ground.services().delete("shop", &DeleteParams::default()).await?;
-    let gone = async || Ok(stage.ground.services().get_opt("shop").await?.is_none());
-    eventually("its object goes", &gone).await.with_context(|| stage.log())?;
+    services(stage.ground).delete("shop", &DeleteParams::default()).await?;
+    let gone = async || Ok(services(stage.ground).get_opt("shop").await?.is_none());
+    eventually(SOON, "its object goes", gone).await.with_context(|| stage.log())?;
     ensure!(stage.containers("shop").await? == 0, "its container is left\n{}", stage.log());
     let pod = stage.ground.api::<Pod>().get_opt(&stand_in::name("shop")).await?;
     ensure!(pod.is_none(), "its stand-in is left");

@@ -18,20 +18,18 @@ const APPS: &str = "apps";
 const COUNT: &str = r#"while [ ! -e /tmp/enough ]; do echo "INCR counted"; sleep 0.005; done |
 redis-cli -h "$REDIS_SERVICE_HOST" -p "$REDIS_SERVICE_PORT""#;
 
-/// Starts fronts that have this inventory, and gives the address of the Kubernetes service before them.
+/// Starts fronts that have this identity and this inventory, and gives the address of the Kubernetes service before them.
 pub async fn fronts(
     ground: &Ground,
     charts: &Charts,
     image: &str,
+    identity: &str,
     inventory: &str,
 ) -> anyhow::Result<SocketAddr> {
     let cluster = &ground.clusters[0];
     let (repository, tag) = image.rsplit_once(':').context("the image has no tag")?;
-    cluster.kubectl(&["create", "namespace", APPS]).await?;
-    let label = "pod-security.kubernetes.io/enforce=restricted";
-    cluster.kubectl(&["label", "namespace", APPS, label]).await?;
-    let identity = ground.folder.path().join("front").display().to_string();
-    let secret = ["-n", APPS, "create", "secret", "generic", "sterna-front", "--from-file", &identity];
+    cluster.make_restricted(APPS).await?;
+    let secret = ["-n", APPS, "create", "secret", "generic", "sterna-front", "--from-file", identity];
     cluster.kubectl(&secret).await?;
     let rbac = ["rbac", "--front", "--namespace", APPS, "--nodes", NAMESPACE];
     let values = json!({
@@ -45,11 +43,8 @@ pub async fn fronts(
         },
     });
     let rendered = charts.render_of(APPS, &values.to_string(), &[charts::FRONT]).await?;
-    for (name, text) in [("rights.yaml", &ground.must(&rbac).await?), ("front.yaml", &rendered)] {
-        let file = ground.folder.path().join(name);
-        std::fs::write(&file, text)?;
-        cluster.kubectl(&["apply", "-f", &file.display().to_string()]).await?;
-    }
+    cluster.apply(&ground.desk.must(&rbac).await?).await?;
+    cluster.apply(&rendered).await?;
     let waits = ["-n", APPS, "rollout", "status", "deployment", "sterna-front", "--timeout", "240s"];
     if let Err(error) = cluster.kubectl(&waits).await {
         let pods = cluster.kubectl(&["-n", APPS, "describe", "pods"]).await.unwrap_or_default();
@@ -81,9 +76,7 @@ pub async fn start_counting(cluster: &TwoNodes, image: &str) -> anyhow::Result<(
             }],
         },
     });
-    let file = tempfile::NamedTempFile::new()?;
-    std::fs::write(file.path(), pod.to_string())?;
-    cluster.kubectl(&["apply", "-f", &file.path().display().to_string()]).await?;
+    cluster.apply(&pod.to_string()).await?;
     let waits = ["-n", APPS, "wait", "--for=condition=Ready", "pod/client", "--timeout=60s"];
     if let Err(error) = cluster.kubectl(&waits).await {
         let shown = cluster.kubectl(&["-n", APPS, "describe", "pod", "client"]).await.unwrap_or_default();

@@ -2,43 +2,27 @@
 
 use anyhow::{Context as _, ensure};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
-use k8s_openapi::api::core::v1::ServiceAccount;
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::api::rbac::v1::Role;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::config::Kubeconfig;
 use serde::Deserialize as _;
-use serde_json::{Value, json};
+use serde_json::json;
+use sterna_e2e::namespace::Ground;
+use sterna_e2e::patience::eventually;
 
-use super::{Ground, eventually, own};
+use super::SOON;
 
 const ACCOUNT: &str = "shower";
 
 /// Grants an account all that showing migrations takes where nodes are pods of that namespace; gives its kubeconfig.
-pub async fn grant(ground: &Ground, nodes: &str) -> anyhow::Result<Kubeconfig> {
+pub async fn grant(ground: &Ground, nodes: &str) -> anyhow::Result<String> {
     let home = ground.namespace.as_str();
     let rbac = ["rbac", "--namespace", home, "--account", ACCOUNT, "--nodes", nodes, "--migrations", home];
-    let documents: Vec<Value> = serde_saphyr::from_multiple(&ground.sterna.must(&rbac).await?)?;
-    ensure!(documents.len() == 7, "an account, and three roles with their bindings: {documents:?}");
-    let creates = PostParams::default();
-    for one in &documents {
-        let client = ground.client.clone();
-        let namespace = one["metadata"]["namespace"].as_str().context("it is in no namespace")?;
-        match one["kind"].as_str() {
-            Some("ServiceAccount") => {
-                let accounts = Api::namespaced(client, namespace);
-                accounts.create(&creates, &ServiceAccount::deserialize(one)?).await?;
-            }
-            Some("Role") => {
-                Api::namespaced(client, namespace).create(&creates, &Role::deserialize(one)?).await?;
-            }
-            _ => {
-                Api::namespaced(client, namespace).create(&creates, &RoleBinding::deserialize(one)?).await?;
-            }
-        }
-    }
-    eventually("the rights are there", async || may(ground, nodes, "events").await).await?;
-    own::kubeconfig(&ground.cluster, &ground.client, home, ACCOUNT).await
+    let objects = ground.printed(&rbac).await?;
+    ensure!(objects.len() == 7, "an account, and three roles with their bindings: {objects:?}");
+    ground.apply(&objects).await?;
+    eventually(SOON, "the rights are there", async || may(ground, nodes, "events").await).await?;
+    ground.kubeconfig_of(ACCOUNT).await
 }
 
 /// Takes the rule for a resource in the namespace of the nodes away.
@@ -50,7 +34,7 @@ pub async fn take_away(ground: &Ground, nodes: &str, resource: &str) -> anyhow::
     rules.retain(|rule| rule.resources.iter().flatten().all(|one| one != resource));
     ensure!(rules.len() + 1 == all, "no rule of its own for {resource}: {rules:?}");
     roles.patch(&name, &PatchParams::default(), &Patch::Merge(json!({ "rules": rules }))).await?;
-    eventually("it is taken away", async || Ok(!may(ground, nodes, resource).await?)).await
+    eventually(SOON, "it is taken away", async || Ok(!may(ground, nodes, resource).await?)).await
 }
 
 /// Whether the account may make those there.

@@ -1,23 +1,22 @@
 //! What a scheduler may do in a namespace of declared services: enough, and no more.
 
-use anyhow::{Context as _, bail, ensure};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding};
-use kube::Api;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use serde::Deserialize as _;
-use serde_json::{Value, json};
+use anyhow::{Context as _, ensure};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::json;
+use sterna_e2e::namespace::Ground;
+use sterna_e2e::rights::{Rights, cannot};
 use sterna_executor::identity::{Authority, Credentials, Role as Party};
 use sterna_executor::platform::kubernetes::migratable_service::objects::{DeclarationError, Declarations};
 use sterna_executor::platform::kubernetes::migratable_service::reconcile::{Look, Whereabouts};
-use sterna_executor::platform::kubernetes::migratable_service::resource::MigratableService;
 use sterna_executor::platform::kubernetes::migratable_service::stand_in::{self, Stand};
 use sterna_executor::platform::kubernetes::migratable_service::status::due;
 use sterna_executor::platform::kubernetes::migratable_service::template::describe;
 
-use super::{Ground, eventually, own};
+use super::{SOON, declare, raised, services};
 
-/// All that is done with an object and what is made of it. Gives the server's words where something is refused.
+/// All that is done with an object and what is made of it. Gives what is refused.
 async fn all_of_it(
     ground: &Ground,
     declarations: &Declarations,
@@ -57,74 +56,44 @@ async fn all_of_it(
     match done.await {
         Ok(()) => {
             // Nobody waits for events, and so nobody is told that one can't be written.
-            let told = ground.events("shop").await?;
-            Ok(told.is_empty().then(|| "cannot create resource \"events\"".to_owned()))
+            let told = ground.events(&ground.namespace, "shop").await?;
+            Ok(told.is_empty().then(|| "create events".to_owned()))
         }
-        Err(DeclarationError::Forbidden { message, .. }) => Ok(Some(message)),
+        Err(DeclarationError::Forbidden { message, .. }) => cannot(&message).context(message).map(Some),
         Err(error) => Err(error.into()),
     }
 }
 
 /// One object, and nothing else.
 async fn afresh(ground: &Ground) -> anyhow::Result<()> {
-    for one in ground.services().list(&ListParams::default()).await?.items {
+    let services = services(ground);
+    for one in services.list(&ListParams::default()).await?.items {
         let free = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
-        ground.services().patch(one.name(), &PatchParams::default(), &free).await?;
-        ground.services().delete(one.name(), &DeleteParams::default()).await?;
+        services.patch(one.name(), &PatchParams::default(), &free).await?;
+        services.delete(one.name(), &DeleteParams::default()).await?;
     }
     let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
     ground.api::<Pod>().delete_collection(&now, &ListParams::default()).await?;
     ground.api::<Secret>().delete_collection(&now, &ListParams::default()).await?;
     ground.api::<ConfigMap>().delete_collection(&now, &ListParams::default()).await?;
-    let events: Api<k8s_openapi::api::events::v1::Event> = ground.api();
-    events.delete_collection(&now, &ListParams::default()).await?;
-    ground.declare("shop", json!({})).await
+    ground.api::<Event>().delete_collection(&now, &ListParams::default()).await?;
+    declare(ground, "shop", json!({})).await
 }
 
 #[tokio::test]
 async fn the_rights_that_are_printed_suffice_and_each_is_needed() -> anyhow::Result<()> {
-    let ground = Ground::up().await?;
-    let namespace = ground.namespace.as_str();
-    let rbac = ["rbac", "--namespace", namespace, "--account", "keeper", "--services", namespace];
-    let documents: Vec<Value> = serde_saphyr::from_multiple(&ground.sterna.must(&rbac).await?)?;
-    let [account, _, _, role, binding] = &documents[..] else { bail!("five objects: {documents:?}") };
-    let (client, creates) = (|| ground.client.clone(), PostParams::default());
-    Api::namespaced(client(), namespace).create(&creates, &ServiceAccount::deserialize(account)?).await?;
-    let roles: Api<Role> = Api::namespaced(client(), namespace);
-    let role = roles.create(&creates, &Role::deserialize(role)?).await?;
-    Api::namespaced(client(), namespace).create(&creates, &RoleBinding::deserialize(binding)?).await?;
-    let folder = tempfile::tempdir()?;
-    let credentials = Authority::open(folder.path())?.issue(&Party::Front)?;
-    let client = own::of_account(&ground.cluster, &ground.client, namespace, "keeper").await?;
-    let declarations = Declarations::new(client, namespace);
+    let ground = raised().await?;
+    let rights = Rights::given(&ground, "keeper", &["--services", &ground.namespace]).await?;
+    ensure!(rights.printed.len() == 5, "five objects: {:?}", rights.printed);
+    let credentials = Authority::open(&ground.folder.path().join("authority"))?.issue(&Party::Front)?;
+    let declarations = Declarations::new(ground.client_of("keeper").await?, &ground.namespace);
     let refused = async || {
         afresh(&ground).await?;
         all_of_it(&ground, &declarations, &credentials).await
     };
-    let works = async || Ok(refused().await?.is_none());
-    eventually("the rights suffice", &works).await?;
-
-    let name = role.metadata.name.context("the role has no name")?;
-    let rules = role.rules.context("the role allows nothing")?;
-    let with = |rules: &[PolicyRule]| Patch::Merge(json!({ "rules": rules }));
-    let mut verbs = 0;
-    for (number, rule) in rules.iter().enumerate() {
-        let resource = rule.resources.iter().flatten().next().context("a rule for nothing")?;
-        for removed in &rule.verbs {
-            let mut fewer = rules.clone();
-            fewer[number].verbs.retain(|verb| verb != removed);
-            fewer.retain(|rule| !rule.verbs.is_empty());
-            roles.patch(&name, &PatchParams::default(), &with(&fewer)).await?;
-            let words = format!("cannot {removed} resource \"{resource}\"");
-            let missed = async || Ok(refused().await?.is_some_and(|message| message.contains(&words)));
-            eventually(&words, &missed).await?;
-            roles.patch(&name, &PatchParams::default(), &with(&rules)).await?;
-            eventually("it is given back", &works).await?;
-            verbs += 1;
-        }
-    }
-    ensure!(verbs == 11, "{verbs} verbs");
-    let looked = Api::<MigratableService>::namespaced(ground.client.clone(), namespace).get("shop").await?;
+    let needed = rights.suffice_and_each_is_needed(SOON, &[], refused).await?;
+    ensure!(needed.len() == 11, "{needed:?}");
+    let looked = services(&ground).get("shop").await?;
     ensure!(!looked.is_held(), "it was not let go: {looked:?}");
     ground.down().await
 }

@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use sterna_e2e::dataset::Dataset;
-use sterna_e2e::resp::{Connection, Reply};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
+
+use crate::dataset::Dataset;
+use crate::resp::{Connection, Reply};
 
 /// An answer that takes longer is a failure.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -36,6 +37,18 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// In words.
+    ///
+    /// # Errors
+    /// When a request failed.
+    pub fn told(&self, what: &str) -> anyhow::Result<String> {
+        let Self { requests, failed, closed, longest, first } = self;
+        ensure!(*failed == 0, "{what}: {failed} of {requests} requests failed, the first with: {first:?}");
+        Ok(format!(
+            "{what}: {requests} requests, none failed, longest wait {longest:?}, connections closed {closed:?}"
+        ))
+    }
+
     fn answered(&mut self, took: Duration) {
         self.requests += 1;
         self.longest = self.longest.max(took);
@@ -56,6 +69,7 @@ impl Seen {
 }
 
 /// Many clients of one service, until they are stopped.
+#[derive(Debug)]
 pub struct Clients<T> {
     all: JoinSet<anyhow::Result<(Seen, T)>>,
     stop: Arc<AtomicBool>,
@@ -75,6 +89,9 @@ impl<T: Send + 'static> Clients<T> {
     }
 
     /// What they saw, and what each of them knows.
+    ///
+    /// # Errors
+    /// When one gave up, or was never answered.
     pub async fn stop(mut self) -> anyhow::Result<(Seen, Vec<T>)> {
         self.stop.store(true, Ordering::Relaxed);
         let (mut seen, mut known) = (Seen::default(), Vec::new());
@@ -89,6 +106,9 @@ impl<T: Send + 'static> Clients<T> {
 }
 
 /// Writes the keys whose number leaves `number` when it is divided by `of`, over one connection. The last write of each.
+///
+/// # Errors
+/// When no connection can be made.
 pub async fn writes(
     address: SocketAddr,
     keys: usize,
@@ -125,6 +145,9 @@ pub async fn writes(
 }
 
 /// Asks for a page over one connection that is kept, or over a new one each time.
+///
+/// # Errors
+/// None: what goes wrong is counted.
 pub async fn browses(address: SocketAddr, kept: bool, stop: Arc<AtomicBool>) -> anyhow::Result<(Seen, ())> {
     let mut seen = Seen::default();
     let mut open: Option<BufReader<TcpStream>> = None;
@@ -185,6 +208,9 @@ async fn session(address: SocketAddr) -> anyhow::Result<Client> {
 }
 
 /// Makes the table that [`books`] writes to.
+///
+/// # Errors
+/// When PostgreSQL does not answer, or has it already.
 pub async fn open_books(address: SocketAddr) -> anyhow::Result<()> {
     let client = session(address).await?;
     let made = client
@@ -196,6 +222,9 @@ pub async fn open_books(address: SocketAddr) -> anyhow::Result<()> {
 /// Notes numbers without a gap, one transaction after another, over one connection for as long as it stays open. When it was
 /// closed the client makes another one, as clients of PostgreSQL must at its restart: it looks whether the transaction that was
 /// open was committed, and makes it again if not. How far it came.
+///
+/// # Errors
+/// When no connection can be made, or PostgreSQL does not answer.
 pub async fn books(
     address: SocketAddr,
     number: usize,
@@ -244,6 +273,9 @@ async fn note(client: &mut Client, number: i32, next: i32) -> Result<(), tokio_p
 }
 
 /// How many numbers of each client are noted, and the highest of them.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
 pub async fn noted(address: SocketAddr) -> anyhow::Result<Vec<(i32, i64, i32)>> {
     let client = session(address).await?;
     let rows = client
