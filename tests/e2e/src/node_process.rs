@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 use tokio::time::{Instant, sleep};
 
 use crate::docker::docker;
+use crate::process::{named, signal};
 
 /// The agent of a local node, held by the number that its process has on this machine.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +19,7 @@ impl Agent {
     /// # Errors
     /// When the container does not run, or no agent in it.
     pub async fn of(container: &str) -> anyhow::Result<Self> {
-        let found = named("sterna", &pids(container).await?);
+        let found = within(&pids(container).await?, "sterna");
         found.first().copied().map(Self).with_context(|| format!("no agent in {container}"))
     }
 
@@ -27,7 +28,7 @@ impl Agent {
     /// # Errors
     /// When it has ended.
     pub fn suspend(self) -> anyhow::Result<()> {
-        self.signal("-STOP")
+        signal("-STOP", self.0)
     }
 
     /// Has it go on.
@@ -35,13 +36,7 @@ impl Agent {
     /// # Errors
     /// When it has ended.
     pub fn resume(self) -> anyhow::Result<()> {
-        self.signal("-CONT")
-    }
-
-    fn signal(self, signal: &str) -> anyhow::Result<()> {
-        let status = std::process::Command::new("kill").args([signal, &self.0.to_string()]).status()?;
-        ensure!(status.success(), "kill {signal} {}: {status}", self.0);
-        Ok(())
+        signal("-CONT", self.0)
     }
 }
 
@@ -51,7 +46,7 @@ impl Agent {
 /// When it does not within `most`, or the container does not run.
 pub async fn runs(program: &str, container: &str, most: Duration) -> anyhow::Result<()> {
     let (pids, began) = (pids(container).await?, Instant::now());
-    while named(program, &pids).is_empty() {
+    while within(&pids, program).is_empty() {
         ensure!(began.elapsed() < most, "no {program} in {container} within {most:?}");
         sleep(Duration::from_millis(1)).await;
     }
@@ -66,13 +61,7 @@ async fn pids(container: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// Processes of that name in a namespace.
-fn named(name: &str, namespace: &Path) -> Vec<u32> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| {
-        // Others may end meanwhile.
-        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
-            && std::fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|own| own == namespace)
-    })
-    .collect()
+fn within(namespace: &Path, name: &str) -> Vec<u32> {
+    let own = |pid: &u32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|own| own == namespace);
+    named(name).filter(own).collect()
 }

@@ -11,10 +11,11 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 use sterna_e2e::continuum::Continuum;
 use sterna_e2e::dataset::Dataset;
-use sterna_e2e::digest::{Digest, PORT, Reference};
+use sterna_e2e::digest::{self, PORT, Reference};
 use sterna_e2e::docker::{self, docker};
 use sterna_e2e::inventory::{NODES, Service, three_sites};
 use sterna_e2e::node_process::{self, Agent};
+use sterna_e2e::patience::eventually;
 use sterna_e2e::process::Running;
 use sterna_e2e::sterna::Sterna;
 use sterna_e2e::writer::{Seen, Writer};
@@ -23,7 +24,7 @@ use sterna_executor::migration::holding::Holding;
 use sterna_executor::node::api::Arriving;
 use sterna_executor::node::client::AgentClient;
 use sterna_executor::platform::agent::AGENT_PORT;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 const NAME: &str = "e2e-word";
 const SERVICE: &str = "redis";
@@ -82,11 +83,11 @@ impl Ground {
         command.args(["migrate", SERVICE, "--to", NODES[place], "--freeze-lease", "3s"]).args(self.of());
         let moving = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()))?;
         // The trial before goes by another name.
-        eventually("something is reserved", async || Ok(self.arriving(place).await?.is_some())).await?;
+        eventually(SOON, "something is reserved", async || Ok(self.arriving(place).await?.is_some())).await?;
         node_process::runs("criu", &self.container(place), SOON).await?;
         source.suspend()?;
         let standing = async || Ok(self.arriving(place).await?.is_some_and(|one| one.standing));
-        eventually("it stands held", standing).await?;
+        eventually(SOON, "it stands held", standing).await?;
         let held = self.arriving(place).await?.context("it is gone again")?;
         ensure!(held.holding == Holding::Held, "too late: {held:?}");
         Ok((moving, source))
@@ -115,8 +116,7 @@ impl Ground {
         let (dataset, seen) = writer.stop().await?;
         println!("{} writes acknowledged, longest gap {:?}", seen.writes, seen.longest_gap);
         let expected = Reference::start("sterna-e2e-word-reference").await?.digest_of(&dataset).await?;
-        let printed = self.continuum.exec(NODES[place], SERVICE, &["redis-cli", "DEBUG", "DIGEST"]).await?;
-        let found = Digest::read(&printed)?;
+        let found = digest::held(self.addresses[place]).await?;
         if found != expected {
             let differences = dataset.differences(self.addresses[place], 5).await?;
             bail!("Redis holds {found}, the client was told of {expected}:\n{}", differences.join("\n"));
@@ -139,15 +139,6 @@ impl Ground {
     }
 }
 
-async fn eventually(what: &str, mut so: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
-    let began = Instant::now();
-    while !so().await? {
-        ensure!(began.elapsed() < SOON, "not within {SOON:?}: {what}");
-        sleep(Duration::from_millis(10)).await;
-    }
-    Ok(())
-}
-
 /// What a line says of a node.
 fn result<'v>(lines: &'v Value, node: &str) -> Option<&'v str> {
     lines.as_array()?.iter().find(|line| line["node"] == node)?["result"].as_str()
@@ -160,7 +151,7 @@ async fn on_a_word_the_latest_of_two_held_copies_runs_and_it_alone() -> anyhow::
     let ground = Ground::up().await?;
     let dataset = Dataset::new(KEYS);
     let start = ground.addresses[0];
-    eventually("Redis answers", async || Ok(dataset.load(start).await.is_ok())).await?;
+    eventually(SOON, "Redis answers", async || Ok(dataset.load(start).await.is_ok())).await?;
     let mut writer = Writer::start(&ground.addresses, dataset);
     let [a, b, c] = NODES;
 
@@ -189,7 +180,7 @@ async fn on_a_word_the_latest_of_two_held_copies_runs_and_it_alone() -> anyhow::
     ensure!(writer.seen().writes == before, "it runs: {:?}", writer.seen());
 
     ground.link(1, "up").await?;
-    eventually("b answers again", async || Ok(ground.arriving(1).await.is_ok())).await?;
+    eventually(SOON, "b answers again", async || Ok(ground.arriving(1).await.is_ok())).await?;
     let held = ground.arriving(1).await?.context("b holds it no more, so that nothing is shown")?;
     ensure!(held.holding == Holding::Held && held.standing, "{held:?}");
 
@@ -217,7 +208,7 @@ async fn a_node_that_comes_back_without_what_it_knew_is_as_good_as_gone() -> any
     let ground = Ground::up().await?;
     let dataset = Dataset::new(KEYS);
     let start = ground.addresses[0];
-    eventually("Redis answers", async || Ok(dataset.load(start).await.is_ok())).await?;
+    eventually(SOON, "Redis answers", async || Ok(dataset.load(start).await.is_ok())).await?;
     let mut writer = Writer::start(&ground.addresses, dataset);
     let [_, b, _] = NODES;
     let (moving, source) = ground.held(1).await?;
@@ -230,7 +221,7 @@ async fn a_node_that_comes_back_without_what_it_knew_is_as_good_as_gone() -> any
     ensure!(!well && decided, "{lines} {said}");
     drop(moving);
     let settled = async || Ok(ground.arriving(1).await?.is_none());
-    eventually(&format!("migration {held} ends"), settled).await?;
+    eventually(SOON, &format!("migration {held} ends"), settled).await?;
     if ground.continuum.runs_on(SERVICE).await? == Some(b) {
         ground.continuum.migrate(SERVICE, NODES[0]).await?;
     }

@@ -14,13 +14,14 @@ use serde::Deserialize as _;
 use serde_json::{Value, json};
 use sterna_e2e::continuum::Continuum;
 use sterna_e2e::dataset::Dataset;
-use sterna_e2e::digest::{Digest, PORT, Reference};
+use sterna_e2e::digest::{self, PORT, Reference, run_id};
 use sterna_e2e::docker::{self, docker};
 use sterna_e2e::inventory::Service;
 use sterna_e2e::namespace;
+use sterna_e2e::node_process::{self, Agent};
 use sterna_e2e::patience::eventually;
 use sterna_e2e::policy::preset;
-use sterna_e2e::process::{Running, named, signal};
+use sterna_e2e::process::Running;
 use sterna_e2e::writer::{Seen, Writer};
 use sterna_executor::identity::{Authority, Role};
 use sterna_executor::migration::holding::Holding;
@@ -157,23 +158,17 @@ impl Ground {
     /// Has Redis move from the first node to the second, and stops the first one's agent while it is restored there. The command
     /// goes on beside us.
     async fn held(&self) -> anyhow::Result<(Running, Arriving)> {
-        let agent = pid_of(&self.continuum.container(NODES[0]), "sterna").await?;
-        let there = namespace_of(&self.continuum.container(NODES[1])).await?;
+        let agent = Agent::of(&self.continuum.container(NODES[0])).await?;
         let (inventory, state) =
             (self.as_pod.display().to_string(), self.continuum.state().display().to_string());
         let migrate = ["migrate", SERVICE, "--to", NODES[1], "--inventory", &inventory, "--state", &state];
         let mut command = self.command(&migrate);
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        let mut moving = Running::start(&mut command)?;
+        let moving = Running::start(&mut command)?;
         // The trial before goes by another name.
         eventually(SOON, "it is reserved", async || Ok(self.arriving().await?.is_some())).await?;
-        let began = Instant::now();
-        while of("criu", &there).is_none() {
-            ensure!(began.elapsed() < SOON, "nothing is restored");
-            ensure!(moving.child().try_wait()?.is_none(), "`sterna migrate` has ended");
-            sleep(Duration::from_millis(1)).await;
-        }
-        signal("-STOP", agent)?;
+        node_process::runs("criu", &self.continuum.container(NODES[1]), SOON).await?;
+        agent.suspend()?;
         eventually(SOON, "it stands held", async || {
             Ok(self.arriving().await?.is_some_and(|one| one.standing))
         })
@@ -199,28 +194,6 @@ fn container(state: &Value) -> Value {
     json!({ "name": "node", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state })
 }
 
-async fn namespace_of(container: &str) -> anyhow::Result<PathBuf> {
-    let pid = docker(&["inspect", "--format", "{{.State.Pid}}", container]).await?;
-    Ok(std::fs::read_link(format!("/proc/{pid}/ns/pid"))?)
-}
-
-/// A process of that name in a namespace.
-fn of(name: &str, namespace: &Path) -> Option<u32> {
-    named(name).find(|process| {
-        std::fs::read_link(format!("/proc/{process}/ns/pid")).is_ok_and(|own| own == namespace)
-    })
-}
-
-async fn pid_of(container: &str, name: &str) -> anyhow::Result<u32> {
-    of(name, &namespace_of(container).await?).with_context(|| format!("no {name} in {container}"))
-}
-
-async fn run_id(ground: &Ground, node: &str) -> anyhow::Result<String> {
-    let info = ground.continuum.exec(node, SERVICE, &["redis-cli", "INFO", "server"]).await?;
-    let line = info.lines().find_map(|line| line.trim().strip_prefix("run_id:"));
-    Ok(line.context("Redis tells no run_id")?.to_owned())
-}
-
 async fn epoch(agent: &AgentClient) -> anyhow::Result<u64> {
     let all = agent.services().await?;
     let one = all.iter().find(|one| one.service.as_str() == SERVICE && one.running);
@@ -235,7 +208,7 @@ async fn what_is_held_runs_once_the_pod_of_its_source_has_ended_and_not_when_it_
     let dataset = Dataset::new(KEYS);
     let start = ground.addresses[0];
     eventually(SOON, "Redis answers", async || Ok(dataset.load(start).await.is_ok())).await?;
-    let run = run_id(&ground, NODES[0]).await?;
+    let run = run_id(ground.addresses[0]).await?;
     let mut writer = Writer::start(&ground.addresses, dataset);
     let said = ground.continuum.folder().join("run.log");
     let _scheduler = ground.run(&said)?;
@@ -254,7 +227,7 @@ async fn what_is_held_runs_once_the_pod_of_its_source_has_ended_and_not_when_it_
     let held = ground.arriving().await?.context("it is gone")?;
     ensure!(held.holding == Holding::Held, "{held:?}");
     ensure!(!std::fs::read_to_string(&said)?.contains("is gone"), "it is said to be gone");
-    signal("-CONT", pid_of(&ground.continuum.container(NODES[0]), "sterna").await?)?;
+    Agent::of(&ground.continuum.container(NODES[0])).await?.resume()?;
     let before = writer.seen().writes;
     writer.wait_until(SOON, |seen| seen.writes > before + 200).await?;
     let _status = moving.child().wait().await?;
@@ -283,13 +256,12 @@ async fn what_is_held_runs_once_the_pod_of_its_source_has_ended_and_not_when_it_
     let before = writer.seen().writes;
     writer.wait_until(SOON, serves(1, before)).await?;
     ensure!(epoch(&ground.b1).await? == at + 1, "epoch {} after {at}", epoch(&ground.b1).await?);
-    ensure!(run_id(&ground, NODES[1]).await? == run, "it was started anew");
+    ensure!(run_id(ground.addresses[1]).await? == run, "it was started anew");
 
     let (dataset, seen) = writer.stop().await?;
     println!("{} writes acknowledged, longest gap {:?}", seen.writes, seen.longest_gap);
     let expected = Reference::start("sterna-e2e-fencing-reference").await?.digest_of(&dataset).await?;
-    let printed = ground.continuum.exec(NODES[1], SERVICE, &["redis-cli", "DEBUG", "DIGEST"]).await?;
-    let found = Digest::read(&printed)?;
+    let found = digest::held(ground.addresses[1]).await?;
     if found != expected {
         let differences = dataset.differences(ground.addresses[1], 5).await?;
         bail!("Redis holds {found}, the client was told of {expected}:\n{}", differences.join("\n"));
