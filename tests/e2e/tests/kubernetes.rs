@@ -1,8 +1,8 @@
 //! What Sterna asks of Kubernetes, against a real API server.
 
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -152,6 +152,7 @@ async fn the_rights_that_are_printed_suffice_and_each_is_needed() -> anyhow::Res
 
     let scheduler = ground.client_of("scheduler").await?;
     let place = place(&ground, "one");
+    let all_refused = Mutex::new(Vec::new());
     let refused = async || {
         let deleted = ground.api::<Lease>().delete(&place.name, &DeleteParams::default()).await;
         if let Err(kube::Error::Api(status)) = deleted
@@ -160,12 +161,20 @@ async fn the_rights_that_are_printed_suffice_and_each_is_needed() -> anyhow::Res
             return Err(kube::Error::Api(status).into());
         }
         match all_of_it(&scheduler, &place).await {
-            Err(LeaseError::Forbidden { verb, .. }) => Ok(Some(format!("{verb} leases"))),
+            Err(LeaseError::Forbidden { verb, .. }) => {
+                let words = format!("{verb} leases");
+                all_refused.lock().unwrap_or_else(PoisonError::into_inner).push(words.clone());
+                Ok(Some(words))
+            }
             other => other.map(|()| None).map_err(anyhow::Error::from),
         }
     };
     let needed = rights.suffice_and_each_is_needed(SOON, &[], refused).await?;
     ensure!(needed.len() == 3, "{needed:?}");
+    // Without one it is never another that fails.
+    let mut all_refused = all_refused.into_inner().unwrap_or_else(PoisonError::into_inner);
+    all_refused.dedup();
+    ensure!(all_refused.ends_with(&needed), "{all_refused:?}");
 
     // And no more than that one.
     let other = Api::<Lease>::namespaced(scheduler.clone(), &ground.namespace).get("another").await;
