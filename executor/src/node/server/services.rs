@@ -196,6 +196,16 @@ pub(super) async fn start_service(
         let text = format!("`{}` is not the name of an image", start.run.image.escape_debug());
         return Err(Refusal(StatusCode::BAD_REQUEST, text));
     }
+    // Who asks may end meanwhile: then it would be made, and not started.
+    match tokio::spawn(async move { make_and_start(&agent, &start).await }).await {
+        Ok(done) => done,
+        Err(error) => {
+            Err(Refusal(StatusCode::INTERNAL_SERVER_ERROR, format!("the call was cut short: {error}")))
+        }
+    }
+}
+
+async fn make_and_start(agent: &Agent, start: &StartService) -> Result<Json<ServiceFacts>, Refusal> {
     let there =
         agent.owned().await?.into_iter().find(|(one, _)| one.service().as_ref() == Some(&start.service));
     let conflict = |text: String| Err(Refusal(StatusCode::CONFLICT, text));

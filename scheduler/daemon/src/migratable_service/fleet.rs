@@ -63,6 +63,7 @@ impl Told {
             let standing = match &facts.leaving_for {
                 Some(to) => Standing::Moving(to.clone()),
                 None if facts.running => Standing::Runs,
+                None if facts.ended.is_none() => Standing::Made,
                 None => Standing::Ended,
             };
             return Whereabouts::On(node.clone(), standing);
@@ -159,9 +160,10 @@ mod tests {
         assert_eq!(where_is(both, &[]), Whereabouts::On("b".into(), Standing::Runs));
         let moving = where_is(vec![("a", facts(1, true, Some("b")))], &[]);
         assert_eq!(moving, Whereabouts::On("a".into(), Standing::Moving("b".into())));
-        assert_eq!(
-            where_is(vec![("a", facts(1, false, None))], &[]),
-            Whereabouts::On("a".into(), Standing::Ended)
-        );
+        let made = facts(1, false, None);
+        let ended = ServiceFacts { ended: Some(0), ..made.clone() };
+        for (facts, standing) in [(made, Standing::Made), (ended, Standing::Ended)] {
+            assert_eq!(where_is(vec![("a", facts)], &[]), Whereabouts::On("a".into(), standing));
+        }
     }
 }

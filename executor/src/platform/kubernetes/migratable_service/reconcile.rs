@@ -38,7 +38,9 @@ pub enum Standing {
     Runs,
     /// It is being moved to that node.
     Moving(NodeName),
-    /// Its container does not run.
+    /// Its container was made and has never run: whoever was to start it ended before.
+    Made,
+    /// Its container does not run any more.
     Ended,
 }
 
@@ -158,7 +160,12 @@ pub fn reconcile(look: &Look, now: Timestamp) -> Vec<Step> {
 fn start(look: &Look, said: &MigratableServiceStatus) -> Option<Step> {
     let first_on = said.first_on.as_ref()?;
     let current = said.template.as_deref() == Some(&look.object.digest());
-    let due = !said.started && current && look.whereabouts == Whereabouts::Nowhere;
+    let there = match &look.whereabouts {
+        Whereabouts::Nowhere => true,
+        Whereabouts::On(node, Standing::Made) => node.as_str() == first_on,
+        _ => false,
+    };
+    let due = !said.started && current && there;
     due.then(|| Step::Start(NodeName::from(first_on.as_str())))
 }
 

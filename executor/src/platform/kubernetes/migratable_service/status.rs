@@ -33,8 +33,12 @@ pub fn due(look: &Look, now: Timestamp) -> Option<MigratableServiceStatus> {
             wanted.first_on = look.place.as_ref().ok().map(ToString::to_string);
         }
         wanted.template = wanted.first_on.as_ref().map(|_| look.object.digest());
-        let is_there = matches!(look.whereabouts, Whereabouts::On(..) | Whereabouts::Held { .. });
-        wanted.started = before.first_on.is_some() && is_there;
+        wanted.started = before.first_on.is_some()
+            && match &look.whereabouts {
+                Whereabouts::On(_, standing) => *standing != Standing::Made,
+                Whereabouts::Held { .. } => true,
+                Whereabouts::Nowhere | Whereabouts::Unknown(_) => false,
+            };
     }
     wanted.node = match &look.whereabouts {
         _ if wanted.first_on.is_none() => None,
@@ -131,7 +135,7 @@ fn started(
         Whereabouts::On(node, Standing::Moving(to)) => {
             say("Moving", Some(true), "Moving", format!("it is being moved from `{node}` to `{to}`"))
         }
-        Whereabouts::On(node, Standing::Ended) => {
+        Whereabouts::On(node, Standing::Ended | Standing::Made) => {
             say("Ended", Some(false), "Ended", format!("its container on `{node}` does not run"))
         }
         Whereabouts::Held { at, from } => say("Held", Some(false), "Held", held(at, from)),

@@ -64,6 +64,10 @@ struct World {
     moving: bool,
     /// The node that holds what left a node that is gone.
     held: Option<usize>,
+    /// The agent that is to start it next ends in the middle of that.
+    cut: bool,
+    /// Its container was made and never started.
+    made: bool,
     silent: bool,
     /// Nodes that have had it.
     known_on: BTreeSet<usize>,
@@ -83,6 +87,8 @@ impl World {
             service: None,
             moving: false,
             held: None,
+            cut: false,
+            made: false,
             silent: false,
             known_on: BTreeSet::new(),
             started: 0,
@@ -99,6 +105,7 @@ impl World {
                 let standing = match (self.moving, runs) {
                     (true, _) => Standing::Moving(NODES[1 - at].into()),
                     (false, true) => Standing::Runs,
+                    (false, false) if self.made => Standing::Made,
                     (false, false) => Standing::Ended,
                 };
                 Whereabouts::On(NODES[at].into(), standing)
@@ -160,13 +167,17 @@ impl World {
                 let at = NODES.iter().position(|name| *name == node.as_str()).unwrap();
                 let there = self.service.is_some_and(|(place, _)| place == at);
                 self.refused = !there && self.known_on.contains(&at);
+                if !(self.silent && at == 0) && there && self.made {
+                    (self.service, self.made) = (Some((at, true)), false);
+                }
                 if self.silent && at == 0 || there || self.refused {
                     return;
                 }
                 self.known_on.insert(at);
                 self.started += 1;
                 assert_eq!((self.service, self.held), (None, None), "started a second time");
-                self.service = Some((at, true));
+                self.made = std::mem::take(&mut self.cut);
+                self.service = Some((at, !self.made));
             }
             Step::Remove(node) => {
                 if let Some((at, _)) = self.service
@@ -254,6 +265,8 @@ enum Event {
     Silent(bool),
     MoveBegins,
     MoveEnds,
+    /// The agent that starts it ends before it has.
+    StartIsCut,
     /// The source is gone, and the destination holds what left it.
     SourceGone,
     /// What is held runs.
@@ -273,6 +286,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Silent),
         1 => Just(Event::MoveBegins),
         1 => Just(Event::MoveEnds),
+        1 => Just(Event::StartIsCut),
         1 => Just(Event::SourceGone),
         1 => Just(Event::Promoted),
         1 => Just(Event::Lost),
@@ -315,6 +329,7 @@ proptest! {
                     }
                     world.moving = false;
                 }
+                Event::StartIsCut => world.cut = true,
                 Event::SourceGone => {
                     if let (true, Some((at, _))) = (world.moving, world.service) {
                         (world.service, world.held) = (None, Some(1 - at));
@@ -349,7 +364,7 @@ proptest! {
             }
             prop_assert!(world.started <= 1);
         }
-        (world.silent, world.moving, world.refused) = (false, false, false);
+        (world.silent, world.moving, world.refused, world.cut) = (false, false, false, false);
         world.settle();
         // An object that is gone had nothing when it was let go; a late order may have started that since.
         if world.held.is_some() && world.object.is_some() {
@@ -388,6 +403,14 @@ fn a_service_is_declared_started_shown_and_ended() {
     world.silent = false;
     world.settle();
     assert!(world.object.is_none() && world.service.is_none() && world.pod.is_none());
+}
+
+#[test]
+fn what_was_made_and_not_started_is_started() {
+    let mut world = World::new();
+    world.cut = true;
+    world.settle();
+    assert_eq!((world.phase().as_str(), world.service, world.started), ("Running", Some((0, true)), 1));
 }
 
 #[test]
