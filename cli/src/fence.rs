@@ -119,7 +119,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
             None => ground.by_proof(&history).await?,
         };
-        if !(lines.is_empty() && !silent.is_empty()) {
+        if !lines.is_empty() || silent.is_empty() {
             print(&gone, &lines, args.of.output)?;
         }
         if !silent.is_empty() {
