@@ -222,6 +222,9 @@ async fn a_node_that_comes_back_without_what_it_knew_is_as_good_as_gone() -> any
     drop(moving);
     let settled = async || Ok(ground.arriving(1).await?.is_none());
     eventually(SOON, &format!("migration {held} ends"), settled).await?;
+    // What is given up stands still until its container is removed, and engines call that running.
+    let on_one = async || Ok(ground.continuum.runs_on(SERVICE).await.is_ok_and(|node| node.is_some()));
+    eventually(SOON, "it is on one node", on_one).await?;
     if ground.continuum.runs_on(SERVICE).await? == Some(b) {
         ground.continuum.migrate(SERVICE, NODES[0]).await?;
     }
