@@ -272,7 +272,8 @@ async fn a_service_is_confined_heard_and_removed_wherever_it_is() -> anyhow::Res
     let mut said = std::pin::pin!(front.traffic(std::slice::from_ref(&counter)).await?);
     let first = said.next().await.context("nothing is announced")??;
     ensure!(first.ended.is_empty() && first.services.contains_key(&counter), "{first:?}");
-    scene.continuum.exec("a1", "counter", &["sh", "-c", "kill -INT 1"]).await?;
+    // With its first process all others of a container end, this one too if it has not yet.
+    let _ended_with_it = scene.continuum.exec("a1", "counter", &["sh", "-c", "kill -INT 1"]).await;
     let announced = tokio::time::timeout(Duration::from_secs(10), async {
         loop {
             let said = said.next().await.context("the announcements end")??;
