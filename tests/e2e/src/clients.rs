@@ -173,7 +173,11 @@ pub async fn browses(address: SocketAddr, kept: bool, stop: Arc<AtomicBool>) -> 
     Ok((seen, ()))
 }
 
-async fn page(stream: &mut BufReader<TcpStream>) -> anyhow::Result<()> {
+/// Asks for the page of an nginx that keeps its connections, which must be a warm one.
+///
+/// # Errors
+/// When another answer comes, or none.
+pub async fn page(stream: &mut BufReader<TcpStream>) -> anyhow::Result<()> {
     stream.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n").await?;
     let (mut length, mut first) = (0, String::new());
     stream.read_line(&mut first).await?;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
+use sterna_e2e::clients::page;
 use sterna_e2e::continuum::Continuum;
 use sterna_e2e::front::{Front, Fronted, METRICS};
 use sterna_e2e::inventory::{NODES, Service, three_sites};
@@ -16,7 +17,7 @@ use sterna_e2e::sterna::Sterna;
 use sterna_e2e::zoo::Workload as _;
 use sterna_e2e::zoo::nginx::Nginx;
 use sterna_e2e::zoo::redis::Redis;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -78,28 +79,6 @@ async fn browse(address: SocketAddr, stop: Arc<AtomicBool>) -> anyhow::Result<Se
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     Ok(seen)
-}
-
-async fn page(stream: &mut BufReader<TcpStream>) -> anyhow::Result<()> {
-    stream.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n").await?;
-    let (mut length, mut first) = (0, String::new());
-    stream.read_line(&mut first).await?;
-    ensure!(first.starts_with("HTTP/1.1 200"), "`{first}`");
-    loop {
-        let mut line = String::new();
-        ensure!(stream.read_line(&mut line).await? > 0, "the connection was closed");
-        let line = line.trim_end().to_ascii_lowercase();
-        if let Some(rest) = line.strip_prefix("content-length: ") {
-            length = rest.parse()?;
-        }
-        if line.is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await?;
-    ensure!(body.starts_with(b"warm "), "the page is `{}`", String::from_utf8_lossy(&body));
-    Ok(())
 }
 
 #[derive(Debug, Deserialize)]

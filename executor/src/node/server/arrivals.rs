@@ -13,7 +13,6 @@ use crate::migration::order::MigrationId;
 use crate::node::api::{
     Arriving, Finish, NodeFacts, Part, ReleaseAnswer, Reservation, Restored, StreamId, Verdict,
 };
-use crate::node::arrival::ArrivalError;
 use crate::node::facts;
 use crate::node::precheck::bounds;
 use crate::node::precheck::description::description;
@@ -22,7 +21,7 @@ use crate::transfer::manifest::Digest;
 use super::Agent;
 use super::caller::{Caller, FromAgent, FromScheduler, Sender};
 use super::document::Document;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, whole};
 use super::streams::flowing;
 
 pub(super) async fn check(
@@ -36,19 +35,6 @@ pub(super) async fn check(
     let mut verdict = agent.arrivals.check(&reservation, &body, &source, &own).await?;
     verdict.findings.extend(description(&body, own.cgroup));
     Ok(Json(verdict))
-}
-
-/// Carries a call through to its end, also when the caller goes away: a container that is made for a call that nobody waits
-/// for must still be known to belong to its migration.
-async fn whole<T: Send + 'static>(
-    work: impl Future<Output = Result<T, ArrivalError>> + Send + 'static,
-) -> Result<Json<T>, Refusal> {
-    match tokio::spawn(work).await {
-        Ok(done) => Ok(Json(done?)),
-        Err(error) => {
-            Err(Refusal(StatusCode::INTERNAL_SERVER_ERROR, format!("the call was cut short: {error}")))
-        }
-    }
 }
 
 pub(super) async fn reserve(

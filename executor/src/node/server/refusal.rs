@@ -102,6 +102,19 @@ impl From<OutOfBounds> for Refusal {
     }
 }
 
+/// Carries a call through to its end, also when the caller goes away: a container that is made for a call that nobody waits
+/// for must still be known to belong to its migration, and one that is made to be started must be.
+pub(super) async fn whole<T: Send + 'static, E: Into<Refusal> + Send + 'static>(
+    work: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<Json<T>, Refusal> {
+    match tokio::spawn(work).await {
+        Ok(done) => done.map(Json).map_err(Into::into),
+        Err(error) => {
+            Err(Refusal(StatusCode::INTERNAL_SERVER_ERROR, format!("the call was cut short: {error}")))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,7 +27,7 @@ use crate::node::precheck::bounds;
 use super::Agent;
 use super::caller::{Caller, FromScheduler};
 use super::document::Document;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, whole};
 use super::streams::flowing;
 
 pub(super) async fn node(_: Caller, State(agent): State<Agent>) -> Result<Json<NodeFacts>, Refusal> {
@@ -197,15 +197,10 @@ pub(super) async fn start_service(
         return Err(Refusal(StatusCode::BAD_REQUEST, text));
     }
     // Who asks may end meanwhile: then it would be made, and not started.
-    match tokio::spawn(async move { make_and_start(&agent, &start).await }).await {
-        Ok(done) => done,
-        Err(error) => {
-            Err(Refusal(StatusCode::INTERNAL_SERVER_ERROR, format!("the call was cut short: {error}")))
-        }
-    }
+    whole(async move { make_and_start(&agent, &start).await }).await
 }
 
-async fn make_and_start(agent: &Agent, start: &StartService) -> Result<Json<ServiceFacts>, Refusal> {
+async fn make_and_start(agent: &Agent, start: &StartService) -> Result<ServiceFacts, Refusal> {
     let there =
         agent.owned().await?.into_iter().find(|(one, _)| one.service().as_ref() == Some(&start.service));
     let conflict = |text: String| Err(Refusal(StatusCode::CONFLICT, text));
@@ -243,7 +238,5 @@ async fn make_and_start(agent: &Agent, start: &StartService) -> Result<Json<Serv
     agent.traffic.look_again();
     let container = agent.engine.inspect(&id).await?;
     let facts = agent.describe(&container, None)?;
-    facts
-        .map(Json)
-        .ok_or_else(|| Refusal(StatusCode::CONFLICT, format!("`{}` is not a service", container.name)))
+    facts.ok_or_else(|| Refusal(StatusCode::CONFLICT, format!("`{}` is not a service", container.name)))
 }
